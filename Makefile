@@ -1,0 +1,84 @@
+# Needs python3 (with its headers), pip, g++ and make; everything else comes from PyPI into .venv.
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip
+# A build directory that stays makes the second build short.
+INSTALL := $(PIP) install -q --no-build-isolation \
+	-C build-dir=build/{wheel_tag} -C cmake.define.GRU_NATIVE_WERROR=ON -e
+BUILT_FROM := CMakeLists.txt $(shell find cmake csrc gru_native -name '*.cmake' -o -name '*.cpp' -o -name '*.h' -o -name '*.pyx')
+
+.PHONY: build demo test torch bench bench-quick lint format neon wheel sdist clean
+
+build: $(VENV)/built
+
+demo: build
+	$(BIN)/python -m gru_native demo $(ARGS)
+
+test: build
+	$(BIN)/python -m pytest $(ARGS)
+
+# Adds PyTorch, after which `make test` compares with it too.
+# PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu gets the small build, without CUDA.
+torch: build
+	$(INSTALL) ".[torch]"
+
+bench: torch
+	$(INSTALL) ".[bench]"
+	$(BIN)/python -m gru_native bench $(ARGS)
+
+bench-quick: build
+	$(BIN)/python -m gru_native bench --quick $(ARGS)
+
+lint: $(VENV)/linters
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	find csrc -name '*.cpp' -o -name '*.h' | xargs $(BIN)/clang-format --dry-run --Werror
+
+format: $(VENV)/linters
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	find csrc -name '*.cpp' -o -name '*.h' | xargs $(BIN)/clang-format -i
+
+# The core for 64-bit Arm, with the BLAS of that machine, by Debian's g++-aarch64-linux-gnu.
+neon: $(VENV)/ready
+	$(PIP) download -q -d build/aarch64 --no-deps --only-binary=:all: \
+		--platform manylinux_2_28_aarch64 --platform manylinux2014_aarch64 scipy-openblas32
+	$(BIN)/python -m zipfile -e build/aarch64/scipy_openblas32-*.whl build/aarch64
+	$(BIN)/cmake -S . -B build/aarch64 -G Ninja --toolchain cmake/aarch64-linux-gnu.cmake \
+		-DCMAKE_BUILD_TYPE=Release -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) \
+		-DGRU_NATIVE_PYTHON=OFF -DGRU_NATIVE_WERROR=ON \
+		-DOpenBLAS_DIR=$(abspath build/aarch64)/scipy_openblas32/lib/cmake/openblas
+	$(BIN)/cmake --build build/aarch64
+
+wheel: $(VENV)/ready
+	$(PIP) wheel -q --no-deps -w dist .
+
+sdist: $(VENV)/ready
+	$(BIN)/python -m build --sdist --no-isolation
+
+clean:
+	rm -rf build dist $(VENV)
+
+# Debian's python3 may lack ensurepip, which venv needs; virtualenv brings its own pip.
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV) || ( \
+		$(PYTHON) -m pip install -q --target build/virtualenv virtualenv && \
+		PYTHONPATH=build/virtualenv $(PYTHON) -m virtualenv -q --clear $(VENV) )
+
+$(VENV)/ready: $(BIN)/python pyproject.toml
+	$(PIP) install -q --upgrade "pip>=25.1"
+	$(PIP) install -q --group build
+	touch $@
+
+$(VENV)/built: $(VENV)/ready $(BUILT_FROM)
+	$(INSTALL) ".[test]"
+	touch $@
+
+$(VENV)/linters: $(VENV)/ready
+	$(PIP) install -q --group lint
+	touch $@

@@ -1,0 +1,235 @@
+#include <algorithm>
+#include <vector>
+
+#include "gemm.h"
+#include "gru.h"
+#include "plan.h"
+#include "team.h"
+
+namespace gru {
+
+namespace {
+
+// A backward call: the recurrence from the last step to the first, in which the tape's gates become their gradients in
+// place, and then the products that need all of them. Tables hold the address of row (t, b) at t * batch + b.
+template <class T>
+class BackwardRun {
+ public:
+  BackwardRun(const GruWeights<T>& weights, const GruBackward<T>& call, GruTape<T>& tape, int threads)
+      : w_(weights),
+        packs_(weights.backward()),
+        call_(call),
+        tape_(tape),
+        panels_(weights.panels()),
+        rows_(product(call.steps, call.batch)),
+        width_(static_cast<ptrdiff_t>(weights.kernels.vector)) {
+    const size_t H = w_.hidden_size, row_work = 3 * H * (w_.input_size + H);
+    recurrence_ = plan_recurrence({call.steps, call.batch, panels_, row_work, 3 * H * H * sizeof(T)}, threads);
+    members_ = std::max(recurrence_.members, plan_members(2 * rows_ * row_work, rows_, threads));
+    carry_ = Buffer<T>(product(product(panels_, call.batch), w_.kernels.vector));
+    zeros_ = Buffer<T>(H);
+    std::fill_n(zeros_.data(), H, T(0));
+    bias_ = Buffer<T>(product(panels_, 4 * w_.kernels.vector));
+    gate_rows_.resize(rows_);
+    x_rows_.resize(rows_);
+    h_rows_.resize(rows_);
+    d_output_rows_.resize(rows_);
+    if (call.d_x.data) d_x_rows_.resize(rows_);
+    if (call.d_h_0.data) d_h_0_rows_.resize(call.batch);
+  }
+
+  bool run() {
+    Barrier everyone(members_), recurrent(recurrence_.members);
+    auto work = [&](int member) {
+      fill_tables(part_of(rows_, member, members_));
+      if (member == 0) fill_d_h_0_rows();
+      everyone.wait();
+      if (member < recurrence_.members) recur(recurrence_.slice(member, call_.batch, panels_), recurrent);
+      everyone.wait();
+      input_gradient(part_of(rows_, member, members_));
+      weight_gradients(member);
+    };
+    return run_team(members_, work);
+  }
+
+ private:
+  size_t time(size_t s) const { return call_.reverse ? call_.steps - 1 - s : s; }
+
+  void fill_tables(const Part& rows) {
+    for (size_t i = rows.first; i < rows.last; ++i) {
+      const size_t t = i / call_.batch, b = i % call_.batch;
+      gate_rows_[i] = tape_.row(t, b);
+      x_rows_[i] = call_.x.at(t, b);
+      h_rows_[i] = previous_state(t, b);
+      d_output_rows_[i] = call_.d_output.data ? call_.d_output.at(t, b) : zeros_.data();
+      if (call_.d_x.data) d_x_rows_[i] = call_.d_x.at(t, b);
+    }
+  }
+
+  void fill_d_h_0_rows() {
+    for (size_t b = 0; b < d_h_0_rows_.size(); ++b) d_h_0_rows_[b] = call_.d_h_0.at(b);
+  }
+
+  const T* previous_state(size_t t, size_t b) const {
+    if (t != time(0)) return call_.output.at(call_.reverse ? t + 1 : t - 1, b);
+    return call_.h_0.data ? call_.h_0.at(b) : zeros_.data();
+  }
+
+  // ---- The recurrence ----
+
+  void recur(const Slice& slice, Barrier& barrier) {
+    begin_carry(slice);
+    for (size_t s = call_.steps; s-- > 0;) {
+      Pass<T> pass = pass_over(slice, packs_.hidden, time(s));
+      if (s + 1 < call_.steps) pass.left = gradients_of(slice, time(s + 1));
+      if (w_.reset == Reset::after) {
+        w_.kernels.reset_after_backward(pass);
+      } else {
+        w_.kernels.reset_before_backward_output(pass);
+        meet(barrier);
+        pass.right = packs_.hidden_n.view();
+        pass.left = {pass.gates.rows, 2 * width_, panels_ * w_.kernels.vector, w_.kernels.vector, tape_.panel_stride()};
+        w_.kernels.reset_before_backward_gates(pass);
+      }
+      meet(barrier);
+    }
+    if (!call_.d_h_0.data) return;
+    Pass<T> pass = pass_over(slice, packs_.hidden, 0);
+    pass.output = d_h_0_rows_.data() + slice.rows.first;
+    pass.left = call_.steps ? gradients_of(slice, time(0)) : no_operand(pass.output);
+    w_.kernels.state_backward(pass);
+  }
+
+  void meet(Barrier& barrier) const {
+    if (recurrence_.by_panels) barrier.wait();
+  }
+
+  Pass<T> pass_over(const Slice& slice, const Pack<T>& pack, size_t t) {
+    const size_t i = t * call_.batch + slice.rows.first;
+    Pass<T> pass{};
+    pass.rows = slice.rows.size();
+    pass.first_panel = slice.panels.first;
+    pass.last_panel = slice.panels.last;
+    pass.units = w_.hidden_size;
+    pass.right = pack.view();
+    pass.gates = {gate_rows_.data() + i, tape_.panel_stride()};
+    pass.left = no_operand(pass.gates.rows);  // until a step has a successor
+    pass.h_previous = h_rows_.data() + i;
+    pass.d_output = d_output_rows_.data() + i;
+    pass.carry = carry_.data() + slice.rows.first * w_.kernels.vector;
+    pass.carry_panel = static_cast<ptrdiff_t>(call_.batch) * width_;
+    return pass;
+  }
+
+  // A left factor of size zero, whose addresses are valid but not followed.
+  static Operand<T> no_operand(const T* const* rows) { return {rows, 0, 0, 1, 0}; }
+
+  // The gradients at time t that flow into the state before it: of slots hn, r, z, or of r, z.
+  Operand<T> gradients_of(const Slice& slice, size_t t) const {
+    const bool after = w_.reset == Reset::after;
+    const size_t block = (after ? 3 : 2) * w_.kernels.vector;
+    return {gate_rows_.data() + t * call_.batch + slice.rows.first, after ? -width_ : 0, panels_ * block, block,
+            tape_.panel_stride()};
+  }
+
+  // The gradient of the last state: d_h_n in panels, zeros behind its last unit.
+  void begin_carry(const Slice& slice) {
+    const size_t width = w_.kernels.vector, H = w_.hidden_size;
+    for (size_t panel = slice.panels.first; panel < slice.panels.last; ++panel)
+      for (size_t b = slice.rows.first; b < slice.rows.last; ++b) {
+        T* to = carry_.data() + (panel * call_.batch + b) * width;
+        const size_t n = call_.d_h_n.data ? std::min(width, H - panel * width) : 0;
+        if (n) std::copy_n(call_.d_h_n.at(b) + panel * width, n, to);
+        std::fill(to + n, to + width, T(0));
+      }
+  }
+
+  // ---- The products over all steps ----
+
+  void input_gradient(const Part& rows) {
+    if (!call_.d_x.data) return;
+    Pass<T> pass{};
+    pass.rows = rows.size();
+    pass.last_panel = packs_.input.panels;
+    pass.units = w_.input_size;
+    pass.left = {gate_rows_.data() + rows.first, 0, panels_ * 3 * w_.kernels.vector, 3 * w_.kernels.vector,
+                 tape_.panel_stride()};
+    pass.right = packs_.input.view();
+    pass.output = d_x_rows_.data() + rows.first;
+    pass.accumulate = call_.accumulate_d_x;
+    w_.kernels.affine(pass);
+  }
+
+  void weight_gradients(int member) {
+    const size_t H = w_.hidden_size, I = w_.input_size;
+    const bool after = w_.reset == Reset::after;
+    for (size_t gate = 0; gate < 3; ++gate) {
+      const auto slot = static_cast<ptrdiff_t>(gate) * width_;
+      compute({gate_rows_.data(), slot, tape_.panel_stride(), x_rows_.data(), 0, H, I,
+               call_.d_weight_ih + gate * H * I, I}, member);
+      T* d_hidden = call_.d_weight_hh + gate * H * H;
+      if (gate < 2 || after)
+        compute({gate_rows_.data(), gate == 2 ? -width_ : slot, tape_.panel_stride(), h_rows_.data(), 0, H, H, d_hidden,
+                 H}, member);
+      else
+        reset_product(slot, d_hidden, member);
+    }
+    bias_gradients(part_of(panels_, member, members_));
+  }
+
+  // With reset before, U_n multiplies r * h, which stands in the panels of slot hn.
+  void reset_product(ptrdiff_t slot, T* d_hidden, int member) const {
+    const size_t H = w_.hidden_size, width = w_.kernels.vector;
+    for (size_t panel = 0; panel < panels_; ++panel)
+      compute({gate_rows_.data(), slot, tape_.panel_stride(), gate_rows_.data(),
+               static_cast<ptrdiff_t>(panel) * tape_.panel_stride() - width_, H, std::min(width, H - panel * width),
+               d_hidden + panel * width, H}, member);
+  }
+
+  void compute(const GateProduct<T>& product, int member) const {
+    gate_product(w_.kernels, product, rows_, part_of(blocks_of(w_.kernels, product), member, members_));
+  }
+
+  void bias_gradients(const Part& panels) {
+    if (!call_.d_bias_ih && !call_.d_bias_hh) return;
+    const size_t width = w_.kernels.vector, H = w_.hidden_size;
+    for (size_t panel = panels.first; panel < panels.last; ++panel) {
+      T* sums = bias_.data() + panel * 4 * width;
+      std::fill_n(sums, 4 * width, T(0));
+      w_.kernels.sum_rows(rows_, gate_rows_.data(), static_cast<ptrdiff_t>(panel) * tape_.panel_stride() - width_, 4,
+                          sums);
+      const size_t n = std::min(width, H - panel * width);
+      const auto store = [&](T* bias, size_t gate, size_t slot) {
+        if (bias) std::copy_n(sums + slot * width, n, bias + gate * H + panel * width);
+      };
+      for (size_t gate = 0; gate < 3; ++gate) {
+        store(call_.d_bias_ih, gate, gate + 1);
+        store(call_.d_bias_hh, gate, gate == 2 && w_.reset == Reset::after ? 0 : gate + 1);
+      }
+    }
+  }
+
+  const GruWeights<T>& w_;
+  const typename GruWeights<T>::Backward& packs_;
+  const GruBackward<T>& call_;
+  GruTape<T>& tape_;
+  const size_t panels_, rows_;
+  const ptrdiff_t width_;
+  Plan recurrence_;
+  int members_;
+  Buffer<T> carry_, zeros_, bias_;
+  std::vector<T*> gate_rows_, d_x_rows_, d_h_0_rows_;
+  std::vector<const T*> x_rows_, h_rows_, d_output_rows_;
+};
+
+}  // namespace
+
+template <class T>
+void gru_backward(const GruWeights<T>& weights, const GruBackward<T>& call, GruTape<T>& tape, int threads) {
+  if (!BackwardRun<T>(weights, call, tape, threads).run()) BackwardRun<T>(weights, call, tape, 1).run();
+}
+
+template void gru_backward(const GruWeights<float>&, const GruBackward<float>&, GruTape<float>&, int);
+template void gru_backward(const GruWeights<double>&, const GruBackward<double>&, GruTape<double>&, int);
+
+}  // namespace gru

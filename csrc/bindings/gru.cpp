@@ -1,0 +1,118 @@
+#include <pybind11/stl.h>
+
+#include <atomic>
+#include <memory>
+
+#include "arrays.h"
+#include "module.h"
+
+namespace gru::bindings {
+
+namespace {
+
+// A tape as Python holds it: backward overwrites it, so it may be taken once.
+template <class T>
+struct TapeHolder {
+  std::unique_ptr<GruTape<T>> tape;
+  std::atomic<bool> used{false};
+};
+
+template <class T>
+std::shared_ptr<GruWeights<T>> pack(const py::array& weight_ih, const py::array& weight_hh,
+                                    const OptionalArray& bias_ih, const OptionalArray& bias_hh, bool reset_after) {
+  const size_t input = axis_size(weight_ih, "weight_ih", 1), hidden = axis_size(weight_hh, "weight_hh", 1);
+  if (hidden > SIZE_MAX / 4) throw std::bad_alloc();
+  const T* ih = contiguous<const T>(weight_ih, "weight_ih", {3 * hidden, input});
+  const T* hh = contiguous<const T>(weight_hh, "weight_hh", {3 * hidden, hidden});
+  const T* b_ih = contiguous<const T>(bias_ih, "bias_ih", {3 * hidden});
+  const T* b_hh = contiguous<const T>(bias_hh, "bias_hh", {3 * hidden});
+  py::gil_scoped_release release;
+  return std::make_shared<GruWeights<T>>(input, hidden, reset_after ? Reset::after : Reset::before, ih, hh, b_ih, b_hh);
+}
+
+template <class T>
+std::shared_ptr<TapeHolder<T>> forward(const std::shared_ptr<GruWeights<T>>& weights, const py::array& x,
+                                       const OptionalArray& h_0, const py::array& output, const py::array& h_n,
+                                       bool reverse, bool taped, int threads) {
+  const size_t steps = axis_size(x, "x", 0), batch = axis_size(x, "x", 1);
+  const size_t I = weights->input_size, H = weights->hidden_size;
+  GruForward<T> call{};
+  call.steps = steps;
+  call.batch = batch;
+  call.reverse = reverse;
+  call.x = sequence<const T>(x, "x", steps, batch, I);
+  call.h_0 = rows<const T>(h_0, "h_0", batch, H);
+  call.output = sequence<T>(output, "output", steps, batch, H);
+  call.h_n = rows<T>(h_n, "h_n", batch, H);
+  checked_threads(threads);
+  py::gil_scoped_release release;
+  auto holder = std::make_shared<TapeHolder<T>>();
+  if (taped) holder->tape = std::make_unique<GruTape<T>>(*weights, steps, batch);
+  gru_forward(*weights, call, holder->tape.get(), threads);
+  return taped ? holder : nullptr;
+}
+
+template <class T>
+void backward(const std::shared_ptr<GruWeights<T>>& weights, const std::shared_ptr<TapeHolder<T>>& holder,
+              const py::array& x, const OptionalArray& h_0, const py::array& output, const OptionalArray& d_output,
+              const OptionalArray& d_h_n, const OptionalArray& d_x, bool accumulate_d_x, const OptionalArray& d_h_0,
+              const py::array& d_weight_ih, const py::array& d_weight_hh, const OptionalArray& d_bias_ih,
+              const OptionalArray& d_bias_hh, bool reverse, int threads) {
+  const size_t steps = holder->tape->steps, batch = holder->tape->batch;
+  const size_t I = weights->input_size, H = weights->hidden_size;
+  GruBackward<T> call{};
+  call.steps = steps;
+  call.batch = batch;
+  call.reverse = reverse;
+  call.x = sequence<const T>(x, "x", steps, batch, I);
+  call.h_0 = rows<const T>(h_0, "h_0", batch, H);
+  call.output = sequence<const T>(output, "output", steps, batch, H);
+  call.d_output = sequence<const T>(d_output, "d_output", steps, batch, H);
+  call.d_h_n = rows<const T>(d_h_n, "d_h_n", batch, H);
+  call.d_x = sequence<T>(d_x, "d_x", steps, batch, I);
+  call.accumulate_d_x = accumulate_d_x;
+  call.d_h_0 = rows<T>(d_h_0, "d_h_0", batch, H);
+  call.d_weight_ih = contiguous<T>(d_weight_ih, "d_weight_ih", {3 * H, I});
+  call.d_weight_hh = contiguous<T>(d_weight_hh, "d_weight_hh", {3 * H, H});
+  call.d_bias_ih = contiguous<T>(d_bias_ih, "d_bias_ih", {3 * H});
+  call.d_bias_hh = contiguous<T>(d_bias_hh, "d_bias_hh", {3 * H});
+  checked_threads(threads);
+  if (holder->used.exchange(true))
+    throw std::runtime_error("tape: it was used by an earlier backward, which overwrites it; run forward again");
+  py::gil_scoped_release release;
+  gru_backward(*weights, call, *holder->tape, threads);
+}
+
+template <class T>
+void bind(py::module_& module, const char* weights_name, const char* tape_name) {
+  py::class_<GruWeights<T>, std::shared_ptr<GruWeights<T>>>(module, weights_name)
+      .def_readonly("input_size", &GruWeights<T>::input_size)
+      .def_readonly("hidden_size", &GruWeights<T>::hidden_size)
+      .def_readonly("has_bias_ih", &GruWeights<T>::has_bias_ih)
+      .def_readonly("has_bias_hh", &GruWeights<T>::has_bias_hh)
+      .def_property_readonly("dtype", [](const GruWeights<T>&) { return py::dtype::of<T>(); })
+      .def_property_readonly("reset_after", [](const GruWeights<T>& w) { return w.reset == Reset::after; })
+      .def_property_readonly("isa", [](const GruWeights<T>& w) { return w.isa.name; })
+      .def_property_readonly("address", [](const GruWeights<T>& w) { return reinterpret_cast<uintptr_t>(&w); });
+  py::class_<TapeHolder<T>, std::shared_ptr<TapeHolder<T>>>(module, tape_name)
+      .def_property_readonly("nbytes", [](const TapeHolder<T>& holder) { return holder.tape->bytes(); });
+  module.def("gru_forward", &forward<T>);
+  module.def("gru_backward", &backward<T>);
+}
+
+py::object pack_gru(const py::array& weight_ih, const py::array& weight_hh, const OptionalArray& bias_ih,
+                    const OptionalArray& bias_hh, bool reset_after) {
+  if (weight_ih.dtype().equal(py::dtype::of<double>()))
+    return py::cast(pack<double>(weight_ih, weight_hh, bias_ih, bias_hh, reset_after));
+  return py::cast(pack<float>(weight_ih, weight_hh, bias_ih, bias_hh, reset_after));
+}
+
+}  // namespace
+
+void bind_gru(py::module_& module) {
+  bind<float>(module, "GruWeights32", "GruTape32");
+  bind<double>(module, "GruWeights64", "GruTape64");
+  module.def("pack_gru", &pack_gru);
+}
+
+}  // namespace gru::bindings

@@ -1,0 +1,12 @@
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace gru::bindings {
+
+void bind_info(pybind11::module_& module);
+void bind_gru(pybind11::module_& module);
+void bind_linear(pybind11::module_& module);
+void bind_elementwise(pybind11::module_& module);
+
+}  // namespace gru::bindings

@@ -1,0 +1,103 @@
+#include <algorithm>
+#include <cmath>
+
+#include "gru.h"
+#include "kernels/dispatch.h"
+#include "plan.h"
+#include "team.h"
+
+namespace gru {
+
+namespace {
+
+// One row of the cross-entropy. With lse = log sum exp(logits), -sum_c q_c (logits_c - lse) is
+// lse - (1 - smoothing) logits_target - smoothing mean(logits).
+template <class T>
+double row_loss(const Kernels<T>& kernels, size_t classes, const T* logits, size_t target, double smoothing, T* scratch,
+                T* gradient) {
+  const T shift = kernels.max(classes, logits);
+  const double at_target = static_cast<double>(logits[target]);
+  double mean = 0;
+  if (smoothing != 0) {
+    for (size_t c = 0; c < classes; ++c) mean += static_cast<double>(logits[c]);
+    mean /= static_cast<double>(classes);
+  }
+  const T sum = kernels.exp_sum(classes, logits, shift, scratch);
+  if (gradient) {
+    const T scale = T(1) / sum, spread = static_cast<T>(smoothing / static_cast<double>(classes));
+    for (size_t c = 0; c < classes; ++c) gradient[c] = scratch[c] * scale - spread;
+    gradient[target] -= static_cast<T>(1 - smoothing);
+  }
+  const double lse = static_cast<double>(shift) + std::log(static_cast<double>(sum));
+  return lse - (1 - smoothing) * at_target - smoothing * mean;
+}
+
+}  // namespace
+
+template <class T>
+void softmax_cross_entropy(size_t rows, size_t classes, const T* logits, const int64_t* targets, int64_t ignore_index,
+                           double smoothing, double* losses, T* gradient, int threads) {
+  const Kernels<T>& kernels = kernels_of<T>(active_isa());
+  constexpr size_t work_of_an_exp = 20;
+  int members = plan_members(rows * classes * work_of_an_exp, rows, threads);
+  Buffer<T> scratch(gradient ? 0 : product(static_cast<size_t>(members), classes));
+  auto work = [&](int member) {
+    const Part part = part_of(rows, member, members);
+    for (size_t row = part.first; row < part.last; ++row) {
+      T* const d = gradient ? gradient + row * classes : nullptr;
+      if (targets[row] == ignore_index) {
+        losses[row] = 0;
+        if (d) std::fill_n(d, classes, T(0));
+        continue;
+      }
+      T* const exponentials = d ? d : scratch.data() + static_cast<size_t>(member) * classes;
+      losses[row] = row_loss(kernels, classes, logits + row * classes, static_cast<size_t>(targets[row]), smoothing,
+                             exponentials, d);
+    }
+  };
+  if (!run_team(members, work)) run_team(members = 1, work);
+}
+
+template <class T>
+void embedding_backward(size_t rows, const int64_t* indices, Rows<const T> d_y, size_t entries, size_t size,
+                        int64_t padding, T* d_weight, int threads) {
+  // Cut over columns: each element sums over the rows in their order, whoever computes it.
+  int members = plan_members(rows * size, size / 16, threads);
+  auto work = [&](int member) {
+    const Part part = part_of(size, member, members);
+    for (size_t entry = 0; entry < entries; ++entry)
+      std::fill(d_weight + entry * size + part.first, d_weight + entry * size + part.last, T(0));
+    for (size_t row = 0; row < rows; ++row) {
+      if (indices[row] == padding) continue;
+      T* to = d_weight + static_cast<size_t>(indices[row]) * size;
+      const T* from = d_y.at(row);
+      for (size_t i = part.first; i < part.last; ++i) to[i] += from[i];
+    }
+  };
+  if (!run_team(members, work)) run_team(members = 1, work);
+}
+
+template <class T>
+void sigmoid(size_t size, const T* x, T* y) {
+  auto work = [&](int) { kernels_of<T>(active_isa()).sigmoid(size, x, y); };
+  run_team(1, work);
+}
+
+template <class T>
+void tanh(size_t size, const T* x, T* y) {
+  auto work = [&](int) { kernels_of<T>(active_isa()).tanh(size, x, y); };
+  run_team(1, work);
+}
+
+template void softmax_cross_entropy(size_t, size_t, const float*, const int64_t*, int64_t, double, double*, float*,
+                                    int);
+template void softmax_cross_entropy(size_t, size_t, const double*, const int64_t*, int64_t, double, double*, double*,
+                                    int);
+template void embedding_backward(size_t, const int64_t*, Rows<const float>, size_t, size_t, int64_t, float*, int);
+template void embedding_backward(size_t, const int64_t*, Rows<const double>, size_t, size_t, int64_t, double*, int);
+template void sigmoid(size_t, const float*, float*);
+template void sigmoid(size_t, const double*, double*);
+template void tanh(size_t, const float*, float*);
+template void tanh(size_t, const double*, double*);
+
+}  // namespace gru

@@ -1,0 +1,218 @@
+// The contract of the core: gated recurrent layers on CPUs, without Python.
+//
+// Names are PyTorch's: T time steps, B batch rows, I input size, H hidden size; gates r, z, n in this order.
+// Unless something else is said, pointers are borrowed for the call, arrays that are read and arrays that are written do
+// not overlap, and strides are in elements. Every function may be called from many threads at once.
+//
+// What is promised about bits, on one machine and instruction set: a row's output, h_n, d_x and d_h_0 do not depend on
+// the number of threads nor on the other rows of the batch; a sequence in pieces gives the bits of the sequence at once;
+// weight gradients do not depend on the number of threads.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+
+#include "buffer.h"
+#include "export.h"
+#include "kernels/table.h"
+
+namespace gru {
+
+// (T, B, F): element (t, b, f) is data[t * step + b * row + f]. Null data stands for "none" where that is allowed.
+template <class E>
+struct Sequence {
+  E* data = nullptr;
+  ptrdiff_t step = 0, row = 0;
+
+  E* at(size_t t, size_t b) const {
+    return data + static_cast<ptrdiff_t>(t) * step + static_cast<ptrdiff_t>(b) * row;
+  }
+};
+
+// (B, F): element (b, f) is data[b * row + f].
+template <class E>
+struct Rows {
+  E* data = nullptr;
+  ptrdiff_t row = 0;
+
+  E* at(size_t b) const { return data + static_cast<ptrdiff_t>(b) * row; }
+};
+
+// A matrix in the order in which a tile reads it, and the chains of its sums; see Panels.
+template <class T>
+struct Pack {
+  Buffer<T> buffer;
+  size_t panels = 0;  // of output units
+  Panels<T> view() const { return {buffer.data(), stride, chains}; }
+
+  ptrdiff_t stride = 0;
+  size_t chains = 1;
+};
+
+// A function of packs that is made when it is first needed, by whichever thread comes first.
+template <class Value>
+class Lazy {
+ public:
+  template <class Make>
+  const Value& get(Make make) const {
+    std::call_once(once_, [&] { value_ = make(); });
+    return value_;
+  }
+
+ private:
+  mutable std::once_flag once_;
+  mutable Value value_;
+};
+
+enum class Reset { after, before };
+
+// The weights of one GRU layer in one direction, copied at construction and never changed.
+template <class T>
+class GRU_API GruWeights {
+ public:
+  // weight_ih (3H, I), weight_hh (3H, H), bias_ih (3H), bias_hh (3H), all contiguous; either bias may be null (zeros).
+  // Throws std::bad_alloc, and std::invalid_argument for a wrong GRU_NATIVE_ISA.
+  GruWeights(size_t input_size, size_t hidden_size, Reset reset, const T* weight_ih, const T* weight_hh,
+             const T* bias_ih, const T* bias_hh);
+
+  const size_t input_size, hidden_size;
+  const Reset reset;
+  const bool has_bias_ih, has_bias_hh;
+  const Isa& isa;
+  const Kernels<T>& kernels;
+
+  struct Forward {
+    Pack<T> input;           // three gates
+    Pack<T> hidden;          // reset after: r, z, n; reset before: r, z
+    Pack<T> hidden_n;        // reset before: n
+    Buffer<T> input_bias;    // [panel][gate][vector], with what can be added of the hidden side's bias
+    Buffer<T> hidden_bias;   // reset after: b_hn, [panel][vector]
+  };
+  struct Backward {
+    Pack<T> hidden;    // to d_h, over the gates (n, r, z) of reset after or (r, z) of reset before
+    Pack<T> hidden_n;  // reset before: to d(r h), over n
+    Pack<T> input;     // to d_x, over (r, z, n)
+  };
+  const Forward& forward() const { return forward_; }
+  const Backward& backward() const;
+
+  size_t panels() const { return (hidden_size + kernels.vector - 1) / kernels.vector; }
+
+ private:
+  Buffer<T> weight_ih_, weight_hh_;  // as given, for the backward packs
+  Forward forward_;
+  Lazy<Backward> backward_;
+};
+
+// The gates of a training forward, [panel][t * B + b][hn, r, z, n][vector]: see Gates.
+template <class T>
+class GRU_API GruTape {
+ public:
+  GruTape(const GruWeights<T>& weights, size_t steps, size_t batch);
+
+  const size_t steps, batch;
+
+  // The address of slot r of row (t, b) in panel 0.
+  T* row(size_t t, size_t b) const { return buffer_.data() + (t * batch + b) * 4 * vector_ + vector_; }
+  ptrdiff_t panel_stride() const { return panel_stride_; }
+  size_t bytes() const { return buffer_.size() * sizeof(T); }
+
+ private:
+  size_t vector_;
+  ptrdiff_t panel_stride_;
+  Buffer<T> buffer_;
+};
+
+// One layer, one direction. With `reverse` the steps run from the last to the first.
+template <class T>
+struct GruForward {
+  size_t steps, batch;
+  bool reverse;
+  Sequence<const T> x;   // (T, B, I)
+  Rows<const T> h_0;     // (B, H), or none for zeros
+  Sequence<T> output;    // (T, B, H); may not overlap anything
+  Rows<T> h_n;           // (B, H); may be h_0's own rows
+};
+
+// Computes output and h_n, and fills `tape` unless it is null. `threads` is an upper limit.
+template <class T>
+GRU_API void gru_forward(const GruWeights<T>& weights, const GruForward<T>& call, GruTape<T>* tape, int threads);
+
+template <class T>
+struct GruBackward {
+  size_t steps, batch;
+  bool reverse;
+  Sequence<const T> x;         // as in the forward call
+  Rows<const T> h_0;           // as in the forward call
+  Sequence<const T> output;    // what the forward call computed
+  Sequence<const T> d_output;  // (T, B, H), or none for zeros
+  Rows<const T> d_h_n;         // (B, H), or none for zeros
+  Sequence<T> d_x;             // (T, B, I), or none when it is not wanted
+  bool accumulate_d_x;         // whether to add to what d_x holds
+  Rows<T> d_h_0;               // (B, H), or none when it is not wanted
+  T* d_weight_ih;              // (3H, I) contiguous
+  T* d_weight_hh;              // (3H, H) contiguous
+  T* d_bias_ih;                // (3H), or null
+  T* d_bias_hh;                // (3H), or null
+};
+
+// Computes all gradients by back-propagation through time. The tape's gates are overwritten: it serves once.
+template <class T>
+GRU_API void gru_backward(const GruWeights<T>& weights, const GruBackward<T>& call, GruTape<T>& tape, int threads);
+
+// The weights of y = x W^T + b, copied at construction and never changed.
+template <class T>
+class GRU_API LinearWeights {
+ public:
+  // weight (O, I) and bias (O), contiguous; bias may be null.
+  LinearWeights(size_t input_size, size_t output_size, const T* weight, const T* bias);
+
+  const size_t input_size, output_size;
+  const bool has_bias;
+  const Kernels<T>& kernels;
+
+  const Pack<T>& forward() const { return forward_; }
+  const T* bias() const { return bias_.data(); }  // [panel][vector], or null
+  const Pack<T>& backward() const;
+
+ private:
+  Buffer<T> weight_, bias_;
+  Pack<T> forward_;
+  Lazy<Pack<T>> backward_;
+};
+
+// y (N, O) from x (N, I).
+template <class T>
+GRU_API void linear_forward(const LinearWeights<T>& weights, size_t rows, Rows<const T> x, Rows<T> y, int threads);
+
+// d_x (N, I) and d_weight (O, I), d_bias (O) contiguous, from x (N, I) and d_y (N, O); each of the three may be null.
+template <class T>
+GRU_API void linear_backward(const LinearWeights<T>& weights, size_t rows, Rows<const T> x, Rows<const T> d_y,
+                             Rows<T> d_x, T* d_weight, T* d_bias, int threads);
+
+// d_weight (V, E) = 0, then d_weight[indices[i]] += d_y[i] in the order of i, for 0 <= indices[i] < V; rows of
+// `padding` stay 0 (none when it is negative).
+template <class T>
+GRU_API void embedding_backward(size_t rows, const int64_t* indices, Rows<const T> d_y, size_t entries, size_t size,
+                                int64_t padding, T* d_weight, int threads);
+
+// Row by row: loss = -sum_c q_c log softmax(logits)_c, where q is 1 - smoothing at the target plus smoothing / C
+// everywhere, and gradient = softmax(logits) - q. Ignored rows give zeros. `gradient` may be null, or logits' own rows.
+template <class T>
+GRU_API void softmax_cross_entropy(size_t rows, size_t classes, const T* logits, const int64_t* targets,
+                                   int64_t ignore_index, double smoothing, double* losses, T* gradient, int threads);
+
+template <class T>
+GRU_API void sigmoid(size_t size, const T* x, T* y);
+template <class T>
+GRU_API void tanh(size_t size, const T* x, T* y);
+
+// The number of threads that a call uses when none is given: OpenMP's (OMP_NUM_THREADS, or the CPUs of this process).
+GRU_API int default_threads();
+
+// What the BLAS behind the weight gradients of a linear layer says of itself.
+GRU_API const char* blas_description();
+
+}  // namespace gru

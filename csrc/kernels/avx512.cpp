@@ -1,0 +1,85 @@
+// AVX-512 (F, BW, DQ, VL): 32 registers of 16 floats or 8 doubles.
+#include <immintrin.h>
+
+#include "table.h"
+
+#if !defined(__AVX512F__) || !defined(__AVX512BW__) || !defined(__AVX512DQ__) || !defined(__AVX512VL__)
+#error "compile this file with AVX-512 F, BW, DQ and VL"
+#endif
+
+// GCC's own headers begin a masked intrinsic from a register that they leave undefined on purpose.
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+
+namespace gru {
+namespace {
+
+template <class T>
+struct Vector;
+
+template <>
+struct Vector<float> {
+  using Reg = __m512;
+  static constexpr size_t width = 16, accumulators = 24;
+
+  static __mmask16 mask(size_t n) { return static_cast<__mmask16>((1u << n) - 1); }
+  static Reg load(const float* p) { return _mm512_loadu_ps(p); }
+  static Reg load_first(const float* p, size_t n) { return _mm512_maskz_loadu_ps(mask(n), p); }
+  static Reg first(Reg a, size_t n) { return _mm512_maskz_mov_ps(mask(n), a); }
+  static void store(float* p, Reg a) { _mm512_storeu_ps(p, a); }
+  static void store_first(float* p, Reg a, size_t n) { _mm512_mask_storeu_ps(p, mask(n), a); }
+  static Reg set(float a) { return _mm512_set1_ps(a); }
+  static Reg zero() { return _mm512_setzero_ps(); }
+  static Reg add(Reg a, Reg b) { return _mm512_add_ps(a, b); }
+  static Reg sub(Reg a, Reg b) { return _mm512_sub_ps(a, b); }
+  static Reg mul(Reg a, Reg b) { return _mm512_mul_ps(a, b); }
+  static Reg div(Reg a, Reg b) { return _mm512_div_ps(a, b); }
+  static Reg fma(Reg a, Reg b, Reg c) { return _mm512_fmadd_ps(a, b, c); }
+  static Reg min(Reg a, Reg b) { return _mm512_min_ps(a, b); }
+  static Reg max(Reg a, Reg b) { return _mm512_max_ps(a, b); }
+  static Reg magnitude(Reg a) { return _mm512_abs_ps(a); }
+  static Reg negate_like(Reg a, Reg s) { return _mm512_xor_ps(a, _mm512_and_ps(s, set(-0.0f))); }
+  static Reg round(Reg a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+  static Reg exp2(Reg a) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(a), _mm512_set1_epi32(127)), 23));
+  }
+};
+
+template <>
+struct Vector<double> {
+  using Reg = __m512d;
+  static constexpr size_t width = 8, accumulators = 24;
+
+  static __mmask8 mask(size_t n) { return static_cast<__mmask8>((1u << n) - 1); }
+  static Reg load(const double* p) { return _mm512_loadu_pd(p); }
+  static Reg load_first(const double* p, size_t n) { return _mm512_maskz_loadu_pd(mask(n), p); }
+  static Reg first(Reg a, size_t n) { return _mm512_maskz_mov_pd(mask(n), a); }
+  static void store(double* p, Reg a) { _mm512_storeu_pd(p, a); }
+  static void store_first(double* p, Reg a, size_t n) { _mm512_mask_storeu_pd(p, mask(n), a); }
+  static Reg set(double a) { return _mm512_set1_pd(a); }
+  static Reg zero() { return _mm512_setzero_pd(); }
+  static Reg add(Reg a, Reg b) { return _mm512_add_pd(a, b); }
+  static Reg sub(Reg a, Reg b) { return _mm512_sub_pd(a, b); }
+  static Reg mul(Reg a, Reg b) { return _mm512_mul_pd(a, b); }
+  static Reg div(Reg a, Reg b) { return _mm512_div_pd(a, b); }
+  static Reg fma(Reg a, Reg b, Reg c) { return _mm512_fmadd_pd(a, b, c); }
+  static Reg min(Reg a, Reg b) { return _mm512_min_pd(a, b); }
+  static Reg max(Reg a, Reg b) { return _mm512_max_pd(a, b); }
+  static Reg magnitude(Reg a) { return _mm512_abs_pd(a); }
+  static Reg negate_like(Reg a, Reg s) { return _mm512_xor_pd(a, _mm512_and_pd(s, set(-0.0))); }
+  static Reg round(Reg a) { return _mm512_roundscale_pd(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+  static Reg exp2(Reg a) {
+    return _mm512_castsi512_pd(
+        _mm512_slli_epi64(_mm512_add_epi64(_mm512_cvtpd_epi64(a), _mm512_set1_epi64(1023)), 52));
+  }
+};
+
+}  // namespace
+}  // namespace gru
+
+#include "tile.inc.h"
+
+namespace gru {
+extern const Isa avx512;
+const Isa avx512 = {"avx512", &kernels<float>, &kernels<double>};
+}  // namespace gru

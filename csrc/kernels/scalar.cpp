@@ -1,0 +1,78 @@
+// Portable C++ in short vectors of 16 bytes, for which every compiler has at least scalar code.
+#include "table.h"
+
+namespace gru {
+namespace {
+
+typedef float Float4 __attribute__((vector_size(16)));
+typedef int Int4 __attribute__((vector_size(16)));
+typedef double Double2 __attribute__((vector_size(16)));
+typedef long long Long2 __attribute__((vector_size(16)));
+
+// What float and double share. There is no fused operation here: fma is a product and a sum.
+template <class T, class Register, class Integers>
+struct Portable {
+  using Reg = Register;
+  static constexpr size_t width = sizeof(Register) / sizeof(T), accumulators = 12;
+
+  static Reg load(const T* p) {
+    Reg a;
+    __builtin_memcpy(&a, p, sizeof(a));
+    return a;
+  }
+  static Reg load_first(const T* p, size_t n) {
+    Reg a = {};
+    for (size_t i = 0; i < n; ++i) a[i] = p[i];
+    return a;
+  }
+  static Reg first(Reg a, size_t n) {
+    Reg b = {};
+    for (size_t i = 0; i < n; ++i) b[i] = a[i];
+    return b;
+  }
+  static void store(T* p, Reg a) { __builtin_memcpy(p, &a, sizeof(a)); }
+  static void store_first(T* p, Reg a, size_t n) {
+    for (size_t i = 0; i < n; ++i) p[i] = a[i];
+  }
+  static Reg set(T a) { return a - Reg{}; }
+  static Reg zero() { return Reg{}; }
+  static Reg add(Reg a, Reg b) { return a + b; }
+  static Reg sub(Reg a, Reg b) { return a - b; }
+  static Reg mul(Reg a, Reg b) { return a * b; }
+  static Reg div(Reg a, Reg b) { return a / b; }
+  static Reg fma(Reg a, Reg b, Reg c) { return a * b + c; }
+  static Reg min(Reg a, Reg b) { return a < b ? a : b; }
+  static Reg max(Reg a, Reg b) { return a > b ? a : b; }
+  static Reg magnitude(Reg a) { return reinterpret_cast<Reg>(bits(a) & ~sign()); }
+  static Reg negate_like(Reg a, Reg s) { return reinterpret_cast<Reg>(bits(a) ^ (bits(s) & sign())); }
+
+ protected:
+  static Integers bits(Reg a) { return reinterpret_cast<Integers>(a); }
+  static Integers sign() { return bits(set(static_cast<T>(-0.0))); }
+};
+
+template <class T>
+struct Vector;
+
+// Adding and taking away 1.5 * 2^23 (or 2^52) rounds to an integer, which then stands in the lowest bits.
+template <>
+struct Vector<float> : Portable<float, Float4, Int4> {
+  static Reg round(Reg a) { return a + 12582912.0f - 12582912.0f; }
+  static Reg exp2(Reg a) { return reinterpret_cast<Reg>(bits(a + (12582912.0f + 127.0f)) << 23); }
+};
+
+template <>
+struct Vector<double> : Portable<double, Double2, Long2> {
+  static Reg round(Reg a) { return a + 6755399441055744.0 - 6755399441055744.0; }
+  static Reg exp2(Reg a) { return reinterpret_cast<Reg>(bits(a + (6755399441055744.0 + 1023.0)) << 52); }
+};
+
+}  // namespace
+}  // namespace gru
+
+#include "tile.inc.h"
+
+namespace gru {
+extern const Isa scalar;
+const Isa scalar = {"scalar", &kernels<float>, &kernels<double>};
+}  // namespace gru

@@ -1,0 +1,120 @@
+// What an ISA offers: one constant table of functions and sizes per element type.
+//
+// This header and <stddef.h> are all that a kernel file may include beside its intrinsics: an inline function of the
+// standard library compiled with AVX-512 flags could otherwise become the copy that the linker keeps for every CPU.
+#pragma once
+
+#include <stddef.h>
+
+namespace gru {
+
+// The left factor of a tile's product. Each row is an address; `offset` elements behind it, k runs over `size` elements in
+// pieces of `block_size` contiguous ones that stand `block_stride` apart. A row-major row is one piece.
+template <class T>
+struct Operand {
+  const T* const* rows;
+  ptrdiff_t offset;
+  size_t size;
+  size_t block_size;
+  ptrdiff_t block_stride;
+};
+
+// The right factor: [panel][k][gate][vector], `gates` vectors of units for each k. `chains` independent partial sums
+// are kept over k; it is part of the order of summation, so it depends on the number of units only.
+template <class T>
+struct Panels {
+  const T* data;
+  ptrdiff_t panel_stride;
+  size_t chains;
+};
+
+// The gates of some rows, each [panel][slot][vector]: `rows` are the addresses of slot r in panel 0.
+// Slots stand in the order (hn, r, z, n): with reset before, slot hn holds r * h. Inference with reset after has no slot
+// hn. A backward step overwrites a row in place by its gradients (d_hn, d_r, d_z, d_n), so that the gradients of both
+// projections are overlapping contiguous slices.
+template <class T>
+struct Gates {
+  T* const* rows;
+  ptrdiff_t panel_stride;
+};
+
+// One pass over some rows and panels: a product, begun from values that the pass defines and ended by its epilogue.
+// Each function of the table says which members it uses; the others may be left empty. Row addresses are for the first
+// unit; `units` is the number of valid units over all panels, so that the last panel may be partly filled.
+template <class T>
+struct Pass {
+  size_t rows;
+  size_t first_panel, last_panel;
+  size_t units;
+  Operand<T> left;
+  Panels<T> right;
+  const T* bias;               // [panel][gate][vector], or null for zeros
+  Gates<T> gates;
+  const T* const* h_previous;  // rows
+  const T* const* d_output;    // rows
+  T* carry;                    // [panel][row][vector]: the part of d_h that bypasses the product
+  ptrdiff_t carry_panel;
+  T* const* output;            // rows
+  bool accumulate;             // affine: begin from what `output` holds
+};
+
+// out[i][j] += sum over rows of left[row][left_offset + i] * right[row][right_offset + j], for i < lanes and
+// j < columns. All of Kernels::lanes elements of a left row are read.
+template <class T>
+struct Outer {
+  size_t rows;
+  const T* const* left;        // rows
+  ptrdiff_t left_offset;
+  size_t lanes;                // at most Kernels::lanes
+  const T* const* right;       // rows
+  ptrdiff_t right_offset;
+  size_t columns;
+  T* out;
+  ptrdiff_t out_stride;
+};
+
+template <class T>
+struct Kernels {
+  size_t vector;   // elements in a vector: the units of a panel
+  size_t lanes;    // rows of an outer product's tile
+
+  size_t (*chains)(size_t panels, size_t gates);  // what Panels::chains must be
+
+  // output = bias + left * right                                                        (one gate)
+  void (*affine)(const Pass<T>&);
+  // gates r, z, n = bias + left * right                                                 (three gates)
+  void (*project)(const Pass<T>&);
+
+  // Reset after: from the projected gates and bias b_hn to h' in `output`               (three gates)
+  void (*reset_after)(const Pass<T>&);
+  void (*reset_after_taped)(const Pass<T>&);       // and hn, r, z, n into the gates
+  // Reset before: r, z and r * h into the gates (two gates), then n and h' (one gate; left is r * h)
+  void (*reset_before_gates)(const Pass<T>&);
+  void (*reset_before_output)(const Pass<T>&);
+
+  // Backward, one gate each: d_h = carry + d_output + left * right, where left holds the gate gradients of the step
+  // that follows in time (none at first); then the gates of this step become gradients and the carry d_h * z.
+  void (*reset_after_backward)(const Pass<T>&);
+  void (*reset_before_backward_output)(const Pass<T>&);  // d_z, d_n
+  void (*reset_before_backward_gates)(const Pass<T>&);   // d_r; left holds d_n, carry gains d(r h) * r
+  // output = carry + left * right: the gradient of h_0
+  void (*state_backward)(const Pass<T>&);
+
+  void (*outer)(const Outer<T>&);
+  // sums[i] += sum over rows of rows[row][offset + i], for the elements of `vectors` vectors
+  void (*sum_rows)(size_t count, const T* const* rows, ptrdiff_t offset, size_t vectors, T* sums);
+
+  void (*sigmoid)(size_t size, const T* x, T* y);
+  void (*tanh)(size_t size, const T* x, T* y);
+  T (*max)(size_t size, const T* x);                                // -inf for none, NaN is passed over
+  T (*exp_sum)(size_t size, const T* x, T shift, T* y);             // y = exp(x - shift), returns the sum
+};
+
+// One instruction set: its name and its two tables.
+struct Isa {
+  const char* name;
+  const Kernels<float>* float32;
+  const Kernels<double>* float64;
+};
+
+}  // namespace gru

@@ -1,0 +1,676 @@
+// The bodies of all kernels, written once over the vector vocabulary of the file that includes this one.
+//
+// That file defines, in an anonymous namespace, for T = float and double a `Vector<T>` with
+//   Reg                          the register type
+//   width, accumulators          elements in a register; registers that a tile may use for its sums
+//   load, store                  whole vectors, unaligned
+//   load_first, store_first      the first n elements (loading zeros behind them)
+//   first                        the first n elements of a register, zeros behind them
+//   set, zero, add, sub, mul, div, fma(a, b, c) = a * b + c
+//   min, max                     the second argument when either is NaN
+//   negate_like(a, s)            a with the sign of s flipped into it (a xor sign of s)
+//   magnitude, round, exp2       |a|; to the nearest integer; 2^a for an integer a within the normal exponents
+//
+// The order of summation of an output element: it begins from the stored value; k runs upwards, k mod chains chooses the
+// chain; the chains are added pairwise at the end. Nothing else (rows, panels, steps) has a part in it.
+
+#define GRU_UNROLL _Pragma("GCC unroll 64")
+#define GRU_LAMBDA_INLINE __attribute__((always_inline))
+#define GRU_INLINE inline __attribute__((always_inline))
+
+namespace gru {
+namespace {
+
+constexpr size_t at_most(size_t value, size_t limit) { return value < limit ? value : limit; }
+constexpr size_t at_least(size_t value, size_t limit) { return value > limit ? value : limit; }
+constexpr size_t divide_up(size_t value, size_t by) { return (value + by - 1) / by; }
+
+// ---- Activations ----------------------------------------------------------------------------------------------------
+
+// exp(x) = power * (1 + rest): power = 2^k with k = round(x / ln 2), rest = exp(x - k ln 2) - 1.
+template <class T>
+struct ExpConstants;
+
+// The coefficients of q are a minimax fit of (exp(r) - 1 - r) / r^2 on |r| <= ln(2) / 2, weighted by |r|: its error is
+// 0.22 units in the last place of exp(r) - 1 in float32, 0.16 in float64. ln 2 is split so that k * ln2_high is exact.
+template <>
+struct ExpConstants<float> {
+  static constexpr float log2e = 1.44269504f, ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
+  static constexpr float q[] = {0.00139464888f, 0.008366606237f, 0.04166628155f, 0.1666654284f, 0.5000000062f};
+  static constexpr float lowest = -87.0f, highest = 88.37f;  // exp stays a normal number
+  static constexpr float tanh_one = 10.0f;                   // tanh rounds to 1 from here on
+};
+template <>
+struct ExpConstants<double> {
+  static constexpr double log2e = 1.4426950408889634074, ln2_high = 6.93147180369123816490e-01,
+                          ln2_low = 1.90821492927058770002e-10;
+  static constexpr double q[] = {2.511450838034867766e-8,  2.762636706046514774e-7,  2.755722785680016893e-6,
+                                 0.00002480150435596273134, 0.0001984126990312071197, 0.001388888893244079678,
+                                 0.008333333333314560075,   0.04166666666657349203,   0.1666666666666668603,
+                                 0.5000000000000005553};
+  static constexpr double lowest = -708.0, highest = 709.4;
+  static constexpr double tanh_one = 20.0;
+};
+
+template <class T>
+struct Exp {
+  typename Vector<T>::Reg power, rest;
+};
+
+// For x between ExpConstants' lowest and highest, or NaN.
+template <class T>
+GRU_INLINE Exp<T> exp_parts(typename Vector<T>::Reg x) {
+  using V = Vector<T>;
+  using C = ExpConstants<T>;
+  const auto k = V::round(V::mul(x, V::set(C::log2e)));
+  auto r = V::fma(k, V::set(-C::ln2_high), x);
+  r = V::fma(k, V::set(-C::ln2_low), r);
+  auto q = V::set(C::q[0]);
+  GRU_UNROLL
+  for (size_t i = 1; i < sizeof(C::q) / sizeof(T); ++i) q = V::fma(q, r, V::set(C::q[i]));
+  return {V::exp2(k), V::fma(V::mul(r, r), q, r)};
+}
+
+template <class T>
+GRU_INLINE typename Vector<T>::Reg exp(typename Vector<T>::Reg x) {
+  using V = Vector<T>;
+  const auto e = exp_parts<T>(V::max(V::set(ExpConstants<T>::lowest), V::min(V::set(ExpConstants<T>::highest), x)));
+  return V::fma(e.power, e.rest, e.power);
+}
+
+// 1 / (1 + exp(-x)). The smallest results are subnormal and so, in a core call, zero.
+template <class T>
+GRU_INLINE typename Vector<T>::Reg sigmoid(typename Vector<T>::Reg x) {
+  using V = Vector<T>;
+  const auto one = V::set(1);
+  return V::div(one, V::add(one, exp<T>(V::sub(V::zero(), x))));
+}
+
+// With m = exp(2 |x|) - 1, |tanh x| = m / (m + 2): accurate near zero too, because m is.
+template <class T>
+GRU_INLINE typename Vector<T>::Reg tanh(typename Vector<T>::Reg x) {
+  using V = Vector<T>;
+  const auto size = V::min(V::set(ExpConstants<T>::tanh_one), V::magnitude(x));
+  const auto e = exp_parts<T>(V::add(size, size));
+  const auto m = V::fma(e.power, e.rest, V::sub(e.power, V::set(1)));
+  return V::negate_like(V::div(m, V::add(m, V::set(2))), x);
+}
+
+// ---- The tile -------------------------------------------------------------------------------------------------------
+
+// Chains kept over k for so many panels of G gates: enough independent sums to hide the latency of an FMA at one row.
+size_t chains_for(size_t panels, size_t gates) {
+  size_t chains = 1;
+  while (chains < 8 && chains * panels * gates < 8) chains *= 2;
+  return chains;
+}
+
+// Rows of the tallest tile.
+template <class T, size_t G, size_t C>
+constexpr size_t tallest = at_least(at_most(Vector<T>::accumulators / (G * C), 8), 1);
+
+// Panels side by side in a tile of R rows: they hide latency at few rows, and share the loads of the left factor.
+template <class T, size_t G, size_t C>
+constexpr size_t widest(size_t rows) {
+  return at_least(at_most(Vector<T>::accumulators / (rows * G * C), rows * G * C == 1 ? 8 : 4), 1);
+}
+
+// sums[R][P][G] += left * right, for R rows from `row` and P panels from `panel`.
+template <class T, size_t R, size_t P, size_t G, size_t C>
+void multiply_add(const Pass<T>& pass, size_t row, size_t panel, typename Vector<T>::Reg* sums) {
+  using V = Vector<T>;
+  typename V::Reg chain[C][R][P][G];
+  const T* left[R];
+  GRU_UNROLL
+  for (size_t r = 0; r < R; ++r) {
+    left[r] = pass.left.rows[row + r] + pass.left.offset;
+    GRU_UNROLL
+    for (size_t p = 0; p < P; ++p)
+      GRU_UNROLL
+      for (size_t g = 0; g < G; ++g) {
+        chain[0][r][p][g] = sums[(r * P + p) * G + g];
+        GRU_UNROLL
+        for (size_t c = 1; c < C; ++c) chain[c][r][p][g] = V::zero();
+      }
+  }
+  const ptrdiff_t panel_stride = pass.right.panel_stride;
+  const T* right = pass.right.data + static_cast<ptrdiff_t>(panel) * panel_stride;
+
+  auto term = [&](size_t c, size_t k) GRU_LAMBDA_INLINE {
+    typename V::Reg weight[P][G];
+    GRU_UNROLL
+    for (size_t p = 0; p < P; ++p)
+      GRU_UNROLL
+      for (size_t g = 0; g < G; ++g)
+        weight[p][g] = V::load(right + static_cast<ptrdiff_t>(p) * panel_stride + (c * G + g) * V::width);
+    GRU_UNROLL
+    for (size_t r = 0; r < R; ++r) {
+      const auto value = V::set(left[r][k + c]);
+      GRU_UNROLL
+      for (size_t p = 0; p < P; ++p)
+        GRU_UNROLL
+        for (size_t g = 0; g < G; ++g) chain[c][r][p][g] = V::fma(value, weight[p][g], chain[c][r][p][g]);
+    }
+  };
+
+  for (size_t done = 0; done < pass.left.size; done += pass.left.block_size) {
+    const size_t size = at_most(pass.left.block_size, pass.left.size - done);
+    size_t k = 0;
+    for (; k + C <= size; k += C, right += C * G * V::width) {
+      GRU_UNROLL
+      for (size_t c = 0; c < C; ++c) term(c, k);
+    }
+    if constexpr (C > 1) {
+      GRU_UNROLL
+      for (size_t c = 0; c + 1 < C; ++c)
+        if (k + c < size) term(c, k);
+      right += (size - k) * G * V::width;
+    }
+    GRU_UNROLL
+    for (size_t r = 0; r < R; ++r) left[r] += pass.left.block_stride;
+  }
+
+  GRU_UNROLL
+  for (size_t r = 0; r < R; ++r)
+    GRU_UNROLL
+    for (size_t p = 0; p < P; ++p)
+      GRU_UNROLL
+      for (size_t g = 0; g < G; ++g) {
+        GRU_UNROLL
+        for (size_t apart = 1; apart < C; apart *= 2)
+          GRU_UNROLL
+          for (size_t c = 0; c < C; c += 2 * apart)
+            chain[c][r][p][g] = V::add(chain[c][r][p][g], chain[c + apart][r][p][g]);
+        sums[(r * P + p) * G + g] = chain[0][r][p][g];
+      }
+}
+
+// The products of every tile size, by rows and panels.
+template <class T, size_t G, size_t C>
+struct Products {
+  using Function = void (*)(const Pass<T>&, size_t, size_t, typename Vector<T>::Reg*);
+  Function of[8][8] = {};
+
+  constexpr Products() { fill<1, 1>(); }
+
+ private:
+  template <size_t R, size_t P>
+  constexpr void fill() {
+    of[R - 1][P - 1] = multiply_add<T, R, P, G, C>;
+    if constexpr (P < widest<T, G, C>(R))
+      fill<R, P + 1>();
+    else if constexpr (R < tallest<T, G, C>)
+      fill<R + 1, 1>();
+  }
+};
+
+template <class T, size_t G, size_t C>
+constexpr Products<T, G, C> products;
+
+// Begins the sums of a tile, multiplies, and hands each (row, panel) to the epilogue. The sums pass through the stack:
+// that costs little beside the product, and a product is compiled once for all epilogues.
+template <class Epilogue, size_t C>
+void tile(const Pass<typename Epilogue::Element>& pass, size_t row, size_t rows, size_t panel, size_t panels) {
+  using T = typename Epilogue::Element;
+  constexpr size_t G = Epilogue::gates, W = Vector<T>::width;
+  typename Vector<T>::Reg sums[at_least(Vector<T>::accumulators / C, G)];
+  for (size_t r = 0; r < rows; ++r)
+    for (size_t p = 0; p < panels; ++p)
+      Epilogue::begin(pass, row + r, panel + p, at_most(pass.units - (panel + p) * W, W), sums + (r * panels + p) * G);
+  products<T, G, C>.of[rows - 1][panels - 1](pass, row, panel, sums);
+  for (size_t r = 0; r < rows; ++r)
+    for (size_t p = 0; p < panels; ++p)
+      Epilogue::finish(pass, row + r, panel + p, at_most(pass.units - (panel + p) * W, W), sums + (r * panels + p) * G);
+}
+
+// Cuts rows and panels into tiles of nearly equal size: 9 rows are 5 and 4, not 8 and a slow 1.
+template <class Epilogue, size_t C>
+void run_tiles(const Pass<typename Epilogue::Element>& pass) {
+  using T = typename Epilogue::Element;
+  constexpr size_t G = Epilogue::gates;
+  if (pass.rows == 0 || pass.first_panel == pass.last_panel) return;
+  const size_t row_tiles = divide_up(pass.rows, tallest<T, G, C>);
+  const size_t panels = pass.last_panel - pass.first_panel;
+  const size_t panel_tiles = divide_up(panels, widest<T, G, C>(divide_up(pass.rows, row_tiles)));
+  size_t panel = pass.first_panel;
+  for (size_t j = 0; j < panel_tiles; ++j) {
+    const size_t wide = (panels + j) / panel_tiles;
+    size_t row = 0;
+    for (size_t i = 0; i < row_tiles; ++i) {
+      const size_t tall = (pass.rows + i) / row_tiles;
+      tile<Epilogue, C>(pass, row, tall, panel, wide);
+      row += tall;
+    }
+    panel += wide;
+  }
+}
+
+template <class Epilogue>
+void run(const Pass<typename Epilogue::Element>& pass) {
+  switch (pass.right.chains) {
+    case 1: return run_tiles<Epilogue, 1>(pass);
+    case 2: return run_tiles<Epilogue, 2>(pass);
+    case 4: return run_tiles<Epilogue, 4>(pass);
+    case 8: if constexpr (Epilogue::gates == 1) return run_tiles<Epilogue, 8>(pass); break;
+    default: break;
+  }
+}
+
+// ---- Epilogues ------------------------------------------------------------------------------------------------------
+//
+// begin(pass, row, panel, n, sums) and finish(pass, row, panel, n, sums); n is the number of valid units in the panel.
+
+template <class T>
+GRU_INLINE typename Vector<T>::Reg load_units(const T* from, size_t n) {
+  return n == Vector<T>::width ? Vector<T>::load(from) : Vector<T>::load_first(from, n);
+}
+
+template <class T>
+GRU_INLINE void store_units(T* to, typename Vector<T>::Reg value, size_t n) {
+  if (n == Vector<T>::width)
+    Vector<T>::store(to, value);
+  else
+    Vector<T>::store_first(to, value, n);
+}
+
+// The slots of one row in one panel.
+template <class T>
+struct Slots {
+  T* r_slot;
+  static constexpr ptrdiff_t width = Vector<T>::width;
+  GRU_INLINE T* hn() const { return r_slot - width; }
+  GRU_INLINE T* r() const { return r_slot; }
+  GRU_INLINE T* z() const { return r_slot + width; }
+  GRU_INLINE T* n() const { return r_slot + 2 * width; }
+};
+
+template <class T>
+GRU_INLINE Slots<T> slots_of(const Pass<T>& pass, size_t row, size_t panel) {
+  return {pass.gates.rows[row] + static_cast<ptrdiff_t>(panel) * pass.gates.panel_stride};
+}
+
+template <class T>
+GRU_INLINE T* carry_of(const Pass<T>& pass, size_t row, size_t panel) {
+  return pass.carry + static_cast<ptrdiff_t>(panel) * pass.carry_panel + row * Vector<T>::width;
+}
+
+template <class T, size_t G>
+GRU_INLINE void begin_from_bias(const Pass<T>& pass, size_t panel, typename Vector<T>::Reg* sums) {
+  using V = Vector<T>;
+  GRU_UNROLL
+  for (size_t g = 0; g < G; ++g)
+    sums[g] = pass.bias ? V::load(pass.bias + (panel * G + g) * V::width) : V::zero();
+}
+
+// (1 - z) * n + z * h: z = 1 keeps h to the bit.
+template <class T>
+GRU_INLINE typename Vector<T>::Reg mix(typename Vector<T>::Reg z, typename Vector<T>::Reg n,
+                                       typename Vector<T>::Reg h) {
+  using V = Vector<T>;
+  return V::fma(z, h, V::mul(V::sub(V::set(1), z), n));
+}
+
+template <class T>
+struct Affine {
+  using Element = T;
+  using V = Vector<T>;
+  static constexpr size_t gates = 1;
+
+  static GRU_INLINE void begin(const Pass<T>& pass, size_t row, size_t panel, size_t n, typename V::Reg* sums) {
+    if (pass.accumulate)
+      sums[0] = load_units<T>(pass.output[row] + panel * V::width, n);
+    else
+      begin_from_bias<T, gates>(pass, panel, sums);
+  }
+  static GRU_INLINE void finish(const Pass<T>& pass, size_t row, size_t panel, size_t n, typename V::Reg* sums) {
+    store_units<T>(pass.output[row] + panel * V::width, sums[0], n);
+  }
+};
+
+template <class T>
+struct Project {
+  using Element = T;
+  using V = Vector<T>;
+  static constexpr size_t gates = 3;
+
+  static GRU_INLINE void begin(const Pass<T>& pass, size_t, size_t panel, size_t, typename V::Reg* sums) {
+    begin_from_bias<T, gates>(pass, panel, sums);
+  }
+  static GRU_INLINE void finish(const Pass<T>& pass, size_t row, size_t panel, size_t, typename V::Reg* sums) {
+    const auto slots = slots_of(pass, row, panel);
+    V::store(slots.r(), sums[0]);
+    V::store(slots.z(), sums[1]);
+    V::store(slots.n(), sums[2]);
+  }
+};
+
+// n = tanh(W_n x + b_in + r (U_n h + b_hn)): PyTorch's and cuDNN's cell.
+template <class T, bool taped>
+struct ResetAfter {
+  using Element = T;
+  using V = Vector<T>;
+  static constexpr size_t gates = 3;
+
+  static GRU_INLINE void begin(const Pass<T>& pass, size_t row, size_t panel, size_t, typename V::Reg* sums) {
+    const auto slots = slots_of(pass, row, panel);
+    sums[0] = V::load(slots.r());
+    sums[1] = V::load(slots.z());
+    sums[2] = V::load(pass.bias + panel * V::width);
+  }
+  static GRU_INLINE void finish(const Pass<T>& pass, size_t row, size_t panel, size_t n, typename V::Reg* sums) {
+    const auto slots = slots_of(pass, row, panel);
+    const auto reset = sigmoid<T>(sums[0]), update = sigmoid<T>(sums[1]), hn = sums[2];
+    const auto candidate = tanh<T>(V::fma(reset, hn, V::load(slots.n())));
+    const auto h = load_units<T>(pass.h_previous[row] + panel * V::width, n);
+    store_units<T>(pass.output[row] + panel * V::width, mix<T>(update, candidate, h), n);
+    if constexpr (taped) {
+      V::store(slots.hn(), hn);
+      V::store(slots.r(), reset);
+      V::store(slots.z(), update);
+      V::store(slots.n(), candidate);
+    }
+  }
+};
+
+// n = tanh(W_n x + b_in + U_n (r h) + b_hn), first part (Cho et al. 2014).
+template <class T>
+struct ResetBeforeGates {
+  using Element = T;
+  using V = Vector<T>;
+  static constexpr size_t gates = 2;
+
+  static GRU_INLINE void begin(const Pass<T>& pass, size_t row, size_t panel, size_t, typename V::Reg* sums) {
+    const auto slots = slots_of(pass, row, panel);
+    sums[0] = V::load(slots.r());
+    sums[1] = V::load(slots.z());
+  }
+  static GRU_INLINE void finish(const Pass<T>& pass, size_t row, size_t panel, size_t n, typename V::Reg* sums) {
+    const auto slots = slots_of(pass, row, panel);
+    const auto reset = sigmoid<T>(sums[0]);
+    V::store(slots.hn(), V::mul(reset, load_units<T>(pass.h_previous[row] + panel * V::width, n)));
+    V::store(slots.r(), reset);
+    V::store(slots.z(), sigmoid<T>(sums[1]));
+  }
+};
+
+template <class T>
+struct ResetBeforeOutput {
+  using Element = T;
+  using V = Vector<T>;
+  static constexpr size_t gates = 1;
+
+  static GRU_INLINE void begin(const Pass<T>& pass, size_t row, size_t panel, size_t, typename V::Reg* sums) {
+    sums[0] = V::load(slots_of(pass, row, panel).n());
+  }
+  static GRU_INLINE void finish(const Pass<T>& pass, size_t row, size_t panel, size_t n, typename V::Reg* sums) {
+    const auto slots = slots_of(pass, row, panel);
+    const auto candidate = tanh<T>(sums[0]);
+    const auto h = load_units<T>(pass.h_previous[row] + panel * V::width, n);
+    store_units<T>(pass.output[row] + panel * V::width, mix<T>(V::load(slots.z()), candidate, h), n);
+    V::store(slots.n(), candidate);
+  }
+};
+
+// A slot's valid units; zeros behind them, so that no gradient grows out of a panel's unused part.
+template <class T>
+GRU_INLINE void store_padded(T* to, typename Vector<T>::Reg value, size_t n) {
+  using V = Vector<T>;
+  V::store(to, n == V::width ? value : V::first(value, n));
+}
+
+template <class T>
+GRU_INLINE void begin_d_h(const Pass<T>& pass, size_t row, size_t panel, size_t n,
+                          typename Vector<T>::Reg* sums) {
+  using V = Vector<T>;
+  sums[0] = V::add(V::load(carry_of(pass, row, panel)), load_units<T>(pass.d_output[row] + panel * V::width, n));
+}
+
+// d_z and d_n before their activations, from d_h; the carry d_h z.
+template <class T>
+struct OutputGradients {
+  using V = Vector<T>;
+  typename V::Reg d_z, d_n, carry;
+
+  GRU_INLINE OutputGradients(typename V::Reg d_h, typename V::Reg z, typename V::Reg candidate, typename V::Reg h) {
+    const auto one = V::set(1);
+    const auto keep = V::sub(one, z);
+    d_n = V::mul(V::mul(d_h, keep), V::sub(one, V::mul(candidate, candidate)));
+    d_z = V::mul(V::mul(d_h, V::sub(h, candidate)), V::mul(z, keep));
+    carry = V::mul(d_h, z);
+  }
+};
+
+template <class T>
+GRU_INLINE typename Vector<T>::Reg times_sigmoid_slope(typename Vector<T>::Reg value, typename Vector<T>::Reg s) {
+  using V = Vector<T>;
+  return V::mul(value, V::mul(s, V::sub(V::set(1), s)));
+}
+
+template <class T>
+struct ResetAfterBackward {
+  using Element = T;
+  using V = Vector<T>;
+  static constexpr size_t gates = 1;
+
+  static GRU_INLINE void begin(const Pass<T>& pass, size_t row, size_t panel, size_t n, typename V::Reg* sums) {
+    begin_d_h<T>(pass, row, panel, n, sums);
+  }
+  static GRU_INLINE void finish(const Pass<T>& pass, size_t row, size_t panel, size_t n, typename V::Reg* sums) {
+    const auto slots = slots_of(pass, row, panel);
+    const auto h = load_units<T>(pass.h_previous[row] + panel * V::width, n);
+    const OutputGradients<T> d(sums[0], V::load(slots.z()), V::load(slots.n()), h);
+    const auto reset = V::load(slots.r());
+    const auto d_r = times_sigmoid_slope<T>(V::mul(d.d_n, V::load(slots.hn())), reset);
+    store_padded<T>(slots.hn(), V::mul(d.d_n, reset), n);
+    store_padded<T>(slots.r(), d_r, n);
+    store_padded<T>(slots.z(), d.d_z, n);
+    store_padded<T>(slots.n(), d.d_n, n);
+    store_padded<T>(carry_of(pass, row, panel), d.carry, n);
+  }
+};
+
+template <class T>
+struct ResetBeforeBackwardOutput {
+  using Element = T;
+  using V = Vector<T>;
+  static constexpr size_t gates = 1;
+
+  static GRU_INLINE void begin(const Pass<T>& pass, size_t row, size_t panel, size_t n, typename V::Reg* sums) {
+    begin_d_h<T>(pass, row, panel, n, sums);
+  }
+  static GRU_INLINE void finish(const Pass<T>& pass, size_t row, size_t panel, size_t n, typename V::Reg* sums) {
+    const auto slots = slots_of(pass, row, panel);
+    const auto h = load_units<T>(pass.h_previous[row] + panel * V::width, n);
+    const OutputGradients<T> d(sums[0], V::load(slots.z()), V::load(slots.n()), h);
+    store_padded<T>(slots.z(), d.d_z, n);
+    store_padded<T>(slots.n(), d.d_n, n);
+    store_padded<T>(carry_of(pass, row, panel), d.carry, n);
+  }
+};
+
+template <class T>
+struct ResetBeforeBackwardGates {
+  using Element = T;
+  using V = Vector<T>;
+  static constexpr size_t gates = 1;
+
+  static GRU_INLINE void begin(const Pass<T>&, size_t, size_t, size_t, typename V::Reg* sums) {
+    sums[0] = V::zero();
+  }
+  static GRU_INLINE void finish(const Pass<T>& pass, size_t row, size_t panel, size_t n, typename V::Reg* sums) {
+    const auto slots = slots_of(pass, row, panel);
+    const auto h = load_units<T>(pass.h_previous[row] + panel * V::width, n);
+    const auto reset = V::load(slots.r());
+    T* carry = carry_of(pass, row, panel);
+    store_padded<T>(slots.r(), times_sigmoid_slope<T>(V::mul(sums[0], h), reset), n);
+    store_padded<T>(carry, V::fma(sums[0], reset, V::load(carry)), n);
+  }
+};
+
+template <class T>
+struct StateBackward {
+  using Element = T;
+  using V = Vector<T>;
+  static constexpr size_t gates = 1;
+
+  static GRU_INLINE void begin(const Pass<T>& pass, size_t row, size_t panel, size_t, typename V::Reg* sums) {
+    sums[0] = V::load(carry_of(pass, row, panel));
+  }
+  static GRU_INLINE void finish(const Pass<T>& pass, size_t row, size_t panel, size_t n, typename V::Reg* sums) {
+    store_units<T>(pass.output[row] + panel * V::width, sums[0], n);
+  }
+};
+
+// ---- Sums over rows -------------------------------------------------------------------------------------------------
+
+// A power of two that divides a panel, so that a tile's lanes never cross from one panel to the next.
+template <class T>
+constexpr size_t outer_lanes = at_most(at_most(Vector<T>::accumulators / 3, 8), Vector<T>::width);
+
+// R lanes times P vectors of columns starting at `column`, of which the last holds `n` valid elements.
+template <class T, size_t P>
+void outer_tile(const Outer<T>& job, size_t column, size_t n) {
+  using V = Vector<T>;
+  constexpr size_t R = outer_lanes<T>;
+  typename V::Reg sums[R][P];
+  GRU_UNROLL
+  for (size_t r = 0; r < R; ++r)
+    GRU_UNROLL
+    for (size_t p = 0; p < P; ++p) sums[r][p] = V::zero();
+
+  auto accumulate = [&](auto last_vector) GRU_LAMBDA_INLINE {
+    for (size_t row = 0; row < job.rows; ++row) {
+      const T* left = job.left[row] + job.left_offset;
+      const T* right = job.right[row] + job.right_offset + column;
+      typename V::Reg values[P];
+      GRU_UNROLL
+      for (size_t p = 0; p + 1 < P; ++p) values[p] = V::load(right + p * V::width);
+      values[P - 1] = last_vector(right + (P - 1) * V::width);
+      GRU_UNROLL
+      for (size_t r = 0; r < R; ++r) {
+        const auto value = V::set(left[r]);
+        GRU_UNROLL
+        for (size_t p = 0; p < P; ++p) sums[r][p] = V::fma(value, values[p], sums[r][p]);
+      }
+    }
+  };
+  if (n == V::width)
+    accumulate([](const T* from) GRU_LAMBDA_INLINE { return V::load(from); });
+  else
+    accumulate([n](const T* from) GRU_LAMBDA_INLINE { return V::load_first(from, n); });
+
+  // An unrolled loop keeps `sums` in registers; lanes beyond the valid ones are dropped here.
+  GRU_UNROLL
+  for (size_t r = 0; r < R; ++r) {
+    if (r >= job.lanes) break;
+    T* out = job.out + static_cast<ptrdiff_t>(r) * job.out_stride + column;
+    GRU_UNROLL
+    for (size_t p = 0; p < P; ++p) {
+      const size_t valid = p + 1 < P ? V::width : n;
+      T* to = out + p * V::width;
+      store_units<T>(to, V::add(load_units<T>(to, valid), sums[r][p]), valid);
+    }
+  }
+}
+
+template <class T>
+void outer(const Outer<T>& job) {
+  constexpr size_t W = Vector<T>::width;
+  const size_t vectors = divide_up(job.columns, W);
+  if (vectors == 0) return;
+  const size_t tiles = divide_up(vectors, 3);
+  size_t vector = 0;
+  for (size_t i = 0; i < tiles; ++i) {
+    const size_t wide = (vectors + i) / tiles;
+    const size_t n = at_most(job.columns - (vector + wide - 1) * W, W);
+    switch (wide) {
+      case 1: outer_tile<T, 1>(job, vector * W, n); break;
+      case 2: outer_tile<T, 2>(job, vector * W, n); break;
+      default: outer_tile<T, 3>(job, vector * W, n); break;
+    }
+    vector += wide;
+  }
+}
+
+template <class T>
+void sum_rows(size_t count, const T* const* rows, ptrdiff_t offset, size_t vectors, T* sums) {
+  using V = Vector<T>;
+  for (size_t i = 0; i < vectors; ++i, offset += static_cast<ptrdiff_t>(V::width), sums += V::width) {
+    auto sum = V::load(sums);
+    for (size_t row = 0; row < count; ++row) sum = V::add(sum, V::load(rows[row] + offset));
+    V::store(sums, sum);
+  }
+}
+
+// ---- Elementwise ----------------------------------------------------------------------------------------------------
+
+template <class T, class Function>
+GRU_INLINE void for_each_vector(size_t size, const T* x, T* y, Function function) {
+  using V = Vector<T>;
+  for (size_t i = 0; i < size; i += V::width) {
+    const size_t n = at_most(size - i, V::width);
+    store_units<T>(y + i, function(load_units<T>(x + i, n)), n);
+  }
+}
+
+template <class T>
+void sigmoid_all(size_t size, const T* x, T* y) {
+  for_each_vector<T>(size, x, y, [](auto v) GRU_LAMBDA_INLINE { return sigmoid<T>(v); });
+}
+
+template <class T>
+void tanh_all(size_t size, const T* x, T* y) {
+  for_each_vector<T>(size, x, y, [](auto v) GRU_LAMBDA_INLINE { return tanh<T>(v); });
+}
+
+template <class T>
+T max_of(size_t size, const T* x) {
+  using V = Vector<T>;
+  T lanes[V::width];
+  auto largest = V::set(-static_cast<T>(__builtin_inf()));
+  size_t i = 0;
+  for (; i + V::width <= size; i += V::width) largest = V::max(V::load(x + i), largest);
+  V::store(lanes, largest);
+  for (; i < size; ++i) lanes[0] = x[i] > lanes[0] ? x[i] : lanes[0];
+  for (size_t lane = 1; lane < V::width; ++lane) lanes[0] = lanes[lane] > lanes[0] ? lanes[lane] : lanes[0];
+  return lanes[0];
+}
+
+template <class T>
+T exp_sum(size_t size, const T* x, T shift, T* y) {
+  using V = Vector<T>;
+  T lanes[V::width];
+  auto sum = V::zero();
+  for_each_vector<T>(size, x, y, [&](auto v) GRU_LAMBDA_INLINE { return exp<T>(V::sub(v, V::set(shift))); });
+  size_t i = 0;
+  for (; i + V::width <= size; i += V::width) sum = V::add(sum, V::load(y + i));
+  V::store(lanes, V::add(sum, V::load_first(y + i, size - i)));
+  for (size_t lane = 1; lane < V::width; ++lane) lanes[0] += lanes[lane];
+  return lanes[0];
+}
+
+template <class T>
+constexpr Kernels<T> kernels = {
+    Vector<T>::width,
+    outer_lanes<T>,
+    chains_for,
+    run<Affine<T>>,
+    run<Project<T>>,
+    run<ResetAfter<T, false>>,
+    run<ResetAfter<T, true>>,
+    run<ResetBeforeGates<T>>,
+    run<ResetBeforeOutput<T>>,
+    run<ResetAfterBackward<T>>,
+    run<ResetBeforeBackwardOutput<T>>,
+    run<ResetBeforeBackwardGates<T>>,
+    run<StateBackward<T>>,
+    outer<T>,
+    sum_rows<T>,
+    sigmoid_all<T>,
+    tanh_all<T>,
+    max_of<T>,
+    exp_sum<T>,
+};
+
+}  // namespace
+}  // namespace gru

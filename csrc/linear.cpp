@@ -1,0 +1,71 @@
+#include <algorithm>
+#include <vector>
+
+#include "gemm.h"
+#include "gru.h"
+#include "plan.h"
+#include "team.h"
+
+namespace gru {
+
+namespace {
+
+// output = left * right (+ bias), row by row through the tile, so that a row's bits do not depend on its batch.
+template <class T>
+void rowwise_product(const Kernels<T>& kernels, size_t rows, Rows<const T> left, size_t k_size, const Pack<T>& right,
+                     const T* bias, Rows<T> output, size_t units, int threads) {
+  std::vector<const T*> left_rows(rows);
+  std::vector<T*> output_rows(rows);
+  int members = plan_members(rows * k_size * units, rows, threads);
+  auto work = [&](int member) {
+    const Part part = part_of(rows, member, members);
+    for (size_t row = part.first; row < part.last; ++row) {
+      left_rows[row] = left.at(row);
+      output_rows[row] = output.at(row);
+    }
+    Pass<T> pass{};
+    pass.rows = part.size();
+    pass.last_panel = right.panels;
+    pass.units = units;
+    pass.left = {left_rows.data() + part.first, 0, k_size, std::max<size_t>(k_size, 1), 0};
+    pass.right = right.view();
+    pass.bias = bias;
+    pass.output = output_rows.data() + part.first;
+    kernels.affine(pass);
+  };
+  if (!run_team(members, work)) run_team(members = 1, work);
+}
+
+template <class T>
+void sum_of_rows(size_t rows, size_t size, Rows<const T> from, T* sums) {
+  std::fill_n(sums, size, T(0));
+  for (size_t row = 0; row < rows; ++row)
+    for (size_t i = 0; i < size; ++i) sums[i] += from.at(row)[i];
+}
+
+}  // namespace
+
+template <class T>
+void linear_forward(const LinearWeights<T>& weights, size_t rows, Rows<const T> x, Rows<T> y, int threads) {
+  rowwise_product(weights.kernels, rows, x, weights.input_size, weights.forward(), weights.bias(), y,
+                  weights.output_size, threads);
+}
+
+template <class T>
+void linear_backward(const LinearWeights<T>& weights, size_t rows, Rows<const T> x, Rows<const T> d_y, Rows<T> d_x,
+                     T* d_weight, T* d_bias, int threads) {
+  if (d_x.data)
+    rowwise_product<T>(weights.kernels, rows, d_y, weights.output_size, weights.backward(), nullptr, d_x,
+                       weights.input_size, threads);
+  if (d_weight) product_over_rows(rows, weights.output_size, weights.input_size, d_y, x, d_weight, threads);
+  if (d_bias) sum_of_rows(rows, weights.output_size, d_y, d_bias);
+}
+
+template void linear_forward(const LinearWeights<float>&, size_t, Rows<const float>, Rows<float>, int);
+template void linear_forward(const LinearWeights<double>&, size_t, Rows<const double>, Rows<double>, int);
+template void linear_backward(const LinearWeights<float>&, size_t, Rows<const float>, Rows<const float>, Rows<float>,
+                              float*, float*, int);
+template void linear_backward(const LinearWeights<double>&, size_t, Rows<const double>, Rows<const double>,
+                              Rows<double>, double*, double*, int);
+
+}  // namespace gru

@@ -1,0 +1,42 @@
+// Who does what in a call: how many threads, and which rows or units each takes.
+#pragma once
+
+#include <cstddef>
+
+namespace gru {
+
+// The part of [0, total) that belongs to one of `members`; parts differ by one at most.
+struct Part {
+  size_t first, last;
+  size_t size() const { return last - first; }
+};
+Part part_of(size_t total, int member, int members);
+
+// Rows and panels of one member.
+struct Slice {
+  Part rows, panels;
+};
+
+// How the recurrence of a call is cut. By rows, members run the whole sequence without meeting; by panels, each keeps its
+// part of the weights in its own cache, and all meet after every pass of every step.
+struct Plan {
+  int members;
+  bool by_panels;
+
+  Slice slice(int member, size_t batch, size_t panels) const;
+};
+
+// The size of a recurrence: `row_work` is the multiply-adds of one row in one step, `weight_bytes` what a step reads.
+struct Work {
+  size_t steps, batch, panels;
+  size_t row_work, weight_bytes;
+};
+Plan plan_recurrence(const Work& work, int threads);
+
+// Members for `work` multiply-adds that can be cut into `parts` without meeting.
+int plan_members(size_t work, size_t parts, int threads);
+
+// Steps whose projections are computed ahead: few enough to stay in cache until the recurrence reads them.
+size_t plan_chunk(size_t steps, size_t step_bytes, size_t weight_bytes);
+
+}  // namespace gru

@@ -1,0 +1,100 @@
+#include "team.h"
+
+#include <omp.h>
+#include <pthread.h>
+#include <sched.h>
+
+#include <algorithm>
+
+#include "gru.h"
+
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
+
+namespace gru {
+
+namespace {
+
+// Written before a team starts and by the only thread of a forked child.
+std::atomic<bool> had_team{false}, lost_team{false};
+
+[[maybe_unused]] const int registered =
+    pthread_atfork(nullptr, nullptr, [] { lost_team.store(had_team.load()); });
+
+// Subnormal operands and results are taken as zero: they would make the gates up to 87 times slower.
+class FlushToZero {
+ public:
+#if defined(__x86_64__)
+  FlushToZero() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040); }  // FTZ and DAZ
+  ~FlushToZero() { _mm_setcsr(saved_); }
+
+ private:
+  unsigned saved_;
+#elif defined(__aarch64__)
+  FlushToZero() {
+    __asm__ volatile("mrs %0, fpcr" : "=r"(saved_));
+    __asm__ volatile("msr fpcr, %0" : : "r"(saved_ | (uint64_t{1} << 24)));  // FZ
+  }
+  ~FlushToZero() { __asm__ volatile("msr fpcr, %0" : : "r"(saved_)); }
+
+ private:
+  uint64_t saved_;
+#endif
+};
+
+inline void pause() {
+#if defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
+
+}  // namespace
+
+int default_threads() { return std::max(1, omp_get_max_threads()); }
+
+int usable_threads(int wanted) {
+  if (lost_team.load(std::memory_order_relaxed) || omp_in_parallel()) return 1;
+  return std::max(1, std::min(wanted, omp_get_thread_limit()));
+}
+
+bool detail::run_team(int members, void (*work)(void*, int), void* context) {
+  if (members == 1) {
+    FlushToZero guard;
+    work(context, 0);
+    return true;
+  }
+  had_team.store(true, std::memory_order_relaxed);
+  bool complete = false;
+#pragma omp parallel num_threads(members)
+  {
+    if (omp_get_num_threads() == members) {
+      FlushToZero guard;
+      const int member = omp_get_thread_num();
+      if (member == 0) complete = true;
+      work(context, member);
+    }
+  }
+  return complete;
+}
+
+void Barrier::wait() {
+  if (members_ == 1) return;
+  const unsigned phase = phase_.load(std::memory_order_relaxed);
+  if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == members_) {
+    arrived_.store(0, std::memory_order_relaxed);
+    phase_.store(phase + 1, std::memory_order_release);
+    return;
+  }
+  constexpr int spins = 2000;
+  for (int i = 0; phase_.load(std::memory_order_acquire) == phase; ++i) {
+    if (i < spins)
+      pause();
+    else
+      sched_yield();
+  }
+}
+
+}  // namespace gru

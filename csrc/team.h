@@ -1,0 +1,36 @@
+// A team of threads for the length of one call.
+#pragma once
+
+#include <atomic>
+
+namespace gru {
+
+// How many threads a call that asks for `wanted` can have: one in a forked child whose parent had a team (its
+// OpenMP run time waits for threads that no longer exist) and inside another parallel region.
+int usable_threads(int wanted);
+
+namespace detail {
+bool run_team(int members, void (*work)(void*, int), void* context);
+}
+
+// Runs work(member) for each member of a team, flushing subnormal numbers to zero meanwhile. `work` must not throw.
+// Returns false, with nothing done, when the run time gives fewer threads than that; one it always gives.
+template <class Work>
+bool run_team(int members, Work& work) {
+  return detail::run_team(
+      members, [](void* context, int member) { (*static_cast<Work*>(context))(member); }, &work);
+}
+
+// Where all members of a team wait for each other, many times within a call: spins a while, then yields.
+class Barrier {
+ public:
+  explicit Barrier(int members) : members_(members) {}
+  void wait();
+
+ private:
+  const int members_;
+  alignas(64) std::atomic<int> arrived_{0};
+  alignas(64) std::atomic<unsigned> phase_{0};
+};
+
+}  // namespace gru

@@ -1,0 +1,31 @@
+"""Training and inference of gated recurrent networks on CPUs.
+
+``nn`` holds the layers, ``functional`` the same computations on plain arrays; ``losses``, ``optim`` and
+``schedules`` train them, ``train`` runs the loop, ``io`` saves and loads, ``convert`` takes over weights from elsewhere,
+and ``reference`` is the NumPy specification that everything compiled is compared with.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from gru_native import _runtime as _runtime  # loads the compiled core, before anything that needs it
+from gru_native import convert, functional, io, losses, nn, optim, reference, schedules
+from gru_native.io import load, load_state, save
+
+__version__ = version("gru_native")
+
+__all__ = [
+    "__version__",
+    "convert",
+    "functional",
+    "io",
+    "load",
+    "load_state",
+    "losses",
+    "nn",
+    "optim",
+    "reference",
+    "save",
+    "schedules",
+]

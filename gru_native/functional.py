@@ -1,0 +1,632 @@
+"""The layers' computations on plain arrays: arrays in, arrays out, plus the tape.
+
+Every function validates its arguments: a ``ValueError`` or ``TypeError`` names the argument, what was expected and what
+came. ``threads`` is an upper limit on the threads of the call (1 to 256), ``None`` for OpenMP's own default
+(``OMP_NUM_THREADS``, or the CPUs of the process); results do not depend on it. Subnormal numbers count as zero.
+
+Arrays that are read may have any strides; one whose last axis is not contiguous is copied first. Arrays that are written
+(``output``, ``h_n``, ``d_x``) must have a contiguous last axis and overlap no other argument.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from gru_native import _core
+
+Array: TypeAlias = np.ndarray[Any, Any]
+GRUWeights: TypeAlias = _core.GruWeights32 | _core.GruWeights64
+LinearWeights: TypeAlias = _core.LinearWeights32 | _core.LinearWeights64
+
+MAX_THREADS = 256
+
+
+# ---- GRU ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class GRUTape:
+    """What `gru_backward` needs of a `gru_forward`. It serves once, because backward overwrites it."""
+
+    weights: GRUWeights
+    core: _core.GruTape32 | _core.GruTape64
+    x: Array
+    h_0: Array | None
+    output: Array
+    reverse: bool
+    batch_first: bool
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the gates that the tape holds."""
+        return self.core.nbytes
+
+
+def pack_gru(
+    weight_ih: ArrayLike,
+    weight_hh: ArrayLike,
+    bias_ih: ArrayLike | None = None,
+    bias_hh: ArrayLike | None = None,
+    *,
+    reset_after: bool = True,
+) -> GRUWeights:
+    """Copy the weights of one GRU layer, in one direction, into the order in which the kernels read them.
+
+    Parameters
+    ----------
+    weight_ih, weight_hh
+        (3H, I) and (3H, H), gates stacked r, z, n; float32 or float64, all of one dtype.
+    bias_ih, bias_hh
+        (3H), or ``None`` for zeros.
+    reset_after
+        ``n = tanh(W_n x + b_in + r * (U_n h + b_hn))`` (PyTorch, cuDNN), or with ``False``
+        ``n = tanh(W_n x + b_in + U_n (r * h) + b_hn)`` (Cho et al. 2014).
+
+    Returns
+    -------
+    GRUWeights
+        Immutable, with the attributes ``input_size``, ``hidden_size``, ``dtype``, ``reset_after`` and ``isa``, the
+        instruction set that they are packed for.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a wrong shape or dtype; ``ValueError`` also for a wrong ``GRU_NATIVE_ISA``.
+    MemoryError
+        When the packed weights do not fit into memory.
+    """
+    weight_ih, dtype = _float_array("weight_ih", weight_ih)
+    weight_hh = _array("weight_hh", weight_hh, dtype)
+    if weight_hh.ndim != 2 or weight_hh.shape[0] != 3 * weight_hh.shape[1]:
+        raise ValueError(f"weight_hh: expected shape (3H, H), got {weight_hh.shape}")
+    gates = weight_hh.shape[0]
+    if weight_ih.ndim != 2 or weight_ih.shape[0] != gates:
+        raise ValueError(f"weight_ih: expected shape (3H, I) with 3H = {gates}, got {weight_ih.shape}")
+    return _core.pack_gru(
+        np.ascontiguousarray(weight_ih),
+        np.ascontiguousarray(weight_hh),
+        _vector("bias_ih", bias_ih, gates, dtype),
+        _vector("bias_hh", bias_hh, gates, dtype),
+        bool(reset_after),
+    )
+
+
+def gru(
+    x: ArrayLike,
+    weights: GRUWeights,
+    h_0: ArrayLike | None = None,
+    *,
+    reverse: bool = False,
+    batch_first: bool = False,
+    output: Array | None = None,
+    h_n: Array | None = None,
+    threads: int | None = None,
+) -> tuple[Array, Array]:
+    """Run one GRU layer in one direction over a batch of sequences.
+
+    A sequence may be fed in pieces, down to single steps: with ``h_n`` of a call as ``h_0`` of the next, the results are
+    the bits of one call over the whole sequence. A row's results do not depend on the other rows either.
+
+    Parameters
+    ----------
+    x
+        (T, B, I), or (B, T, I) with `batch_first`; the weights' dtype.
+    weights
+        What `pack_gru` returned.
+    h_0
+        (B, H), ``None`` for zeros.
+    reverse
+        Whether to run from the last step to the first.
+    output, h_n
+        Arrays to write the results to: of x's layout with H in place of I, and (B, H). `h_n` may be `h_0` itself.
+
+    Returns
+    -------
+    output
+        The state after each step.
+    h_n
+        (B, H), the state after the last step run; `h_0` when there is none.
+    """
+    call = _GRUCall(x, weights, h_0, reverse, batch_first, output, h_n)
+    _core.gru_forward(weights, *call.arguments, False, _threads(threads))
+    return call.output, call.h_n
+
+
+def gru_forward(
+    x: ArrayLike,
+    weights: GRUWeights,
+    h_0: ArrayLike | None = None,
+    *,
+    reverse: bool = False,
+    batch_first: bool = False,
+    output: Array | None = None,
+    h_n: Array | None = None,
+    threads: int | None = None,
+) -> tuple[tuple[Array, Array], GRUTape]:
+    """Run `gru`, with the same arguments and results, and keep a tape for `gru_backward`.
+
+    The output that this function allocates is read-only, because the tape refers to it; an `output` that the caller
+    gives must stay as it is until backward has run. `x` is copied unless nobody can write to it, `h_0` always.
+    """
+    call = _GRUCall(x, weights, h_0, reverse, batch_first, output, h_n)
+    x_kept = call.x if _is_constant(call.x) else call.x.copy()
+    h_0_kept = None if call.h_0 is None else call.h_0.copy()
+    core = _core.gru_forward(weights, *call.arguments, True, _threads(threads))
+    assert core is not None
+    if output is None:
+        call.output.flags.writeable = False
+    tape = GRUTape(weights, core, x_kept, h_0_kept, call.time_major(call.output), reverse, batch_first)
+    return (call.output, call.h_n), tape
+
+
+def gru_backward(
+    tape: GRUTape,
+    d_output: ArrayLike | None = None,
+    d_h_n: ArrayLike | None = None,
+    *,
+    d_x: Array | None = None,
+    accumulate_d_x: bool = False,
+    threads: int | None = None,
+) -> tuple[tuple[Array, Array], dict[str, Array]]:
+    """Return the gradients of a `gru_forward`, by back-propagation through time.
+
+    Parameters
+    ----------
+    tape
+        From `gru_forward`; it can be used once.
+    d_output, d_h_n
+        Gradients of the loss with respect to the two results, ``None`` for zeros.
+    d_x
+        An array to write the gradient of x to, in x's layout.
+    accumulate_d_x
+        Whether to add to what `d_x` holds.
+
+    Returns
+    -------
+    d_x, d_h_0
+        Gradients of the inputs; that of `h_0` also when it was ``None``.
+    gradients
+        ``weight_ih`` (3H, I), ``weight_hh`` (3H, H), and ``bias_ih``, ``bias_hh`` (3H) where there is such a bias.
+
+    Raises
+    ------
+    RuntimeError
+        When the tape was used before.
+    """
+    if not isinstance(tape, GRUTape):
+        raise TypeError(f"tape: expected what gru_forward returned, got {type(tape).__name__}")
+    weights, x = tape.weights, tape.x
+    dtype = weights.dtype
+    (steps, batch, input_size), hidden_size = x.shape, weights.hidden_size
+    layout = "BT" if tape.batch_first else "TB"
+    d_output = _sequence("d_output", d_output, (steps, batch, hidden_size), dtype, layout + "H", tape.batch_first)
+    d_h_n = _optional("d_h_n", d_h_n, (batch, hidden_size), dtype, "(B, H)")
+    given_d_x = d_x
+    if d_x is None:
+        if accumulate_d_x:
+            raise ValueError("d_x: expected an array to accumulate into, got None")
+        d_x = np.empty((batch, steps, input_size) if tape.batch_first else x.shape, dtype)
+    d_x_major = _major(d_x, tape.batch_first)
+    if given_d_x is not None:
+        d_x_major = _writable("d_x", given_d_x, x.shape, dtype, tape.batch_first)
+        _refuse_overlap("d_x", d_x_major, x=x, h_0=tape.h_0, output=tape.output, d_output=d_output, d_h_n=d_h_n)
+    d_h_0 = np.empty((batch, hidden_size), dtype)
+    gradients = {
+        "weight_ih": np.empty((3 * hidden_size, input_size), dtype),
+        "weight_hh": np.empty((3 * hidden_size, hidden_size), dtype),
+    }
+    for name, present in (("bias_ih", weights.has_bias_ih), ("bias_hh", weights.has_bias_hh)):
+        if present:
+            gradients[name] = np.empty(3 * hidden_size, dtype)
+    _core.gru_backward(
+        weights,
+        tape.core,
+        x,
+        tape.h_0,
+        tape.output,
+        d_output,
+        d_h_n,
+        d_x_major,
+        bool(accumulate_d_x),
+        d_h_0,
+        gradients["weight_ih"],
+        gradients["weight_hh"],
+        gradients.get("bias_ih"),
+        gradients.get("bias_hh"),
+        tape.reverse,
+        _threads(threads),
+    )
+    return (d_x, d_h_0), gradients
+
+
+class _GRUCall:
+    """The checked arguments of a forward call, and its results' arrays."""
+
+    def __init__(
+        self,
+        x: ArrayLike,
+        weights: GRUWeights,
+        h_0: ArrayLike | None,
+        reverse: bool,
+        batch_first: bool,
+        output: Array | None,
+        h_n: Array | None,
+    ) -> None:
+        if not isinstance(weights, (_core.GruWeights32, _core.GruWeights64)):
+            raise TypeError(f"weights: expected what pack_gru returned, got {type(weights).__name__}")
+        self.batch_first = batch_first
+        dtype, hidden_size = weights.dtype, weights.hidden_size
+        x = _array("x", x, dtype)
+        axes = "(B, T, I)" if batch_first else "(T, B, I)"
+        if x.ndim != 3:
+            raise ValueError(f"x: expected 3 dimensions {axes}, got {x.ndim} with shape {x.shape}")
+        if x.shape[2] != weights.input_size:
+            raise ValueError(f"x: expected {axes} with I = {weights.input_size}, got shape {x.shape}")
+        self.x = _with_contiguous_last_axis(self.time_major(x))
+        steps, batch, _ = self.x.shape
+        self.h_0 = _optional("h_0", h_0, (batch, hidden_size), dtype, "(B, H)")
+        if output is None:
+            self.output = np.empty((*x.shape[:2], hidden_size), dtype)
+            major = self.time_major(self.output)
+        else:
+            self.output = output
+            major = _writable("output", output, (steps, batch, hidden_size), dtype, batch_first)
+            _refuse_overlap("output", major, x=self.x, h_0=self.h_0)
+        if h_n is None:
+            self.h_n = np.empty((batch, hidden_size), dtype)
+        else:
+            self.h_n = _writable("h_n", h_n, (batch, hidden_size), dtype)
+            _refuse_overlap("h_n", self.h_n, x=self.x, output=major if output is not None else None)
+            if self.h_0 is not None and not _same_place(self.h_n, self.h_0):
+                _refuse_overlap("h_n", self.h_n, h_0=self.h_0)
+        self.arguments = (self.x, self.h_0, major, self.h_n, bool(reverse))
+
+    def time_major(self, array: Array) -> Array:
+        return _major(array, self.batch_first)
+
+
+# ---- Linear ---------------------------------------------------------------------------------------------------------
+
+
+def pack_linear(weight: ArrayLike, bias: ArrayLike | None = None) -> LinearWeights:
+    """Copy the weights of ``y = x W^T + b`` into the order in which the kernels read them.
+
+    Parameters
+    ----------
+    weight
+        (O, I), float32 or float64.
+    bias
+        (O) of the same dtype, or ``None``.
+    """
+    weight, dtype = _float_array("weight", weight)
+    if weight.ndim != 2:
+        raise ValueError(f"weight: expected shape (O, I), got {weight.shape}")
+    return _core.pack_linear(np.ascontiguousarray(weight), _vector("bias", bias, weight.shape[0], dtype))
+
+
+def linear(
+    x: ArrayLike, weights: LinearWeights, *, output: Array | None = None, threads: int | None = None
+) -> Array:
+    """Return ``x W^T + b``.
+
+    Parameters
+    ----------
+    x
+        (..., I) of the weights' dtype.
+    weights
+        What `pack_linear` returned.
+    output
+        A C-contiguous array (..., O) to write to.
+    """
+    x = _linear_input("x", x, weights)
+    shape = (*x.shape[:-1], weights.output_size)
+    if output is None:
+        output = np.empty(shape, weights.dtype)
+    else:
+        _writable("output", output, shape, weights.dtype)
+        if not output.flags.c_contiguous:
+            raise ValueError(f"output: expected a C-contiguous array, got strides {output.strides}")
+        _refuse_overlap("output", output, x=x)
+    rows = _row_count(x)
+    _core.linear_forward(
+        weights, x.reshape(rows, weights.input_size), output.reshape(rows, weights.output_size), _threads(threads)
+    )
+    return output
+
+
+def linear_backward(
+    x: ArrayLike, weights: LinearWeights, d_output: ArrayLike, *, threads: int | None = None
+) -> tuple[Array, dict[str, Array]]:
+    """Return the gradients of `linear`: that of x (..., I), and ``weight`` (O, I) and, where there is one, ``bias`` (O)."""
+    x = _linear_input("x", x, weights)
+    dtype, rows = weights.dtype, _row_count(x)
+    d_output = _optional("d_output", d_output, (*x.shape[:-1], weights.output_size), dtype, "(..., O)")
+    if d_output is None:
+        raise TypeError("d_output: expected an array, got None")
+    d_x = np.empty(x.shape, dtype)
+    gradients = {"weight": np.empty((weights.output_size, weights.input_size), dtype)}
+    if weights.has_bias:
+        gradients["bias"] = np.empty(weights.output_size, dtype)
+    _core.linear_backward(
+        weights,
+        np.ascontiguousarray(x).reshape(rows, weights.input_size),
+        np.ascontiguousarray(d_output).reshape(rows, weights.output_size),
+        d_x.reshape(rows, weights.input_size),
+        gradients["weight"],
+        gradients.get("bias"),
+        _threads(threads),
+    )
+    return d_x, gradients
+
+
+def _linear_input(name: str, x: ArrayLike, weights: LinearWeights) -> Array:
+    if not isinstance(weights, (_core.LinearWeights32, _core.LinearWeights64)):
+        raise TypeError(f"weights: expected what pack_linear returned, got {type(weights).__name__}")
+    x = _array(name, x, weights.dtype)
+    if x.ndim == 0 or x.shape[-1] != weights.input_size:
+        raise ValueError(f"{name}: expected shape (..., I) with I = {weights.input_size}, got {x.shape}")
+    return _with_contiguous_last_axis(x)
+
+
+def _row_count(x: Array) -> int:
+    return int(np.prod(x.shape[:-1], dtype=object))
+
+
+# ---- Embedding ------------------------------------------------------------------------------------------------------
+
+
+def embedding(indices: ArrayLike, weight: ArrayLike, *, output: Array | None = None) -> Array:
+    """Return the rows of `weight` (V, E) at `indices` (...), any integer dtype: an array (..., E)."""
+    weight, dtype = _float_array("weight", weight)
+    if weight.ndim != 2:
+        raise ValueError(f"weight: expected shape (V, E), got {weight.shape}")
+    indices = _indices("indices", indices, weight.shape[0])
+    shape = (*indices.shape, weight.shape[1])
+    if output is not None:
+        _writable("output", output, shape, dtype)
+        _refuse_overlap("output", output, weight=weight, indices=indices)
+    # The indices are checked; "clip" only spares NumPy a second check and a buffer.
+    return np.take(weight, indices, axis=0, out=output, mode="clip") if weight.size else np.empty(shape, dtype)
+
+
+def embedding_backward(
+    indices: ArrayLike,
+    d_output: ArrayLike,
+    num_embeddings: int,
+    *,
+    padding_idx: int | None = None,
+    threads: int | None = None,
+) -> Array:
+    """Return the gradient (V, E) of `embedding`'s weight; row `padding_idx` stays zero.
+
+    Rows that occur several times are summed in the order of `indices`, whatever the number of threads.
+    """
+    indices = _indices("indices", indices, num_embeddings)
+    d_output, dtype = _float_array("d_output", d_output)
+    if d_output.ndim != indices.ndim + 1 or d_output.shape[:-1] != indices.shape:
+        raise ValueError(f"d_output: expected shape {(*indices.shape, 'E')}, got {d_output.shape}")
+    if padding_idx is not None and not 0 <= padding_idx < num_embeddings:
+        raise ValueError(f"padding_idx: expected 0 to {num_embeddings - 1}, got {padding_idx}")
+    size = d_output.shape[-1]
+    d_weight = np.empty((num_embeddings, size), dtype)
+    _core.embedding_backward(
+        np.ascontiguousarray(indices.reshape(-1)),
+        _with_contiguous_last_axis(d_output).reshape(indices.size, size),
+        d_weight,
+        -1 if padding_idx is None else padding_idx,
+        _threads(threads),
+    )
+    return d_weight
+
+
+# ---- Elementwise ----------------------------------------------------------------------------------------------------
+
+
+def softmax_cross_entropy(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    *,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+    gradient: bool = False,
+    threads: int | None = None,
+) -> tuple[Array, Array | None]:
+    """Return the cross-entropy of each row, and on request the gradient of its sum.
+
+    Parameters
+    ----------
+    logits
+        (N, C), float32 or float64.
+    targets
+        (N), any integer dtype, each in 0 to C - 1 or equal to `ignore_index`.
+    ignore_index
+        Rows with this target give zeros.
+    label_smoothing
+        The share of the target distribution that is spread over all classes (Szegedy et al. 2016).
+
+    Returns
+    -------
+    losses
+        (N), float64.
+    d_logits
+        (N, C) in logits' dtype: softmax minus the smoothed target; ``None`` unless `gradient`.
+    """
+    logits, dtype = _float_array("logits", logits)
+    if logits.ndim != 2:
+        raise ValueError(f"logits: expected shape (N, C), got {logits.shape}")
+    rows, classes = logits.shape
+    targets = _indices("targets", targets, classes, exempt=ignore_index)
+    if targets.shape != (rows,):
+        raise ValueError(f"targets: expected shape ({rows},), got {targets.shape}")
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise ValueError(f"label_smoothing: expected 0 to 1, got {label_smoothing}")
+    losses = np.empty(rows, np.float64)
+    d_logits = np.empty(logits.shape, dtype) if gradient else None
+    _core.softmax_cross_entropy(
+        np.ascontiguousarray(logits),
+        np.ascontiguousarray(targets),
+        ignore_index,
+        float(label_smoothing),
+        losses,
+        d_logits,
+        _threads(threads),
+    )
+    return losses, d_logits
+
+
+def sigmoid(x: ArrayLike) -> Array:
+    """Return ``1 / (1 + exp(-x))`` of an array of any shape, as the kernels compute it.
+
+    The error is at most 2 units in the last place; results below the smallest normal number are zero.
+    """
+    return _activation(x, _core.sigmoid)
+
+
+def tanh(x: ArrayLike) -> Array:
+    """Return ``tanh(x)`` of an array of any shape, as the kernels compute it: within 2 units in the last place."""
+    return _activation(x, _core.tanh)
+
+
+def _activation(x: ArrayLike, function: Any) -> Array:
+    x, dtype = _float_array("x", x)
+    y = np.empty(x.shape, dtype)
+    function(np.ascontiguousarray(x).reshape(-1), y.reshape(-1))
+    return y
+
+
+# ---- Checks ---------------------------------------------------------------------------------------------------------
+
+
+def _threads(threads: int | None) -> int:
+    if threads is None:
+        return min(_core.default_threads(), MAX_THREADS)
+    if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)):
+        raise TypeError(f"threads: expected a whole number or None, got {threads!r}")
+    if not 1 <= threads <= MAX_THREADS:
+        raise ValueError(f"threads: expected 1 to {MAX_THREADS}, got {threads}")
+    return int(threads)
+
+
+def _float_array(name: str, value: ArrayLike) -> tuple[Array, np.dtype[Any]]:
+    array = np.asarray(value)
+    if array.dtype not in (np.float32, np.float64):
+        raise TypeError(f"{name}: expected dtype float32 or float64, got {array.dtype}")
+    return _aligned(array), array.dtype
+
+
+def _array(name: str, value: ArrayLike, dtype: DTypeLike) -> Array:
+    array = np.asarray(value)
+    if array.dtype != dtype:
+        raise TypeError(f"{name}: expected dtype {np.dtype(dtype)}, got {array.dtype}")
+    return _aligned(array)
+
+
+def _aligned(array: Array) -> Array:
+    return array if array.flags.aligned else array.copy()
+
+
+def _vector(name: str, value: ArrayLike | None, size: int, dtype: DTypeLike) -> Array | None:
+    if value is None:
+        return None
+    array = _array(name, value, dtype)
+    if array.shape != (size,):
+        raise ValueError(f"{name}: expected shape ({size},), got {array.shape}")
+    return np.ascontiguousarray(array)
+
+
+def _indices(name: str, value: ArrayLike, limit: int, exempt: int | None = None) -> Array:
+    array = np.asarray(value)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name}: expected an integer dtype, got {array.dtype}")
+    wrong = (array < 0) | (array >= limit)
+    if exempt is not None:
+        wrong &= array != exempt
+    if wrong.any():
+        where = tuple(int(i) for i in np.argwhere(wrong)[0])
+        raise ValueError(f"{name}: expected 0 to {limit - 1}, got {array[where]} at {where}")
+    return array.astype(np.int64, copy=False)
+
+
+def _optional(
+    name: str, value: ArrayLike | None, shape: tuple[int, ...], dtype: DTypeLike, axes: str
+) -> Array | None:
+    if value is None:
+        return None
+    array = _array(name, value, dtype)
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {axes} = {shape}, got {array.shape}")
+    return _with_contiguous_last_axis(array)
+
+
+def _sequence(
+    name: str, value: ArrayLike | None, shape: tuple[int, int, int], dtype: DTypeLike, axes: str, batch_first: bool
+) -> Array | None:
+    """Check an array in the caller's layout and return it time-major; `shape` is time-major too."""
+    if value is None:
+        return None
+    steps, batch, size = shape
+    expected = (batch, steps, size) if batch_first else shape
+    array = _optional(name, value, expected, dtype, f"({', '.join(axes)})")
+    assert array is not None
+    return _major(array, batch_first)
+
+
+def _writable(
+    name: str, array: Array, shape: tuple[int, ...], dtype: DTypeLike, batch_first: bool = False
+) -> Array:
+    """Check an array that is to be written and return it time-major; `shape` is time-major too."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"{name}: expected an array to write to, got {type(array).__name__}")
+    if array.dtype != dtype:
+        raise TypeError(f"{name}: expected dtype {np.dtype(dtype)}, got {array.dtype}")
+    expected = (shape[1], shape[0], *shape[2:]) if batch_first else shape
+    if array.shape != expected:
+        raise ValueError(f"{name}: expected shape {expected}, got {array.shape}")
+    if not array.flags.writeable:
+        raise ValueError(f"{name}: expected a writable array, got a read-only one")
+    if not array.flags.aligned or not _has_contiguous_last_axis(array):
+        raise ValueError(f"{name}: expected a contiguous last axis, got strides {array.strides}")
+    if any(size > 1 and stride == 0 for size, stride in zip(array.shape, array.strides, strict=True)):
+        raise ValueError(f"{name}: expected elements of their own, got an array that overlaps itself")
+    return _major(array, batch_first)
+
+
+def _major(array: Array, batch_first: bool) -> Array:
+    return array.swapaxes(0, 1) if batch_first else array
+
+
+def _has_contiguous_last_axis(array: Array) -> bool:
+    return array.ndim == 0 or array.size == 0 or array.shape[-1] == 1 or array.strides[-1] == array.itemsize
+
+
+def _with_contiguous_last_axis(array: Array) -> Array:
+    return array if _has_contiguous_last_axis(array) else np.ascontiguousarray(array)
+
+
+def _refuse_overlap(name: str, written: Array, **others: Array | None) -> None:
+    for other_name, other in others.items():
+        if other is None or not np.may_share_memory(written, other):
+            continue
+        try:
+            overlaps = np.shares_memory(written, other, max_work=100_000)
+        except np.exceptions.TooHardError:
+            overlaps = True
+        if overlaps:
+            raise ValueError(f"{name}: expected memory of its own, got an array that overlaps {other_name}")
+
+
+def _same_place(a: Array, b: Array) -> bool:
+    return a.__array_interface__["data"] == b.__array_interface__["data"] and a.strides == b.strides
+
+
+def _is_constant(array: Array | None) -> bool:
+    """Whether nobody can write to the array: it and all that it is a view of are read-only."""
+    while isinstance(array, np.ndarray):
+        if array.flags.writeable:
+            return False
+        array = array.base
+    return array is None

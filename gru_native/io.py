@@ -1,0 +1,227 @@
+"""Models in files: safetensors for the arrays, and the model's configuration as JSON in the file's metadata.
+
+Nothing on the way in or out can run code (no pickle). A file is written under a temporary name and then
+renamed, so that a path holds the old content or the new one, never a part.
+
+The metadata has one entry, ``gru_native``: a JSON object with ``format`` (the version of this layout) and
+whatever header was saved; for a model that is ``config`` and the user's ``metadata``. One entry, because the
+order of several is not defined, and the same model must give the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from gru_native import nn
+
+Array = NDArray[Any]
+StrPath = str | os.PathLike[str]
+
+FORMAT = 1
+ENTRY = "gru_native"
+
+__all__ = [
+    "ModelFileError",
+    "atomic_write",
+    "load",
+    "load_arrays",
+    "load_metadata",
+    "load_state",
+    "save",
+    "save_arrays",
+]
+
+
+class ModelFileError(ValueError):
+    """A file is not what it should be: damaged, foreign, or not matching its own configuration."""
+
+
+def save(model: nn.Module, path: StrPath, metadata: Mapping[str, str] | None = None) -> None:
+    """Save a model: its configuration, parameters and buffers.
+
+    Parameters
+    ----------
+    model : Module
+    path : str or path
+        By custom ``*.safetensors``. An existing file is replaced when the new one is complete on disk.
+    metadata : mapping of str to str, optional
+        Anything that belongs to the model, such as a vocabulary; see `load_metadata`.
+
+    Raises
+    ------
+    TypeError
+        When something in `metadata` is not a string.
+    OSError
+        When the file cannot be written; what stood at `path` still stands there.
+    """
+    metadata = dict(metadata or {})
+    for key, value in metadata.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise TypeError(f"metadata: expected strings for keys and values, got {key!r}: {value!r}")
+    save_arrays(path, model.state_dict(), {"config": model.config(), "metadata": metadata})
+
+
+def load(path: StrPath) -> nn.Module:
+    """Build the model that `save` wrote, with the same bits.
+
+    Raises
+    ------
+    ModelFileError
+        When the file is damaged, holds no model of this package, or its arrays do not fit its configuration.
+    OSError
+        When the file cannot be read.
+    """
+    arrays, header = load_arrays(path)
+    if "config" not in header:
+        raise ModelFileError(
+            f"{path}: no model of {ENTRY}, which would carry its configuration; "
+            "for arrays alone build the model and use model.load_state_dict(load_state(path))"
+        )
+    try:
+        model = nn.from_config(header["config"])
+        if strangers := arrays.keys() ^ model.state_dict().keys():
+            raise ValueError(f"arrays without a place, or places without an array: {sorted(strangers)}")
+        # Not load_state_dict, which would convert to the dtype of the configuration.
+        model.assign(arrays)
+    except (ValueError, TypeError, OverflowError, MemoryError, RecursionError) as error:
+        raise ModelFileError(f"{path}: the file does not describe a model: {error}") from error
+    return model
+
+
+def load_state(path: StrPath) -> dict[str, Array]:
+    """Return the arrays of any safetensors file by name, for ``model.load_state_dict(load_state(path))``.
+
+    Raises
+    ------
+    ModelFileError
+        When the file is damaged or not in the safetensors format.
+    OSError
+        When the file cannot be read.
+    """
+    return load_arrays(path)[0]
+
+
+def load_metadata(path: StrPath) -> dict[str, str]:
+    """Return the metadata that was given to `save`.
+
+    Raises
+    ------
+    ModelFileError, OSError
+        As `load_state`.
+    """
+    with _opened(path) as file:
+        metadata = _header(path, file).get("metadata", {})
+    if not isinstance(metadata, dict):
+        raise ModelFileError(f"{path}: expected metadata by name, got {metadata!r}")
+    return metadata
+
+
+def save_arrays(path: StrPath, arrays: Mapping[str, Array], header: Mapping[str, Any]) -> None:
+    """Save arrays and a JSON-able header in one file, atomically; `save` and checkpoints stand on this."""
+    # The library writes the memory as it lies, whatever the strides. (ascontiguousarray adds an axis to 0-d.)
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    entry = json.dumps({**header, "format": FORMAT})
+    try:
+        data = safetensors.numpy.save(contiguous, {ENTRY: entry})
+    except SafetensorError as error:
+        raise TypeError(f"arrays: {error}") from error
+    with atomic_write(path) as file:
+        file.write(data)
+
+
+def load_arrays(path: StrPath) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Return the arrays and the header of a file; a safetensors file from elsewhere has an empty header.
+
+    Raises
+    ------
+    ModelFileError, OSError
+        As `load_state`.
+    """
+    with _opened(path) as file:
+        names = file.keys()
+        return {name: _array(path, file, name) for name in names}, _header(path, file)
+
+
+@contextmanager
+def atomic_write(path: StrPath) -> Iterator[BinaryIO]:
+    """Open a new file that takes the place of `path` when the block ends without an exception.
+
+    Until then, and if the block or the process is interrupted, `path` stays as it was. A symbolic link is
+    followed.
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        raise ValueError(f"path: expected the name of a regular file, got {path}")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"path: there is no folder {target.parent}")
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with _create(temporary) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            if not temporary.exists():
+                # Python follows the link (by linkat) only when there is a dir_fd, which means nothing here.
+                unnamed = f"/proc/self/fd/{file.fileno()}"
+                os.link(unnamed, temporary, src_dir_fd=file.fileno(), follow_symlinks=True)
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _create(temporary: Path) -> BinaryIO:
+    """Open a file without a name, so that a killed process leaves nothing behind; else one with a name."""
+    if os.path.isdir("/proc/self/fd") and hasattr(os, "O_TMPFILE"):
+        try:
+            return os.fdopen(os.open(temporary.parent, os.O_TMPFILE | os.O_WRONLY, 0o666), "wb")
+        except OSError:
+            pass  # not every file system can
+    return open(temporary, "xb")
+
+
+@contextmanager
+def _opened(path: StrPath) -> Iterator[Any]:
+    with open(path, "rb"):
+        pass  # missing, forbidden, a folder: Python's own errors say it best
+    try:
+        with safe_open(path, framework="np") as file:
+            yield file
+    except SafetensorError as error:
+        raise ModelFileError(f"{path}: not a safetensors file, or a damaged one: {error}") from error
+
+
+def _array(path: StrPath, file: Any, name: str) -> Array:
+    try:
+        array: Array = file.get_tensor(name)
+    except (TypeError, AttributeError) as error:
+        raise ModelFileError(f"{path}: {name} has a dtype that NumPy does not have: {error}") from error
+    return array
+
+
+def _header(path: StrPath, file: Any) -> dict[str, Any]:
+    entry = (file.metadata() or {}).get(ENTRY)
+    if entry is None:
+        return {}
+    try:
+        header = json.loads(entry)
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(f"{path}: the header is not JSON: {error}") from error
+    if not isinstance(header, dict) or not isinstance(header.get("format"), int):
+        raise ModelFileError(f"{path}: the header has no format version")
+    if header["format"] > FORMAT:
+        raise ModelFileError(
+            f"{path}: expected format {FORMAT} or older, got {header['format']}: it takes a newer {ENTRY}"
+        )
+    return header

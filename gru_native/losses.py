@@ -1,0 +1,277 @@
+"""Loss functions, as PyTorch defines them but for one thing: the classes stand on the last axis.
+
+Every loss has three methods:
+
+- ``loss(predictions, targets)`` is the value;
+- ``loss.forward(predictions, targets)`` is ``(value, tape)``;
+- ``loss.backward(tape, d_loss=1.0)`` is the gradient with respect to the predictions, in their dtype.
+
+With ``reduction="mean"`` or ``"sum"`` the value is a Python float, summed in float64, and `d_loss` a number.
+With ``"none"`` the value is a float64 array with one loss for each target, and `d_loss` a number or an array
+of that shape. NaN and infinity give what IEEE arithmetic makes of the formula, without a warning.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gru_native import functional
+
+Array = NDArray[Any]
+Reduction = Literal["mean", "sum", "none"]
+
+__all__ = ["BCEWithLogitsLoss", "CrossEntropyLoss", "LossTape", "MSELoss"]
+
+
+@dataclass
+class LossTape:
+    """What `backward` needs: the gradient of the single losses, and their number. It serves once."""
+
+    gradient: Array | None
+    shape: tuple[int, ...]
+    count: int
+
+
+class _Loss:
+    """Reduction and backward pass, common to all losses; a subclass gives the single losses (`_evaluate`)."""
+
+    def __init__(self, reduction: Reduction) -> None:
+        if reduction not in ("mean", "sum", "none"):
+            raise ValueError(f"reduction: expected 'mean', 'sum' or 'none', got {reduction!r}")
+        self.reduction = reduction
+
+    def __call__(self, predictions: Array, targets: Array) -> float | Array:
+        """Return the loss."""
+        losses, _, count = self._evaluate(predictions, targets, gradient=False)
+        return self._reduce(losses, count)
+
+    def forward(self, predictions: Array, targets: Array) -> tuple[float | Array, LossTape]:
+        """Return the loss and the tape for `backward`."""
+        losses, gradient, count = self._evaluate(predictions, targets, gradient=True)
+        return self._reduce(losses, count), LossTape(gradient, losses.shape, count)
+
+    def backward(self, tape: LossTape, d_loss: float | Array = 1.0) -> Array:
+        """Return the gradient with respect to the predictions.
+
+        Parameters
+        ----------
+        tape : LossTape
+            From `forward`; the gradient is made in its memory, so it serves once.
+        d_loss : float or array
+            Gradient with respect to the loss.
+        """
+        if tape.gradient is None:
+            raise ValueError("tape: backward has used it; each call of forward makes a new one")
+        scale = np.asarray(d_loss, dtype=np.float64)
+        if scale.ndim and (self.reduction != "none" or scale.shape != tape.shape):
+            expected = f"a number or shape {tape.shape}" if self.reduction == "none" else "a number"
+            raise ValueError(f"d_loss: expected {expected}, got shape {scale.shape}")
+        if self.reduction == "mean" and tape.count:
+            scale = scale / tape.count
+        gradient, tape.gradient = tape.gradient, None
+        scale = scale.astype(gradient.dtype)
+        if scale.ndim:
+            scale = scale.reshape(scale.shape + (1,) * (gradient.ndim - scale.ndim))
+        with np.errstate(all="ignore"):
+            return np.multiply(gradient, scale, out=gradient)
+
+    def _evaluate(
+        self, predictions: Array, targets: Array, *, gradient: bool
+    ) -> tuple[Array, Array | None, int]:
+        """Return single losses (float64), their gradient (a new array, or None), their number in a mean."""
+        raise NotImplementedError
+
+    def _reduce(self, losses: Array, count: int) -> float | Array:
+        if self.reduction == "none":
+            return losses
+        with np.errstate(all="ignore"):
+            total = float(losses.sum())
+        if self.reduction == "sum":
+            return total
+        return total / count if count else math.nan
+
+
+class CrossEntropyLoss(_Loss):
+    """Cross-entropy from logits and integer targets, with the classes on the last axis of the logits.
+
+    ``-sum_c q_c log softmax(logits)_c`` where q is 1 - label_smoothing at the target plus label_smoothing / C
+    everywhere (Szegedy et al., "Rethinking the Inception architecture for computer vision", 2016). The logits
+    are (..., C), float32 or float64, the targets (...), of any integer type; PyTorch has classes on axis 1.
+
+    Parameters
+    ----------
+    ignore_index : int
+        Targets of this value give loss 0 and gradient 0 and do not count in the mean. The mean over no target
+        at all is NaN, as in PyTorch.
+    label_smoothing : float
+        From 0 to 1.
+    reduction : {"mean", "sum", "none"}
+
+    Raises
+    ------
+    TypeError
+        When the logits are not float32 or float64 or the targets not integers.
+    ValueError
+        When shapes do not fit or a target is neither a class nor `ignore_index`.
+
+    Notes
+    -----
+    A NaN or +inf among the logits of a target makes its loss and gradient NaN; -inf is a class of probability
+    0 (loss inf when it is the target, or with label smoothing).
+    """
+
+    def __init__(
+        self, *, ignore_index: int = -100, label_smoothing: float = 0.0, reduction: Reduction = "mean"
+    ) -> None:
+        super().__init__(reduction)
+        if not 0.0 <= label_smoothing <= 1.0:
+            raise ValueError(f"label_smoothing: expected a number from 0 to 1, got {label_smoothing}")
+        try:
+            self.ignore_index = operator.index(ignore_index)
+        except TypeError:
+            raise TypeError(f"ignore_index: expected an integer, got {ignore_index!r}") from None
+        if not -(1 << 63) <= self.ignore_index < 1 << 63:
+            raise ValueError(f"ignore_index: expected an integer of 64 bits, got {ignore_index}")
+        self.label_smoothing = label_smoothing
+
+    def _evaluate(
+        self, predictions: Array, targets: Array, *, gradient: bool
+    ) -> tuple[Array, Array | None, int]:
+        logits = _floating("logits", predictions)
+        if logits.ndim == 0 or logits.shape[-1] == 0:
+            raise ValueError(f"logits: expected shape (..., C) with C of at least 1, got {logits.shape}")
+        indices, count = self._indices(targets, logits.shape)
+        losses, d_logits = functional.softmax_cross_entropy(
+            logits.reshape(-1, logits.shape[-1]),
+            indices.reshape(-1),
+            ignore_index=self.ignore_index,
+            label_smoothing=self.label_smoothing,
+            gradient=gradient,
+        )
+        return (
+            losses.reshape(indices.shape),
+            None if d_logits is None else d_logits.reshape(logits.shape),
+            count,
+        )
+
+    def _indices(self, targets: Array, shape: tuple[int, ...]) -> tuple[Array, int]:
+        """Return the targets as int64 and how many of them are not ignored."""
+        targets = np.asarray(targets)
+        if targets.dtype.kind not in "iu":
+            raise TypeError(f"targets: expected integers, got {targets.dtype}")
+        if targets.shape != shape[:-1]:
+            raise ValueError(
+                f"targets: expected shape {shape[:-1]} beside logits {shape}, got {targets.shape}"
+            )
+        ignored = targets == self.ignore_index
+        # Compared in their own type: uint64 would turn negative on the way to int64.
+        wrong = ((targets < 0) | (targets >= shape[-1])) & ~ignored
+        if wrong.any():
+            first = tuple(int(index) for index in np.argwhere(wrong)[0])
+            raise ValueError(
+                f"targets: expected classes from 0 to {shape[-1] - 1} or ignore_index {self.ignore_index}, "
+                f"got {targets[first]} at index {first}"
+            )
+        return targets.astype(np.int64, copy=False), targets.size - int(np.count_nonzero(ignored))
+
+
+class MSELoss(_Loss):
+    """Mean squared error, ``(predictions - targets)²``.
+
+    Predictions and targets have one shape and one dtype, float32 or float64; nothing is broadcast.
+
+    Parameters
+    ----------
+    reduction : {"mean", "sum", "none"}
+    """
+
+    def __init__(self, *, reduction: Reduction = "mean") -> None:
+        super().__init__(reduction)
+
+    def _evaluate(
+        self, predictions: Array, targets: Array, *, gradient: bool
+    ) -> tuple[Array, Array | None, int]:
+        predictions, targets = _pair("predictions", predictions, targets)
+        with np.errstate(all="ignore"):
+            difference = np.asarray(predictions - targets)
+            losses = np.square(difference, dtype=np.float64)
+            if gradient:
+                difference *= 2.0
+        return losses, difference if gradient else None, losses.size
+
+
+class BCEWithLogitsLoss(_Loss):
+    """Binary cross-entropy from logits.
+
+    ``-(pos_weight * y * log sigmoid(x) + (1 - y) * log sigmoid(-x))`` with logits x and targets y of one
+    shape and one dtype, float32 or float64, computed in float64 by way of softplus so that no logit
+    overflows.
+
+    Parameters
+    ----------
+    pos_weight : array, optional
+        Weight of the positive answer, as PyTorch has it; it is broadcast against the last axes of the logits.
+    reduction : {"mean", "sum", "none"}
+
+    Notes
+    -----
+    An infinite logit gives loss inf when the target has weight on the other side, and NaN (0 * inf)
+    otherwise; its gradient is the limit, a finite number.
+    """
+
+    def __init__(self, *, pos_weight: ArrayLike | None = None, reduction: Reduction = "mean") -> None:
+        super().__init__(reduction)
+        try:
+            self.pos_weight = np.asarray(1.0 if pos_weight is None else pos_weight, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise TypeError(f"pos_weight: expected numbers, got {pos_weight!r}") from None
+
+    def _evaluate(
+        self, predictions: Array, targets: Array, *, gradient: bool
+    ) -> tuple[Array, Array | None, int]:
+        logits, targets = _pair("logits", predictions, targets)
+        x, y = logits.astype(np.float64, copy=False), targets.astype(np.float64, copy=False)
+        positive, negative = self._positive(y), 1.0 - y
+        with np.errstate(all="ignore"):
+            e = np.exp(-np.abs(x))
+            tail = np.log1p(e)
+            losses = positive * (np.maximum(-x, 0.0) + tail) + negative * (np.maximum(x, 0.0) + tail)
+            if not gradient:
+                return np.asarray(losses), None, losses.size
+            # sigmoid(x) and sigmoid(-x), each on its own: one minus the other would lose the small one.
+            right, left = np.where(x >= 0.0, 1.0, e) / (1.0 + e), np.where(x >= 0.0, e, 1.0) / (1.0 + e)
+            d_logits = (negative * right - positive * left).astype(logits.dtype)
+        return np.asarray(losses), np.asarray(d_logits), losses.size
+
+    def _positive(self, y: Array) -> Array:
+        """Return the weight of the positive answer for each target."""
+        try:
+            weights = np.broadcast_to(self.pos_weight, y.shape)
+        except ValueError:
+            raise ValueError(
+                f"pos_weight: expected a shape that broadcasts to {y.shape}, got {self.pos_weight.shape}"
+            ) from None
+        return np.asarray(weights * y)
+
+
+def _floating(name: str, array: Array) -> Array:
+    array = np.asarray(array)
+    if array.dtype not in (np.float32, np.float64):
+        raise TypeError(f"{name}: expected float32 or float64, got {array.dtype}")
+    return array
+
+
+def _pair(name: str, predictions: Array, targets: Array) -> tuple[Array, Array]:
+    """Return predictions and targets, once it is sure that they go together element by element."""
+    predictions, targets = _floating(name, predictions), np.asarray(targets)
+    if targets.dtype != predictions.dtype:
+        raise TypeError(f"targets: expected {predictions.dtype} as the {name}, got {targets.dtype}")
+    if targets.shape != predictions.shape:
+        raise ValueError(f"targets: expected shape {predictions.shape} as the {name}, got {targets.shape}")
+    return predictions, targets

@@ -1,0 +1,53 @@
+"""Layers, with PyTorch's names, parameters and semantics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gru_native.nn.dropout import Dropout
+from gru_native.nn.embedding import Embedding
+from gru_native.nn.gru import GRU, GRUCell
+from gru_native.nn.linear import Linear
+from gru_native.nn.module import Module, Tape
+from gru_native.nn.normalization import BatchNorm1d, LayerNorm
+from gru_native.nn.sequential import Sequential
+
+__all__ = [
+    "GRU",
+    "BatchNorm1d",
+    "Dropout",
+    "Embedding",
+    "GRUCell",
+    "LayerNorm",
+    "Linear",
+    "Module",
+    "Sequential",
+    "Tape",
+    "from_config",
+]
+
+_LAYERS: dict[str, type[Module]] = {
+    layer.__name__: layer for layer in (GRU, GRUCell, Linear, Embedding, Dropout, BatchNorm1d, LayerNorm)
+}
+
+
+def from_config(config: Mapping[str, Any]) -> Module:
+    """Build the module that ``module.config()`` describes, with fresh initial values.
+
+    Raises
+    ------
+    ValueError
+        When `config` does not describe a layer of this package.
+    """
+    arguments = dict(config) if isinstance(config, Mapping) else {}
+    kind = arguments.pop("type", None)
+    if kind == "Sequential" and isinstance(arguments.get("layers"), Mapping) and len(arguments) == 1:
+        return Sequential({name: from_config(layer) for name, layer in arguments["layers"].items()})
+    if not isinstance(kind, str) or kind not in _LAYERS:
+        kinds = ", ".join([*_LAYERS, "Sequential"])
+        raise ValueError(f"config: expected a description of one of {kinds}, got {config!r}")
+    try:
+        return _LAYERS[kind](**arguments)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"config: no {kind} can be built from {arguments!r}: {error}") from error

@@ -1,0 +1,67 @@
+"""Dropout (Srivastava et al. 2014), scaled while training so that inference needs nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from gru_native.nn.arguments import float_array, number, shaped_array
+from gru_native.nn.module import Array, Gradients, Module, Snapshot, sealed
+from gru_native.random import Seed, generator
+
+
+class Dropout(Module):
+    """Zero each element with probability `p` and multiply the others by ``1 / (1 - p)``.
+
+    Acts in ``forward`` in training mode only; otherwise the result is the input itself. ``forward(x,
+    seed=...)`` needs a seed then, and drops the same elements for the same seed and shape.
+
+    Parameters
+    ----------
+    p
+        Probability of an element to be zeroed, from 0 to 1.
+    """
+
+    def __init__(self, p: float = 0.5) -> None:
+        self.p = number("p", p, most=1.0)
+        super().__init__()
+
+    def _config(self) -> dict[str, Any]:
+        return {"p": self.p}
+
+    def _call(self, snapshot: Snapshot, x: ArrayLike, *, threads: int | None = None) -> Array:
+        return float_array("x", x)
+
+    def _forward(
+        self, snapshot: Snapshot, x: ArrayLike, *, seed: Seed | None = None, threads: int | None = None
+    ) -> tuple[Array, Noise | None]:
+        x = float_array("x", x)
+        if not (self.training and self.p > 0):
+            return x, None
+        noise = Noise(x, self.p, seed)
+        return sealed(noise(x)), noise
+
+    def _backward(
+        self, noise: Noise | None, d_output: ArrayLike, *, threads: int | None = None
+    ) -> tuple[Array, Gradients]:
+        if noise is None:
+            return float_array("d_output", d_output), {}
+        return noise(shaped_array("d_output", d_output, noise.kept.shape, noise.scale.dtype)), {}
+
+
+class Noise:
+    """Which elements of an array like `x` are kept, and what they are multiplied by."""
+
+    def __init__(self, x: Array, p: float, seed: Seed | None) -> None:
+        if seed is None:
+            raise ValueError("seed: dropout in training mode needs one, got None")
+        self.kept = generator(seed).random(x.shape, dtype=np.float32) >= p
+        self.scale = np.asarray(1 / (1 - p) if p < 1 else 0, x.dtype)
+
+    def __call__(self, x: Array) -> Array:
+        """Return `x`, or a gradient with respect to the result, under this noise."""
+        y = x * self.kept
+        y *= self.scale
+        return y

@@ -1,0 +1,90 @@
+"""A table of vectors, looked up by index."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from gru_native import functional as F
+from gru_native.nn import init
+from gru_native.nn.arguments import float_dtype, size
+from gru_native.nn.module import Array, Gradients, Module, Snapshot, frozen, sealed
+from gru_native.random import Seed, generator
+
+
+class Embedding(Module):
+    """``output[...] = weight[indices[...]]``.
+
+    ``embedding(indices)`` takes integers (...) and gives (..., embedding_dim). ``backward(tape, d_output)``
+    gives ``(None, {"weight": ...})``: indices have no gradient.
+
+    Parameters
+    ----------
+    num_embeddings
+        Number of rows; indices run from 0 to ``num_embeddings - 1``.
+    embedding_dim
+        Size of a row.
+    padding_idx
+        An index whose row starts as zeros and whose gradient is zero, so that it is never trained. A negative
+        one counts from the end.
+    dtype
+        float32 or float64.
+    seed
+        Of the initial values, standard normal as PyTorch's; ``None`` draws fresh entropy.
+
+    Attributes
+    ----------
+    weight : (num_embeddings, embedding_dim)
+        A parameter, found in `parameters`.
+    """
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        padding_idx: int | None = None,
+        *,
+        dtype: DTypeLike = "float32",
+        seed: Seed | None = None,
+    ) -> None:
+        self.num_embeddings = size("num_embeddings", num_embeddings, least=0)
+        self.embedding_dim = size("embedding_dim", embedding_dim, least=0)
+        self.padding_idx = padding_idx
+        self.dtype = float_dtype(dtype)
+        weight = init.normal(generator(seed), (self.num_embeddings, self.embedding_dim), self.dtype)
+        if padding_idx is not None:
+            row = size("padding_idx", padding_idx, least=-self.num_embeddings)
+            if row >= self.num_embeddings:
+                raise ValueError(
+                    f"padding_idx: expected an index into {self.num_embeddings} rows, got {padding_idx!r}"
+                )
+            self.padding_idx = row % self.num_embeddings
+            weight[self.padding_idx] = 0
+        super().__init__({"weight": weight})
+
+    def _config(self) -> dict[str, Any]:
+        return {
+            "num_embeddings": self.num_embeddings,
+            "embedding_dim": self.embedding_dim,
+            "padding_idx": self.padding_idx,
+            "dtype": self.dtype.name,
+        }
+
+    def _call(self, snapshot: Snapshot, indices: ArrayLike, *, threads: int | None = None) -> Array:
+        return F.embedding(indices, snapshot.version["weight"])
+
+    def _forward(
+        self, snapshot: Snapshot, indices: ArrayLike, *, seed: Seed | None = None, threads: int | None = None
+    ) -> tuple[Array, Array]:
+        indices = frozen(np.asarray(indices))
+        return sealed(F.embedding(indices, snapshot.version["weight"])), indices
+
+    def _backward(
+        self, indices: Array, d_output: ArrayLike, *, threads: int | None = None
+    ) -> tuple[None, Gradients]:
+        d_weight = F.embedding_backward(
+            indices, d_output, self.num_embeddings, padding_idx=self.padding_idx, threads=threads
+        )
+        return None, {"weight": d_weight}

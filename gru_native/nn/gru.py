@@ -1,0 +1,434 @@
+"""Gated recurrent layers (Cho et al. 2014), stacked and in both directions, and the single cell."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from gru_native import functional as F
+from gru_native.nn import init
+from gru_native.nn.arguments import flag, float_array, float_dtype, number, shaped_array, size
+from gru_native.nn.dropout import Noise
+from gru_native.nn.module import Array, Gradients, Module, Snapshot, Version, sealed
+from gru_native.random import Seed, generator, seed_path
+
+# Of the whole module: one array (L * D, B, H), or with a size per layer a list of (D, B, H_l).
+States: TypeAlias = Any
+
+_PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+class GRU(Module):
+    """A stack of GRU layers, with PyTorch's constructor, parameter names, shapes and results.
+
+    ``gru(x, h_0=None)`` gives ``(output, h_n)``; ``gru.forward(x, h_0=None, *, seed=None)`` gives ``((output,
+    h_n), tape)``; ``gru.backward(tape, d_output, d_h_n=None)`` gives ``((d_x, d_h_0), gradients)``. An `h_0`
+    or gradient that is ``None`` stands for zeros. With T time steps, B rows in the batch, L layers, D
+    directions (1 or 2), H = `hidden_size`:
+
+    =========  ==========================  ====================================  ===============
+    array      time-major                  `batch_first`                         unbatched
+    =========  ==========================  ====================================  ===============
+    x          (T, B, input_size)          (B, T, input_size)                    (T, input_size)
+    output     (T, B, D * H)               (B, T, D * H)                         (T, D * H)
+    h_0, h_n   (L * D, B, H)               (L * D, B, H)                         (L * D, H)
+    =========  ==========================  ====================================  ===============
+
+    With a size per layer `h_0`, `h_n` and their gradients are lists of an array for each layer, (D, B, H_l)
+    or (D, H_l). Layer and direction are ordered as in PyTorch: layer 0, layer 0 in reverse, layer 1, ... All
+    arrays have the module's dtype.
+
+    Each step computes, with the gates r, z, n stacked in this order in weights and biases::
+
+        r = σ(W_ir x + b_ir + W_hr h + b_hr)
+        z = σ(W_iz x + b_iz + W_hz h + b_hz)
+        n = tanh(W_in x + b_in + r ∘ (W_hn h + b_hn))       reset after
+        n = tanh(W_in x + b_in + W_hn (r ∘ h) + b_hn)       reset before
+        h' = (1 - z) ∘ n + z ∘ h
+
+    Parameters
+    ----------
+    input_size
+        Size of the last axis of x.
+    hidden_size
+        H, or a sequence with a size for each layer.
+    num_layers
+        L; with a sequence of sizes it can be left out.
+    bias
+        Whether there are biases.
+    batch_first
+        Whether batched x and output have the batch as first axis.
+    dropout
+        Probability of dropout on the output of each layer but the last, in ``forward`` in training mode. It
+        needs a `seed` then.
+    bidirectional
+        Whether each layer also runs from the last step to the first; its output follows that of the forward
+        direction on the last axis.
+    reset_after
+        Which of the two forms of n is computed: PyTorch's and cuDNN's, or that of Cho et al.
+    dtype
+        float32 or float64.
+    seed
+        Of the initial values, uniform in ±1/√H as PyTorch's; ``None`` draws fresh entropy.
+
+    Attributes
+    ----------
+    weight_ih_l{k}, weight_hh_l{k} : (3 * H, inputs of layer k), (3 * H, H)
+    bias_ih_l{k}, bias_hh_l{k} : (3 * H,)
+        Parameters, found in `parameters`; with ``_reverse`` behind the name for the other direction.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int | Sequence[int],
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        *,
+        reset_after: bool = True,
+        dtype: DTypeLike = "float32",
+        seed: Seed | None = None,
+    ) -> None:
+        self.input_size = size("input_size", input_size, least=0)
+        self.num_layers = size("num_layers", num_layers)
+        self.hidden_size: int | tuple[int, ...]
+        if isinstance(hidden_size, Sequence):
+            self.hidden_size = tuple(size("hidden_size", hidden) for hidden in hidden_size)
+            if not self.hidden_size or self.num_layers not in (1, len(self.hidden_size)):
+                raise ValueError(
+                    f"hidden_size: expected a size for each of {num_layers} layers, got {self.hidden_size}"
+                )
+            self.num_layers = len(self.hidden_size)
+            self._layers_by_size = [(1, hidden) for hidden in self.hidden_size]
+        else:
+            self.hidden_size = size("hidden_size", hidden_size)
+            self._layers_by_size = [(self.num_layers, self.hidden_size)]
+        self.bias = flag("bias", bias)
+        self.batch_first = flag("batch_first", batch_first)
+        self.dropout = number("dropout", dropout, most=1.0)
+        self.bidirectional = flag("bidirectional", bidirectional)
+        self.reset_after = flag("reset_after", reset_after)
+        self.dtype = float_dtype(dtype)
+        if self.dropout > 0 and self.num_layers == 1:
+            warnings.warn("dropout acts between layers, and there is one layer only", stacklevel=2)
+
+        self._sizes = [hidden for layers, hidden in self._layers_by_size for _ in range(layers)]
+        self._directions = 2 if self.bidirectional else 1
+        rng, arrays = generator(seed), {}
+        for layer, hidden in enumerate(self._sizes):
+            for suffix in self._suffixes(layer):
+                arrays |= init.gru(rng, self._inputs(layer), hidden, self.bias, self.dtype, suffix)
+        super().__init__(arrays)
+
+    @property
+    def recurrent(self) -> bool:
+        return True
+
+    def _config(self) -> dict[str, Any]:
+        return {
+            "input_size": self.input_size,
+            "hidden_size": self.hidden_size if isinstance(self.hidden_size, int) else list(self.hidden_size),
+            "num_layers": self.num_layers,
+            "bias": self.bias,
+            "batch_first": self.batch_first,
+            "dropout": self.dropout,
+            "bidirectional": self.bidirectional,
+            "reset_after": self.reset_after,
+            "dtype": self.dtype.name,
+        }
+
+    def _call(
+        self, snapshot: Snapshot, x: ArrayLike, h_0: States = None, *, threads: int | None = None
+    ) -> tuple[Array, States]:
+        x = float_array("x", x, self.dtype)
+        layout = _Layout(self, x.shape)
+        sequence, initial = layout.with_batch(x), layout.given_states("h_0", h_0)
+        h_n, final = layout.new_states()
+        for layer in range(self.num_layers):
+            sequence = self._run(
+                F.gru, snapshot.version, layer, sequence, initial[layer], final[layer], threads
+            )
+        return layout.without_batch(sequence), h_n
+
+    def _forward(
+        self,
+        snapshot: Snapshot,
+        x: ArrayLike,
+        h_0: States = None,
+        *,
+        seed: Seed | None = None,
+        threads: int | None = None,
+    ) -> tuple[tuple[Array, States], _Saved]:
+        x = float_array("x", x, self.dtype)
+        layout = _Layout(self, x.shape)
+        sequence, initial = layout.with_batch(x), layout.given_states("h_0", h_0)
+        h_n, final = layout.new_states()
+        saved = _Saved(layout, tapes=[], noises=[])
+
+        def run(*arguments: Any, **keywords: Any) -> None:
+            _, tape = F.gru_forward(*arguments, **keywords)
+            saved.tapes.append(tape)
+
+        for layer in range(self.num_layers):
+            noise = None
+            if layer > 0 and self.training and self.dropout > 0:
+                noise = Noise(sequence, self.dropout, None if seed is None else (*seed_path(seed), layer))
+                sequence = sealed(noise(sequence))
+            saved.noises.append(noise)
+            sequence = sealed(
+                self._run(run, snapshot.version, layer, sequence, initial[layer], final[layer], threads)
+            )
+        return (layout.without_batch(sequence), h_n), saved
+
+    def _backward(
+        self, saved: _Saved, d_output: ArrayLike | None, d_h_n: States = None, *, threads: int | None = None
+    ) -> tuple[tuple[Array, States], Gradients]:
+        layout, directions = saved.layout, self._directions
+        d: Array | None = None
+        if d_output is not None:
+            d = layout.with_batch(shaped_array("d_output", d_output, layout.output_shape, self.dtype))
+        d_final = layout.given_states("d_h_n", d_h_n)
+        d_h_0, d_initial = layout.new_states()
+        gradients: Gradients = {}
+        for layer in reversed(range(self.num_layers)):
+            d_parts = [None] * directions if d is None else _parts(d, directions)
+            d = np.empty((*layout.axes, self._inputs(layer)), self.dtype)
+            for direction, suffix in enumerate(self._suffixes(layer)):
+                (_, d_initial[layer][direction]), own = F.gru_backward(
+                    saved.tapes[layer * directions + direction],
+                    d_parts[direction],
+                    d_final[layer][direction],
+                    d_x=d,
+                    accumulate_d_x=direction > 0,
+                    threads=threads,
+                )
+                gradients |= {name + suffix: gradient for name, gradient in own.items()}
+            noise = saved.noises[layer]
+            d = d if noise is None else noise(d)
+        in_order = {name: gradients[name] for name in self.parameters()}
+        return (layout.without_batch(d), d_h_0), in_order
+
+    def _run(
+        self,
+        run: Callable[..., Any],
+        version: Version,
+        layer: int,
+        x: Array,
+        h_0: Sequence[Array | None],
+        h_n: Array,
+        threads: int | None,
+    ) -> Array:
+        """Run one layer, each direction into its own part of the output, and return the output."""
+        output = np.empty((*x.shape[:2], self._sizes[layer] * self._directions), self.dtype)
+        parts = _parts(output, self._directions)
+        for direction, suffix in enumerate(self._suffixes(layer)):
+            run(
+                x,
+                _packed(version, suffix, self.reset_after),
+                h_0[direction],
+                reverse=direction == 1,
+                batch_first=self.batch_first,
+                output=parts[direction],
+                h_n=h_n[direction],
+                threads=threads,
+            )
+        return output
+
+    def _suffixes(self, layer: int) -> list[str]:
+        return [f"_l{layer}", f"_l{layer}_reverse"][: self._directions]
+
+    def _inputs(self, layer: int) -> int:
+        return self.input_size if layer == 0 else self._sizes[layer - 1] * self._directions
+
+
+class GRUCell(Module):
+    """One step of a GRU, with PyTorch's constructor and parameter names; `GRU` has the equations.
+
+    ``cell(x, h=None)`` gives the next state h'; ``cell.forward(x, h=None)`` gives ``(h', tape)``;
+    ``cell.backward(tape, d_h)`` gives ``((d_x, d_h_0), gradients)`` with ``d_h_0`` for the state given. x is
+    (B, input_size) and the states are (B, hidden_size), or without B both; a state that is ``None`` stands
+    for zeros.
+
+    Parameters
+    ----------
+    input_size, hidden_size, bias, reset_after, dtype, seed
+        As of `GRU`.
+
+    Attributes
+    ----------
+    weight_ih, weight_hh : (3 * hidden_size, input_size), (3 * hidden_size, hidden_size)
+    bias_ih, bias_hh : (3 * hidden_size,)
+        Parameters, found in `parameters`.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        *,
+        reset_after: bool = True,
+        dtype: DTypeLike = "float32",
+        seed: Seed | None = None,
+    ) -> None:
+        self.input_size = size("input_size", input_size, least=0)
+        self.hidden_size = size("hidden_size", hidden_size)
+        self.bias = flag("bias", bias)
+        self.reset_after = flag("reset_after", reset_after)
+        self.dtype = float_dtype(dtype)
+        super().__init__(init.gru(generator(seed), input_size, hidden_size, bias, self.dtype))
+
+    def _config(self) -> dict[str, Any]:
+        return {
+            "input_size": self.input_size,
+            "hidden_size": self.hidden_size,
+            "bias": self.bias,
+            "reset_after": self.reset_after,
+            "dtype": self.dtype.name,
+        }
+
+    def _call(
+        self, snapshot: Snapshot, x: ArrayLike, h: ArrayLike | None = None, *, threads: int | None = None
+    ) -> Array:
+        sequence, h_0, h_shape = self._checked(x, h)
+        _, h_n = F.gru(sequence, _packed(snapshot.version, "", self.reset_after), h_0, threads=threads)
+        return h_n.reshape(h_shape)
+
+    def _forward(
+        self,
+        snapshot: Snapshot,
+        x: ArrayLike,
+        h: ArrayLike | None = None,
+        *,
+        seed: Seed | None = None,
+        threads: int | None = None,
+    ) -> tuple[Array, _SavedStep]:
+        sequence, h_0, h_shape = self._checked(x, h)
+        weights = _packed(snapshot.version, "", self.reset_after)
+        (_, h_n), tape = F.gru_forward(sequence, weights, h_0, threads=threads)
+        return h_n.reshape(h_shape), _SavedStep(tape, h_shape)
+
+    def _backward(
+        self, saved: _SavedStep, d_h: ArrayLike, *, threads: int | None = None
+    ) -> tuple[tuple[Array, Array], Gradients]:
+        d_h = shaped_array("d_h", d_h, saved.h_shape, self.dtype)
+        d_h_n = d_h if d_h.ndim == 2 else d_h[None]
+        (d_x, d_h_0), gradients = F.gru_backward(saved.tape, None, d_h_n, threads=threads)
+        return (d_x.reshape(*saved.h_shape[:-1], self.input_size), d_h_0.reshape(saved.h_shape)), gradients
+
+    def _checked(self, x: ArrayLike, h: ArrayLike | None) -> tuple[Array, Array | None, tuple[int, ...]]:
+        """Return x as a sequence of one step, the state with a batch axis, and the shape of the state."""
+        x = float_array("x", x, self.dtype)
+        if x.ndim not in (1, 2):
+            raise ValueError(f"x: expected 2 dimensions (B, I), or 1 (I,), got {x.ndim} with shape {x.shape}")
+        if x.shape[-1] != self.input_size:
+            raise ValueError(
+                f"x: expected a last axis of input_size = {self.input_size}, got shape {x.shape}"
+            )
+        h_shape = (*x.shape[:-1], self.hidden_size)
+        if h is not None:
+            h = shaped_array("h", h, h_shape, self.dtype)
+            h = h if h.ndim == 2 else h[None]
+        return (x[None] if x.ndim == 2 else x[None, None]), h, h_shape
+
+
+class _Layout:
+    """How the arrays of one call lie: as the user has them, and as the layers take them.
+
+    The user's sequences may lack the batch axis, and his states are one array for all layers of a size. A
+    layer takes sequences with a batch axis, and states (D, B, H) of its own.
+    """
+
+    def __init__(self, gru: GRU, x_shape: tuple[int, ...]) -> None:
+        if len(x_shape) not in (2, 3):
+            axes = "(B, T, I)" if gru.batch_first else "(T, B, I)"
+            raise ValueError(
+                f"x: expected 3 dimensions {axes}, or 2 (T, I), got {len(x_shape)} with shape {x_shape}"
+            )
+        if x_shape[-1] != gru.input_size:
+            raise ValueError(f"x: expected a last axis of input_size = {gru.input_size}, got shape {x_shape}")
+        self._gru = gru
+        self._batch_axis = 0 if gru.batch_first else 1
+        self._batched = len(x_shape) == 3
+        batch = x_shape[self._batch_axis : self._batch_axis + 1] if self._batched else ()
+        self._rows = batch[0] if batch else 1
+        self._state_shapes = [
+            (layers * gru._directions, *batch, hidden) for layers, hidden in gru._layers_by_size
+        ]
+        self.axes = x_shape[:2] if self._batched else (1, x_shape[0]) if gru.batch_first else (x_shape[0], 1)
+        self.output_shape = (*x_shape[:-1], gru._sizes[-1] * gru._directions)
+
+    def with_batch(self, sequence: Array) -> Array:
+        return sequence if self._batched else np.expand_dims(sequence, self._batch_axis)
+
+    def without_batch(self, sequence: Array) -> Array:
+        """Undo `with_batch`."""
+        return sequence if self._batched else sequence.squeeze(self._batch_axis)
+
+    def new_states(self) -> tuple[States, list[Array]]:
+        """Return states to be filled in, as the user has them and as the layers take them (views)."""
+        arrays = [np.empty(shape, self._gru.dtype) for shape in self._state_shapes]
+        return (arrays[0] if self._single else arrays), self._by_layer(arrays)
+
+    def given_states(self, name: str, states: States) -> Sequence[Array | Sequence[None]]:
+        """Check states that the user gave and return them as the layers take them."""
+        gru, shapes = self._gru, self._state_shapes
+        if states is None:
+            return [[None] * gru._directions] * gru.num_layers
+        if self._single:
+            return self._by_layer([shaped_array(name, states, shapes[0], gru.dtype)])
+        if not isinstance(states, (list, tuple)) or len(states) != len(shapes):
+            got = f"{len(states)}" if isinstance(states, (list, tuple)) else type(states).__name__
+            raise ValueError(f"{name}: expected a list of {len(shapes)} arrays, one per layer, got {got}")
+        return self._by_layer(
+            [
+                shaped_array(f"{name}[{layer}]", state, shape, gru.dtype)
+                for layer, (state, shape) in enumerate(zip(states, shapes, strict=True))
+            ]
+        )
+
+    @property
+    def _single(self) -> bool:
+        return isinstance(self._gru.hidden_size, int)
+
+    def _by_layer(self, arrays: Sequence[Array]) -> list[Array]:
+        return [
+            layer
+            for array, (layers, hidden) in zip(arrays, self._gru._layers_by_size, strict=True)
+            for layer in array.reshape(layers, self._gru._directions, self._rows, hidden)
+        ]
+
+
+@dataclass(frozen=True)
+class _Saved:
+    layout: _Layout
+    tapes: list[F.GRUTape]  # by layer and direction
+    noises: list[Noise | None]  # on the input of each layer
+
+
+@dataclass(frozen=True)
+class _SavedStep:
+    tape: F.GRUTape
+    h_shape: tuple[int, ...]
+
+
+def _packed(version: Version, suffix: str, reset_after: bool) -> F.GRUWeights:
+    def pack() -> F.GRUWeights:
+        arrays = (version.arrays.get(name + suffix) for name in _PARAMETERS)
+        return F.pack_gru(*arrays, reset_after=reset_after)
+
+    return version.derive(f"packed{suffix}", pack)
+
+
+def _parts(array: Array, directions: int) -> list[Array]:
+    """Return the views on the last axis that belong to the directions."""
+    width = array.shape[-1] // directions
+    return [array[..., direction * width : (direction + 1) * width] for direction in range(directions)]

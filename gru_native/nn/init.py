@@ -1,0 +1,44 @@
+"""The initial values of the parameters: PyTorch's distributions, drawn from a seed.
+
+Values are drawn in float64 and then rounded, so that float32 and float64 models of one seed start alike.
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from gru_native.nn.module import Array
+
+
+def uniform(rng: np.random.Generator, shape: tuple[int, ...], fan_in: int, dtype: DTypeLike) -> Array:
+    """Return values uniform in ±1/√fan_in (zeros when `fan_in` is 0).
+
+    For a weight this is PyTorch's ``kaiming_uniform_(a=sqrt(5))``, for a GRU with its hidden size as `fan_in`
+    PyTorch's ``reset_parameters``.
+    """
+    bound = 1 / sqrt(fan_in) if fan_in else 0.0
+    return rng.uniform(-bound, bound, shape).astype(dtype)
+
+
+def normal(rng: np.random.Generator, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+    """Return standard normal values."""
+    return rng.standard_normal(shape).astype(dtype)
+
+
+def gru(
+    rng: np.random.Generator,
+    input_size: int,
+    hidden_size: int,
+    bias: bool,
+    dtype: DTypeLike,
+    suffix: str = "",
+) -> dict[str, Array]:
+    """Return the parameters of one layer and direction of a GRU under PyTorch's keys plus `suffix`."""
+    gates = 3 * hidden_size
+    shapes: dict[str, tuple[int, ...]] = {"weight_ih": (gates, input_size), "weight_hh": (gates, hidden_size)}
+    if bias:
+        shapes |= {"bias_ih": (gates,), "bias_hh": (gates,)}
+    return {name + suffix: uniform(rng, shape, hidden_size, dtype) for name, shape in shapes.items()}

@@ -1,0 +1,309 @@
+"""The base of every layer: named arrays in immutable versions, and the three calls that a layer answers.
+
+A module's arrays are never changed in place. A change makes a new `Version`, swapped in at once, so that a
+call under way keeps the one it started with, and whatever was derived from a version (a packed weight) can
+never be stale.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+Array = np.ndarray[Any, Any]
+Gradients = dict[str, Array]
+Derived = TypeVar("Derived")
+
+# Held while the versions of a whole tree are read or swapped, and for nothing else: a few microseconds.
+_swap = threading.RLock()
+
+# A fork waits for it: so the child finds it free, and no tree half swapped by a thread that it does not have.
+os.register_at_fork(before=_swap.acquire, after_in_parent=_swap.release, after_in_child=_swap.release)
+
+
+class Version:
+    """One version of a module's own arrays, made read-only, with what was derived from them."""
+
+    def __init__(self, arrays: Mapping[str, Array]) -> None:
+        self.arrays = {name: frozen(array) for name, array in arrays.items()}
+        self._derived: dict[str, Any] = {}
+
+    def __reduce__(self) -> tuple[type[Version], tuple[dict[str, Array]]]:
+        # A copied or unpickled array is writable: the copy's own __init__ must make it read-only again.
+        return Version, (self.arrays,)
+
+    def __getitem__(self, name: str) -> Array:
+        return self.arrays[name]
+
+    def derive(self, name: str, make: Callable[[], Derived]) -> Derived:
+        """Return what `make` gives, made once for this version.
+
+        Two threads that come first at the same time may both make it; one result is kept.
+        """
+        try:
+            found: Derived = self._derived[name]
+        except KeyError:
+            found = self._derived.setdefault(name, make())
+        return found
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The versions of a module and of everything below it, all of one moment."""
+
+    version: Version
+    children: Mapping[str, Snapshot] = field(default_factory=dict)
+
+    def __getitem__(self, child: str) -> Snapshot:
+        return self.children[child]
+
+
+@dataclass(frozen=True)
+class Tape:
+    """What the ``forward`` of `module` keeps for its ``backward``."""
+
+    module: Module
+    saved: Any = field(repr=False)
+
+
+class Module:
+    """A layer: parameters, buffers and child modules under PyTorch's dotted names.
+
+    Every module has the same three calls:
+
+    ``module(x, ...)``
+        the result, as at inference: no tape; dropout and batch statistics do not act.
+    ``module.forward(x, ...)``
+        the result and a tape. Dropout and batch statistics act when the module is in training mode.
+    ``module.backward(tape, d_output, ...)``
+        the gradients of the inputs, and those of the parameters as a dictionary with the names of
+        `parameters`.
+
+    A call sees the parameters of one moment, even while another thread changes them; ``backward`` uses those
+    that its ``forward`` saw. Inputs may change after a call; the output of ``forward`` is read-only, since
+    this module's ``backward`` or the next one's reads it again. All three calls take ``threads=None``, the
+    most threads to compute with (``None`` for the default), and ``forward`` takes ``seed=None``, the seed of
+    its random numbers (a whole number or a tuple of them).
+
+    A subclass passes its arrays to ``__init__``, assigns child modules as attributes, and writes `_call`,
+    `_forward` and `_backward` (and `_config`, the arguments of ``__init__``) over a `Snapshot` instead of
+    over ``self``'s arrays.
+
+    Parameters
+    ----------
+    arrays
+        The module's own arrays by name; ``None`` stands for none.
+    """
+
+    #: Names of the module's own arrays that are kept in the state, but not trained.
+    buffer_names: tuple[str, ...] = ()
+
+    def __init__(self, arrays: Mapping[str, Array] | None = None) -> None:
+        self._children: dict[str, Module] = {}
+        self._version = Version(arrays or {})
+        self.training = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, Module):
+            self._children[name] = value
+        else:
+            self.__dict__.get("_children", {}).pop(name, None)
+        super().__setattr__(name, value)
+
+    # The three calls
+
+    def __call__(self, *inputs: Any, **keywords: Any) -> Any:
+        return self._call(self.snapshot(), *inputs, **keywords)
+
+    def forward(self, *inputs: Any, **keywords: Any) -> tuple[Any, Tape]:
+        """Return the result and the tape for `backward`; see the class for the arguments."""
+        result, saved = self._forward(self.snapshot(), *inputs, **keywords)
+        return result, Tape(self, saved)
+
+    def backward(self, tape: Tape, *d_outputs: Any, **keywords: Any) -> tuple[Any, Gradients]:
+        """Return the gradients of the inputs and ``{name: gradient}`` of the parameters."""
+        if not isinstance(tape, Tape):
+            raise TypeError(f"tape: expected what forward returned, got {type(tape).__name__}")
+        if tape.module is not self:
+            raise ValueError(f"tape: comes from another module, a {type(tape.module).__name__}")
+        return self._backward(tape.saved, *d_outputs, **keywords)
+
+    def _call(self, snapshot: Snapshot, *inputs: Any, **keywords: Any) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} does not define _call")
+
+    def _forward(self, snapshot: Snapshot, *inputs: Any, **keywords: Any) -> tuple[Any, Any]:
+        raise NotImplementedError(f"{type(self).__name__} does not define _forward")
+
+    def _backward(self, saved: Any, *d_outputs: Any, **keywords: Any) -> tuple[Any, Gradients]:
+        raise NotImplementedError(f"{type(self).__name__} does not define _backward")
+
+    def _config(self) -> dict[str, Any]:
+        raise NotImplementedError(f"{type(self).__name__} does not define _config")
+
+    # Structure
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether the calls take states beside the input, and give final states beside the output."""
+        return False
+
+    def children(self) -> dict[str, Module]:
+        """Return the direct children by name, in the order in which they were assigned."""
+        return dict(self._children)
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """Yield ``(dotted name, module)`` of this module (under `prefix`) and of all below it."""
+        yield prefix, self
+        for name, child in self._children.items():
+            yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
+
+    def config(self) -> dict[str, Any]:
+        """Return the JSON-able description from which `gru_native.nn.from_config` builds such a module."""
+        return {"type": type(self).__name__, **self._config()}
+
+    def train(self, mode: bool = True) -> Module:
+        """Set training mode (which `forward` obeys) in this module and all below it; return ``self``."""
+        for _, module in self.named_modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Module:
+        """Set inference mode in this module and all below it; return ``self``."""
+        return self.train(False)
+
+    # Arrays
+
+    def snapshot(self) -> Snapshot:
+        """Return the versions of this module and of all below it, of one moment."""
+        if not self._children:
+            return Snapshot(self._version)
+        with _swap:
+            return self._snapshot()
+
+    def _snapshot(self) -> Snapshot:
+        return Snapshot(self._version, {name: child._snapshot() for name, child in self._children.items()})
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return all parameters and buffers by dotted name: read-only arrays of one moment, no copies."""
+        with _swap:
+            return {
+                _join(prefix, name): array
+                for prefix, module in self.named_modules()
+                for name, array in module._version.arrays.items()
+            }
+
+    def parameters(self) -> dict[str, Array]:
+        """Return the trainable arrays by dotted name: read-only arrays of one moment, no copies."""
+        buffers = {
+            _join(prefix, name) for prefix, module in self.named_modules() for name in module.buffer_names
+        }
+        return {name: array for name, array in self.state_dict().items() if name not in buffers}
+
+    def assign(self, updates: Mapping[str, ArrayLike]) -> None:
+        """Replace some parameters or buffers, all at once.
+
+        Parameters
+        ----------
+        updates
+            New arrays by dotted name, each of the shape and dtype of the one it replaces. They are copied,
+            unless they are read-only arrays that own their data.
+
+        Raises
+        ------
+        ValueError
+            For an unknown name, or a shape that is not the present one's.
+        TypeError
+            For a dtype that is not the present one's. Nothing is changed then.
+        """
+        present = self.state_dict()
+        new = {}
+        for name, array in updates.items():
+            if name not in present:
+                raise ValueError(f"{name}: this module has no such array; it has {', '.join(present)}")
+            new[name] = _checked(name, array, present[name])
+        with _swap:
+            for prefix, module in self.named_modules():
+                own = module._version.arrays
+                changed = {name: new[_join(prefix, name)] for name in own if _join(prefix, name) in new}
+                if changed:
+                    module._version = Version({**own, **changed})
+
+    def _amend(self, change: Callable[[Version], Mapping[str, Array]]) -> None:
+        """Replace some of the module's own arrays by what `change` makes of the present version."""
+        with _swap:
+            self._version = Version({**self._version.arrays, **change(self._version)})
+
+    def load_state_dict(self, state: Mapping[str, ArrayLike], strict: bool = True) -> None:
+        """Take over arrays under `state_dict`'s names, converting them to the module's dtype.
+
+        Parameters
+        ----------
+        state
+            Arrays by dotted name, PyTorch's keys (NumPy arrays, or anything `numpy.asarray` takes).
+        strict
+            Whether the names must be exactly those of `state_dict`. Otherwise missing and unknown names are
+            left alone.
+
+        Raises
+        ------
+        ValueError
+            For missing or unknown names (when `strict`), for a wrong shape, or for values that the module's
+            dtype cannot hold. The module is unchanged then.
+        TypeError
+            For something else than numbers. The module is unchanged then.
+        """
+        present = self.state_dict()
+        missing, unknown = present.keys() - state.keys(), state.keys() - present.keys()
+        if strict and (missing or unknown):
+            raise ValueError(
+                "state: the names do not fit; "
+                f"missing: {sorted(missing) or 'none'}, unknown: {sorted(unknown) or 'none'}"
+            )
+        self.assign(
+            {name: _cast(name, state[name], present[name].dtype) for name in present if name in state}
+        )
+
+
+def _join(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}" if prefix else name
+
+
+def sealed(array: Array) -> Array:
+    """Make an array that nobody else holds read-only, and return it."""
+    array.flags.writeable = False
+    return array
+
+
+def frozen(array: Array) -> Array:
+    """Return an array, or a copy of it, that nobody else can write to."""
+    if array.flags.writeable or not array.flags.owndata or not array.flags.c_contiguous:
+        return sealed(array.copy(order="C"))
+    return array
+
+
+def _checked(name: str, value: ArrayLike, present: Array) -> Array:
+    array = np.asarray(value)
+    if array.dtype != present.dtype:
+        raise TypeError(f"{name}: expected dtype {present.dtype}, got {array.dtype}")
+    if array.shape != present.shape:
+        raise ValueError(f"{name}: expected shape {present.shape}, got {array.shape}")
+    return frozen(array)
+
+
+def _cast(name: str, value: ArrayLike, dtype: DTypeLike) -> Array:
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"{name}: expected numbers, got dtype {array.dtype}")
+    with np.errstate(over="ignore", invalid="ignore"):
+        cast = array.astype(dtype, order="C")
+    # Rounding is part of a conversion to floating point; whole numbers have to stay what they are.
+    held = np.isfinite(array) == np.isfinite(cast) if cast.dtype.kind == "f" else array == cast
+    if not held.all():
+        raise ValueError(f"{name}: holds values that {cast.dtype} cannot hold")
+    return sealed(cast)

@@ -1,0 +1,123 @@
+"""A chain of layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from gru_native.nn.gru import GRUCell
+from gru_native.nn.module import Gradients, Module, Snapshot
+from gru_native.random import Seed, seed_path
+
+
+class Sequential(Module):
+    """Layers one after the other, each given what the one before it gives.
+
+    ``model(x)`` gives the last layer's output. When a layer is recurrent (`GRU`, or a Sequential that holds
+    one), the states are handed through: ``model(x, states=None)`` gives ``(output, states)``, a list with
+    what each recurrent layer takes as `h_0` and gives as `h_n`, in order. ``forward(x, states=None, *,
+    seed=None)`` gives the same and a tape; the layer at place i gets the seed ``(*seed, i)``.
+    ``backward(tape, d_output, d_states=None)`` gives ``(d_x, gradients)``, or ``((d_x, d_states),
+    gradients)`` with recurrent layers; a state or gradient that is ``None`` stands for zeros.
+
+    Parameters
+    ----------
+    *layers
+        The layers, named "0", "1", ...; or a single mapping of names to layers. A layer can stand only once:
+        for gradients under two names there is no sum.
+    """
+
+    def __init__(self, *layers: Module | Mapping[str, Module]) -> None:
+        super().__init__()
+        named = layers[0] if len(layers) == 1 and isinstance(layers[0], Mapping) else dict(enumerate(layers))
+        for key, layer in named.items():
+            name = str(key)
+            if not isinstance(layer, Module):
+                raise TypeError(f"layer {name}: expected a Module, got {type(layer).__name__}")
+            if isinstance(layer, GRUCell):
+                raise TypeError(f"layer {name}: a GRUCell is stepped by hand; a chain takes a GRU")
+            if not name or "." in name or hasattr(self, name):
+                raise ValueError(f"layer {name!r}: this name cannot be used for a layer")
+            setattr(self, name, layer)
+        modules = [module for _, module in self.named_modules()]
+        if len(set(map(id, modules))) < len(modules):
+            raise ValueError("layers: the same module stands at two places")
+
+    @property
+    def recurrent(self) -> bool:
+        return any(layer.recurrent for layer in self)
+
+    def __len__(self) -> int:
+        return len(self._children)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._children.values())
+
+    def __getitem__(self, place: int) -> Module:
+        return list(self._children.values())[place]
+
+    def _config(self) -> dict[str, Any]:
+        return {"layers": {name: layer.config() for name, layer in self._children.items()}}
+
+    def _call(
+        self, snapshot: Snapshot, x: Any, states: Sequence[Any] | None = None, *, threads: int | None = None
+    ) -> Any:
+        given, final = iter(self._states("states", states)), []
+        for name, layer in self._children.items():
+            if layer.recurrent:
+                x, state = layer._call(snapshot[name], x, next(given), threads=threads)
+                final.append(state)
+            else:
+                x = layer._call(snapshot[name], x, threads=threads)
+        return (x, final) if self.recurrent else x
+
+    def _forward(
+        self,
+        snapshot: Snapshot,
+        x: Any,
+        states: Sequence[Any] | None = None,
+        *,
+        seed: Seed | None = None,
+        threads: int | None = None,
+    ) -> tuple[Any, list[Any]]:
+        given, final, tapes = iter(self._states("states", states)), [], []
+        for place, (name, layer) in enumerate(self._children.items()):
+            keywords = {"seed": None if seed is None else (*seed_path(seed), place), "threads": threads}
+            if layer.recurrent:
+                (x, state), tape = layer._forward(snapshot[name], x, next(given), **keywords)
+                final.append(state)
+            else:
+                x, tape = layer._forward(snapshot[name], x, **keywords)
+            tapes.append(tape)
+        return ((x, final) if self.recurrent else x), tapes
+
+    def _backward(
+        self,
+        tapes: list[Any],
+        d_output: Any,
+        d_states: Sequence[Any] | None = None,
+        *,
+        threads: int | None = None,
+    ) -> tuple[Any, Gradients]:
+        given, d_initial = list(self._states("d_states", d_states)), []
+        d = d_output
+        gradients = []
+        for tape, (name, layer) in zip(reversed(tapes), reversed(self._children.items()), strict=True):
+            if layer.recurrent:
+                (d, d_state), own = layer._backward(tape, d, given.pop(), threads=threads)
+                d_initial.append(d_state)
+            else:
+                d, own = layer._backward(tape, d, threads=threads)
+            gradients.append({f"{name}.{key}": gradient for key, gradient in own.items()})
+        merged = {key: gradient for own in reversed(gradients) for key, gradient in own.items()}
+        return ((d, d_initial[::-1]) if self.recurrent else d), merged
+
+    def _states(self, argument: str, states: Sequence[Any] | None) -> Sequence[Any]:
+        """Return one state for each recurrent layer."""
+        count = sum(layer.recurrent for layer in self)
+        if states is None:
+            return [None] * count
+        if not isinstance(states, (list, tuple)) or len(states) != count:
+            got = f"{len(states)}" if isinstance(states, (list, tuple)) else type(states).__name__
+            raise ValueError(f"{argument}: expected a list of {count}, one per recurrent layer, got {got}")
+        return states

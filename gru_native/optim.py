@@ -1,0 +1,474 @@
+"""Optimizers and gradient clipping, as PyTorch defines them.
+
+Gradients are values: `optimizer.step(grads)` takes the dictionary that a model's `backward` returned, after
+whatever was done to it (`clip_grad_norm`, an average over machines), and gives the model new parameters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from gru_native.nn.module import Module
+
+Array = NDArray[Any]
+
+__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "clip_grad_norm", "clip_grad_value"]
+
+
+@dataclass
+class _State:
+    """What an optimizer remembers of one parameter: its updates so far, and arrays of its shape."""
+
+    step: int
+    slots: dict[str, Array]
+
+
+class Optimizer:
+    """Base of the optimizers: checks gradients, keeps the state, hands the new parameters to the model.
+
+    A subclass names the arrays that it keeps for each parameter (`_slots`, zeros at first) and computes one
+    update (`_update`).
+
+    Parameters
+    ----------
+    model : Module
+        Its parameters are replaced, never written to: a call under way goes on with those it has.
+    lr : float
+        Learning rate, at least 0.
+    weight_decay : float
+        At least 0.
+
+    Attributes
+    ----------
+    lr : float
+        The learning rate of the next step. Set it, or let a schedule set it.
+    initial_lr : float or None
+        The learning rate from which schedules reckon; the first schedule sets it.
+
+    Notes
+    -----
+    One thread steps an optimizer. Others may call the model meanwhile: each call sees the parameters before
+    or after a step.
+    """
+
+    _slots: tuple[str, ...] = ()
+
+    def __init__(self, model: Module, *, lr: float, weight_decay: float) -> None:
+        self.model = model
+        self.lr = _number("lr", lr)
+        self.initial_lr: float | None = None
+        self.weight_decay = _number("weight_decay", weight_decay)
+        self._states: dict[str, _State] = {}
+
+    def step(self, grads: Mapping[str, Array]) -> None:
+        """Update the model's parameters once.
+
+        Parameters
+        ----------
+        grads : mapping of str to array
+            Gradients under the names, and of the shape and dtype, of ``model.parameters()``. A parameter
+            without a gradient stays as it is, and so does its state.
+
+        Raises
+        ------
+        ValueError, TypeError
+            When a name is unknown, or a shape or dtype is not its parameter's; nothing has changed then.
+        """
+        parameters = self.model.parameters()
+        for name, grad in grads.items():
+            _check_like(f"grads[{name!r}]", grad, parameters.get(name))
+        # NaN and infinity go their way by IEEE rules, as in PyTorch; the caller who cares looks at the norm.
+        with np.errstate(all="ignore"):
+            updates = {name: self._step_one(name, parameters[name], grad) for name, grad in grads.items()}
+        self.model.assign(updates)
+
+    def _step_one(self, name: str, parameter: Array, grad: Array) -> Array:
+        state = self._states.get(name)
+        if state is None:
+            state = _State(0, {slot: np.zeros_like(parameter) for slot in self._slots})
+            self._states[name] = state
+        state.step += 1
+        updated = self._update(state, parameter, grad)
+        updated.flags.writeable = False  # so that the model takes it over without a copy
+        return updated
+
+    def _update(self, state: _State, parameter: Array, grad: Array) -> Array:
+        """Return the new parameter, a new array; the arrays of `state` are updated in place."""
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Array | float]:
+        """Return what is needed to go on with the same bits, as a flat dictionary of copies.
+
+        ``lr`` (and ``initial_lr`` when a schedule is at work) are floats, ``<parameter>.step`` integers,
+        ``<parameter>.<array>`` arrays, for the parameters that have been updated so far. The other
+        hyperparameters are the constructor's business.
+        """
+        state: dict[str, Array | float] = {"lr": float(self.lr)}
+        if self.initial_lr is not None:
+            state["initial_lr"] = self.initial_lr
+        for name, one in self._states.items():
+            state[f"{name}.step"] = one.step
+            state.update({f"{name}.{slot}": array.copy() for slot, array in one.slots.items()})
+        return state
+
+    def load_state_dict(self, state_dict: Mapping[str, Array | float]) -> None:
+        """Restore what `state_dict` returned; numbers may come back as arrays without dimensions.
+
+        Raises
+        ------
+        ValueError, TypeError
+            When an entry is missing, unknown or does not fit its parameter; nothing has changed then.
+        """
+        state = dict(state_dict)
+        if "lr" not in state:
+            raise ValueError("state_dict: expected an entry 'lr'")
+        lr = _number("state_dict['lr']", state.pop("lr"))
+        initial_lr = state.pop("initial_lr", None)
+        if initial_lr is not None:
+            initial_lr = _number("state_dict['initial_lr']", initial_lr)
+        states = {
+            name: self._load_one(name, parameter, state)
+            for name, parameter in self.model.parameters().items()
+            if f"{name}.step" in state
+        }
+        if state:
+            raise ValueError(
+                f"state_dict: unknown entry {min(state)!r} for {type(self).__name__} and this model"
+            )
+        self.lr, self.initial_lr, self._states = lr, initial_lr, states
+
+    def _load_one(self, name: str, parameter: Array, state: dict[str, Any]) -> _State:
+        """Take the entries of one parameter out of `state`."""
+        step = np.asarray(state.pop(f"{name}.step"))
+        if step.ndim != 0 or step.dtype.kind not in "iu" or step < 1:
+            raise ValueError(f"state_dict['{name}.step']: expected an integer of at least 1, got {step}")
+        slots = {}
+        for slot in self._slots:
+            key = f"{name}.{slot}"
+            if key not in state:
+                raise ValueError(f"state_dict: expected an entry {key!r} for {type(self).__name__}")
+            array = state.pop(key)
+            _check_like(f"state_dict[{key!r}]", array, parameter)
+            slots[slot] = array.copy()
+        return _State(int(step), slots)
+
+    def _decayed(self, parameter: Array, grad: Array) -> Array:
+        """Return the gradient with L2 regularisation: grad + weight_decay * parameter."""
+        if self.weight_decay == 0.0:
+            return grad
+        out = np.multiply(parameter, self.weight_decay, out=np.empty_like(parameter))
+        return np.add(out, grad, out=out)
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent with momentum, as `torch.optim.SGD`.
+
+    g = grad + weight_decay * p; buffer = g at the first step, then momentum * buffer + (1 - dampening) * g;
+    p' = p - lr * buffer, with Nesterov p' = p - lr * (g + momentum * buffer).
+
+    Parameters
+    ----------
+    model : Module
+    lr : float
+    momentum, dampening, weight_decay : float
+        At least 0.
+    nesterov : bool
+        Needs a momentum and no dampening.
+
+    References
+    ----------
+    Sutskever et al., "On the importance of initialization and momentum in deep learning", ICML 2013.
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(model, lr=lr, weight_decay=weight_decay)
+        self.momentum = _number("momentum", momentum)
+        self.dampening = _number("dampening", dampening)
+        self.nesterov = nesterov
+        if nesterov and (self.momentum == 0.0 or self.dampening != 0.0):
+            raise ValueError(
+                f"nesterov: expected momentum > 0 and dampening = 0, got {momentum} and {dampening}"
+            )
+        self._slots = ("momentum_buffer",) if self.momentum else ()
+
+    def _update(self, state: _State, parameter: Array, grad: Array) -> Array:
+        grad = self._decayed(parameter, grad)
+        out = np.empty_like(parameter)
+        direction = grad
+        if self.momentum:
+            direction = buffer = state.slots["momentum_buffer"]
+            if state.step == 1:
+                buffer[...] = grad
+            else:
+                buffer *= self.momentum
+                buffer += np.multiply(grad, 1.0 - self.dampening, out=out)
+            if self.nesterov:
+                np.multiply(buffer, self.momentum, out=out)
+                direction = np.add(out, grad, out=out)
+        np.multiply(direction, -float(self.lr), out=out)
+        return np.add(out, parameter, out=out)
+
+
+class RMSprop(Optimizer):
+    """RMSprop, as `torch.optim.RMSprop`.
+
+    g = grad + weight_decay * p; v = alpha * v + (1 - alpha) * g²; if centered, m = alpha * m + (1 - alpha) *
+    g and v - m² stands for v below; p' = p - lr * g / (sqrt(v) + eps), with momentum: buffer = momentum *
+    buffer + g / (sqrt(v) + eps), p' = p - lr * buffer.
+
+    Parameters
+    ----------
+    model : Module
+    lr : float
+    alpha : float
+        Smoothing constant, in [0, 1].
+    eps, weight_decay, momentum : float
+        At least 0.
+    centered : bool
+        Divide by an estimate of the gradient's standard deviation.
+
+    References
+    ----------
+    Hinton, "Neural networks for machine learning", lecture 6e, 2012; Graves, "Generating sequences with
+    recurrent neural networks", 2013 (centered).
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        lr: float = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+        centered: bool = False,
+    ) -> None:
+        super().__init__(model, lr=lr, weight_decay=weight_decay)
+        self.alpha = _number("alpha", alpha)
+        if self.alpha > 1.0:
+            raise ValueError(f"alpha: expected a number from 0 to 1, got {alpha}")
+        self.eps = _number("eps", eps)
+        self.momentum = _number("momentum", momentum)
+        self.centered = centered
+        self._slots = (
+            "square_avg",
+            *(("grad_avg",) if centered else ()),
+            *(("momentum_buffer",) if self.momentum else ()),
+        )
+
+    def _update(self, state: _State, parameter: Array, grad: Array) -> Array:
+        grad = self._decayed(parameter, grad)
+        out = np.empty_like(parameter)
+        square_avg = state.slots["square_avg"]
+        _average_square(square_avg, grad, self.alpha, scratch=out)
+        if self.centered:
+            grad_avg = state.slots["grad_avg"]
+            _average(grad_avg, grad, self.alpha, scratch=out)
+            np.multiply(grad_avg, grad_avg, out=out)
+            square_avg = np.subtract(square_avg, out, out=out)
+        np.sqrt(square_avg, out=out)
+        out += self.eps
+        direction = np.divide(grad, out, out=out)
+        if self.momentum:
+            buffer = state.slots["momentum_buffer"]
+            buffer *= self.momentum
+            buffer += direction
+            direction = buffer
+        np.multiply(direction, -float(self.lr), out=out)
+        return np.add(out, parameter, out=out)
+
+
+class Adam(Optimizer):
+    """Adam, as `torch.optim.Adam`: weight decay is added to the gradient (L2 regularisation).
+
+    g = grad + weight_decay * p; m = beta1 * m + (1 - beta1) * g; v = beta2 * v + (1 - beta2) * g²; at step t
+    p' = p - lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps).
+
+    Parameters
+    ----------
+    model : Module
+    lr : float
+    betas : (float, float)
+        Each in [0, 1).
+    eps, weight_decay : float
+        At least 0.
+
+    References
+    ----------
+    Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015.
+    """
+
+    _slots = ("exp_avg", "exp_avg_sq")
+
+    def __init__(
+        self,
+        model: Module,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(model, lr=lr, weight_decay=weight_decay)
+        if len(betas) != 2 or not all(0.0 <= beta < 1.0 for beta in betas):
+            raise ValueError(f"betas: expected two numbers from 0 up to, not including, 1, got {betas}")
+        beta1, beta2 = map(float, betas)
+        self.betas = (beta1, beta2)
+        self.eps = _number("eps", eps)
+
+    def _update(self, state: _State, parameter: Array, grad: Array) -> Array:
+        out = self._change(state, parameter, self._decayed(parameter, grad))
+        return np.add(out, parameter, out=out)
+
+    def _change(self, state: _State, parameter: Array, grad: Array) -> Array:
+        """Return what Adam adds to the parameter."""
+        beta1, beta2 = self.betas
+        exp_avg, exp_avg_sq = state.slots["exp_avg"], state.slots["exp_avg_sq"]
+        out = np.empty_like(parameter)
+        _average(exp_avg, grad, beta1, scratch=out)
+        _average_square(exp_avg_sq, grad, beta2, scratch=out)
+        np.sqrt(exp_avg_sq, out=out)
+        out /= math.sqrt(1.0 - beta2**state.step)
+        out += self.eps
+        np.divide(exp_avg, out, out=out)
+        out *= -float(self.lr) / (1.0 - beta1**state.step)
+        return out
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay, as `torch.optim.AdamW`.
+
+    p is first multiplied by 1 - lr * weight_decay, then `Adam`'s change, of the gradient alone, is added.
+
+    Parameters
+    ----------
+    model, lr, betas, eps
+        As for `Adam`.
+    weight_decay : float
+        At least 0.
+
+    References
+    ----------
+    Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019.
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+    ) -> None:
+        super().__init__(model, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
+
+    def _update(self, state: _State, parameter: Array, grad: Array) -> Array:
+        out = self._change(state, parameter, grad)
+        out += parameter * (1.0 - float(self.lr) * self.weight_decay)
+        return out
+
+
+def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[str, Array], float]:
+    """Scale all gradients together so that their norm is at most `max_norm`.
+
+    Parameters
+    ----------
+    grads : mapping of str to array of float32 or float64
+        They are not written to. When nothing is to be clipped, the new dictionary holds the same arrays.
+    max_norm : float
+        At least 0; infinity measures without clipping.
+
+    Returns
+    -------
+    clipped : dict of str to array
+        ``grads * min(1, max_norm / (norm + 1e-6))``, as `torch.nn.utils.clip_grad_norm_`.
+    norm : float
+        2-norm of all gradients seen as one vector, before clipping, summed in float64. When it is not finite
+        there is no error, as in PyTorch: an infinite gradient becomes NaN and the others 0, a NaN makes all
+        of them NaN. Look at `norm` to skip such a step.
+    """
+    max_norm = _number("max_norm", max_norm, infinite=True)
+    _check_floating(grads)
+    with np.errstate(over="ignore", invalid="ignore"):
+        norm = math.sqrt(sum(float(np.square(grad, dtype=np.float64).sum()) for grad in grads.values()))
+        coefficient = max_norm / (norm + 1e-6)
+        if coefficient >= 1.0:
+            return dict(grads), norm
+        return {name: grad * coefficient for name, grad in grads.items()}, norm
+
+
+def clip_grad_value(grads: Mapping[str, Array], clip_value: float) -> dict[str, Array]:
+    """Return the gradients with every element brought into [-clip_value, clip_value]; NaN stays NaN.
+
+    Parameters
+    ----------
+    grads : mapping of str to array of float32 or float64
+        They are not written to.
+    clip_value : float
+        At least 0.
+    """
+    clip_value = _number("clip_value", clip_value, infinite=True)
+    _check_floating(grads)
+    return {name: np.clip(grad, -clip_value, clip_value) for name, grad in grads.items()}
+
+
+def _average(average: Array, value: Array, decay: float, *, scratch: Array) -> None:
+    """Do average += (1 - decay) * (value - average)."""
+    np.subtract(value, average, out=scratch)
+    scratch *= 1.0 - decay
+    average += scratch
+
+
+def _average_square(average: Array, value: Array, decay: float, *, scratch: Array) -> None:
+    """Do average = decay * average + (1 - decay) * value²."""
+    np.multiply(value, value, out=scratch)
+    scratch *= 1.0 - decay
+    average *= decay
+    average += scratch
+
+
+def _number(name: str, value: Any, *, infinite: bool = False) -> float:
+    """Return a hyperparameter as a Python float, which leaves float32 arrays float32."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: expected a number, got {value!r}") from None
+    if not number >= 0.0 or (math.isinf(number) and not infinite):
+        raise ValueError(
+            f"{name}: expected a{'' if infinite else ' finite'} number of at least 0, got {value}"
+        )
+    return number
+
+
+def _check_like(name: str, array: Any, parameter: Array | None) -> None:
+    if parameter is None:
+        raise ValueError(f"{name}: the model has no parameter of this name")
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"{name}: expected an array, got {type(array).__name__}")
+    if array.shape != parameter.shape:
+        raise ValueError(f"{name}: expected shape {parameter.shape}, got {array.shape}")
+    if array.dtype != parameter.dtype:
+        raise TypeError(f"{name}: expected {parameter.dtype}, got {array.dtype}")
+
+
+def _check_floating(grads: Mapping[str, Array]) -> None:
+    for name, grad in grads.items():
+        if not isinstance(grad, np.ndarray) or grad.dtype.type not in (np.float32, np.float64):
+            raise TypeError(
+                f"grads[{name!r}]: expected an array of float32 or float64, "
+                f"got {getattr(grad, 'dtype', type(grad).__name__)}"
+            )

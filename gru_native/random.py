@@ -1,0 +1,42 @@
+"""Random numbers as a function of a seed and of nothing else: NumPy's counter-based Philox.
+
+A seed is a path of whole numbers. Whoever hands it on appends one number (the epoch, the place of a layer),
+so that every consumer draws numbers of its own and no generator has to be kept or saved.
+"""
+
+from __future__ import annotations
+
+from operator import index
+from typing import TypeAlias
+
+import numpy as np
+
+Seed: TypeAlias = int | tuple[int, ...]
+
+
+def seed_path(seed: Seed) -> tuple[int, ...]:
+    """Return a seed as a tuple: ``(*seed_path(seed), place)`` is the seed for the consumer at `place`.
+
+    Raises
+    ------
+    TypeError
+        For a seed that is neither a whole number nor a tuple of them.
+    ValueError
+        For a negative number or an empty tuple.
+    """
+    try:
+        path = tuple(index(part) for part in seed) if isinstance(seed, (tuple, list)) else (index(seed),)
+    except TypeError:
+        raise TypeError(f"seed: expected a whole number or a tuple of them, got {seed!r}") from None
+    if not path or min(path) < 0:
+        raise ValueError(f"seed: expected whole numbers from 0 up, got {seed!r}")
+    return path
+
+
+def generator(seed: Seed | None) -> np.random.Generator:
+    """Return the generator that belongs to `seed`; ``None`` draws fresh entropy from the system."""
+    if seed is None:
+        return np.random.Generator(np.random.Philox())
+    first, *rest = seed_path(seed)
+    # The rest is the spawn key: plain entropy is padded with zeros, so that (5,) and (5, 0) would be one.
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(first, spawn_key=rest)))

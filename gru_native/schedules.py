@@ -1,0 +1,317 @@
+"""Learning-rate schedules, under PyTorch's names and with its meaning.
+
+A schedule sets `optimizer.lr`: when it is made, to the first value, and at each `step()` to the next one.
+Call `step()` after `optimizer.step(grads)`, as often as suits the schedule: once an update, or once an epoch.
+
+The rate is a closed form of the number of calls, reckoned from the rate that the optimizer had when its first
+schedule was made (`optimizer.initial_lr`). So a resumed run has the same bits as one that never stopped; a
+rate set by hand in between lasts until the next `step()`. Only `ReduceLROnPlateau`, which looks at a metric,
+goes by the current rate.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from gru_native.optim import Optimizer
+
+__all__ = [
+    "CosineAnnealingLR",
+    "ExponentialLR",
+    "LinearLR",
+    "MultiStepLR",
+    "ReduceLROnPlateau",
+    "Schedule",
+    "SequentialLR",
+    "StepLR",
+]
+
+
+class Schedule:
+    """Base of the schedules that are a closed form of the step number: a subclass gives `lr_at`.
+
+    Attributes
+    ----------
+    last_epoch : int
+        Calls of `step` so far (PyTorch's name).
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self.optimizer = optimizer
+        if optimizer.initial_lr is None:
+            optimizer.initial_lr = float(optimizer.lr)
+        self.last_epoch = 0
+        optimizer.lr = self.lr_at(0)
+
+    @property
+    def base_lr(self) -> float:
+        """The rate from which this schedule reckons, common to all schedules of the optimizer."""
+        assert self.optimizer.initial_lr is not None
+        return self.optimizer.initial_lr
+
+    def lr_at(self, epoch: int) -> float:
+        """Return the learning rate after `epoch` calls of `step`."""
+        raise NotImplementedError
+
+    def step(self) -> None:
+        """Count one step and set the optimizer's learning rate."""
+        self.last_epoch += 1
+        self.optimizer.lr = self.lr_at(self.last_epoch)
+
+    def state_dict(self) -> dict[str, float]:
+        """Return the position in the schedule; arguments are the constructor's business."""
+        return {"last_epoch": self.last_epoch, "base_lr": self.base_lr}
+
+    def load_state_dict(self, state_dict: Mapping[str, float]) -> None:
+        """Restore what `state_dict` returned and set the optimizer's learning rate."""
+        state = _checked_state(state_dict, self.state_dict())
+        self.last_epoch, self.optimizer.initial_lr = int(state["last_epoch"]), state["base_lr"]
+        self.optimizer.lr = self.lr_at(self.last_epoch)
+
+
+class StepLR(Schedule):
+    """Multiply the rate by `gamma` every `step_size` steps."""
+
+    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
+        self.step_size = _at_least_one("step_size", step_size)
+        self.gamma = gamma
+        super().__init__(optimizer)
+
+    def lr_at(self, epoch: int) -> float:
+        return self.base_lr * self.gamma ** (epoch // self.step_size)
+
+
+class MultiStepLR(Schedule):
+    """Multiply the rate by `gamma` at each of `milestones`; one that stands twice counts twice."""
+
+    def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1) -> None:
+        self.milestones = sorted(milestones)
+        self.gamma = gamma
+        super().__init__(optimizer)
+
+    def lr_at(self, epoch: int) -> float:
+        return self.base_lr * self.gamma ** bisect_right(self.milestones, epoch)
+
+
+class ExponentialLR(Schedule):
+    """Multiply the rate by `gamma` every step."""
+
+    def __init__(self, optimizer: Optimizer, gamma: float) -> None:
+        self.gamma = gamma
+        super().__init__(optimizer)
+
+    def lr_at(self, epoch: int) -> float:
+        return self.base_lr * self.gamma**epoch
+
+
+class CosineAnnealingLR(Schedule):
+    """Half a cosine from the initial rate down to `eta_min` at step `T_max`, and up again after it.
+
+    References
+    ----------
+    Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts", ICLR 2017, equation 5,
+    without the restarts.
+    """
+
+    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:
+        self.T_max = _at_least_one("T_max", T_max)
+        self.eta_min = eta_min
+        super().__init__(optimizer)
+
+    def lr_at(self, epoch: int) -> float:
+        return (
+            self.eta_min
+            + (self.base_lr - self.eta_min) * (1.0 + math.cos(math.pi * epoch / self.T_max)) / 2.0
+        )
+
+
+class LinearLR(Schedule):
+    """Multiply the rate by a factor that goes from `start_factor` to `end_factor` in `total_iters` steps.
+
+    The usual warm-up; `SequentialLR` puts it before another schedule.
+
+    Raises
+    ------
+    ValueError
+        Unless 0 < start_factor <= 1, 0 <= end_factor <= 1 and total_iters >= 1.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        start_factor: float = 1.0 / 3.0,
+        end_factor: float = 1.0,
+        total_iters: int = 5,
+    ) -> None:
+        if not 0.0 < start_factor <= 1.0:
+            raise ValueError(f"start_factor: expected a number above 0 and up to 1, got {start_factor}")
+        if not 0.0 <= end_factor <= 1.0:
+            raise ValueError(f"end_factor: expected a number from 0 to 1, got {end_factor}")
+        self.start_factor = start_factor
+        self.end_factor = end_factor
+        self.total_iters = _at_least_one("total_iters", total_iters)
+        super().__init__(optimizer)
+
+    def lr_at(self, epoch: int) -> float:
+        progress = min(self.total_iters, epoch) / self.total_iters
+        return self.base_lr * (self.start_factor + (self.end_factor - self.start_factor) * progress)
+
+
+class SequentialLR(Schedule):
+    """One schedule after another: the next one starts, from its own step 0, at each milestone.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+    schedulers : sequence of Schedule
+        Schedules of the same optimizer. `ReduceLROnPlateau` cannot be among them.
+    milestones : sequence of int
+        The steps at which the second, third, ... schedule takes over, increasing.
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, schedulers: Sequence[Schedule], milestones: Sequence[int]
+    ) -> None:
+        if not schedulers:
+            raise ValueError("schedulers: expected at least one")
+        for index, schedule in enumerate(schedulers):
+            if not isinstance(schedule, Schedule):
+                raise TypeError(
+                    f"schedulers[{index}]: expected a closed-form Schedule, got {type(schedule).__name__}"
+                )
+            if schedule.optimizer is not optimizer:
+                raise ValueError(f"schedulers[{index}]: belongs to another optimizer")
+        if len(milestones) != len(schedulers) - 1:
+            raise ValueError(
+                f"milestones: expected one fewer than the {len(schedulers)} schedulers, got {len(milestones)}"
+            )
+        if list(milestones) != sorted(milestones):
+            raise ValueError(f"milestones: expected increasing step numbers, got {list(milestones)}")
+        self.schedulers = tuple(schedulers)
+        self.milestones = tuple(milestones)
+        super().__init__(optimizer)
+
+    def lr_at(self, epoch: int) -> float:
+        index = bisect_right(self.milestones, epoch)
+        start = self.milestones[index - 1] if index else 0
+        return self.schedulers[index].lr_at(epoch - start)
+
+
+class ReduceLROnPlateau:
+    """Multiply the rate by `factor` when a metric has not improved for more than `patience` steps.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+    mode : {"min", "max"}
+        Whether a smaller or a larger metric is better.
+    factor : float
+        Below 1.
+    patience : int
+        Steps without improvement that are let pass.
+    threshold : float
+        What counts as an improvement: beyond ``best * (1 ∓ threshold)`` ("rel") or ``best ∓ threshold``
+        ("abs").
+    threshold_mode : {"rel", "abs"}
+    cooldown : int
+        Steps after a reduction during which no step counts as bad.
+    min_lr : float
+        The rate is not brought below this.
+    eps : float
+        A reduction by no more than this is not made.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        mode: Literal["min", "max"] = "min",
+        factor: float = 0.1,
+        patience: int = 10,
+        threshold: float = 1e-4,
+        threshold_mode: Literal["rel", "abs"] = "rel",
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+        eps: float = 1e-8,
+    ) -> None:
+        if not 0.0 <= factor < 1.0:
+            raise ValueError(f"factor: expected a number from 0 up to, not including, 1, got {factor}")
+        if mode not in ("min", "max"):
+            raise ValueError(f"mode: expected 'min' or 'max', got {mode!r}")
+        if threshold_mode not in ("rel", "abs"):
+            raise ValueError(f"threshold_mode: expected 'rel' or 'abs', got {threshold_mode!r}")
+        self.optimizer = optimizer
+        self.mode = mode
+        self.factor = factor
+        self.patience = patience
+        self.threshold = threshold
+        self.threshold_mode = threshold_mode
+        self.cooldown = cooldown
+        self.min_lr = min_lr
+        self.eps = eps
+        self.last_epoch = 0
+        self.best = math.inf if mode == "min" else -math.inf
+        self.num_bad_epochs = 0
+        self.cooldown_counter = 0
+
+    def step(self, metric: float) -> None:
+        """Take note of the metric and lower the learning rate if it is time. NaN is no improvement."""
+        metric = float(metric)
+        self.last_epoch += 1
+        if self._is_better(metric):
+            self.best = metric
+            self.num_bad_epochs = 0
+        else:
+            self.num_bad_epochs += 1
+        if self.cooldown_counter > 0:
+            self.cooldown_counter -= 1
+            self.num_bad_epochs = 0
+        if self.num_bad_epochs > self.patience:
+            self._reduce()
+            self.cooldown_counter = self.cooldown
+            self.num_bad_epochs = 0
+
+    def _is_better(self, metric: float) -> bool:
+        sign = -1.0 if self.mode == "min" else 1.0
+        if self.threshold_mode == "rel":
+            bound = self.best * (1.0 + sign * self.threshold)
+        else:
+            bound = self.best + sign * self.threshold
+        return metric < bound if self.mode == "min" else metric > bound
+
+    def _reduce(self) -> None:
+        lr = max(self.optimizer.lr * self.factor, self.min_lr)
+        if self.optimizer.lr - lr > self.eps:
+            self.optimizer.lr = lr
+
+    def state_dict(self) -> dict[str, float]:
+        """Return what has been seen so far. The learning rate itself is in the optimizer's `state_dict`."""
+        return {
+            "last_epoch": self.last_epoch,
+            "best": self.best,
+            "num_bad_epochs": self.num_bad_epochs,
+            "cooldown_counter": self.cooldown_counter,
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, float]) -> None:
+        """Restore what `state_dict` returned."""
+        state = _checked_state(state_dict, self.state_dict())
+        self.best = state["best"]
+        self.last_epoch = int(state["last_epoch"])
+        self.num_bad_epochs = int(state["num_bad_epochs"])
+        self.cooldown_counter = int(state["cooldown_counter"])
+
+
+def _at_least_one(name: str, value: int) -> int:
+    if value < 1:
+        raise ValueError(f"{name}: expected at least 1, got {value}")
+    return value
+
+
+def _checked_state(state_dict: Mapping[str, float], own: Mapping[str, float]) -> dict[str, float]:
+    """Return the state as floats, which come from JSON or from arrays without dimensions as well."""
+    if state_dict.keys() != own.keys():
+        raise ValueError(f"state_dict: expected the entries {sorted(own)}, got {sorted(state_dict)}")
+    return {name: float(value) for name, value in state_dict.items()}

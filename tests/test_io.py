@@ -1,0 +1,360 @@
+"""Model files: the same model comes back, saving is all or nothing, and no file can do harm."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import resource
+import signal
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gru_native import io, nn
+from gru_native.io import ModelFileError
+
+MODELS: dict[str, Callable[[], nn.Module]] = {
+    "gru": lambda: nn.GRU(3, 4, seed=1),
+    "gru, float64": lambda: nn.GRU(3, 4, bias=False, dtype="float64", seed=1),
+    "stacked": lambda: nn.GRU(3, [5, 2], bidirectional=True, batch_first=True, reset_after=False, seed=1),
+    "sequential": lambda: nn.Sequential(
+        nn.Embedding(7, 3, seed=1), nn.GRU(3, 4, seed=2), nn.Dropout(0.5), nn.Linear(4, 7, seed=3)
+    ),
+    "buffers": lambda: nn.Sequential(nn.Linear(3, 4, seed=1), nn.BatchNorm1d(4), nn.LayerNorm(4)),
+}
+
+
+def model(seed: int = 1) -> nn.Module:
+    return nn.GRU(3, 4, seed=seed)
+
+
+def assert_same_state(actual: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    assert list(actual) == list(expected) or sorted(actual) == sorted(expected)
+    for name, array in expected.items():
+        assert actual[name].dtype == array.dtype
+        assert actual[name].shape == array.shape
+        assert actual[name].tobytes() == array.tobytes()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_same_model_comes_back(name: str, tmp_path: Path) -> None:
+    original, path = MODELS[name](), tmp_path / "model.safetensors"
+    io.save(original, path)
+    loaded = io.load(path)
+    assert type(loaded) is type(original)
+    assert loaded.config() == original.config()
+    assert_same_state(loaded.state_dict(), original.state_dict())
+    assert_same_state(io.load_state(str(path)), original.state_dict())
+    assert io.load_metadata(path) == {}
+
+
+def test_metadata(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    metadata = {"vocabulary": "aä\n\"'\\\u2028😀\x00\ud800", "config": "mine", "": ""}
+    io.save(model(), path, metadata)
+    assert io.load_metadata(path) == metadata
+    assert_same_state(io.load(path).state_dict(), model().state_dict())
+
+
+def test_the_same_model_gives_the_same_bytes(tmp_path: Path) -> None:
+    contents = set()
+    for attempt in range(5):
+        path = tmp_path / f"{attempt}.safetensors"
+        io.save(model(), path, {"a": "1", "b": "2", "c": "3"})
+        contents.add(path.read_bytes())
+    assert len(contents) == 1
+
+
+def test_arrays_of_any_layout(tmp_path: Path) -> None:
+    path = tmp_path / "arrays.safetensors"
+    square = np.arange(6.0).reshape(2, 3)
+    arrays = {
+        "transposed": square.T,
+        "strided": square[:, ::2],
+        "big endian": square.astype(">f8"),
+        "scalar": np.array(7),
+        "empty": np.zeros((0, 3), np.float32),
+        "flag": np.array([True, False]),
+    }
+    io.save_arrays(path, arrays, {"step": 3})
+    loaded, header = io.load_arrays(path)
+    assert header == {"format": io.FORMAT, "step": 3}
+    assert loaded.keys() == arrays.keys()
+    for name, array in arrays.items():
+        assert np.array_equal(loaded[name], array)
+        assert loaded[name].shape == array.shape
+    with pytest.raises(TypeError, match="arrays: .*object"):
+        io.save_arrays(path, {"a": np.array([None])}, {})
+
+
+def test_files_of_other_programs(tmp_path: Path) -> None:
+    """Weights from elsewhere come in by their names; what they belong to is for the user to say."""
+    path = tmp_path / "elsewhere.safetensors"
+    state = model(2).state_dict()
+    safetensors.numpy.save_file(dict(state), path, {"format": "pt"})
+    target = model(1)
+    target.load_state_dict(io.load_state(path))
+    assert_same_state(target.state_dict(), state)
+    assert io.load_metadata(path) == {}
+    with pytest.raises(ModelFileError, match=r"elsewhere\.safetensors: no model of gru_native"):
+        io.load(path)
+
+
+def test_a_file_that_torch_wrote(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    path, target, theirs = tmp_path / "torch.safetensors", model(), torch.nn.GRU(3, 4)
+    pytest.importorskip("safetensors.torch").save_model(theirs, path)
+    target.load_state_dict(io.load_state(path))
+    assert_same_state(
+        target.state_dict(), {name: p.detach().numpy() for name, p in theirs.named_parameters()}
+    )
+
+
+def with_header(path: Path, header: Any, arrays: dict[str, np.ndarray] | None = None) -> None:
+    entry = header if isinstance(header, str) else json.dumps(header)
+    arrays = model().state_dict() if arrays is None else arrays
+    safetensors.numpy.save_file(arrays, path, {"gru_native": entry})
+
+
+def config(**changes: Any) -> dict[str, Any]:
+    return {"format": 1, "config": {**model().config(), **changes}}
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("{", "the header is not JSON"),
+        ("[" * 100_000, "the header is not JSON"),
+        ("[]", "the header has no format version"),
+        ({"config": {}}, "the header has no format version"),
+        ({"format": "1"}, "the header has no format version"),
+        ({"format": 2}, "expected format 1 or older, got 2: it takes a newer gru_native"),
+        ({"format": 1}, "no model of gru_native"),
+        ({"format": 1, "config": None}, "the file does not describe a model"),
+        ({"format": 1, "config": []}, "the file does not describe a model"),
+        ({"format": 1, "config": {}}, "the file does not describe a model"),
+        (config(type="os.system"), "the file does not describe a model"),
+        (config(type="Module"), "the file does not describe a model"),
+        (config(type=["GRU"]), "the file does not describe a model"),
+        (config(colour="red"), "the file does not describe a model"),
+        (config(hidden_size=5), "the file does not describe a model"),
+        (config(hidden_size=-4), "the file does not describe a model"),
+        (config(hidden_size="4"), "the file does not describe a model"),
+        (config(hidden_size=None), "the file does not describe a model"),
+        (config(hidden_size=1 << 62), "the file does not describe a model"),
+        (config(dtype="object"), "the file does not describe a model"),
+        (config(dtype="float64"), "expected dtype float64, got float32"),
+    ],
+)
+def test_a_wrong_header(header: Any, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    with_header(path, header)
+    with pytest.raises(ModelFileError, match=rf"model\.safetensors: .*{message}"):
+        io.load(path)
+
+
+def test_wrong_metadata(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    with_header(path, {"format": 1, "metadata": "abc"})
+    with pytest.raises(ModelFileError, match="expected metadata by name, got 'abc'"):
+        io.load_metadata(path)
+
+
+def test_arrays_that_do_not_fit_the_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    state = model().state_dict()
+    first = next(iter(state))
+    for arrays in (
+        {name: array for name, array in state.items() if name != first},
+        {**state, "more": np.zeros(1)},
+        {**state, first: state[first][:-1].copy()},
+    ):
+        with_header(path, config(), arrays)
+        with pytest.raises(
+            ModelFileError, match="the file does not describe a model: .*(without a place|expected shape)"
+        ):
+            io.load(path)
+
+
+def test_a_damaged_or_foreign_file_changes_nothing(tmp_path: Path) -> None:
+    path, target = tmp_path / "model.safetensors", model(1)
+    io.save(model(2), path)
+    whole, before = path.read_bytes(), target.state_dict()
+    header_end = 8 + int.from_bytes(whole[:8], "little")
+    cuts = [0, 1, 7, 8, 9, header_end - 1, header_end, header_end + 1, len(whole) // 2, len(whole) - 1]
+    foreign = [b"{}", b"PK\x03\x04" * 50, pickle.dumps(before), b"\xff" * 500, whole + b"\0", whole[::-1]]
+    for content in [whole[:cut] for cut in cuts] + foreign:
+        path.write_bytes(content)
+        for read in (io.load, io.load_metadata, lambda path: target.load_state_dict(io.load_state(path))):
+            with pytest.raises(
+                ModelFileError, match=r"model\.safetensors: not a safetensors file, or a damaged one"
+            ):
+                read(path)
+    assert_same_state(target.state_dict(), before)
+
+
+def test_a_dtype_that_numpy_lacks(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    header = json.dumps({"w": {"dtype": "F8_E5M2", "shape": [2], "data_offsets": [0, 2]}}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0\0")
+    with pytest.raises(ModelFileError, match=r"model\.safetensors: w has a dtype that NumPy does not have"):
+        model().load_state_dict(io.load_state(path))
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_damage_to_the_header_is_noticed_or_harmless(data: st.DataObject, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    io.save(model(), path)
+    content = bytearray(path.read_bytes())
+    header_end = 8 + int.from_bytes(content[:8], "little")
+    for _ in range(data.draw(st.integers(1, 3))):
+        content[data.draw(st.integers(0, header_end - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(content)
+    try:
+        loaded = io.load(path)
+    except ModelFileError:
+        return
+    assert sorted(loaded.state_dict()) == sorted(model().state_dict())
+
+
+class Failure(BaseException):
+    """Stands for whatever may come in between: a full disk, an interrupt."""
+
+
+@pytest.fixture(params=["unnamed", "named"])
+def temporary_file(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both kinds of temporary file: without a name where the system can, with a name elsewhere."""
+    if request.param == "named":
+        monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+
+
+@pytest.mark.usefixtures("temporary_file")
+@pytest.mark.parametrize("function", ["fsync", "replace"])
+def test_an_interrupted_save_leaves_the_old_file(
+    function: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.safetensors"
+
+    def fail(*arguments: Any) -> None:
+        raise Failure
+
+    for exists in (False, True):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, function, fail)
+            with pytest.raises(Failure):
+                io.save(model(2), path)
+        assert os.listdir(tmp_path) == ([path.name] if exists else [])
+        io.save(model(1), path)
+        assert_same_state(io.load(path).state_dict(), model(1).state_dict())
+        assert os.listdir(tmp_path) == [path.name]
+
+
+@pytest.mark.usefixtures("temporary_file")
+def test_a_write_that_fails_half_way(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"old")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))  # as a full disk
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            io.save_arrays(path, {"w": np.zeros(100_000)}, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def has_unnamed_files(folder: Path) -> bool:
+    try:
+        os.close(os.open(folder, os.O_TMPFILE | os.O_WRONLY))
+    except (AttributeError, OSError):
+        return False
+    return True
+
+
+def test_a_process_killed_while_saving(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    io.save(model(1), path)
+    script = (
+        "import os, sys, time, numpy as np\n"
+        "from gru_native import io\n"
+        "os.fsync = lambda fd: (print(os.fstat(fd).st_size, flush=True), time.sleep(60))\n"
+        "io.save_arrays(sys.argv[1], {'w': np.zeros(1000)}, {})\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        written = int(process.stdout.readline())
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert written > 8000
+    assert_same_state(io.load(path).state_dict(), model(1).state_dict())
+    if has_unnamed_files(tmp_path):
+        assert os.listdir(tmp_path) == [path.name]
+    io.save(model(2), path)
+    assert_same_state(io.load(path).state_dict(), model(2).state_dict())
+
+
+@pytest.mark.usefixtures("temporary_file")
+def test_threads_that_save_to_one_path(tmp_path: Path) -> None:
+    path = tmp_path / "arrays.safetensors"
+
+    def save(number: int) -> None:
+        for _ in range(5):
+            io.save_arrays(path, {"w": np.full(10_000, number)}, {"number": number})
+
+    threads = [threading.Thread(target=save, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    arrays, header = io.load_arrays(path)
+    assert (arrays["w"] == header["number"]).all()
+    assert os.listdir(tmp_path) == [path.name]
+
+
+@pytest.mark.usefixtures("temporary_file")
+def test_a_new_file_is_like_any_other(tmp_path: Path) -> None:
+    ordinary, path = tmp_path / "ordinary", tmp_path / "model.safetensors"
+    ordinary.touch()
+    io.save(model(), path)
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(ordinary.stat().st_mode)
+
+
+def test_a_symbolic_link_is_followed(tmp_path: Path) -> None:
+    path, link = tmp_path / "model.safetensors", tmp_path / "latest.safetensors"
+    link.symlink_to(path.name)
+    io.save(model(), link)
+    assert link.is_symlink()
+    assert not path.is_symlink()
+    assert_same_state(io.load(path).state_dict(), model().state_dict())
+
+
+def test_paths_that_cannot_be(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (tmp_path, pipe):
+        with pytest.raises(ValueError, match="path: expected the name of a regular file"):
+            io.save(model(), path)
+    with pytest.raises(FileNotFoundError, match="path: there is no folder .*nowhere"):
+        io.save(model(), tmp_path / "nowhere" / "model.safetensors")
+    with pytest.raises(FileNotFoundError, match="No such file .*missing"):
+        io.load(tmp_path / "missing")
+    with pytest.raises(IsADirectoryError, match="Is a directory"):
+        io.load(tmp_path)
+    with pytest.raises(TypeError, match="metadata: expected strings for keys and values, got 'epoch': 3"):
+        io.save(model(), tmp_path / "model.safetensors", {"epoch": 3})  # type: ignore[dict-item]
+    assert os.listdir(tmp_path) == ["pipe"]

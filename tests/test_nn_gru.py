@@ -1,0 +1,451 @@
+"""GRU and GRUCell beside the reference, their shapes, states, random numbers, and what they refuse."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from tolerances import assert_close, assert_gradient
+
+from gru_native import nn, reference
+from gru_native.random import generator
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("reset_after", [True, False], ids=["after", "before"])
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["one", "both"])
+@pytest.mark.parametrize("hidden_size", [[20, 7], [1, 33, 16]], ids=str)
+def test_a_stack_is_the_references(
+    hidden_size: list[int], bidirectional: bool, reset_after: bool, dtype: str, rng: np.random.Generator
+) -> None:
+    gru = nn.GRU(5, hidden_size, bidirectional=bidirectional, reset_after=reset_after, dtype=dtype, seed=1)
+    x = rng.standard_normal((8, 3, 5)).astype(dtype)
+    (output, h_n), tape = gru.forward(x)
+    h_0 = [rng.standard_normal(state.shape).astype(dtype) for state in h_n]
+    (output, h_n), tape = gru.forward(x, h_0)
+    called, h_called = gru(x, h_0)
+    for one, other in zip([output, *h_n], [called, *h_called], strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert {output.dtype.name, *(state.dtype.name for state in h_n)} == {dtype}
+
+    expected, h_expected, tapes = reference.stack_forward(
+        x,
+        h_0,
+        gru.parameters(),
+        num_layers=len(hidden_size),
+        bidirectional=bidirectional,
+        reset_after=reset_after,
+    )
+    forward = "float64" if dtype == "float64" else "float32_forward"
+    assert_close(output, expected, forward)
+    for state, h in zip(h_n, h_expected, strict=True):
+        assert_close(state, h, forward)
+
+    d_output = rng.standard_normal(output.shape).astype(dtype)
+    d_h_n = [rng.standard_normal(state.shape).astype(dtype) for state in h_n]
+    (d_x, d_h_0), gradients = gru.backward(tape, d_output, d_h_n)
+    (d_x_expected, d_h_0_expected), expected_gradients = reference.stack_backward(tapes, d_output, d_h_n)
+    backward = f"{dtype}_gradient"
+    assert_gradient(d_x, d_x_expected, backward)
+    for state, h in zip(d_h_0, d_h_0_expected, strict=True):
+        assert_gradient(state, h, backward)
+    for name, gradient in gradients.items():
+        assert gradient.dtype == dtype
+        assert_gradient(gradient, expected_gradients[name], backward, name)
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_axes_are_all_that_batch_first_changes(batch_first: bool, rng: np.random.Generator) -> None:
+    time_major = nn.GRU(3, 4, 2, bidirectional=True, seed=2)
+    other = nn.GRU(3, 4, 2, bidirectional=True, batch_first=batch_first, seed=2)
+    swap = (1, 0, 2) if batch_first else (0, 1, 2)
+    x, d = (rng.standard_normal((6, 5, width)).astype(np.float32) for width in (3, 8))
+    h_0 = rng.standard_normal((4, 5, 4)).astype(np.float32)
+    (output, h_n), tape = time_major.forward(x, h_0)
+    (d_x, d_h_0), gradients = time_major.backward(tape, d)
+    (output_other, h_n_other), tape = other.forward(x.transpose(swap), h_0)
+    (d_x_other, d_h_0_other), gradients_other = other.backward(tape, d.transpose(swap))
+    np.testing.assert_array_equal(output_other.transpose(swap), output)
+    np.testing.assert_array_equal(d_x_other.transpose(swap), d_x)
+    np.testing.assert_array_equal(h_n_other, h_n)
+    np.testing.assert_array_equal(d_h_0_other, d_h_0)
+    for name, gradient in gradients.items():
+        assert_gradient(gradients_other[name], gradient, "float32_gradient", name)
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("hidden_size", [4, [4, 3]], ids=str)
+def test_unbatched_is_a_batch_of_one(hidden_size: Any, batch_first: bool, rng: np.random.Generator) -> None:
+    gru = nn.GRU(3, hidden_size, bidirectional=True, batch_first=batch_first, dtype="float64", seed=3)
+    axis = 0 if batch_first else 1
+    x = rng.standard_normal((6, 3))
+    (output, h_n), tape = gru.forward(x)
+    (output_one, h_n_one), tape_one = gru.forward(np.expand_dims(x, axis))
+    d = rng.standard_normal(output.shape)
+    (d_x, d_h_0), gradients = gru.backward(tape, d, h_n)
+    (d_x_one, d_h_0_one), gradients_one = gru.backward(tape_one, np.expand_dims(d, axis), h_n_one)
+    np.testing.assert_array_equal(output, output_one.squeeze(axis))
+    np.testing.assert_array_equal(d_x, d_x_one.squeeze(axis))
+    for state, state_one in [(h_n, h_n_one), (d_h_0, d_h_0_one)]:
+        for own, other in zip(state, state_one, strict=True):
+            np.testing.assert_array_equal(own, np.squeeze(other, -2))
+    for name, gradient in gradients.items():
+        np.testing.assert_array_equal(gradient, gradients_one[name])
+
+
+def test_a_list_of_one_size_keeps_its_states_in_a_list(rng: np.random.Generator) -> None:
+    x = rng.standard_normal((4, 2, 3)).astype(np.float32)
+    plain, listed = nn.GRU(3, 5, seed=4), nn.GRU(3, (5,), seed=4)
+    output, h_n = plain(x)
+    output_listed, h_n_listed = listed(x)
+    np.testing.assert_array_equal(output, output_listed)
+    assert isinstance(h_n_listed, list)
+    np.testing.assert_array_equal(h_n, h_n_listed[0])
+
+
+@pytest.mark.parametrize("hidden_size", [4, [4, 3]], ids=str)
+def test_what_is_not_given_is_zero(hidden_size: Any, rng: np.random.Generator) -> None:
+    gru = nn.GRU(3, hidden_size, num_layers=2, bidirectional=True, dtype="float64", seed=5)
+    x = rng.standard_normal((5, 2, 3))
+    (output, h_n), _ = gru.forward(x)
+
+    def zeros(states: Any) -> Any:
+        return [np.zeros_like(h) for h in states] if isinstance(states, list) else np.zeros_like(states)
+
+    (output_given, _), _ = gru.forward(x, zeros(h_n))
+    np.testing.assert_array_equal(output, output_given)
+    for d_output, d_h_n in [(output, None), (None, h_n)]:
+        short = gru.backward(gru.forward(x)[1], d_output, d_h_n)
+        full = gru.backward(
+            gru.forward(x)[1],
+            zeros(output) if d_output is None else d_output,
+            zeros(h_n) if d_h_n is None else d_h_n,
+        )
+        np.testing.assert_array_equal(short[0][0], full[0][0])
+        for name, gradient in short[1].items():
+            np.testing.assert_array_equal(gradient, full[1][name])
+
+
+@pytest.mark.parametrize("hidden_size", [4, [4, 3]], ids=str)
+def test_carried_state_goes_on_to_the_bit(hidden_size: Any, rng: np.random.Generator) -> None:
+    gru = nn.GRU(3, hidden_size, seed=6)
+    x = rng.standard_normal((7, 2, 3)).astype(np.float32)
+    whole, h_whole = gru(x)
+    state, parts = None, []
+    for start, end in [(0, 1), (1, 4), (4, 7)]:
+        part, state = gru(x[start:end], state)
+        parts.append(part)
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    for own, other in zip(state, h_whole, strict=True):
+        np.testing.assert_array_equal(own, other)
+
+
+@pytest.mark.parametrize("shape", [(0, 2, 3), (4, 0, 3), (0, 0, 3), (0, 3)], ids=str)
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_nothing_to_do(shape: tuple[int, ...], bidirectional: bool) -> None:
+    """Without steps the state is handed through, and its gradient back; all other gradients are zero."""
+    gru = nn.GRU(3, 4, 2, bidirectional=bidirectional, dtype="float64")
+    (output, h_n), tape = gru.forward(np.ones(shape))
+    assert output.shape == (*shape[:-1], 8 if bidirectional else 4)
+    h_0 = np.full(h_n.shape, 0.5)
+    (output, h_n), tape = gru.forward(np.ones(shape), h_0)
+    (d_x, d_h_0), gradients = gru.backward(tape, np.ones(output.shape), np.full(h_n.shape, 0.25))
+    assert d_x.shape == shape
+    np.testing.assert_array_equal(h_n, h_0)
+    np.testing.assert_array_equal(d_h_0, np.full(h_n.shape, 0.25))
+    assert not any(gradient.any() for gradient in gradients.values())
+
+
+def test_an_input_of_no_features() -> None:
+    gru = nn.GRU(0, 4, seed=7)
+    (output, _), tape = gru.forward(np.ones((3, 2, 0), np.float32))
+    assert output.any()
+    (d_x, _), gradients = gru.backward(tape, np.ones_like(output))
+    assert d_x.shape == (3, 2, 0)
+    assert gradients["weight_ih_l0"].shape == (12, 0)
+
+
+def test_the_users_arrays_cannot_spoil_the_gradients(rng: np.random.Generator) -> None:
+    gru = nn.GRU(3, 4, 2, bidirectional=True, dtype="float64", seed=8)
+    x, d = rng.standard_normal((5, 2, 3)), rng.standard_normal((5, 2, 8))
+    _, expected = gru.backward(gru.forward(x)[1], d)
+    (output, h_n), tape = gru.forward(x)
+    with pytest.raises(ValueError, match="read-only"):
+        output += 1
+    h_n += 1
+    _, gradients = gru.backward(tape, d)
+    for name, gradient in gradients.items():
+        np.testing.assert_array_equal(gradient, expected[name])
+    output, _ = gru(x)
+    output += 1  # without a tape the result is the user's
+
+
+def test_a_tape_serves_once(rng: np.random.Generator) -> None:
+    gru = nn.GRU(3, 4, 2)
+    (output, _), tape = gru.forward(rng.standard_normal((5, 2, 3)).astype(np.float32))
+    with pytest.raises(ValueError, match="d_output: expected shape"):
+        gru.backward(tape, output[1:])
+    gru.backward(tape, output)
+    with pytest.raises(RuntimeError, match="tape"):
+        gru.backward(tape, output)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_threads_do_not_change_the_bits(threads: int, rng: np.random.Generator) -> None:
+    gru = nn.GRU(9, [40, 24], dropout=0.2, bidirectional=True, seed=9)
+    x = rng.standard_normal((12, 7, 9)).astype(np.float32)
+    (expected, _), tape = gru.forward(x, seed=1)
+    (d_x_expected, _), gradients_expected = gru.backward(tape, expected)
+    (output, _), tape = gru.forward(x, seed=1, threads=threads)
+    (d_x, _), gradients = gru.backward(tape, expected, threads=threads)
+    np.testing.assert_array_equal(output, expected)
+    np.testing.assert_array_equal(d_x, d_x_expected)
+    for name, gradient in gradients.items():
+        np.testing.assert_array_equal(gradient, gradients_expected[name])
+    np.testing.assert_array_equal(gru(x, threads=threads)[0], gru(x)[0])
+
+
+def test_dropout_acts_between_layers_in_training_only(rng: np.random.Generator) -> None:
+    """The same as single layers with the noise of their seed between them."""
+    gru = nn.GRU(3, [6, 5, 4], dropout=0.5, dtype="float64", seed=10)
+    x = rng.standard_normal((7, 2, 3))
+    (output, _), _ = gru.forward(x, seed=(11, 12))
+    layers = [nn.GRU(inputs, hidden, dtype="float64") for inputs, hidden in [(3, 6), (6, 5), (5, 4)]]
+    expected = x
+    for number, layer in enumerate(layers):
+        state = gru.state_dict()
+        layer.load_state_dict({name: state[name.replace("l0", f"l{number}")] for name in layer.state_dict()})
+        if number > 0:
+            kept = generator((11, 12, number)).random(expected.shape, dtype=np.float32) >= 0.5
+            assert 0 < kept.mean() < 1
+            expected = expected * kept * 2.0
+        expected, _ = layer(expected)
+    np.testing.assert_array_equal(output, expected)
+
+    called, _ = gru(x)
+    (evaluated, _), _ = gru.eval().forward(x)
+    np.testing.assert_array_equal(called, evaluated)
+    assert not np.array_equal(called, output)
+    with pytest.raises(ValueError, match="seed: dropout in training mode needs one"):
+        gru.train().forward(x)
+
+
+def test_dropout_with_one_layer_is_pointed_out() -> None:
+    with pytest.warns(UserWarning, match="dropout acts between layers, and there is one layer only"):
+        gru = nn.GRU(3, 4, dropout=0.5)
+    gru.forward(np.ones((2, 1, 3), np.float32))
+
+
+def test_seeds_decide_the_initial_values() -> None:
+    one, same, other = (nn.GRU(3, 4, 2, seed=seed).state_dict() for seed in ((1, 2), [1, 2], (1, 3)))
+    double = nn.GRU(3, 4, 2, seed=(1, 2), dtype="float64").state_dict()
+    fresh = [nn.GRU(3, 4).state_dict()["weight_hh_l0"] for _ in range(2)]
+    for name, array in one.items():
+        np.testing.assert_array_equal(array, same[name])
+        np.testing.assert_array_equal(array, double[name].astype(np.float32))
+        assert not np.array_equal(array, other[name])
+    assert not np.array_equal(one["weight_hh_l0"], one["weight_hh_l1"])
+    assert not np.array_equal(*fresh)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"input_size": -1}, ValueError, "input_size: expected a whole number from 0 up, got -1"),
+        ({"input_size": 2.0}, TypeError, "input_size: expected a whole number, got 2.0"),
+        ({"input_size": True}, TypeError, "input_size: expected a whole number, got True"),
+        ({"hidden_size": 0}, ValueError, "hidden_size: expected a whole number from 1 up, got 0"),
+        ({"hidden_size": "44"}, TypeError, "hidden_size: expected a whole number, got '4'"),
+        ({"hidden_size": None}, TypeError, "hidden_size: expected a whole number, got None"),
+        ({"hidden_size": []}, ValueError, r"hidden_size: expected a size for each of 1 layers, got \(\)"),
+        ({"hidden_size": [4, -1]}, ValueError, "hidden_size: expected a whole number from 1 up, got -1"),
+        (
+            {"hidden_size": [4, 3], "num_layers": 3},
+            ValueError,
+            r"hidden_size: expected a size for each of 3 layers, got \(4, 3\)",
+        ),
+        ({"num_layers": 0}, ValueError, "num_layers: expected a whole number from 1 up, got 0"),
+        ({"bias": 1}, TypeError, "bias: expected True or False, got 1"),
+        ({"batch_first": "yes"}, TypeError, "batch_first: expected True or False, got 'yes'"),
+        ({"bidirectional": None}, TypeError, "bidirectional: expected True or False, got None"),
+        ({"reset_after": 0}, TypeError, "reset_after: expected True or False, got 0"),
+        ({"dropout": 1.5}, ValueError, "dropout: expected a number from 0 to 1, got 1.5"),
+        ({"dropout": np.nan}, ValueError, "dropout: expected a number from 0 to 1, got nan"),
+        ({"dropout": "0.5"}, TypeError, "dropout: expected a number, got '0.5'"),
+        ({"dtype": "float16"}, TypeError, "dtype: expected float32 or float64, got 'float16'"),
+        ({"dtype": None}, TypeError, "dtype: expected float32 or float64, got None"),
+        ({"dtype": "real"}, TypeError, "dtype: expected float32 or float64, got 'real'"),
+        ({"seed": -1}, ValueError, "seed: expected whole numbers from 0 up, got -1"),
+        ({"seed": (1, -1)}, ValueError, r"seed: expected whole numbers from 0 up, got \(1, -1\)"),
+        ({"seed": ()}, ValueError, r"seed: expected whole numbers from 0 up, got \(\)"),
+        ({"seed": 1.0}, TypeError, "seed: expected a whole number or a tuple of them, got 1.0"),
+    ],
+    ids=str,
+)
+def test_bad_arguments(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        nn.GRU(**{"input_size": 3, "hidden_size": 4, **arguments})
+
+
+F32 = np.float32
+
+
+@pytest.mark.parametrize(
+    ("options", "inputs", "error", "message"),
+    [
+        ({}, [np.ones(3, F32)], ValueError, r"x: expected 3 dimensions \(T, B, I\), or 2 \(T, I\), got 1"),
+        (
+            {"batch_first": True},
+            [np.ones((1, 1, 1, 3), F32)],
+            ValueError,
+            r"x: expected 3 dimensions \(B, T, I\), or 2 \(T, I\), got 4 with shape \(1, 1, 1, 3\)",
+        ),
+        ({}, [np.ones((5, 2, 4), F32)], ValueError, r"x: expected a last axis of input_size = 3, got shape"),
+        ({}, [np.ones((5, 2, 3))], TypeError, "x: expected dtype float32, got float64"),
+        (
+            {"dtype": "float64"},
+            [np.ones((5, 2, 3), F32)],
+            TypeError,
+            "x: expected dtype float64, got float32",
+        ),
+        ({}, [np.ones((5, 2, 3), int)], TypeError, "x: expected dtype float32, got int64"),
+        ({}, [np.ones((5, 2, 3), ">f4")], TypeError, "x: expected dtype float32, got >f4"),
+        ({}, [np.full((5, 2, 3), None)], TypeError, "x: expected dtype float32, got object"),
+        ({}, [None], TypeError, "x: expected dtype float32, got object"),
+        ({}, ["text"], TypeError, "x: expected dtype float32, got <U4"),
+        (
+            {},
+            [np.ones((5, 2, 3), F32), np.ones((2, 4), F32)],
+            ValueError,
+            r"h_0: expected shape \(1, 2, 4\), got \(2, 4\)",
+        ),
+        (
+            {},
+            [np.ones((5, 3), F32), np.ones((1, 1, 4), F32)],
+            ValueError,
+            r"h_0: expected shape \(1, 4\), got \(1, 1, 4\)",
+        ),
+        (
+            {"bidirectional": True, "num_layers": 2},
+            [np.ones((5, 2, 3), F32), np.ones((2, 2, 4), F32)],
+            ValueError,
+            r"h_0: expected shape \(4, 2, 4\), got \(2, 2, 4\)",
+        ),
+        (
+            {},
+            [np.ones((5, 2, 3), F32), np.ones((1, 2, 4))],
+            TypeError,
+            "h_0: expected dtype float32, got float64",
+        ),
+        (
+            {"hidden_size": [4, 3]},
+            [np.ones((5, 2, 3), F32), np.ones((2, 2, 4), F32)],
+            ValueError,
+            "h_0: expected a list of 2 arrays, one per layer, got ndarray",
+        ),
+        (
+            {"hidden_size": [4, 3]},
+            [np.ones((5, 2, 3), F32), [np.ones((1, 2, 4), F32)]],
+            ValueError,
+            "h_0: expected a list of 2 arrays, one per layer, got 1",
+        ),
+        (
+            {"hidden_size": [4, 3]},
+            [np.ones((5, 2, 3), F32), [np.ones((1, 2, 4), F32)] * 2],
+            ValueError,
+            r"h_0\[1\]: expected shape \(1, 2, 3\), got \(1, 2, 4\)",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_bad_inputs(options: dict[str, Any], inputs: list[Any], error: type[Exception], message: str) -> None:
+    gru = nn.GRU(**{"input_size": 3, "hidden_size": 4, **options})
+    for call in (gru, gru.forward):
+        with pytest.raises(error, match=message):
+            call(*inputs)
+
+
+@pytest.mark.parametrize(
+    ("d_output", "d_h_n", "error", "message"),
+    [
+        (np.ones((5, 2, 3), F32), None, ValueError, r"d_output: expected shape \(5, 2, 4\), got \(5, 2, 3\)"),
+        (np.ones((5, 2, 4)), None, TypeError, "d_output: expected dtype float32, got float64"),
+        (None, np.ones((2, 4), F32), ValueError, r"d_h_n: expected shape \(1, 2, 4\), got \(2, 4\)"),
+        (None, [np.ones((1, 2, 4))], TypeError, "d_h_n: expected dtype float32, got float64"),
+    ],
+)
+def test_bad_gradients_leave_the_tape_usable(
+    d_output: Any, d_h_n: Any, error: type[Exception], message: str
+) -> None:
+    gru = nn.GRU(3, 4)
+    (output, _), tape = gru.forward(np.ones((5, 2, 3), F32))
+    with pytest.raises(error, match=message):
+        gru.backward(tape, d_output, d_h_n)
+    gru.backward(tape, output)
+
+
+def test_nan_stays_in_its_row(rng: np.random.Generator) -> None:
+    gru = nn.GRU(3, 4, 2, bidirectional=True, seed=13)
+    x = rng.standard_normal((5, 3, 3)).astype(F32)
+    clean, _ = gru(x)
+    x[2, 1, 0] = np.nan
+    output, h_n = gru(x)
+    assert np.isnan(output[:, 1]).all()
+    np.testing.assert_array_equal(output[:, [0, 2]], clean[:, [0, 2]])
+    assert not np.isnan(h_n[:, [0, 2]]).any()
+
+
+def test_arrays_of_any_layout_are_read(rng: np.random.Generator) -> None:
+    """Strided, reversed, transposed and read-only inputs give the bits of their plain copies."""
+    gru = nn.GRU(3, 4, 2, seed=14)
+    wide = rng.standard_normal((10, 6, 8)).astype(F32)
+    plain = np.ascontiguousarray(wide[::2, ::-2, 1:7:2])
+    fixed = plain.copy()
+    fixed.flags.writeable = False
+    h_0 = rng.standard_normal((4, 3, 2)).astype(F32)
+    expected, _ = gru(plain, np.ascontiguousarray(h_0.T))
+    fortran = np.asfortranarray(plain)
+    for x in (wide[::2, ::-2, 1:7:2], fixed, fortran, np.broadcast_to(plain, plain.shape)):
+        np.testing.assert_array_equal(gru(x, h_0.T)[0], expected)
+        (output, _), tape = gru.forward(x, h_0.T)
+        np.testing.assert_array_equal(output, expected)
+        gru.backward(tape, np.asfortranarray(output))
+
+
+@pytest.mark.parametrize("reset_after", [True, False], ids=["after", "before"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_cell_is_one_step_of_a_layer(dtype: str, reset_after: bool, rng: np.random.Generator) -> None:
+    cell = nn.GRUCell(3, 20, reset_after=reset_after, dtype=dtype, seed=15)
+    gru = nn.GRU(3, 20, reset_after=reset_after, dtype=dtype)
+    gru.load_state_dict({f"{name}_l0": array for name, array in cell.state_dict().items()})
+    x = rng.standard_normal((6, 5, 3)).astype(dtype)
+    output, _ = gru(x)
+    h: np.ndarray | None = None
+    for step in range(6):
+        forward, _ = cell.forward(x[step], h)
+        h = cell(x[step], h)
+        np.testing.assert_array_equal(h, output[step])
+        np.testing.assert_array_equal(h, forward)
+        h += 0  # the state is the user's
+
+
+@pytest.mark.parametrize(
+    ("inputs", "error", "message"),
+    [
+        ([np.ones((1, 1, 3), F32)], ValueError, r"x: expected 2 dimensions \(B, I\), or 1 \(I,\), got 3"),
+        ([np.ones((2, 4), F32)], ValueError, "x: expected a last axis of input_size = 3, got shape"),
+        ([np.ones((2, 3))], TypeError, "x: expected dtype float32, got float64"),
+        ([np.ones((2, 3), F32), np.ones(4, F32)], ValueError, r"h: expected shape \(2, 4\), got \(4,\)"),
+        ([np.ones(3, F32), np.ones((1, 4), F32)], ValueError, r"h: expected shape \(4,\), got \(1, 4\)"),
+        ([np.ones(3, F32), np.ones(4)], TypeError, "h: expected dtype float32, got float64"),
+    ],
+)
+def test_bad_input_of_a_cell(inputs: list[Any], error: type[Exception], message: str) -> None:
+    cell = nn.GRUCell(3, 4)
+    for call in (cell, cell.forward):
+        with pytest.raises(error, match=message):
+            call(*inputs)
+    h, tape = cell.forward(np.ones((2, 3), F32))
+    with pytest.raises(ValueError, match=r"d_h: expected shape \(2, 4\), got \(2, 3\)"):
+        cell.backward(tape, h[:, 1:])

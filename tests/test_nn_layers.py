@@ -1,0 +1,459 @@
+"""What the layers beside GRU do: modes, seeds, chains, configurations, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from tolerances import assert_close
+
+from gru_native import nn
+from gru_native.nn.module import Module, Snapshot
+from gru_native.random import generator, seed_path
+
+F32 = np.float32
+
+
+# Random numbers
+
+
+def test_each_seed_has_numbers_of_its_own() -> None:
+    """Seeds that differ by trailing zeros do so too: zero is the first place that is appended."""
+    seeds = [5, (5, 0), (5, 0, 0), (5, 1), (0, 5), 0, (0, 0), (5, 0, 1), (5, 1, 0), 2**200]
+    draws = [generator(seed).integers(0, 2**62, 4).tolist() for seed in seeds]
+    assert len({tuple(draw) for draw in draws}) == len(seeds)
+    for same in (5, (5,), [5], np.int64(5)):
+        assert generator(same).integers(0, 2**62, 4).tolist() == draws[0]
+    assert generator(None).integers(0, 2**62) != generator(None).integers(0, 2**62)
+    assert isinstance(generator(5).bit_generator, np.random.Philox)
+
+
+@pytest.mark.parametrize(
+    ("seed", "error", "message"),
+    [
+        (-1, ValueError, "seed: expected whole numbers from 0 up, got -1"),
+        ((1, -1), ValueError, r"seed: expected whole numbers from 0 up, got \(1, -1\)"),
+        ((), ValueError, r"seed: expected whole numbers from 0 up, got \(\)"),
+        (0.5, TypeError, "seed: expected a whole number or a tuple of them, got 0.5"),
+        (("a",), TypeError, r"seed: expected a whole number or a tuple of them, got \('a',\)"),
+    ],
+)
+def test_bad_seeds(seed: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        seed_path(seed)
+
+
+# Dropout
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+def test_dropout_keeps_the_mean(p: float, dtype: str) -> None:
+    dropout, x = nn.Dropout(p), np.ones((200, 500), dtype)
+    y, tape = dropout.forward(x, seed=1)
+    assert y.dtype == dtype
+    assert_close(np.unique(y), [0, 1 / (1 - p)], "float32_rounding")
+    assert abs(np.mean(y == 0) - p) < 0.01
+    d_x, gradients = dropout.backward(tape, x)
+    np.testing.assert_array_equal(d_x, y)
+    assert gradients == {}
+
+
+def test_dropout_follows_its_seed() -> None:
+    dropout, x = nn.Dropout(0.5), np.ones((8, 8), F32)
+    one, same, other = (dropout.forward(x, seed=seed)[0] for seed in ((1, 2), [1, 2], (1, 3)))
+    np.testing.assert_array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+def test_dropout_acts_in_training_only() -> None:
+    x = np.ones(4, F32)
+    for dropout in (nn.Dropout(0.5).eval(), nn.Dropout(0.0)):
+        y, tape = dropout.forward(x)
+        assert y is x
+        assert dropout.backward(tape, x)[0] is x
+    assert nn.Dropout(0.5)(x) is x
+    assert not nn.Dropout(1.0).forward(x, seed=1)[0].any()
+
+
+# Normalisation
+
+
+def test_batch_norm_moves_its_buffers_by_new_versions(rng: np.random.Generator) -> None:
+    norm = nn.BatchNorm1d(3, momentum=0.25, dtype="float64")
+    assert list(norm.parameters()) == ["weight", "bias"]
+    before = norm.state_dict()
+    x = rng.standard_normal((5, 3))
+    norm.forward(x)
+    after = norm.state_dict()
+    np.testing.assert_array_equal(before["running_mean"], np.zeros(3))
+    assert_close(after["running_mean"], 0.25 * x.mean(0), "float64")
+    assert_close(after["running_var"], 0.75 + 0.25 * x.var(0, ddof=1), "float64")
+    assert after["num_batches_tracked"] == 1
+    assert after["weight"] is before["weight"]
+    norm(x)
+    norm.eval().forward(x)
+    assert all(norm.state_dict()[name] is array for name, array in after.items())
+
+
+def test_batch_norm_loses_no_update_among_threads() -> None:
+    norm, x = nn.BatchNorm1d(2, momentum=None), np.arange(8, dtype=F32).reshape(4, 2)
+
+    def train() -> None:
+        for _ in range(200):
+            norm.forward(x)
+
+    trainers = [threading.Thread(target=train) for _ in range(3)]
+    for trainer in trainers:
+        trainer.start()
+    for trainer in trainers:
+        trainer.join()
+    assert norm.state_dict()["num_batches_tracked"] == 600
+    assert_close(norm.state_dict()["running_mean"], x.mean(0), "float32_rounding")
+
+
+@pytest.mark.parametrize("norm", [nn.LayerNorm(300), nn.BatchNorm1d(300).eval()], ids=["layer", "batch"])
+def test_a_row_is_normalised_without_regard_to_others(norm: nn.Module, rng: np.random.Generator) -> None:
+    x = rng.standard_normal((50, 300)).astype(F32)
+    together = norm(x)
+    for row in (0, 7, 49):
+        np.testing.assert_array_equal(norm(x[row : row + 1])[0], together[row])
+
+
+def test_normalisation_in_float32_is_that_of_float64(rng: np.random.Generator) -> None:
+    """Also far from zero, where mean of squares minus square of mean would have no digit left."""
+    x = (1000 + rng.standard_normal((4000, 8))).astype(F32)
+    for single, double in [
+        (nn.LayerNorm(8), nn.LayerNorm(8, dtype="float64")),
+        (nn.BatchNorm1d(8), nn.BatchNorm1d(8, dtype="float64")),
+    ]:
+        y, _ = single.forward(x)
+        expected, _ = double.forward(x.astype(np.float64))
+        assert_close(y, expected, "normalised_far_from_zero")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
+def test_what_is_not_finite_goes_through_without_a_warning(value: float) -> None:
+    x = np.ones((4, 2), F32)
+    x[:, 1] = [1, 2, 3, 4]
+    clean = nn.BatchNorm1d(2).forward(x)[0][:, 1]
+    x[1, 0] = value
+    norm = nn.BatchNorm1d(2)
+    y, tape = norm.forward(x)
+    np.testing.assert_array_equal(y[:, 1], clean)
+    assert value == 3e38 or np.isnan(y[1, 0])
+    d_x, _ = norm.backward(tape, np.ones_like(y))
+    assert np.isfinite(d_x[:, 1]).all()
+    norm = nn.LayerNorm(2)
+    y, tape = norm.forward(x)
+    assert value == 3e38 or np.isnan(y[1]).all()
+    d_x, _ = norm.backward(tape, np.ones_like(y))
+    assert np.isfinite(y[[0, 2, 3]]).all()
+    assert np.isfinite(d_x[[0, 2, 3]]).all()
+
+
+# Chains
+
+
+class Spy(Module):
+    """Hands its input through and notes the keywords of each call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[dict[str, Any]] = []
+
+    def _call(self, snapshot: Snapshot, x: Any, **keywords: Any) -> Any:
+        self.seen.append(keywords)
+        return x
+
+    def _forward(self, snapshot: Snapshot, x: Any, **keywords: Any) -> Any:
+        self.seen.append(keywords)
+        return x, "tape"
+
+    def _backward(self, saved: Any, d_output: Any, **keywords: Any) -> Any:
+        self.seen.append({"saved": saved, **keywords})
+        return d_output, {}
+
+
+@pytest.mark.parametrize(("seed", "path"), [(3, (3,)), ((3, 4), (3, 4)), (None, None)])
+def test_seeds_and_threads_are_handed_on(seed: Any, path: Any) -> None:
+    first, inner, last = Spy(), Spy(), Spy()
+    model = nn.Sequential(first, nn.Sequential(Spy(), inner), last)
+    x = np.ones(2)
+    model(x, threads=2)
+    _, tape = model.forward(x, seed=seed, threads=3)
+    model.backward(tape, x, threads=4)
+    for spy, place in ((first, (0,)), (inner, (1, 1)), (last, (2,))):
+        assert spy.seen == [
+            {"threads": 2},
+            {"seed": None if path is None else path + place, "threads": 3},
+            {"saved": "tape", "threads": 4},
+        ]
+
+
+def test_a_chain_is_its_layers(rng: np.random.Generator) -> None:
+    model = nn.Sequential(
+        {
+            "embedding": nn.Embedding(9, 4, seed=1),
+            "gru": nn.GRU(4, [6, 5], seed=2),
+            "encoder": nn.Sequential(nn.GRU(5, 3, bidirectional=True, seed=3)),
+            "linear": nn.Linear(6, 2, seed=4),
+        }
+    )
+    assert (len(model), model[-1], next(iter(model))) == (4, model.linear, model.embedding)
+    assert model.recurrent
+    indices = rng.integers(0, 9, (7, 2))
+    states = [
+        [rng.standard_normal((1, 2, size)).astype(F32) for size in (6, 5)],
+        [rng.standard_normal((2, 2, 3)).astype(F32)],
+    ]
+    output, final = model(indices, states)
+    x, first = model.gru(model.embedding(indices), states[0])
+    x, second = model.encoder[0](x, states[1][0])
+    np.testing.assert_array_equal(output, model.linear(x))
+    for own, expected in zip([*final[0], *final[1]], [*first, second], strict=True):
+        np.testing.assert_array_equal(own, expected)
+    (forward, _), tape = model.forward(indices, states=states)
+    np.testing.assert_array_equal(forward, output)
+    (d_x, d_states), _ = model.backward(tape, output, d_states=[None, final[1]])
+    assert d_x is None
+    assert [[d.shape for d in d_state] for d_state in d_states] == [[(1, 2, 6), (1, 2, 5)], [(2, 2, 3)]]
+    assert not np.array_equal(model(indices)[0], output)
+
+
+def test_a_chain_without_recurrent_layers_has_no_states(rng: np.random.Generator) -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    x = rng.standard_normal((5, 3)).astype(F32)
+    y, tape = model.forward(x)
+    np.testing.assert_array_equal(y, model(x))
+    d_x, gradients = model.backward(tape, y)
+    assert d_x.shape == x.shape
+    assert list(gradients) == ["0.weight", "0.bias", "1.weight", "1.bias"]
+    np.testing.assert_array_equal(nn.Sequential()(x), x)
+    with pytest.raises(ValueError, match="states: expected a list of 0, one per recurrent layer, got 1"):
+        model(x, [None])
+
+
+def test_bad_chains() -> None:
+    shared = nn.Linear(2, 2)
+    with pytest.raises(ValueError, match="layers: the same module stands at two places"):
+        nn.Sequential(shared, nn.Sequential(shared))
+    with pytest.raises(TypeError, match="layer 1: expected a Module, got type"):
+        nn.Sequential(shared, nn.Linear)
+    with pytest.raises(TypeError, match="layer 0: a GRUCell is stepped by hand; a chain takes a GRU"):
+        nn.Sequential(nn.GRUCell(2, 2))
+    for name in ("training", "forward", "a.b", ""):
+        with pytest.raises(ValueError, match=f"layer {name!r}: this name cannot be used for a layer"):
+            nn.Sequential({name: shared})
+    model, x = nn.Sequential(nn.GRU(2, 2)), np.ones((3, 1, 2), F32)
+    with pytest.raises(
+        ValueError, match="states: expected a list of 1, one per recurrent layer, got ndarray"
+    ):
+        model(x, np.ones((1, 1, 2), F32))
+    (output, _), tape = model.forward(x)
+    with pytest.raises(ValueError, match="d_states: expected a list of 1, one per recurrent layer, got 2"):
+        model.backward(tape, output, [None, None])
+
+
+# What any layer refuses
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: nn.Linear(-1, 2), ValueError, "in_features: expected a whole number from 0 up, got -1"),
+        (lambda: nn.Linear(2, 2.5), TypeError, "out_features: expected a whole number, got 2.5"),
+        (lambda: nn.Linear(2, 2, None), TypeError, "bias: expected True or False, got None"),
+        (
+            lambda: nn.Linear(2, 2, dtype="int32"),
+            TypeError,
+            "dtype: expected float32 or float64, got 'int32'",
+        ),
+        (
+            lambda: nn.Embedding(-2, 2),
+            ValueError,
+            "num_embeddings: expected a whole number from 0 up, got -2",
+        ),
+        (lambda: nn.Embedding(2, "2"), TypeError, "embedding_dim: expected a whole number, got '2'"),
+        (lambda: nn.Embedding(2, 2, 2), ValueError, "padding_idx: expected an index into 2 rows, got 2"),
+        (
+            lambda: nn.Embedding(2, 2, -3),
+            ValueError,
+            "padding_idx: expected a whole number from -2 up, got -3",
+        ),
+        (lambda: nn.Embedding(2, 2, 0.0), TypeError, "padding_idx: expected a whole number, got 0.0"),
+        (lambda: nn.Dropout(-0.1), ValueError, "p: expected a number from 0 to 1, got -0.1"),
+        (lambda: nn.Dropout(np.nan), ValueError, "p: expected a number from 0 to 1, got nan"),
+        (lambda: nn.BatchNorm1d(0), ValueError, "num_features: expected a whole number from 1 up, got 0"),
+        (lambda: nn.BatchNorm1d(2, eps=-1), ValueError, "eps: expected a number from 0 to inf, got -1"),
+        (lambda: nn.BatchNorm1d(2, momentum=2), ValueError, "momentum: expected a number from 0 to 1, got 2"),
+        (lambda: nn.BatchNorm1d(2, affine=1), TypeError, "affine: expected True or False, got 1"),
+        (lambda: nn.LayerNorm([]), ValueError, "normalized_shape: expected at least one axis, got none"),
+        (
+            lambda: nn.LayerNorm([2, 0]),
+            ValueError,
+            "normalized_shape: expected a whole number from 1 up, got 0",
+        ),
+        (lambda: nn.LayerNorm(2, bias=0), TypeError, "bias: expected True or False, got 0"),
+        (lambda: nn.Linear(2**40, 2**40), ValueError, "too big|too large|dimension"),
+    ],
+)
+def test_bad_arguments(make: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("module", "x", "error", "message"),
+    [
+        (nn.Linear(3, 2), np.ones((4, 2), F32), ValueError, r"x: expected shape \(..., I\) with I = 3"),
+        (nn.Linear(3, 2), np.ones((4, 3)), TypeError, "x: expected dtype float32, got float64"),
+        (nn.Linear(3, 2), None, TypeError, "x: expected dtype float32, got object"),
+        (nn.Embedding(3, 2), np.ones(2), TypeError, "indices: expected an integer dtype, got float64"),
+        (nn.Embedding(3, 2), np.array([0, 3]), ValueError, r"indices: expected 0 to 2, got 3 at \(1,\)"),
+        (nn.Embedding(3, 2), np.array([[-1]]), ValueError, r"indices: expected 0 to 2, got -1 at \(0, 0\)"),
+        (nn.Embedding(3, 2), np.array([True]), TypeError, "indices: expected an integer dtype, got bool"),
+        (nn.Embedding(3, 2), np.array([2**64 - 1]), ValueError, "indices: expected 0 to 2, got"),
+        (nn.Dropout(0.5), np.ones(2, int), TypeError, "x: expected dtype float32 or float64, got int64"),
+        (nn.Dropout(0.5), ["a"], TypeError, "x: expected dtype float32 or float64, got <U1"),
+        (
+            nn.BatchNorm1d(3),
+            np.ones(3, F32),
+            ValueError,
+            r"x: expected 2 or 3 dimensions \(N, C\) or \(N, C, L\), got 1 with shape \(3,\)",
+        ),
+        (nn.BatchNorm1d(3), np.ones((3, 2), F32), ValueError, "x: expected 3 channels on axis 1, got shape"),
+        (nn.BatchNorm1d(3), np.ones((2, 3)), TypeError, "x: expected dtype float32, got float64"),
+        (
+            nn.LayerNorm(3),
+            np.ones((3, 2), F32),
+            ValueError,
+            r"x: expected last axes of sizes \(3,\), got shape",
+        ),
+        (nn.LayerNorm((2, 3)), np.ones(3, F32), ValueError, r"x: expected last axes of sizes \(2, 3\), got"),
+        (nn.LayerNorm(3), np.ones((2, 3), complex), TypeError, "x: expected dtype float32, got complex128"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
+)
+def test_bad_inputs(module: nn.Module, x: Any, error: type[Exception], message: str) -> None:
+    for call in (module, lambda x: module.forward(x, seed=1)):
+        with pytest.raises(error, match=message):
+            call(x)
+
+
+@pytest.mark.parametrize(
+    ("module", "x"),
+    [
+        (nn.Linear(3, 2), np.ones((4, 3), F32)),
+        (nn.Embedding(3, 2), np.array([0, 1, 1, 2])),
+        (nn.Dropout(0.5), np.ones((4, 2), F32)),
+        (nn.BatchNorm1d(2), np.ones((4, 2), F32)),
+        (nn.LayerNorm(2), np.ones((4, 2), F32)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_bad_gradients(module: nn.Module, x: np.ndarray) -> None:
+    y, tape = module.forward(x, seed=1)
+    with pytest.raises(ValueError, match="d_output: expected shape"):
+        module.backward(tape, y[1:])
+    with pytest.raises(TypeError, match="d_output: expected dtype float32"):
+        module.backward(tape, y.astype(int))
+    module.backward(tape, y)
+
+
+@pytest.mark.parametrize(
+    ("module", "x"),
+    [
+        (nn.Linear(3, 2), np.ones((4, 3), F32)),
+        (nn.Embedding(3, 2), np.array([0, 1, 1, 2])),
+        (nn.Dropout(0.5), np.ones((4, 2), F32)),
+        (nn.BatchNorm1d(2, affine=False), np.ones((4, 2), F32)),
+        (nn.LayerNorm(2, elementwise_affine=False), np.ones((4, 2), F32)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_the_users_arrays_cannot_spoil_the_gradients(module: nn.Module, x: np.ndarray) -> None:
+    x = x.copy()
+    y, tape = module.forward(x, seed=1)
+    d_x, gradients = module.backward(tape, y)
+    x[...] = 0
+    with pytest.raises(ValueError, match="read-only"):
+        y[...] = 0
+    d_x_again, gradients_again = module.backward(tape, y)
+    np.testing.assert_equal(d_x_again, d_x)
+    np.testing.assert_equal(gradients_again, gradients)
+
+
+def test_a_batch_needs_two_values_per_channel() -> None:
+    message = "x: expected at least 2 values per channel, got 1 with shape"
+    with pytest.raises(ValueError, match=message):
+        nn.BatchNorm1d(2).forward(np.ones((1, 2), F32))
+    with pytest.raises(ValueError, match=message):
+        nn.BatchNorm1d(2, track_running_stats=False)(np.ones((1, 2, 1), F32))
+    assert nn.BatchNorm1d(2)(np.ones((1, 2), F32)).shape == (1, 2)
+    assert nn.BatchNorm1d(2)(np.ones((0, 2), F32)).shape == (0, 2)
+    nn.BatchNorm1d(2).forward(np.ones((1, 2, 2), F32))
+
+
+# Configurations
+
+LAYERS = [
+    nn.Linear(3, 2, bias=False, dtype="float64"),
+    nn.Embedding(5, 3, padding_idx=-1),
+    nn.Dropout(0.25),
+    nn.BatchNorm1d(3, eps=1e-3, momentum=None, affine=False),
+    nn.BatchNorm1d(3, track_running_stats=False, dtype="float64"),
+    nn.LayerNorm((2, 3), eps=1e-4, bias=False),
+    nn.LayerNorm(3, elementwise_affine=False),
+    nn.GRUCell(3, 4, bias=False, reset_after=False, dtype="float64"),
+    nn.GRU(3, 4, 2, bias=False, batch_first=True, dropout=0.1, bidirectional=True, reset_after=False),
+    nn.GRU(3, [4, 5], dtype="float64"),
+    nn.Sequential(
+        {
+            "embedding": nn.Embedding(5, 3),
+            "inner": nn.Sequential(nn.GRU(3, [4]), nn.LayerNorm(4)),
+            "7": nn.Dropout(),
+        }
+    ),
+]
+
+
+@pytest.mark.parametrize("module", LAYERS, ids=lambda module: type(module).__name__)
+def test_a_configuration_builds_the_same_module(module: nn.Module) -> None:
+    config = module.config()
+    again = nn.from_config(json.loads(json.dumps(config)))
+    assert type(again) is type(module)
+    assert again.config() == config
+    again.load_state_dict(module.state_dict())
+    for name, array in module.state_dict().items():
+        assert again.state_dict()[name].dtype == array.dtype
+        np.testing.assert_array_equal(again.state_dict()[name], array)
+
+
+def test_numpy_numbers_make_a_configuration_too() -> None:
+    gru = nn.GRU(np.int64(3), (np.int32(4), 5), bias=np.bool_(True), dropout=np.float32(0.5))
+    assert nn.from_config(json.loads(json.dumps(gru.config()))).config() == gru.config()
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (None, "config: expected a description of one of GRU, .*Sequential, got None"),
+        ({}, "config: expected a description of one of"),
+        ({"type": "Module"}, "config: expected a description of one of"),
+        ({"type": ["GRU"]}, "config: expected a description of one of"),
+        ({"type": "Sequential"}, "config: expected a description of one of"),
+        ({"type": "Sequential", "layers": []}, "config: expected a description of one of"),
+        ({"type": "Sequential", "layers": {"0": 1}}, "config: expected a description of one of .*, got 1"),
+        ({"type": "Linear"}, "config: no Linear can be built from {}: .*in_features"),
+        ({"type": "Linear", "in_features": 1, "out_features": 1, "size": 2}, "no Linear .*'size'"),
+        ({"type": "Linear", "in_features": 1, "out_features": -1}, "no Linear .*out_features: expected"),
+        ({"type": "GRU", "input_size": 1, "hidden_size": 1, "dtype": "float16"}, "no GRU .*dtype: expected"),
+    ],
+)
+def test_bad_configurations(config: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        nn.from_config(config)

@@ -1,0 +1,58 @@
+"""Every tolerance of the test suite, in one table, each with its reason.
+
+An entry is (absolute, relative): a result `a` passes beside `b` when ``|a - b| <= absolute + relative * |b|``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+TOLERANCES: dict[str, tuple[float, float]] = {
+    # Central differences with step 1e-6 in float64: truncation about 1e-12, cancellation about 1e-10.
+    "finite_difference": (1e-7, 1e-5),
+    # The same float64 formula summed in another order.
+    "float64": (1e-12, 1e-11),
+    # One exp, one sum and one division of float64, into the smallest values: no absolute part.
+    "sigmoid": (0.0, 1e-15),
+    # A network in another convention and its conversion: the same products, summed in another order.
+    "converted": (1e-12, 0.0),
+    # Outputs of other libraries, computed and stored in float32.
+    "golden": (2e-7, 0.0),
+    # The same from ONNX Runtime, whose sigmoid and tanh are approximations (a state there is 1.0000005): 6e-7
+    # off the float64 reference over 40 steps; the rest is for a float32 engine.
+    "golden_gtcrn": (1.5e-6, 0.0),
+    # float32 kernels beside the float64 reference: the stated aim of the forward pass.
+    "float32_forward": (2e-6, 0.0),
+    # Gradients are sums over T * B rows: relative to the largest gradient of the array, see `assert_gradient`.
+    "float32_gradient": (0.0, 1e-5),
+    "float64_gradient": (0.0, 1e-12),
+    # One or two roundings of the result.
+    "float32_rounding": (0.0, 2e-7),
+    "float64_rounding": (0.0, 4e-16),
+    # 200 steps beside PyTorch's optimizers in float64, which round a few terms in another way.
+    "trajectory": (0.0, 1e-9),
+    # 200 steps of a whole model beside PyTorch in float64: each step builds on the last.
+    "training_run": (0.0, 1e-8),
+    # Mean, spread and largest value of a few hundred draws or more, beside those of other draws.
+    "distribution": (0.02, 0.15),
+    # In float32 a mean near 1000 is rounded by 3e-5, which a spread below 1 makes larger in the result.
+    "normalised_far_from_zero": (3e-4, 0.0),
+}
+
+
+def assert_close(actual: Any, expected: Any, name: str, what: str = "") -> None:
+    """Assert that two arrays agree within the named tolerance."""
+    absolute, relative = TOLERANCES[name]
+    np.testing.assert_allclose(actual, expected, atol=absolute, rtol=relative, err_msg=what, equal_nan=False)
+
+
+def assert_gradient(actual: Any, expected: Any, name: str, what: str = "") -> None:
+    """Assert that a gradient agrees, measured against the largest magnitude of the expected array."""
+    _, relative = TOLERANCES[name]
+    expected = np.asarray(expected)
+    scale = max(float(np.max(np.abs(expected), initial=0.0)), 1e-3)
+    np.testing.assert_allclose(
+        actual, expected, atol=relative * scale, rtol=0.0, err_msg=what, equal_nan=False
+    )
