@@ -37,11 +37,12 @@ for _ in range(20):
 assert losses[-1] < losses[0], losses
 
 package = Path(gn.__file__).parent
+bundled = {path.name for path in package.glob("lib*.so*")}
 mapped = {
     Path(line.split()[-1]) for line in Path("/proc/self/maps").read_text().splitlines() if ".so" in line
 }
-for stem in ("libgru_native_core", "libscipy_openblas.", "libgomp"):
-    found = [path for path in mapped if path.name.startswith(stem)]
-    assert [path.parent for path in found] == [package], f"{stem} comes from {found}, not from {package}"
+found = {path for path in mapped if path.name in bundled}
+assert len(bundled) == 3, f"expected the core, a BLAS and an OpenMP in {package}, got {bundled}"
+assert found == {package / name for name in bundled}, f"expected {bundled} from {package}, got {found}"
 
 print(f"gru_native {gn.__version__}: loss {losses[0]:.4f} -> {losses[-1]:.4f}")

@@ -222,10 +222,24 @@ class BackwardRun {
   std::vector<const T*> x_rows_, h_rows_, d_output_rows_;
 };
 
+// The gradients when there are no rows or no units, however many steps there are.
+template <class T>
+void zero_gradients(const GruWeights<T>& weights, const GruBackward<T>& call) {
+  const size_t I = weights.input_size, gates = 3 * weights.hidden_size;
+  std::fill_n(call.d_weight_ih, gates * I, T(0));
+  std::fill_n(call.d_weight_hh, gates * weights.hidden_size, T(0));
+  for (T* bias : {call.d_bias_ih, call.d_bias_hh})
+    if (bias) std::fill_n(bias, gates, T(0));
+  if (!call.d_x.data || call.accumulate_d_x || call.batch == 0 || I == 0) return;
+  for (size_t t = 0; t < call.steps; ++t)
+    for (size_t b = 0; b < call.batch; ++b) std::fill_n(call.d_x.at(t, b), I, T(0));
+}
+
 }  // namespace
 
 template <class T>
 void gru_backward(const GruWeights<T>& weights, const GruBackward<T>& call, GruTape<T>& tape, int threads) {
+  if (call.batch == 0 || weights.hidden_size == 0) return zero_gradients(weights, call);
   if (!BackwardRun<T>(weights, call, tape, threads).run()) BackwardRun<T>(weights, call, tape, 1).run();
 }
 

@@ -37,6 +37,7 @@ double row_loss(const Kernels<T>& kernels, size_t classes, const T* logits, size
 template <class T>
 void softmax_cross_entropy(size_t rows, size_t classes, const T* logits, const int64_t* targets, int64_t ignore_index,
                            double smoothing, double* losses, T* gradient, int threads) {
+  if (rows == 0) return;  // however many classes an empty array has
   const Kernels<T>& kernels = kernels_of<T>(active_isa());
   constexpr size_t work_of_an_exp = 20;
   int members = plan_members(rows * classes * work_of_an_exp, rows, threads);
@@ -61,6 +62,7 @@ void softmax_cross_entropy(size_t rows, size_t classes, const T* logits, const i
 template <class T>
 void embedding_backward(size_t rows, const int64_t* indices, Rows<const T> d_y, size_t entries, size_t size,
                         int64_t padding, T* d_weight, int threads) {
+  if (size == 0) return;  // however many entries an empty array has
   // Cut over columns: each element sums over the rows in their order, whoever computes it.
   int members = plan_members(rows * size, size / 16, threads);
   auto work = [&](int member) {

@@ -168,6 +168,8 @@ class ForwardRun {
 
 template <class T>
 void gru_forward(const GruWeights<T>& weights, const GruForward<T>& call, GruTape<T>* tape, int threads) {
+  // Then there is nothing to compute, however many steps there are.
+  if (call.batch == 0 || weights.hidden_size == 0) return;
   if (!ForwardRun<T>(weights, call, tape, threads).run()) ForwardRun<T>(weights, call, tape, 1).run();
 }
 

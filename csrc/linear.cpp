@@ -14,6 +14,7 @@ namespace {
 template <class T>
 void rowwise_product(const Kernels<T>& kernels, size_t rows, Rows<const T> left, size_t k_size, const Pack<T>& right,
                      const T* bias, Rows<T> output, size_t units, int threads) {
+  if (units == 0) return;  // however many rows an empty array has
   std::vector<const T*> left_rows(rows);
   std::vector<T*> output_rows(rows);
   int members = plan_members(rows * k_size * units, rows, threads);
@@ -38,6 +39,7 @@ void rowwise_product(const Kernels<T>& kernels, size_t rows, Rows<const T> left,
 
 template <class T>
 void sum_of_rows(size_t rows, size_t size, Rows<const T> from, T* sums) {
+  if (size == 0) return;
   std::fill_n(sums, size, T(0));
   for (size_t row = 0; row < rows; ++row)
     for (size_t i = 0; i < size; ++i) sums[i] += from.at(row)[i];

@@ -11,9 +11,10 @@ Pack<T> make_pack(const Kernels<T>& kernels, size_t gates, size_t units, size_t 
   const size_t width = kernels.vector;
   Pack<T> pack;
   pack.panels = (units + width - 1) / width;
+  pack.chains = kernels.chains(pack.panels, gates);
+  if (units == 0 || k_size == 0) return pack;  // either may be the larger of an empty array's sizes
   const size_t panel_size = product(product(k_size, gates), width);
   pack.stride = static_cast<ptrdiff_t>(panel_size);
-  pack.chains = kernels.chains(pack.panels, gates);
   pack.buffer = Buffer<T>(product(pack.panels, panel_size));
   T* to = pack.buffer.data();
   for (size_t panel = 0; panel < pack.panels; ++panel)

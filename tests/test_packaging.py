@@ -1,4 +1,4 @@
-"""What an installed build consists of. Compiled files are read as bytes, because a machine may lack readelf."""
+"""What an installed build consists of. Compiled files are read as bytes: a machine may lack readelf."""
 
 from __future__ import annotations
 

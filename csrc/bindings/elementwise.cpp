@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "arrays.h"
 #include "module.h"
 
@@ -42,15 +44,15 @@ void embedding(const py::array& indices, const py::array& d_y, const py::array& 
   const size_t count = axis_size(indices, "indices", 0);
   const size_t entries = axis_size(d_weight, "d_weight", 0), size = axis_size(d_weight, "d_weight", 1);
   const auto* index = contiguous<const int64_t>(indices, "indices", {count});
-  constexpr int64_t none = -1;
-  check_range(index, count, entries, padding >= 0 ? padding : 0, "indices");
+  padding = std::max<int64_t>(padding, -1);
+  check_range(index, count, entries, padding, "indices");
   checked_threads(threads);
   for_dtype(d_weight, [&](auto zero) {
     using T = decltype(zero);
     const auto from = rows<const T>(d_y, "d_output", count, size);
     T* to = contiguous<T>(d_weight, "d_weight", {entries, size});
     py::gil_scoped_release release;
-    embedding_backward(count, index, from, entries, size, padding >= 0 ? padding : none, to, threads);
+    embedding_backward(count, index, from, entries, size, padding, to, threads);
   });
 }
 

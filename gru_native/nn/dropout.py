@@ -57,11 +57,11 @@ class Noise:
     def __init__(self, x: Array, p: float, seed: Seed | None) -> None:
         if seed is None:
             raise ValueError("seed: dropout in training mode needs one, got None")
-        self.kept = generator(seed).random(x.shape, dtype=np.float32) >= p
+        self.kept = np.greater_equal(generator(seed).random(x.shape, dtype=np.float32), p)
         self.scale = np.asarray(1 / (1 - p) if p < 1 else 0, x.dtype)
 
     def __call__(self, x: Array) -> Array:
         """Return `x`, or a gradient with respect to the result, under this noise."""
-        y = x * self.kept
+        y: Array = x * self.kept
         y *= self.scale
         return y

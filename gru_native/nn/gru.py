@@ -14,13 +14,14 @@ from gru_native import functional as F
 from gru_native.nn import init
 from gru_native.nn.arguments import flag, float_array, float_dtype, number, shaped_array, size
 from gru_native.nn.dropout import Noise
-from gru_native.nn.module import Array, Gradients, Module, Snapshot, Version, sealed
+from gru_native.nn.module import Array, Gradients, Module, Snapshot, Version, frozen, sealed
 from gru_native.random import Seed, generator, seed_path
 
 # Of the whole module: one array (L * D, B, H), or with a size per layer a list of (D, B, H_l).
 States: TypeAlias = Any
 
-_PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+# As the layers take them: for each layer (D, B, H), or a None for each direction.
+StatesByLayer: TypeAlias = Sequence[Any]
 
 
 class GRU(Module):
@@ -122,7 +123,8 @@ class GRU(Module):
 
         self._sizes = [hidden for layers, hidden in self._layers_by_size for _ in range(layers)]
         self._directions = 2 if self.bidirectional else 1
-        rng, arrays = generator(seed), {}
+        rng = generator(seed)
+        arrays: dict[str, Array] = {}
         for layer, hidden in enumerate(self._sizes):
             for suffix in self._suffixes(layer):
                 arrays |= init.gru(rng, self._inputs(layer), hidden, self.bias, self.dtype, suffix)
@@ -169,7 +171,7 @@ class GRU(Module):
     ) -> tuple[tuple[Array, States], _Saved]:
         x = float_array("x", x, self.dtype)
         layout = _Layout(self, x.shape)
-        sequence, initial = layout.with_batch(x), layout.given_states("h_0", h_0)
+        sequence, initial = layout.with_batch(frozen(x)), layout.given_states("h_0", h_0)
         h_n, final = layout.new_states()
         saved = _Saved(layout, tapes=[], noises=[])
 
@@ -213,6 +215,7 @@ class GRU(Module):
                 gradients |= {name + suffix: gradient for name, gradient in own.items()}
             noise = saved.noises[layer]
             d = d if noise is None else noise(d)
+        assert d is not None  # there is a layer
         in_order = {name: gradients[name] for name in self.parameters()}
         return (layout.without_batch(d), d_h_0), in_order
 
@@ -222,8 +225,8 @@ class GRU(Module):
         version: Version,
         layer: int,
         x: Array,
-        h_0: Sequence[Array | None],
-        h_n: Array,
+        h_0: Any,
+        h_n: Any,
         threads: int | None,
     ) -> Array:
         """Run one layer, each direction into its own part of the output, and return the output."""
@@ -373,12 +376,12 @@ class _Layout:
         """Undo `with_batch`."""
         return sequence if self._batched else sequence.squeeze(self._batch_axis)
 
-    def new_states(self) -> tuple[States, list[Array]]:
+    def new_states(self) -> tuple[States, StatesByLayer]:
         """Return states to be filled in, as the user has them and as the layers take them (views)."""
         arrays = [np.empty(shape, self._gru.dtype) for shape in self._state_shapes]
         return (arrays[0] if self._single else arrays), self._by_layer(arrays)
 
-    def given_states(self, name: str, states: States) -> Sequence[Array | Sequence[None]]:
+    def given_states(self, name: str, states: States) -> StatesByLayer:
         """Check states that the user gave and return them as the layers take them."""
         gru, shapes = self._gru, self._state_shapes
         if states is None:
@@ -399,7 +402,7 @@ class _Layout:
     def _single(self) -> bool:
         return isinstance(self._gru.hidden_size, int)
 
-    def _by_layer(self, arrays: Sequence[Array]) -> list[Array]:
+    def _by_layer(self, arrays: Sequence[Array]) -> StatesByLayer:
         return [
             layer
             for array, (layers, hidden) in zip(arrays, self._gru._layers_by_size, strict=True)
@@ -422,8 +425,9 @@ class _SavedStep:
 
 def _packed(version: Version, suffix: str, reset_after: bool) -> F.GRUWeights:
     def pack() -> F.GRUWeights:
-        arrays = (version.arrays.get(name + suffix) for name in _PARAMETERS)
-        return F.pack_gru(*arrays, reset_after=reset_after)
+        weights = version["weight_ih" + suffix], version["weight_hh" + suffix]
+        biases = version.arrays.get("bias_ih" + suffix), version.arrays.get("bias_hh" + suffix)
+        return F.pack_gru(*weights, *biases, reset_after=reset_after)
 
     return version.derive(f"packed{suffix}", pack)
 

@@ -272,7 +272,8 @@ class _Normalised:
         # The gradients of mean and scale take out of d what is constant and what goes along with the values.
         constant = d.mean(self.axes, np.float64, keepdims=True).astype(d.dtype)
         along = np.mean(d * self.values, self.axes, np.float64, keepdims=True).astype(d.dtype)
-        return (d - constant - self.values * along) * self.scale
+        d_x: Array = (d - constant - self.values * along) * self.scale
+        return d_x
 
 
 @dataclass(frozen=True)
@@ -284,8 +285,9 @@ class _Saved:
 @np.errstate(invalid="ignore", over="ignore")
 def _moments(x: Array, axes: Axes) -> tuple[Array, Array]:
     """Return mean and biased variance over `axes`, summed and kept in float64."""
-    mean = x.mean(axes, np.float64, keepdims=True)
-    return mean, np.mean(np.square(x - mean.astype(x.dtype)), axes, np.float64, keepdims=True)
+    mean: Array = x.mean(axes, np.float64, keepdims=True)
+    var: Array = np.square(x - mean.astype(x.dtype)).mean(axes, np.float64, keepdims=True)
+    return mean, var
 
 
 @np.errstate(invalid="ignore", over="ignore", divide="ignore")
