@@ -41,7 +41,7 @@ cdef class GRUStep:
     cdef int type_number
     cdef np.npy_intp input_size, hidden_size
 
-    def __init__(self, weights):
+    def __cinit__(self, weights):
         if isinstance(weights, _core.GruWeights32):
             self.type_number = np.NPY_FLOAT32
         elif isinstance(weights, _core.GruWeights64):

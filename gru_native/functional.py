@@ -386,11 +386,15 @@ def embedding(indices: ArrayLike, weight: ArrayLike, *, output: Array | None = N
         raise ValueError(f"weight: expected shape (V, E), got {weight.shape}")
     indices = _indices("indices", indices, weight.shape[0])
     shape = (*indices.shape, weight.shape[1])
-    if output is not None:
+    if output is None:
+        output = np.empty(shape, dtype)
+    else:
         _writable("output", output, shape, dtype)
         _refuse_overlap("output", output, weight=weight, indices=indices)
-    # The indices are checked; "clip" only spares NumPy a second check and a buffer.
-    return np.take(weight, indices, axis=0, out=output, mode="clip") if weight.size else np.empty(shape, dtype)
+    if output.size:  # NumPy takes nothing from no rows
+        # The indices are checked; "clip" only spares NumPy a second check and a buffer.
+        np.take(weight, indices, axis=0, out=output, mode="clip")
+    return output
 
 
 def embedding_backward(
@@ -405,12 +409,13 @@ def embedding_backward(
 
     Rows that occur several times are summed in the order of `indices`, whatever the number of threads.
     """
+    num_embeddings = _integer("num_embeddings", num_embeddings, 0, np.iinfo(np.intp).max)
+    if padding_idx is not None:
+        padding_idx = _integer("padding_idx", padding_idx, 0, num_embeddings - 1)
     indices = _indices("indices", indices, num_embeddings)
     d_output, dtype = _float_array("d_output", d_output)
     if d_output.ndim != indices.ndim + 1 or d_output.shape[:-1] != indices.shape:
         raise ValueError(f"d_output: expected shape {(*indices.shape, 'E')}, got {d_output.shape}")
-    if padding_idx is not None and not 0 <= padding_idx < num_embeddings:
-        raise ValueError(f"padding_idx: expected 0 to {num_embeddings - 1}, got {padding_idx}")
     size = d_output.shape[-1]
     d_weight = np.empty((num_embeddings, size), dtype)
     _core.embedding_backward(
@@ -459,6 +464,8 @@ def softmax_cross_entropy(
     if logits.ndim != 2:
         raise ValueError(f"logits: expected shape (N, C), got {logits.shape}")
     rows, classes = logits.shape
+    limits = np.iinfo(np.int64)
+    ignore_index = _integer("ignore_index", ignore_index, limits.min, limits.max)
     targets = _indices("targets", targets, classes, exempt=ignore_index)
     if targets.shape != (rows,):
         raise ValueError(f"targets: expected shape ({rows},), got {targets.shape}")
@@ -504,11 +511,15 @@ def _activation(x: ArrayLike, function: Any) -> Array:
 def _threads(threads: int | None) -> int:
     if threads is None:
         return min(_core.default_threads(), MAX_THREADS)
-    if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)):
-        raise TypeError(f"threads: expected a whole number or None, got {threads!r}")
-    if not 1 <= threads <= MAX_THREADS:
-        raise ValueError(f"threads: expected 1 to {MAX_THREADS}, got {threads}")
-    return int(threads)
+    return _integer("threads", threads, 1, MAX_THREADS)
+
+
+def _integer(name: str, value: Any, least: int, most: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name}: expected a whole number, got {value!r}")
+    if not least <= value <= most:
+        raise ValueError(f"{name}: expected {least} to {most}, got {value}")
+    return int(value)
 
 
 def _float_array(name: str, value: ArrayLike) -> tuple[Array, np.dtype[Any]]:
@@ -590,13 +601,23 @@ def _writable(
         raise ValueError(f"{name}: expected a writable array, got a read-only one")
     if not array.flags.aligned or not _has_contiguous_last_axis(array):
         raise ValueError(f"{name}: expected a contiguous last axis, got strides {array.strides}")
-    if any(size > 1 and stride == 0 for size, stride in zip(array.shape, array.strides, strict=True)):
+    if _overlaps_itself(array):
         raise ValueError(f"{name}: expected elements of their own, got an array that overlaps itself")
     return _major(array, batch_first)
 
 
 def _major(array: Array, batch_first: bool) -> Array:
     return array.swapaxes(0, 1) if batch_first else array
+
+
+def _overlaps_itself(array: Array) -> bool:
+    """Whether elements may share memory. Slices and transposes of an ordinary array never do."""
+    extent = array.itemsize
+    for stride, size in sorted((abs(stride), size) for stride, size in zip(array.strides, array.shape, strict=True)):
+        if size > 1 and stride < extent:
+            return array.size > 0
+        extent += stride * (size - 1)
+    return False
 
 
 def _has_contiguous_last_axis(array: Array) -> bool:
@@ -613,7 +634,7 @@ def _refuse_overlap(name: str, written: Array, **others: Array | None) -> None:
             continue
         try:
             overlaps = np.shares_memory(written, other, max_work=100_000)
-        except np.exceptions.TooHardError:
+        except RuntimeError:  # NumPy's TooHardError, whose place depends on the version
             overlaps = True
         if overlaps:
             raise ValueError(f"{name}: expected memory of its own, got an array that overlaps {other_name}")

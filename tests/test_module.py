@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import os
 import pickle
+import sys
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -303,8 +304,18 @@ def test_threads_see_one_version_each_while_another_changes_it(rng: np.random.Ge
     assert all(len(own) > 1 for own in seen), "the callers never saw a change"
 
 
-def test_a_forked_child_finds_whole_versions(rng: np.random.Generator) -> None:
-    """Forked amid changes by another thread, the child neither waits for ever nor finds a mixture."""
+@pytest.fixture
+def hasty_threads() -> Iterator[None]:
+    """Make threads take turns as often as they can, so that what is not atomic shows."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+@pytest.fixture
+def changing(hasty_threads: None) -> Iterator[Module]:
+    """A model of many layers whose factors another thread keeps changing, all of them at once."""
     model = nn.Sequential(*(Scale(1.0) for _ in range(200)))
     done = threading.Event()
 
@@ -316,18 +327,43 @@ def test_a_forked_child_finds_whole_versions(rng: np.random.Generator) -> None:
 
     changer = threading.Thread(target=change)
     changer.start()
-    try:
-        for _ in range(20):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads
-                child = os.fork()
-            if child == 0:
-                factors: set[float] = set()
-                try:
-                    factors = {float(array[0]) for array in model.parameters().values()}
-                finally:
-                    os._exit(0 if len(factors) == 1 else 1)
-            assert os.waitpid(child, 0)[1] == 0
-    finally:
-        done.set()
-        changer.join()
+    yield model
+    done.set()
+    changer.join()
+
+
+def test_what_is_read_is_of_one_moment(changing: Module) -> None:
+    for _ in range(100):
+        versions = [child.version for child in changing.snapshot().children.values()]
+        assert len({float(version["factor"][0]) for version in versions}) == 1
+        assert len({float(array[0]) for array in changing.parameters().values()}) == 1
+
+
+def test_a_forked_child_finds_whole_versions(changing: Module) -> None:
+    """Forked amid changes by another thread, the child neither waits for ever nor finds a mixture."""
+    for _ in range(20):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads
+            child = os.fork()
+        if child == 0:
+            factors: set[float] = set()
+            try:
+                factors = {float(array[0]) for array in changing.parameters().values()}
+            finally:
+                os._exit(0 if len(factors) == 1 else 1)
+        assert os.waitpid(child, 0)[1] == 0
+
+
+def test_no_update_is_lost_among_threads(hasty_threads: None) -> None:
+    norm, x = nn.BatchNorm1d(2), np.ones((2, 2), np.float32)
+
+    def train() -> None:
+        for _ in range(200):
+            norm.forward(x)
+
+    trainers = [threading.Thread(target=train) for _ in range(3)]
+    for trainer in trainers:
+        trainer.start()
+    for trainer in trainers:
+        trainer.join()
+    assert norm.state_dict()["num_batches_tracked"] == 600

@@ -96,6 +96,14 @@ E* contiguous(const OptionalArray& array, const char* name, std::initializer_lis
   return array ? contiguous<E>(*array, name, shape) : nullptr;
 }
 
+// For a class whose objects only functions of this module make: one made by its __new__ would have no value behind it.
+inline py::custom_type_setup made_here() {
+  return py::custom_type_setup([](PyHeapTypeObject* type) {
+    type->ht_type.tp_flags |= Py_TPFLAGS_DISALLOW_INSTANTIATION;
+    type->ht_type.tp_flags &= ~static_cast<unsigned long>(Py_TPFLAGS_BASETYPE);
+  });
+}
+
 inline size_t axis_size(const py::array& array, const char* name, py::ssize_t axis) {
   if (array.ndim() <= axis) refuse(name, "more axes");
   return static_cast<size_t>(array.shape(axis));

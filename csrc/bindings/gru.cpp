@@ -1,4 +1,3 @@
-
 #include <atomic>
 #include <memory>
 
@@ -9,9 +8,10 @@ namespace gru::bindings {
 
 namespace {
 
-// A tape as Python holds it: backward overwrites it, so it may be taken once.
+// A tape as Python holds it: backward overwrites it, so it may be taken once, and with the weights that it was made for.
 template <class T>
 struct TapeHolder {
+  const GruWeights<T>* weights;
   std::unique_ptr<GruTape<T>> tape;
   std::atomic<bool> used{false};
 };
@@ -30,11 +30,11 @@ std::shared_ptr<GruWeights<T>> pack(const py::array& weight_ih, const py::array&
 }
 
 template <class T>
-std::shared_ptr<TapeHolder<T>> forward(const std::shared_ptr<GruWeights<T>>& weights, const py::array& x,
-                                       const OptionalArray& h_0, const py::array& output, const py::array& h_n,
-                                       bool reverse, bool taped, int threads) {
+std::shared_ptr<TapeHolder<T>> forward(const GruWeights<T>& weights, const py::array& x, const OptionalArray& h_0,
+                                       const py::array& output, const py::array& h_n, bool reverse, bool taped,
+                                       int threads) {
   const size_t steps = axis_size(x, "x", 0), batch = axis_size(x, "x", 1);
-  const size_t I = weights->input_size, H = weights->hidden_size;
+  const size_t I = weights.input_size, H = weights.hidden_size;
   GruForward<T> call{};
   call.steps = steps;
   call.batch = batch;
@@ -45,20 +45,22 @@ std::shared_ptr<TapeHolder<T>> forward(const std::shared_ptr<GruWeights<T>>& wei
   call.h_n = rows<T>(h_n, "h_n", batch, H);
   checked_threads(threads);
   py::gil_scoped_release release;
-  auto holder = std::make_shared<TapeHolder<T>>();
-  if (taped) holder->tape = std::make_unique<GruTape<T>>(*weights, steps, batch);
-  gru_forward(*weights, call, holder->tape.get(), threads);
-  return taped ? holder : nullptr;
+  std::shared_ptr<TapeHolder<T>> holder;
+  if (taped)
+    holder.reset(new TapeHolder<T>{&weights, std::make_unique<GruTape<T>>(weights, steps, batch)});
+  gru_forward(weights, call, holder ? holder->tape.get() : nullptr, threads);
+  return holder;
 }
 
 template <class T>
-void backward(const std::shared_ptr<GruWeights<T>>& weights, const std::shared_ptr<TapeHolder<T>>& holder,
-              const py::array& x, const OptionalArray& h_0, const py::array& output, const OptionalArray& d_output,
-              const OptionalArray& d_h_n, const OptionalArray& d_x, bool accumulate_d_x, const OptionalArray& d_h_0,
-              const py::array& d_weight_ih, const py::array& d_weight_hh, const OptionalArray& d_bias_ih,
-              const OptionalArray& d_bias_hh, bool reverse, int threads) {
-  const size_t steps = holder->tape->steps, batch = holder->tape->batch;
-  const size_t I = weights->input_size, H = weights->hidden_size;
+void backward(const GruWeights<T>& weights, TapeHolder<T>& holder, const py::array& x, const OptionalArray& h_0,
+              const py::array& output, const OptionalArray& d_output, const OptionalArray& d_h_n,
+              const OptionalArray& d_x, bool accumulate_d_x, const OptionalArray& d_h_0, const py::array& d_weight_ih,
+              const py::array& d_weight_hh, const OptionalArray& d_bias_ih, const OptionalArray& d_bias_hh,
+              bool reverse, int threads) {
+  if (holder.weights != &weights) refuse("tape", "the weights that it was made with");
+  const size_t steps = holder.tape->steps, batch = holder.tape->batch;
+  const size_t I = weights.input_size, H = weights.hidden_size;
   GruBackward<T> call{};
   call.steps = steps;
   call.batch = batch;
@@ -76,15 +78,15 @@ void backward(const std::shared_ptr<GruWeights<T>>& weights, const std::shared_p
   call.d_bias_ih = contiguous<T>(d_bias_ih, "d_bias_ih", {3 * H});
   call.d_bias_hh = contiguous<T>(d_bias_hh, "d_bias_hh", {3 * H});
   checked_threads(threads);
-  if (holder->used.exchange(true))
+  if (holder.used.exchange(true))
     throw std::runtime_error("tape: it was used by an earlier backward, which overwrites it; run forward again");
   py::gil_scoped_release release;
-  gru_backward(*weights, call, *holder->tape, threads);
+  gru_backward(weights, call, *holder.tape, threads);
 }
 
 template <class T>
 void bind(py::module_& module, const char* weights_name, const char* tape_name) {
-  py::class_<GruWeights<T>, std::shared_ptr<GruWeights<T>>>(module, weights_name)
+  py::class_<GruWeights<T>, std::shared_ptr<GruWeights<T>>>(module, weights_name, made_here())
       .def_readonly("input_size", &GruWeights<T>::input_size)
       .def_readonly("hidden_size", &GruWeights<T>::hidden_size)
       .def_readonly("has_bias_ih", &GruWeights<T>::has_bias_ih)
@@ -93,9 +95,9 @@ void bind(py::module_& module, const char* weights_name, const char* tape_name) 
       .def_property_readonly("reset_after", [](const GruWeights<T>& w) { return w.reset == Reset::after; })
       .def_property_readonly("isa", [](const GruWeights<T>& w) { return w.isa.name; })
       .def_property_readonly("address", [](const GruWeights<T>& w) { return reinterpret_cast<uintptr_t>(&w); });
-  py::class_<TapeHolder<T>, std::shared_ptr<TapeHolder<T>>>(module, tape_name)
+  py::class_<TapeHolder<T>, std::shared_ptr<TapeHolder<T>>>(module, tape_name, made_here())
       .def_property_readonly("nbytes", [](const TapeHolder<T>& holder) { return holder.tape->bytes(); });
-  module.def("gru_forward", &forward<T>);
+  module.def("gru_forward", &forward<T>, py::keep_alive<0, 1>());  // a tape keeps its weights
   module.def("gru_backward", &backward<T>);
 }
 

@@ -1,4 +1,3 @@
-
 #include <memory>
 
 #include "arrays.h"
@@ -18,19 +17,19 @@ std::shared_ptr<LinearWeights<T>> pack(const py::array& weight, const OptionalAr
 }
 
 template <class T>
-void forward(const std::shared_ptr<LinearWeights<T>>& weights, const py::array& x, const py::array& y, int threads) {
+void forward(const LinearWeights<T>& weights, const py::array& x, const py::array& y, int threads) {
   const size_t count = axis_size(x, "x", 0);
-  const auto from = rows<const T>(x, "x", count, weights->input_size);
-  const auto to = rows<T>(y, "output", count, weights->output_size);
+  const auto from = rows<const T>(x, "x", count, weights.input_size);
+  const auto to = rows<T>(y, "output", count, weights.output_size);
   checked_threads(threads);
   py::gil_scoped_release release;
-  linear_forward(*weights, count, from, to, threads);
+  linear_forward(weights, count, from, to, threads);
 }
 
 template <class T>
-void backward(const std::shared_ptr<LinearWeights<T>>& weights, const py::array& x, const py::array& d_y,
-              const OptionalArray& d_x, const OptionalArray& d_weight, const OptionalArray& d_bias, int threads) {
-  const size_t count = axis_size(x, "x", 0), I = weights->input_size, O = weights->output_size;
+void backward(const LinearWeights<T>& weights, const py::array& x, const py::array& d_y, const OptionalArray& d_x,
+              const OptionalArray& d_weight, const OptionalArray& d_bias, int threads) {
+  const size_t count = axis_size(x, "x", 0), I = weights.input_size, O = weights.output_size;
   // BLAS takes strides of rows as positive ints.
   const auto x_rows = Rows<const T>{contiguous<const T>(x, "x", {count, I}), static_cast<ptrdiff_t>(I)};
   const auto d_y_rows = Rows<const T>{contiguous<const T>(d_y, "d_output", {count, O}), static_cast<ptrdiff_t>(O)};
@@ -40,12 +39,12 @@ void backward(const std::shared_ptr<LinearWeights<T>>& weights, const py::array&
   T* const bias = contiguous<T>(d_bias, "d_bias", {O});
   checked_threads(threads);
   py::gil_scoped_release release;
-  linear_backward(*weights, count, x_rows, d_y_rows, d_x_rows, weight, bias, threads);
+  linear_backward(weights, count, x_rows, d_y_rows, d_x_rows, weight, bias, threads);
 }
 
 template <class T>
 void bind(py::module_& module, const char* name) {
-  py::class_<LinearWeights<T>, std::shared_ptr<LinearWeights<T>>>(module, name)
+  py::class_<LinearWeights<T>, std::shared_ptr<LinearWeights<T>>>(module, name, made_here())
       .def_readonly("input_size", &LinearWeights<T>::input_size)
       .def_readonly("output_size", &LinearWeights<T>::output_size)
       .def_readonly("has_bias", &LinearWeights<T>::has_bias)

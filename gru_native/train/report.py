@@ -1,0 +1,90 @@
+"""What a run tells its user: a progress bar, and the line with its result."""
+
+from __future__ import annotations
+
+import math
+import resource
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from gru_native import _core
+
+if TYPE_CHECKING:
+    from gru_native.train.loop import Record
+
+
+class ProgressBar:
+    """A bar on standard error with the running mean of the training loss and the last validation loss.
+
+    Parameters
+    ----------
+    steps
+        Steps of the whole run.
+    loss_name, loss_scale
+        The name under which losses are shown, and what they are multiplied by: ``"bpc"`` and ``1 / ln 2`` for
+        bits per character.
+    unit
+        What a target is called; the bar shows how many are trained on in a second. ``None`` leaves this out.
+    """
+
+    def __init__(
+        self, steps: int, *, loss_name: str = "loss", loss_scale: float = 1.0, unit: str | None = None
+    ) -> None:
+        self.loss_name = loss_name
+        self.loss_scale = loss_scale
+        self.unit = unit
+        self._started = time.perf_counter()
+        self._targets = 0
+        self._loss = 0.0
+        self._weight = 0.0
+        self._shown: dict[str, str] = {}
+        self._bar = tqdm(
+            total=steps, bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+        )
+
+    def __call__(self, record: Record) -> None:
+        """Take note of a step."""
+        # A mean whose weights fade by 2% a step.
+        self._loss = 0.98 * self._loss + 0.02 * record.loss * self.loss_scale
+        self._weight = 0.98 * self._weight + 0.02
+        self._targets += record.targets
+        if record.validation is not None:
+            self._shown[f"val_{self.loss_name}"] = f"{record.validation['loss'] * self.loss_scale:.3f}"
+        shown = {self.loss_name: f"{self._loss / self._weight:.3f}", **self._shown}
+        if self.unit is not None:
+            rate = self._targets / (time.perf_counter() - self._started)
+            shown[f"{self.unit}/s"] = f"{rate:,.0f}"
+        self._bar.set_postfix(shown, refresh=False)
+        self._bar.update()
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        self._bar.close()
+
+
+def bits(loss: float) -> float:
+    """Return a cross-entropy of `gru_native.losses`, which is in nats, in bits."""
+    return loss / math.log(2)
+
+
+def peak_memory_mb() -> float:
+    """Return the largest resident memory of this process so far, in megabytes (10^6 bytes)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
+def result_line(task: str, figures: Mapping[str, str], threads: int | None = None) -> str:
+    """Return the line that ends a run: ``result: task=...``, its figures, and ``isa=... threads=... peak_mb=...``.
+
+    `threads` is what the run was given, ``None`` for the default.
+    """
+    values = {
+        "task": task,
+        **figures,
+        "isa": _core.active_isa(),
+        "threads": threads or _core.default_threads(),
+        "peak_mb": f"{peak_memory_mb():.0f}",
+    }
+    return "result: " + " ".join(f"{name}={value}" for name, value in values.items())
