@@ -165,12 +165,14 @@ class BackwardRun {
     const bool after = w_.reset == Reset::after;
     for (size_t gate = 0; gate < 3; ++gate) {
       const auto slot = static_cast<ptrdiff_t>(gate) * width_;
-      compute({gate_rows_.data(), slot, tape_.panel_stride(), x_rows_.data(), 0, H, I,
-               call_.d_weight_ih + gate * H * I, I}, member);
+      compute(
+          {gate_rows_.data(), slot, tape_.panel_stride(), x_rows_.data(), 0, H, I, call_.d_weight_ih + gate * H * I, I},
+          member);
       T* d_hidden = call_.d_weight_hh + gate * H * H;
       if (gate < 2 || after)
-        compute({gate_rows_.data(), gate == 2 ? -width_ : slot, tape_.panel_stride(), h_rows_.data(), 0, H, H, d_hidden,
-                 H}, member);
+        compute(
+            {gate_rows_.data(), gate == 2 ? -width_ : slot, tape_.panel_stride(), h_rows_.data(), 0, H, H, d_hidden, H},
+            member);
       else
         reset_product(slot, d_hidden, member);
     }
@@ -183,7 +185,8 @@ class BackwardRun {
     for (size_t panel = 0; panel < panels_; ++panel)
       compute({gate_rows_.data(), slot, tape_.panel_stride(), gate_rows_.data(),
                static_cast<ptrdiff_t>(panel) * tape_.panel_stride() - width_, H, std::min(width, H - panel * width),
-               d_hidden + panel * width, H}, member);
+               d_hidden + panel * width, H},
+              member);
   }
 
   void compute(const GateProduct<T>& product, int member) const {

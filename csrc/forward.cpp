@@ -18,8 +18,9 @@ GruTape<T>::GruTape(const GruWeights<T>& weights, size_t steps_, size_t batch_)
 
 namespace {
 
-// A forward call, and the scratch of its members: the addresses of the rows of a chunk of steps and, without a tape, the
-// gates of the chunk. A slice of rows has its own part of each, step after step, so that a whole chunk of it is one range.
+// A forward call, and the scratch of its members: the addresses of the rows of a chunk of steps and, without a tape,
+// the gates of the chunk. A slice of rows has its own part of each, step after step, so that a whole chunk of it is one
+// range.
 template <class T>
 class ForwardRun {
  public:
@@ -89,9 +90,7 @@ class ForwardRun {
   }
 
   // The initial state is read through the table of states, and never written through it.
-  T* initial_state(size_t b) const {
-    return call_.h_0.data ? const_cast<T*>(call_.h_0.at(b)) : zeros_.data();
-  }
+  T* initial_state(size_t b) const { return call_.h_0.data ? const_cast<T*>(call_.h_0.at(b)) : zeros_.data(); }
 
   T* scratch_row(size_t i) const {
     const size_t width = w_.kernels.vector;

@@ -42,20 +42,17 @@ GruWeights<T>::GruWeights(size_t input_size_, size_t hidden_size_, Reset reset_,
       weight_ih_(copied(weight_ih, product(product(3, hidden_size), input_size))),
       weight_hh_(copied(weight_hh, product(product(3, hidden_size), hidden_size))) {
   const size_t H = hidden_size, I = input_size;
-  const T *ih = weight_ih_.data(), *hh = weight_hh_.data();
-  const auto hidden = [&](size_t gate, size_t unit, size_t k) { return hh[(gate * H + unit) * H + k]; };
+  const auto input = [&](size_t gate, size_t unit) { return weight_ih_.data() + (gate * H + unit) * I; };
+  const auto hidden = [&](size_t gate, size_t unit) { return weight_hh_.data() + (gate * H + unit) * H; };
   const auto bias = [&](const T* from, size_t gate, size_t unit) { return from ? from[gate * H + unit] : T(0); };
 
-  forward_.input = make_pack(kernels, 3, H, I, [&](size_t gate, size_t unit, size_t k) {
-    return ih[(gate * H + unit) * I + k];
-  });
+  forward_.input = make_pack(kernels, 3, H, I, input);
   if (reset == Reset::after) {
     forward_.hidden = make_pack(kernels, 3, H, H, hidden);
     forward_.hidden_bias = make_bias(kernels, 1, H, [&](size_t, size_t unit) { return bias(bias_hh, 2, unit); });
   } else {
     forward_.hidden = make_pack(kernels, 2, H, H, hidden);
-    forward_.hidden_n =
-        make_pack(kernels, 1, H, H, [&](size_t, size_t unit, size_t k) { return hidden(2, unit, k); });
+    forward_.hidden_n = make_pack(kernels, 1, H, H, [&](size_t, size_t unit) { return hidden(2, unit); });
   }
   // Reset after multiplies b_hn by r, so it cannot join the input's bias.
   forward_.input_bias = make_bias(kernels, 3, H, [&](size_t gate, size_t unit) {
@@ -67,22 +64,20 @@ GruWeights<T>::GruWeights(size_t input_size_, size_t hidden_size_, Reset reset_,
 template <class T>
 const typename GruWeights<T>::Backward& GruWeights<T>::backward() const {
   return backward_.get([this] {
-    const size_t H = hidden_size, I = input_size;
-    const T *ih = weight_ih_.data(), *hh = weight_hh_.data();
-    const auto hidden = [&](size_t gate, size_t unit, size_t k) { return hh[(gate * H + unit) * H + k]; };
+    const size_t H = hidden_size, I = input_size, V = kernels.vector;
+    const auto input = [&](size_t gate, size_t unit) { return weight_ih_.data() + (gate * H + unit) * I; };
+    const auto hidden = [&](size_t gate, size_t unit) { return weight_hh_.data() + (gate * H + unit) * H; };
     Backward packs;
     if (reset == Reset::after) {
       // The tape's slots are hn, r, z: the gates from n on, cyclically.
-      packs.hidden = make_transposed_pack(
-          kernels, 3, H, H, [&](size_t slot, size_t unit, size_t k) { return hidden((slot + 2) % 3, unit, k); });
+      const auto cyclic = [&](size_t slot, size_t unit) { return hidden((slot + 2) % 3, unit); };
+      packs.hidden = make_transposed_pack(kernels, 3, H, H, V, cyclic);
     } else {
-      packs.hidden = make_transposed_pack(kernels, 2, H, H, hidden);
-      packs.hidden_n = make_transposed_pack(
-          kernels, 1, H, H, [&](size_t, size_t unit, size_t k) { return hidden(2, unit, k); });
+      packs.hidden = make_transposed_pack(kernels, 2, H, H, V, hidden);
+      packs.hidden_n =
+          make_transposed_pack(kernels, 1, H, H, V, [&](size_t, size_t unit) { return hidden(2, unit); });
     }
-    packs.input = make_transposed_pack(kernels, 3, H, I, [&](size_t gate, size_t unit, size_t k) {
-      return ih[(gate * H + unit) * I + k];
-    });
+    packs.input = make_transposed_pack(kernels, 3, H, I, V, input);
     return packs;
   });
 }
@@ -94,18 +89,16 @@ LinearWeights<T>::LinearWeights(size_t input_size_, size_t output_size_, const T
       has_bias(bias != nullptr),
       kernels(kernels_of<T>(active_isa())),
       weight_(copied(weight, product(output_size, input_size))) {
-  forward_ = make_pack(kernels, 1, output_size, input_size, [this](size_t, size_t unit, size_t k) {
-    return weight_.data()[unit * input_size + k];
-  });
+  forward_ = make_pack(kernels, 1, output_size, input_size,
+                       [this](size_t, size_t unit) { return weight_.data() + unit * input_size; });
   if (bias) bias_ = make_bias(kernels, 1, output_size, [&](size_t, size_t unit) { return bias[unit]; });
 }
 
 template <class T>
 const Pack<T>& LinearWeights<T>::backward() const {
   return backward_.get([this] {
-    return make_pack(kernels, 1, input_size, output_size, [this](size_t, size_t unit, size_t k) {
-      return weight_.data()[k * input_size + unit];
-    });
+    return make_transposed_pack(kernels, 1, output_size, input_size, 1,
+                                [this](size_t, size_t unit) { return weight_.data() + unit * input_size; });
   });
 }
 

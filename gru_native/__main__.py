@@ -1,0 +1,9 @@
+"""``python -m gru_native`` is the command ``gru-native``."""
+
+from __future__ import annotations
+
+import sys
+
+from gru_native.cli import main
+
+sys.exit(main())

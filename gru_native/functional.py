@@ -344,8 +344,8 @@ def linear_backward(
     """Return the gradients of `linear`: that of x (..., I), and ``weight`` (O, I) and, where there is one, ``bias`` (O)."""
     x = _linear_input("x", x, weights)
     dtype, rows = weights.dtype, _row_count(x)
-    d_output = _optional("d_output", d_output, (*x.shape[:-1], weights.output_size), dtype, "(..., O)")
-    if d_output is None:
+    d_y = _optional("d_output", d_output, (*x.shape[:-1], weights.output_size), dtype, "(..., O)")
+    if d_y is None:
         raise TypeError("d_output: expected an array, got None")
     d_x = np.empty(x.shape, dtype)
     gradients = {"weight": np.empty((weights.output_size, weights.input_size), dtype)}
@@ -354,7 +354,7 @@ def linear_backward(
     _core.linear_backward(
         weights,
         np.ascontiguousarray(x).reshape(rows, weights.input_size),
-        np.ascontiguousarray(d_output).reshape(rows, weights.output_size),
+        np.ascontiguousarray(d_y).reshape(rows, weights.output_size),
         d_x.reshape(rows, weights.input_size),
         gradients["weight"],
         gradients.get("bias"),
@@ -613,7 +613,8 @@ def _major(array: Array, batch_first: bool) -> Array:
 def _overlaps_itself(array: Array) -> bool:
     """Whether elements may share memory. Slices and transposes of an ordinary array never do."""
     extent = array.itemsize
-    for stride, size in sorted((abs(stride), size) for stride, size in zip(array.strides, array.shape, strict=True)):
+    axes = zip((abs(stride) for stride in array.strides), array.shape, strict=True)
+    for stride, size in sorted(axes):
         if size > 1 and stride < extent:
             return array.size > 0
         extent += stride * (size - 1)
@@ -633,7 +634,7 @@ def _refuse_overlap(name: str, written: Array, **others: Array | None) -> None:
         if other is None or not np.may_share_memory(written, other):
             continue
         try:
-            overlaps = np.shares_memory(written, other, max_work=100_000)
+            overlaps = np.shares_memory(written, other, max_work=100_000)  # type: ignore[arg-type]
         except RuntimeError:  # NumPy's TooHardError, whose place depends on the version
             overlaps = True
         if overlaps:

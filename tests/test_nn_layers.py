@@ -291,7 +291,17 @@ def test_bad_chains() -> None:
             "normalized_shape: expected a whole number from 1 up, got 0",
         ),
         (lambda: nn.LayerNorm(2, bias=0), TypeError, "bias: expected True or False, got 0"),
-        (lambda: nn.Linear(2**40, 2**40), ValueError, "too big|too large|dimension"),
+        (
+            lambda: nn.Linear(2**40, 2**40),
+            ValueError,
+            r"sizes: .* memory can hold, got one of shape \(1099511",
+        ),
+        (lambda: nn.Linear(10**400, 1), ValueError, "sizes: expected arrays that memory can hold"),
+        (lambda: nn.Embedding(2**62, 4), ValueError, "sizes: expected arrays that memory can hold"),
+        (lambda: nn.GRU(2**62, 2), ValueError, "sizes: expected arrays that memory can hold"),
+        (lambda: nn.GRUCell(2**62, 1), ValueError, "sizes: expected arrays that memory can hold"),
+        (lambda: nn.BatchNorm1d(2**62), ValueError, "sizes: expected arrays that memory can hold"),
+        (lambda: nn.LayerNorm([2**40, 2**40]), ValueError, "sizes: expected arrays that memory can hold"),
     ],
 )
 def test_bad_arguments(make: Any, error: type[Exception], message: str) -> None:
@@ -389,6 +399,18 @@ def test_a_batch_needs_two_values_per_channel() -> None:
     assert nn.BatchNorm1d(2)(np.ones((1, 2), F32)).shape == (1, 2)
     assert nn.BatchNorm1d(2)(np.ones((0, 2), F32)).shape == (0, 2)
     nn.BatchNorm1d(2).forward(np.ones((1, 2, 2), F32))
+
+
+@pytest.mark.parametrize(
+    "module", [nn.Linear(2, 2), nn.GRU(2, 2), nn.GRUCell(2, 2)], ids=lambda m: type(m).__name__
+)
+def test_bad_threads(module: nn.Module) -> None:
+    x = np.ones((1, 2), F32)
+    for call in (module, module.forward):
+        with pytest.raises(ValueError, match="threads: expected 1 to 256, got 0"):
+            call(x, threads=0)
+        with pytest.raises(TypeError, match="threads: expected a whole number"):
+            call(x, threads="2")
 
 
 # Configurations

@@ -1,4 +1,5 @@
-// From NumPy arrays to the core's views. Only what would be unsafe is refused here; the messages for people are Python's.
+// From NumPy arrays to the core's views. Only what would be unsafe is refused here; the messages for people are
+// Python's.
 #pragma once
 
 #include <pybind11/numpy.h>

@@ -8,10 +8,11 @@ namespace gru::bindings {
 
 namespace {
 
-// A tape as Python holds it: backward overwrites it, so it may be taken once, and with the weights that it was made for.
+// A tape as Python holds it: backward overwrites it, so it may be taken once, and with the weights that it was made
+// for.
 template <class T>
 struct TapeHolder {
-  const GruWeights<T>* weights;
+  std::shared_ptr<const GruWeights<T>> weights;
   std::unique_ptr<GruTape<T>> tape;
   std::atomic<bool> used{false};
 };
@@ -30,11 +31,12 @@ std::shared_ptr<GruWeights<T>> pack(const py::array& weight_ih, const py::array&
 }
 
 template <class T>
-std::shared_ptr<TapeHolder<T>> forward(const GruWeights<T>& weights, const py::array& x, const OptionalArray& h_0,
-                                       const py::array& output, const py::array& h_n, bool reverse, bool taped,
-                                       int threads) {
+std::shared_ptr<TapeHolder<T>> forward(const std::shared_ptr<GruWeights<T>>& weights, const py::array& x,
+                                       const OptionalArray& h_0, const py::array& output, const py::array& h_n,
+                                       bool reverse, bool taped, int threads) {
+  if (!weights) refuse("weights", "what pack_gru returned, got None");
   const size_t steps = axis_size(x, "x", 0), batch = axis_size(x, "x", 1);
-  const size_t I = weights.input_size, H = weights.hidden_size;
+  const size_t I = weights->input_size, H = weights->hidden_size;
   GruForward<T> call{};
   call.steps = steps;
   call.batch = batch;
@@ -46,9 +48,8 @@ std::shared_ptr<TapeHolder<T>> forward(const GruWeights<T>& weights, const py::a
   checked_threads(threads);
   py::gil_scoped_release release;
   std::shared_ptr<TapeHolder<T>> holder;
-  if (taped)
-    holder.reset(new TapeHolder<T>{&weights, std::make_unique<GruTape<T>>(weights, steps, batch)});
-  gru_forward(weights, call, holder ? holder->tape.get() : nullptr, threads);
+  if (taped) holder.reset(new TapeHolder<T>{weights, std::make_unique<GruTape<T>>(*weights, steps, batch)});
+  gru_forward(*weights, call, holder ? holder->tape.get() : nullptr, threads);
   return holder;
 }
 
@@ -58,7 +59,7 @@ void backward(const GruWeights<T>& weights, TapeHolder<T>& holder, const py::arr
               const OptionalArray& d_x, bool accumulate_d_x, const OptionalArray& d_h_0, const py::array& d_weight_ih,
               const py::array& d_weight_hh, const OptionalArray& d_bias_ih, const OptionalArray& d_bias_hh,
               bool reverse, int threads) {
-  if (holder.weights != &weights) refuse("tape", "the weights that it was made with");
+  if (holder.weights.get() != &weights) refuse("tape", "the weights that it was made with");
   const size_t steps = holder.tape->steps, batch = holder.tape->batch;
   const size_t I = weights.input_size, H = weights.hidden_size;
   GruBackward<T> call{};
@@ -97,7 +98,7 @@ void bind(py::module_& module, const char* weights_name, const char* tape_name) 
       .def_property_readonly("address", [](const GruWeights<T>& w) { return reinterpret_cast<uintptr_t>(&w); });
   py::class_<TapeHolder<T>, std::shared_ptr<TapeHolder<T>>>(module, tape_name, made_here())
       .def_property_readonly("nbytes", [](const TapeHolder<T>& holder) { return holder.tape->bytes(); });
-  module.def("gru_forward", &forward<T>, py::keep_alive<0, 1>());  // a tape keeps its weights
+  module.def("gru_forward", &forward<T>);
   module.def("gru_backward", &backward<T>);
 }
 

@@ -46,7 +46,7 @@ def main(name: str, threads: int) -> None:
             else:
                 call = peer.train
                 results = call()
-            np.savez(order["results"], **results)
+            np.savez(order["results"], allow_pickle=False, **results)
             answer: Any = _measure(call, 3)[-1]
         else:
             answer = _measure(call, order["calls"])

@@ -1,0 +1,201 @@
+"""``gru-native train-text``: train a character-level language model on a text."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from gru_native import losses, optim, schedules
+from gru_native.cli.errors import UserError
+from gru_native.cli.options import add_threads, number, whole_number
+from gru_native.train import CharacterModel, ProgressBar, Record, Trainer, bits, result_line, vocabulary_of
+
+VALIDATION_SHARE = 0.1
+VALIDATION_STREAMS = 16
+WARM_UP_STEPS = 100
+MAX_NORM = 1.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is built and trained; the command line's options say what each number is."""
+
+    embedding_dim: int = 64
+    hidden_size: Sequence[int] = (192, 128)
+    dropout: float = 0.15
+    steps: int = 2800
+    batch_size: int = 64
+    window: int = 128
+    lr: float = 4e-3
+    seed: int = 0
+    threads: int | None = None
+
+
+def register(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "train-text",
+        help="train a character-level language model on a text file",
+        description="Train a network (Embedding, GRU layers, Linear) to predict each character of a text "
+        "from those before it. The last tenth of the text is held out, and the model that predicts it best, "
+        "in bits per character, is kept in MODEL. Ctrl-C ends the training early and leaves the best model "
+        "so far. The same text, options and machine give the same model.",
+    )
+    default = Recipe()
+    parser.add_argument("file", metavar="FILE", type=Path, help="the text, in UTF-8")
+    parser.add_argument(
+        "--out", metavar="MODEL", type=Path, required=True, help="safetensors file to write the model to"
+    )
+
+    def add(name: str, convert: Callable[[str], Any], metavar: str, what: str, **keywords: Any) -> None:
+        value = getattr(default, name)
+        shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
+        parser.add_argument(
+            "--" + name.replace("_", "-"),
+            type=convert,
+            default=value,
+            metavar=metavar,
+            help=f"{what} (default: {shown})",
+            **keywords,
+        )
+
+    count = whole_number(1)
+    add("steps", count, "N", "training steps, each an update of the weights")
+    add("batch_size", count, "N", "places of the text that a step reads at once")
+    add(
+        "window", count, "N", "characters that a step reads at each place, through which gradients reach back"
+    )
+    add("hidden_size", count, "N", "units of each GRU layer, a number for each", nargs="+")
+    add("embedding_dim", count, "N", "size of the vector that stands for a character")
+    add("dropout", number(0.0, 1.0), "P", "share of each GRU layer's output that is dropped while training")
+    add("lr", number(0.0), "X", "highest learning rate, after a warm-up; it falls to 0 in half a cosine")
+    add("seed", whole_number(0), "N", "of the initial weights and of dropout")
+    add_threads(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Train on the file and print the result."""
+    options = {field.name: getattr(arguments, field.name) for field in fields(Recipe)}
+    result = train(read_text(arguments.file), arguments.out, Recipe(**options), task="train-text")
+    print(f"The model is in {arguments.out}.")
+    print(result)
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not a text in UTF-8: {error.reason} at byte {error.start}") from error
+
+
+def train(text: str, out: Path, recipe: Recipe, task: str) -> str:
+    """Train a model on a text, keep the best in the file `out`, and return the line with the result.
+
+    Raises
+    ------
+    UserError
+        When the text is too short, or `out` cannot be written.
+    KeyboardInterrupt
+        On Ctrl-C, with a message; the best model so far is in `out`.
+    """
+    _check_writable(out)
+    training, held_out = _split(text, recipe)
+    model = CharacterModel.create(
+        vocabulary_of(text),
+        embedding_dim=recipe.embedding_dim,
+        hidden_size=recipe.hidden_size,
+        dropout=recipe.dropout,
+        seed=recipe.seed,
+    )
+    trainer = _trainer(model, recipe)
+
+    def keep(record: Record) -> None:
+        if record.best:
+            model.save(out)
+
+    started = time.perf_counter()
+    try:
+        history = trainer.fit(
+            model.stream(training, recipe.batch_size, recipe.window),
+            steps=recipe.steps,
+            validation=model.stream(held_out, VALIDATION_STREAMS, recipe.window),
+            validate_every=max(100, recipe.steps // 10),
+            callbacks=[keep],
+            progress=ProgressBar(recipe.steps, loss_name="bpc", loss_scale=bits(1.0), unit="char"),
+        )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_keep_interrupted(trainer, model, out)) from None
+    characters = sum(record.targets for record in history)
+    figures = {
+        "val_bpc": _val_bpc(trainer),
+        "chars_per_s": f"{characters / (time.perf_counter() - started):.0f}",
+    }
+    return result_line(task, figures, recipe.threads)
+
+
+def _trainer(model: CharacterModel, recipe: Recipe) -> Trainer:
+    optimizer = optim.AdamW(model.network, lr=recipe.lr)
+    warm_up = min(WARM_UP_STEPS, (recipe.steps + 1) // 2)
+    schedule = schedules.SequentialLR(
+        optimizer,
+        [
+            schedules.LinearLR(optimizer, start_factor=1 / warm_up, total_iters=warm_up),
+            schedules.CosineAnnealingLR(optimizer, T_max=max(1, recipe.steps - warm_up)),
+        ],
+        milestones=[warm_up],
+    )
+    return Trainer(
+        model.network,
+        losses.CrossEntropyLoss(),
+        optimizer,
+        schedule=schedule,
+        max_norm=MAX_NORM,
+        seed=recipe.seed,
+        threads=recipe.threads,
+    )
+
+
+def _split(text: str, recipe: Recipe) -> tuple[str, str]:
+    """Return the part to train on and the part that is held out."""
+    held_out = max(round(len(text) * VALIDATION_SHARE), VALIDATION_STREAMS + 1)
+    needed = recipe.batch_size * recipe.window + 1
+    if len(text) - held_out < needed:
+        raise UserError(
+            f"the text is too short: {len(text):,} characters, of which {held_out:,} are held out; a step "
+            f"of {recipe.batch_size} x {recipe.window} needs {needed:,} (lower --batch-size or --window)"
+        )
+    return text[:-held_out], text[-held_out:]
+
+
+def _check_writable(out: Path) -> None:
+    """Find out before the training whether the model can be written after it."""
+    if out.exists() and not out.is_file():
+        raise UserError(f"{out}: not a regular file")
+    try:
+        with tempfile.TemporaryFile(dir=out.resolve().parent):
+            pass
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written: {error.strerror}") from error
+
+
+def _keep_interrupted(trainer: Trainer, model: CharacterModel, out: Path) -> str:
+    """Save what there is and say what it is."""
+    if trainer.step == 0:
+        return "interrupted before the first step; there is no model yet"
+    model.save(out)
+    if trainer.best is None:
+        return f"interrupted; the model after {trainer.step} steps, not yet validated, is in {out}"
+    return f"interrupted; the best model so far, with val_bpc={_val_bpc(trainer)}, is in {out}"
+
+
+def _val_bpc(trainer: Trainer) -> str:
+    assert trainer.best is not None
+    assert trainer.best.validation is not None
+    return f"{bits(trainer.best.validation['loss']):.3f}"

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from gru_native import functional as F
+from gru_native._step import GRUStep
 from gru_native.nn import init
 from gru_native.nn.arguments import flag, float_array, float_dtype, number, shaped_array, size
 from gru_native.nn.dropout import Noise
@@ -301,8 +302,13 @@ class GRUCell(Module):
     def _call(
         self, snapshot: Snapshot, x: ArrayLike, h: ArrayLike | None = None, *, threads: int | None = None
     ) -> Array:
+        version = snapshot.version
+        step = version.derive("step", lambda: GRUStep(_packed(version, "", self.reset_after)))
+        h_1 = step(x, h)
+        if h_1 is not None:
+            return h_1
         sequence, h_0, h_shape = self._checked(x, h)
-        _, h_n = F.gru(sequence, _packed(snapshot.version, "", self.reset_after), h_0, threads=threads)
+        _, h_n = F.gru(sequence, _packed(version, "", self.reset_after), h_0, threads=threads)
         return h_n.reshape(h_shape)
 
     def _forward(

@@ -5,7 +5,8 @@ Values are drawn in float64 and then rounded, so that float32 and float64 models
 
 from __future__ import annotations
 
-from math import sqrt
+import sys
+from math import prod, sqrt
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -19,13 +20,21 @@ def uniform(rng: np.random.Generator, shape: tuple[int, ...], fan_in: int, dtype
     For a weight this is PyTorch's ``kaiming_uniform_(a=sqrt(5))``, for a GRU with its hidden size as `fan_in`
     PyTorch's ``reset_parameters``.
     """
+    _check_room(shape)
     bound = 1 / sqrt(fan_in) if fan_in else 0.0
     return rng.uniform(-bound, bound, shape).astype(dtype)
 
 
 def normal(rng: np.random.Generator, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
     """Return standard normal values."""
+    _check_room(shape)
     return rng.standard_normal(shape).astype(dtype)
+
+
+def constant(value: float, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+    """Return `value` everywhere."""
+    _check_room(shape)
+    return np.full(shape, value, dtype)
 
 
 def gru(
@@ -42,3 +51,8 @@ def gru(
     if bias:
         shapes |= {"bias_ih": (gates,), "bias_hh": (gates,)}
     return {name + suffix: uniform(rng, shape, hidden_size, dtype) for name, shape in shapes.items()}
+
+
+def _check_room(shape: tuple[int, ...]) -> None:
+    if prod(shape) > sys.maxsize // 8:
+        raise ValueError(f"sizes: expected arrays that memory can hold, got one of shape {shape}")

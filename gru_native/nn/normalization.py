@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from gru_native.nn import init
 from gru_native.nn.arguments import flag, float_array, float_dtype, number, shaped_array, size
 from gru_native.nn.module import Array, Gradients, Module, Snapshot, Version, sealed
 from gru_native.random import Seed
@@ -123,7 +124,7 @@ class BatchNorm1d(_Normalization):
         self.affine = flag("affine", affine)
         self.track_running_stats = flag("track_running_stats", track_running_stats)
         self.dtype = float_dtype(dtype)
-        zeros, ones = np.zeros(self.num_features, self.dtype), np.ones(self.num_features, self.dtype)
+        zeros, ones = (init.constant(value, (self.num_features,), self.dtype) for value in (0, 1))
         arrays = {"weight": ones, "bias": zeros} if affine else {}
         if track_running_stats:
             buffers = {
@@ -228,9 +229,9 @@ class LayerNorm(_Normalization):
         self.dtype = float_dtype(dtype)
         arrays = {}
         if flag("elementwise_affine", elementwise_affine):
-            arrays["weight"] = np.ones(self.normalized_shape, self.dtype)
+            arrays["weight"] = init.constant(1, self.normalized_shape, self.dtype)
             if flag("bias", bias):
-                arrays["bias"] = np.zeros(self.normalized_shape, self.dtype)
+                arrays["bias"] = init.constant(0, self.normalized_shape, self.dtype)
         super().__init__(arrays)
 
     def _config(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Training: data in batches or as one long stream, the loop, its report, and character-level language models."""
+"""Training: data in batches or as one long stream, the loop, its report; character-level language models."""
 
 from __future__ import annotations
 

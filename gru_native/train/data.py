@@ -7,7 +7,8 @@ A source of batches has three things, and `Trainer` asks for nothing else:
 ``data.epoch(number)``
     an iterator over the batches ``(inputs, targets)`` of that epoch, the same for the same number;
 ``data.carries_state``
-    whether each batch goes on where the one before it ended, so that a recurrent model's states are handed on.
+    whether each batch goes on where the one before it ended, so that a recurrent model's states are handed
+    on.
 """
 
 from __future__ import annotations
@@ -82,15 +83,15 @@ class Stream:
 
     The sequence is cut into `batch_size` streams of equal length, which lie side by side as the rows of the
     batch. Each batch is the next window of all of them, time-major, and the states at the end of a window are
-    those at the start of the next. So the states see the whole past, while gradients reach back to the start of
-    the window (Williams and Peng, "An efficient gradient-based algorithm for on-line training of recurrent
+    those at the start of the next. So the states see the whole past, while gradients reach back to the start
+    of the window (Williams and Peng, "An efficient gradient-based algorithm for on-line training of recurrent
     network trajectories", 1990).
 
     Parameters
     ----------
     inputs, targets
-        (N, ...) each, with time on the first axis. To predict the next element of `ids`, give ``ids[:-1]`` and
-        ``ids[1:]``.
+        (N, ...) each, with time on the first axis. To predict the next element of `ids`, give ``ids[:-1]``
+        and ``ids[1:]``.
     batch_size
         B, the number of streams. The last ``N % B`` elements are left out.
     window
@@ -109,7 +110,9 @@ class Stream:
         self.window = at_least_one("window", window)
         inputs, targets = _pair(inputs, targets)
         if len(inputs) < batch_size:
-            raise ValueError(f"inputs: expected at least batch_size = {batch_size} elements, got {len(inputs)}")
+            raise ValueError(
+                f"inputs: expected at least batch_size = {batch_size} elements, got {len(inputs)}"
+            )
         self.inputs, self.targets = self._side_by_side(inputs), self._side_by_side(targets)
 
     def _side_by_side(self, sequence: Array) -> Array:

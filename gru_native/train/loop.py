@@ -163,7 +163,7 @@ class Trainer:
         Raises
         ------
         FloatingPointError
-            When loss or gradients are no longer finite. The update is not made.
+            When a loss or the gradients' norm is not finite. The model is not updated with them.
         """
         if (epochs is None) == (steps is None):
             raise ValueError(f"epochs, steps: expected one of the two, got {epochs} and {steps}")
@@ -173,7 +173,7 @@ class Trainer:
         every = len(data) if validate_every is None else at_least_one("validate_every", validate_every)
         allowed = math.inf if patience is None else at_least_one("patience", patience)
         bar = ProgressBar(total) if progress is True else progress or None
-        watchers = [*callbacks, bar] if bar else list(callbacks)
+        watchers: list[Callable[[Record], object]] = [*callbacks, *([bar] if bar else [])]
         history: list[Record] = []
         failures, best_loss = 0, math.inf
         self.best, best_state = None, None
@@ -199,7 +199,8 @@ class Trainer:
 
     def evaluate(self, data: Data) -> dict[str, float]:
         """Return ``loss`` and the metrics, each the mean over all targets of the data."""
-        functions: dict[str, Metric] = {"loss": self.loss, **self.metrics}
+        functions: dict[str, Metric] = {"loss": self.loss}
+        functions.update(self.metrics)
         sums = dict.fromkeys(functions, 0.0)
         count = 0
         states = None
@@ -233,11 +234,7 @@ class Trainer:
         norm = None
         if self.max_norm is not None:
             grads, norm = optim.clip_grad_norm(grads, self.max_norm)
-        if not math.isfinite(loss if norm is None else loss + norm):
-            raise FloatingPointError(
-                f"loss {loss:g} and gradient norm {norm} at step {self.step + 1}: training has diverged; "
-                "a lower learning rate or a smaller max_norm may help"
-            )
+        self._refuse_divergence(loss, norm)
         lr = self.optimizer.lr
         self.optimizer.step(grads)
         if isinstance(self.schedule, Schedule):
@@ -247,9 +244,18 @@ class Trainer:
 
     def _validate(self, data: Data) -> dict[str, float]:
         figures = self.evaluate(data)
+        self._refuse_divergence(figures["loss"])
         if isinstance(self.schedule, ReduceLROnPlateau):
             self.schedule.step(figures["loss"])
         return figures
+
+    def _refuse_divergence(self, loss: float, norm: float | None = None) -> None:
+        if not math.isfinite(loss if norm is None else loss + norm):
+            raise FloatingPointError(
+                f"training diverged at step {self.step}: the loss is {loss:g}"
+                + ("" if norm is None else f", the norm of the gradients {norm:g}")
+                + "; try a lower learning rate"
+            )
 
     def _counted(self, targets: Array) -> int:
         """Return how many targets the loss is a mean over."""

@@ -42,7 +42,8 @@ class ProgressBar:
         self._weight = 0.0
         self._shown: dict[str, str] = {}
         self._bar = tqdm(
-            total=steps, bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+            total=steps,
+            bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
         )
 
     def __call__(self, record: Record) -> None:
@@ -76,9 +77,10 @@ def peak_memory_mb() -> float:
 
 
 def result_line(task: str, figures: Mapping[str, str], threads: int | None = None) -> str:
-    """Return the line that ends a run: ``result: task=...``, its figures, and ``isa=... threads=... peak_mb=...``.
+    """Return the line that ends a run: its task, its figures, and what it ran on.
 
-    `threads` is what the run was given, ``None`` for the default.
+    That is ``result: task=... <figures> isa=... threads=... peak_mb=...``; `threads` is what the run was
+    given, ``None`` for the default.
     """
     values = {
         "task": task,

@@ -81,7 +81,7 @@ class CharacterModel:
         """
         network = io.load(path)
         vocabulary = io.load_metadata(path).get(_VOCABULARY)
-        if vocabulary is None or not _is_character_model(network, vocabulary):
+        if not isinstance(network, nn.Sequential) or vocabulary is None or not _fit(network, vocabulary):
             raise io.ModelFileError(f"{path}: a model, but not of characters with their vocabulary")
         return cls(network, vocabulary)
 
@@ -97,13 +97,17 @@ class CharacterModel:
         ValueError
             When the model does not know some of them; they are named.
         """
+        return self._indices("text", text)
+
+    def _indices(self, name: str, text: str) -> Array:
         codes = _codes(text)
         places = np.searchsorted(self._sorted, codes).clip(max=len(self._sorted) - 1)
         unknown = codes[self._sorted[places] != codes]
         if unknown.size:
             named = ", ".join(repr(chr(code)) for code in dict.fromkeys(unknown.tolist()))
-            raise ValueError(f"text: the model does not know {named}")
-        return self._order[places]
+            raise ValueError(f"{name}: the model does not know {named}")
+        indices: Array = self._order[places]
+        return indices
 
     def decode(self, indices: Sequence[int] | Array) -> str:
         """Return the text that `encode` turned into these indices."""
@@ -122,8 +126,8 @@ class CharacterModel:
         prompt
             At least one character.
         temperature
-            The logits are divided by it: below 1 likely characters become likelier still, at 0 the likeliest one
-            is always taken.
+            The logits are divided by it: below 1 likely characters become likelier still, at 0 the likeliest
+            one is always taken.
         seed
             Of the choices; ``None`` draws fresh entropy.
 
@@ -136,7 +140,7 @@ class CharacterModel:
             raise ValueError("prompt: expected at least one character, got none")
         if not 0.0 <= temperature < np.inf:
             raise ValueError(f"temperature: expected a finite number from 0 up, got {temperature}")
-        return self._generate(self.encode(prompt), temperature, generator(seed))
+        return self._generate(self._indices("prompt", prompt), temperature, generator(seed))
 
     def _generate(self, indices: Array, temperature: float, rng: np.random.Generator) -> Iterator[str]:
         states: Any = None
@@ -167,12 +171,11 @@ def _codes(text: str) -> Array:
     return np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
 
 
-def _is_character_model(network: nn.Module, vocabulary: str) -> bool:
-    if not isinstance(network, nn.Sequential) or not network.recurrent:
-        return False
-    first, last, size = network[0], network[-1], len(vocabulary)
+def _fit(network: nn.Sequential, vocabulary: str) -> bool:
+    first, last = network[0], network[-1]
     return (
-        isinstance(first, nn.Embedding)
+        network.recurrent
+        and isinstance(first, nn.Embedding)
         and isinstance(last, nn.Linear)
-        and first.num_embeddings == last.out_features == size == len(set(vocabulary))
+        and first.num_embeddings == last.out_features == len(vocabulary) == len(set(vocabulary))
     )

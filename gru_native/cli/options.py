@@ -1,0 +1,52 @@
+"""Values of options, checked while the command line is read."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+
+from gru_native.functional import MAX_THREADS
+
+
+def whole_number(least: int, most: float = math.inf) -> Callable[[str], int]:
+    """Return a type of option: whole numbers from `least` to `most`, both included."""
+    expected = f"a whole number from {least} {'up' if most == math.inf else f'to {most}'}"
+
+    def convert(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+        return value
+
+    return convert
+
+
+def number(least: float, below: float = math.inf) -> Callable[[str], float]:
+    """Return a type of option: finite numbers from `least` up to, not including, `below`."""
+    expected = f"a number from {least:g} {'up' if below == math.inf else f'to below {below:g}'}"
+
+    def convert(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value < below:
+            raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+        return value
+
+    return convert
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """Add ``--threads``."""
+    parser.add_argument(
+        "--threads",
+        type=whole_number(1, MAX_THREADS),
+        metavar="N",
+        help="the most threads to compute with; the result does not depend on it "
+        "(default: OMP_NUM_THREADS, or the CPUs of the process)",
+    )

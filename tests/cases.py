@@ -1,0 +1,114 @@
+"""What the tests of the core share: this CPU's instruction sets, and layers with realistic numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gru_native import _core, reference
+from gru_native import functional as F
+
+Array = np.ndarray[Any, Any]
+
+THREADS = [1, 2, 3, 7]
+
+
+def isas_of_this_cpu() -> list[str]:
+    """Name the instruction sets that should run here, lowest first, as the kernel says and not the build."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return _core.supported_isas()
+    flags = {flag for line in lines if line.startswith(("flags", "Features")) for flag in line.split()}
+    needed = {
+        "scalar": set(),
+        "avx2": {"avx2", "fma"},
+        "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl"},
+        "neon": {"asimd"},
+    }
+    return [isa for isa, names in needed.items() if names <= flags]
+
+
+# A build without one of these fails every test of it.
+ISAS = isas_of_this_cpu()
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The weights of a layer, uniform in ±1/√H."""
+
+    weight_ih: Array
+    weight_hh: Array
+    bias_ih: Array | None
+    bias_hh: Array | None
+    reset_after: bool
+
+    def to(self, dtype: Any) -> Layer:
+        """Take the same numbers in another dtype."""
+        arrays = {name: getattr(self, name) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
+        return replace(self, **{name: None if a is None else a.astype(dtype) for name, a in arrays.items()})
+
+    def pack(self, isa: str) -> F.GRUWeights:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("GRU_NATIVE_ISA", isa)
+            weights = F.pack_gru(
+                self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh, reset_after=self.reset_after
+            )
+        assert weights.isa == isa
+        return weights
+
+    def reference(
+        self, x: Array, h_0: Array | None, reverse: bool = False
+    ) -> tuple[Array, Array, reference.Tape]:
+        return reference.gru_forward(
+            x,
+            h_0,
+            self.weight_ih,
+            self.weight_hh,
+            self.bias_ih,
+            self.bias_hh,
+            reset_after=self.reset_after,
+            reverse=reverse,
+        )
+
+
+def layer(
+    rng: np.random.Generator,
+    inputs: int,
+    hidden: int,
+    dtype: Any = np.float32,
+    *,
+    reset_after: bool = True,
+    bias_ih: bool = True,
+    bias_hh: bool = True,
+) -> Layer:
+    """Draw a layer."""
+    bound = 1.0 / np.sqrt(max(hidden, 1))
+
+    def draw(*shape: int) -> Array:
+        return rng.uniform(-bound, bound, shape).astype(dtype)
+
+    return Layer(
+        draw(3 * hidden, inputs),
+        draw(3 * hidden, hidden),
+        draw(3 * hidden) if bias_ih else None,
+        draw(3 * hidden) if bias_hh else None,
+        reset_after,
+    )
+
+
+def normal(rng: np.random.Generator, *shape: int, dtype: Any = np.float32) -> Array:
+    """Draw standard normal numbers."""
+    return rng.standard_normal(shape).astype(dtype)
+
+
+def assert_same_bits(actual: Array, expected: Array, what: str = "") -> None:
+    """Assert that two arrays hold the same bits, signs of zeros included."""
+    assert actual.dtype == expected.dtype
+    bits = {4: np.uint32, 8: np.uint64}[actual.itemsize]
+    actual, expected = (np.ascontiguousarray(array).view(bits) for array in (actual, expected))
+    np.testing.assert_array_equal(actual, expected, err_msg=what)

@@ -1,0 +1,244 @@
+"""What is promised about bits: a row's results do not depend on its company, on threads or on how a sequence is fed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from cases import ISAS, THREADS, Array, Layer, assert_same_bits, layer, normal
+
+from gru_native import functional as F
+from gru_native._step import GRUStep
+
+both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+both_resets = pytest.mark.parametrize("reset_after", [True, False], ids=["after", "before"])
+every_isa = pytest.mark.parametrize("isa", ISAS)
+
+# (steps, batch, inputs, hidden) with the cut that they make the plan choose: see test_threads.py, which counts threads.
+BY_ROWS = (30, 17, 33, 65)
+BY_PANELS = (40, 1, 32, 256)
+BY_FEW_PANELS = (30, 3, 20, 130)
+# The weights exceed a core's cache: cut by panels although there are rows enough.
+BY_PANELS_FOR_CACHE = (6, 9, 16, 400)
+
+Results = dict[str, Array]
+
+
+class Problem:
+    """A layer, and inputs and gradients of a batch, of which rows can be taken."""
+
+    def __init__(
+        self, rng: np.random.Generator, sizes: tuple[int, int, int, int], dtype: Any, reset_after: bool
+    ) -> None:
+        steps, batch, inputs, hidden = sizes
+        self.cell: Layer = layer(rng, inputs, hidden, dtype, reset_after=reset_after)
+        self.x = normal(rng, steps, batch, inputs, dtype=dtype)
+        self.h_0, self.d_h_n = (normal(rng, batch, hidden, dtype=dtype) for _ in range(2))
+        self.d_output = normal(rng, steps, batch, hidden, dtype=dtype)
+
+    def run(
+        self,
+        weights: F.GRUWeights,
+        rows: Any = slice(None),
+        *,
+        threads: int = 1,
+        batch_first: bool = False,
+        reverse: bool = False,
+    ) -> Results:
+        """Run forward and backward of some rows and return all results, time-major."""
+
+        def turned(array: Array) -> Array:
+            return array.swapaxes(0, 1) if batch_first else array
+
+        (output, h_n), tape = F.gru_forward(
+            turned(self.x[:, rows]),
+            weights,
+            self.h_0[rows],
+            batch_first=batch_first,
+            reverse=reverse,
+            threads=threads,
+        )
+        (d_x, d_h_0), gradients = F.gru_backward(
+            tape, turned(self.d_output[:, rows]), self.d_h_n[rows], threads=threads
+        )
+        rowwise = {"output": turned(output), "h_n": h_n, "d_x": turned(d_x), "d_h_0": d_h_0}
+        return rowwise | {f"d_{name}": gradient for name, gradient in gradients.items()}
+
+
+def rows_of(results: Results, rows: Any) -> Results:
+    """Take rows of what belongs to rows."""
+    return {
+        name: results[name][:, rows] if results[name].ndim == 3 else results[name][rows]
+        for name in ("output", "h_n", "d_x", "d_h_0")
+    }
+
+
+def assert_all_same(actual: Results, expected: Results, what: str) -> None:
+    for name, wanted in expected.items():
+        assert_same_bits(actual[name], wanted, f"{name} {what}")
+
+
+@pytest.mark.parametrize(
+    "sizes", [BY_ROWS, BY_PANELS, BY_FEW_PANELS, BY_PANELS_FOR_CACHE], ids=lambda sizes: "T%d_B%d_I%d_H%d" % sizes
+)
+@both_resets
+@both_dtypes
+@every_isa
+def test_the_number_of_threads(
+    rng: np.random.Generator, isa: str, dtype: type, reset_after: bool, sizes: tuple[int, int, int, int]
+) -> None:
+    problem = Problem(rng, sizes, dtype, reset_after)
+    weights = problem.cell.pack(isa)
+    expected = problem.run(weights)
+    assert len(expected) == 8
+    for threads in THREADS:
+        for batch_first in (False, True):
+            actual = problem.run(weights, threads=threads, batch_first=batch_first)
+            assert_all_same(actual, expected, f"with {threads} threads, batch_first={batch_first}")
+        output, h_n = F.gru(problem.x, weights, problem.h_0, threads=threads)
+        assert_same_bits(output, expected["output"], f"without a tape, {threads} threads")
+        assert_same_bits(h_n, expected["h_n"], f"without a tape, {threads} threads")
+
+
+@pytest.mark.parametrize("hidden", [5, 16, 37, 70])
+@both_resets
+@both_dtypes
+@every_isa
+def test_the_other_rows_of_the_batch(
+    rng: np.random.Generator, isa: str, dtype: type, reset_after: bool, hidden: int
+) -> None:
+    most = 37
+    problem = Problem(rng, (4, most, 13, hidden), dtype, reset_after)
+    weights = problem.cell.pack(isa)
+    whole = problem.run(weights)
+    for batch in range(1, most + 1):
+        rows = rng.permutation(most)[:batch]
+        actual = problem.run(weights, rows, batch_first=bool(batch % 2))
+        assert_all_same(actual, rows_of(whole, rows), f"in a batch of {batch}")
+
+
+@both_resets
+@both_dtypes
+@every_isa
+def test_every_row_alone(rng: np.random.Generator, isa: str, dtype: type, reset_after: bool) -> None:
+    """One row is cut by panels, the batch by rows."""
+    problem = Problem(rng, (20, 9, 24, 130), dtype, reset_after)
+    weights = problem.cell.pack(isa)
+    for threads in (1, 3):
+        whole = problem.run(weights, threads=threads)
+        for row in range(9):
+            alone = problem.run(weights, [row], threads=threads)
+            assert_all_same(alone, rows_of(whole, [row]), f"of row {row} alone, {threads} threads")
+
+
+@pytest.mark.parametrize("sizes", [(1400, 1, 3, 130), (90, 16, 20, 65), (150, 2, 9, 17)])
+@both_resets
+@both_dtypes
+@every_isa
+def test_pieces_and_single_steps(
+    rng: np.random.Generator, isa: str, dtype: type, reset_after: bool, sizes: tuple[int, int, int, int]
+) -> None:
+    """The longer ones exceed the chunk of steps whose projections are computed ahead."""
+    problem = Problem(rng, sizes, dtype, reset_after)
+    weights = problem.cell.pack(isa)
+    output, h_n = F.gru(problem.x, weights, problem.h_0, threads=2)
+    cuts = np.sort(rng.integers(0, sizes[0], 5))
+    step = GRUStep(weights)
+
+    def one_step(x: Array, h: Array) -> tuple[Array, Array]:
+        h = step(x[0], h)
+        return h[None], h
+
+    ways = {
+        "pieces": (np.split(problem.x, cuts), lambda x, h: F.gru(x, weights, h, threads=3)),
+        "pieces with a tape": (np.split(problem.x, cuts), lambda x, h: F.gru_forward(x, weights, h)[0]),
+        "steps": (np.split(problem.x, sizes[0]), lambda x, h: F.gru(x, weights, h)),
+        "steps of GRUStep": (np.split(problem.x, sizes[0]), one_step),
+    }
+    for name, (pieces, run) in ways.items():
+        h, outputs = problem.h_0, []
+        for piece in pieces:
+            part, h = run(piece, h)
+            outputs.append(part)
+        assert_same_bits(np.concatenate(outputs), output, name)
+        assert_same_bits(h, h_n, name)
+
+
+@both_resets
+@both_dtypes
+@every_isa
+def test_pieces_in_reverse(rng: np.random.Generator, isa: str, dtype: type, reset_after: bool) -> None:
+    problem = Problem(rng, (31, 3, 5, 19), dtype, reset_after)
+    weights = problem.cell.pack(isa)
+    output, h_n = F.gru(problem.x, weights, problem.h_0, reverse=True)
+    late, h = F.gru(problem.x[12:], weights, problem.h_0, reverse=True)
+    early, h = F.gru(problem.x[:12], weights, h, reverse=True)
+    assert_same_bits(np.concatenate([early, late]), output)
+    assert_same_bits(h, h_n)
+
+
+@both_resets
+@both_dtypes
+@every_isa
+def test_where_the_arrays_lie(rng: np.random.Generator, isa: str, dtype: type, reset_after: bool) -> None:
+    problem = Problem(rng, (6, 5, 21, 35), dtype, reset_after)
+    weights = problem.cell.pack(isa)
+    expected = problem.run(weights)
+    for offset in range(1, 9):
+        for name in ("x", "h_0", "d_output", "d_h_n"):
+            array = getattr(problem, name)
+            memory = np.zeros(array.size + 16, dtype)
+            moved = memory[offset : offset + array.size].reshape(array.shape)
+            moved[...] = array
+            setattr(problem, name, moved)
+        assert_all_same(problem.run(weights), expected, f"moved by {offset} elements")
+
+
+@both_dtypes
+@every_isa
+def test_rows_of_a_linear_layer(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, isa: str, dtype: type
+) -> None:
+    monkeypatch.setenv("GRU_NATIVE_ISA", isa)
+    most = 37
+    for inputs, outputs in [(1, 1), (19, 5), (40, 16), (33, 70), (70, 33)]:
+        weights = F.pack_linear(normal(rng, outputs, inputs, dtype=dtype), normal(rng, outputs, dtype=dtype))
+        x, d_y = normal(rng, most, inputs, dtype=dtype), normal(rng, most, outputs, dtype=dtype)
+        y, d_x = F.linear(x, weights), F.linear_backward(x, weights, d_y)[0]
+        for batch in range(1, most + 1):
+            rows = rng.permutation(most)[:batch]
+            assert_same_bits(F.linear(x[rows], weights), y[rows])
+            assert_same_bits(F.linear_backward(x[rows], weights, d_y[rows])[0], d_x[rows])
+
+
+@both_dtypes
+@every_isa
+def test_threads_of_the_other_layers(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, isa: str, dtype: type
+) -> None:
+    monkeypatch.setenv("GRU_NATIVE_ISA", isa)
+    rows, inputs, outputs = 300, 150, 200
+    weights = F.pack_linear(normal(rng, outputs, inputs, dtype=dtype), normal(rng, outputs, dtype=dtype))
+    x, d_y = normal(rng, rows, inputs, dtype=dtype), normal(rng, rows, outputs, dtype=dtype)
+    targets = rng.integers(0, outputs, rows)
+    indices = rng.integers(0, 50, 5000)
+    d_embedded = normal(rng, 5000, inputs, dtype=dtype)
+
+    def run(threads: int) -> Results:
+        d_x, gradients = F.linear_backward(x, weights, d_y, threads=threads)
+        losses, d_logits = F.softmax_cross_entropy(
+            d_y, targets, label_smoothing=0.1, gradient=True, threads=threads
+        )
+        assert d_logits is not None
+        return gradients | {
+            "linear": F.linear(x, weights, threads=threads),
+            "d_x": d_x,
+            "embedding": F.embedding_backward(indices, d_embedded, 50, threads=threads),
+            "losses": losses,
+            "d_logits": d_logits,
+        }
+
+    expected = run(1)
+    for threads in THREADS:
+        assert_all_same(run(threads), expected, f"with {threads} threads")

@@ -1,0 +1,75 @@
+"""Batches and streams."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gru_native.train import Batches, Stream
+
+
+def test_batches_hold_every_sample_once_and_in_order() -> None:
+    inputs, targets = np.arange(20).reshape(10, 2), np.arange(10)
+    data = Batches(inputs, targets, batch_size=4)
+    batches = list(data.epoch(0))
+    assert len(batches) == len(data) == 3
+    assert [len(x) for x, _ in batches] == [4, 4, 2]
+    np.testing.assert_array_equal(np.concatenate([x for x, _ in batches]), inputs)
+    np.testing.assert_array_equal(np.concatenate([y for _, y in batches]), targets)
+
+
+def test_batches_are_shuffled_by_seed_and_epoch() -> None:
+    samples = np.arange(100)
+
+    def order(seed: int, epoch: int) -> list[int]:
+        data = Batches(samples, -samples, batch_size=7, shuffle=True, seed=seed)
+        pairs = [(x, y) for xs, ys in data.epoch(epoch) for x, y in zip(xs, ys, strict=True)]
+        assert all(x == -y for x, y in pairs)
+        return [int(x) for x, _ in pairs]
+
+    assert order(0, 0) == order(0, 0)
+    assert sorted(order(0, 0)) == samples.tolist()
+    different = [samples.tolist(), order(0, 0), order(0, 1), order(1, 0)]
+    assert len({tuple(each) for each in different}) == 4
+
+
+@pytest.mark.parametrize(("length", "batch_size", "window"), [(24, 3, 4), (26, 3, 4), (23, 4, 2), (5, 5, 9)])
+def test_a_stream_runs_through_every_row(length: int, batch_size: int, window: int) -> None:
+    text = np.arange(length + 1)
+    data = Stream(text[:-1], text[1:], batch_size, window)
+    batches = list(data.epoch(0))
+    steps = length // batch_size
+    assert len(batches) == len(data) == -(-steps // window)
+    assert all(len(x) == window for x, _ in batches[:-1])
+    rows = np.concatenate([x for x, _ in batches])
+    np.testing.assert_array_equal(rows.T.reshape(-1), text[: steps * batch_size])
+    for x, y in batches:
+        np.testing.assert_array_equal(y, x + 1)
+
+
+def test_a_stream_takes_vectors() -> None:
+    data = Stream(np.zeros((12, 5)), np.zeros((12, 3)), batch_size=2, window=4)
+    x, y = next(data.epoch(0))
+    assert x.shape == (4, 2, 5)
+    assert y.shape == (4, 2, 3)
+
+
+@pytest.mark.parametrize("kind", [Batches, lambda x, y, size: Stream(x, y, size, 1)])
+def test_errors_of_both(kind: type[Batches]) -> None:
+    with pytest.raises(ValueError, match="targets: expected 3 of them, as many as inputs, got 2"):
+        kind(np.zeros(3), np.zeros(2), 1)
+    with pytest.raises(ValueError, match="inputs: expected at least one, got none"):
+        kind(np.zeros(0), np.zeros(0), 1)
+    with pytest.raises(ValueError, match="inputs: expected at least 1 dimension"):
+        kind(np.float32(1), np.zeros(2), 1)
+    with pytest.raises(ValueError, match="batch_size: expected at least 1, got 0"):
+        kind(np.zeros(3), np.zeros(3), 0)
+    with pytest.raises(TypeError, match=r"batch_size: expected a whole number, got 1\.5"):
+        kind(np.zeros(3), np.zeros(3), 1.5)  # type: ignore[arg-type]
+
+
+def test_errors_of_streams() -> None:
+    with pytest.raises(ValueError, match="inputs: expected at least batch_size = 4 elements, got 3"):
+        Stream(np.zeros(3), np.zeros(3), 4, 1)
+    with pytest.raises(ValueError, match="window: expected at least 1, got 0"):
+        Stream(np.zeros(3), np.zeros(3), 1, 0)
