@@ -21,13 +21,12 @@ demo: build
 test: build
 	$(BIN)/python -m pytest $(ARGS)
 
-# Adds PyTorch, after which `make test` compares with it too.
+# Adds PyTorch, after which tests and benchmarks compare with it.
 # PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu gets the small build, without CUDA.
 torch: build
 	$(INSTALL) ".[torch]"
 
 bench: torch
-	$(INSTALL) ".[bench]"
 	$(BIN)/python -m gru_native bench $(ARGS)
 
 bench-quick: build

@@ -38,9 +38,7 @@ assert losses[-1] < losses[0], losses
 
 package = Path(gn.__file__).parent
 bundled = {path.name for path in package.glob("lib*.so*")}
-mapped = {
-    Path(line.split()[-1]) for line in Path("/proc/self/maps").read_text().splitlines() if ".so" in line
-}
+mapped = {Path(line.split()[-1]) for line in Path("/proc/self/maps").read_text().splitlines() if ".so" in line}
 found = {path for path in mapped if path.name in bundled}
 assert len(bundled) == 3, f"expected the core, a BLAS and an OpenMP in {package}, got {bundled}"
 assert found == {package / name for name in bundled}, f"expected {bundled} from {package}, got {found}"

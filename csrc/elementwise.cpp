@@ -10,16 +10,17 @@ namespace gru {
 
 namespace {
 
-// One row of the cross-entropy. With lse = log sum exp(logits), -sum_c q_c (logits_c - lse) is
-// lse - (1 - smoothing) logits_target - smoothing mean(logits).
+// One row of the cross-entropy. With d_c = max(logits) - logits_c, -sum_c q_c log softmax(logits)_c is
+// log sum exp(-d) + (1 - smoothing) d_target + smoothing mean(d): the size of the logits themselves does not matter.
 template <class T>
 double row_loss(const Kernels<T>& kernels, size_t classes, const T* logits, size_t target, double smoothing, T* scratch,
                 T* gradient) {
   const T shift = kernels.max(classes, logits);
-  const double at_target = static_cast<double>(logits[target]);
+  const auto below_max = [&](size_t c) { return static_cast<double>(shift) - static_cast<double>(logits[c]); };
+  const double at_target = below_max(target);
   double mean = 0;
   if (smoothing != 0) {
-    for (size_t c = 0; c < classes; ++c) mean += static_cast<double>(logits[c]);
+    for (size_t c = 0; c < classes; ++c) mean += below_max(c);
     mean /= static_cast<double>(classes);
   }
   const T sum = kernels.exp_sum(classes, logits, shift, scratch);
@@ -28,8 +29,7 @@ double row_loss(const Kernels<T>& kernels, size_t classes, const T* logits, size
     for (size_t c = 0; c < classes; ++c) gradient[c] = scratch[c] * scale - spread;
     gradient[target] -= static_cast<T>(1 - smoothing);
   }
-  const double lse = static_cast<double>(shift) + std::log(static_cast<double>(sum));
-  return lse - (1 - smoothing) * at_target - smoothing * mean;
+  return std::log(static_cast<double>(sum)) + (1 - smoothing) * at_target + smoothing * mean;
 }
 
 }  // namespace

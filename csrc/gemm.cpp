@@ -68,9 +68,9 @@ void product_over_rows(size_t rows, size_t outputs, size_t inputs, Rows<const T>
       constexpr size_t most_rows = size_t{1} << 20;
       for (size_t row = 0; row < rows; row += most_rows)
         gemm(static_cast<Index>(std::min(block_outputs, outputs - o)),
-             static_cast<Index>(std::min(block_inputs, inputs - i)), static_cast<Index>(std::min(most_rows, rows - row)),
-             left.at(row) + o, static_cast<Index>(left.row), right.at(row) + i, static_cast<Index>(right.row),
-             out + o * inputs + i, static_cast<Index>(inputs));
+             static_cast<Index>(std::min(block_inputs, inputs - i)),
+             static_cast<Index>(std::min(most_rows, rows - row)), left.at(row) + o, static_cast<Index>(left.row),
+             right.at(row) + i, static_cast<Index>(right.row), out + o * inputs + i, static_cast<Index>(inputs));
     }
   };
   if (!run_team(members, work)) run_team(members = 1, work);

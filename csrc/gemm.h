@@ -1,5 +1,5 @@
-// The products that sum over rows: gradients of weights. The outputs are cut into blocks whose sizes do not depend on the
-// number of threads, and each sums over its rows in their order, so the bits do not depend on it either.
+// The products that sum over rows: gradients of weights. The outputs are cut into blocks whose sizes do not depend on
+// the number of threads, and each sums over its rows in their order, so the bits do not depend on it either.
 #pragma once
 
 #include "gru.h"
@@ -10,14 +10,14 @@ namespace gru {
 // Rows that a block of outputs sums over at a time: what it reads of them stays in cache for the other blocks.
 constexpr size_t rows_at_a_time = 256;
 
-// A gate matrix's gradient, out[unit][column] = sum over rows of left[row][unit] * right[row][column], where the units of
-// a left row stand in panels.
+// A gate matrix's gradient, out[unit][column] = sum over rows of left[row][unit] * right[row][column], where the units
+// of a left row stand in panels.
 template <class T>
 struct GateProduct {
-  const T* const* left;    // rows
-  ptrdiff_t left_offset;   // of unit 0
+  const T* const* left;   // rows
+  ptrdiff_t left_offset;  // of unit 0
   ptrdiff_t panel_stride;
-  const T* const* right;   // rows
+  const T* const* right;  // rows
   ptrdiff_t right_offset;
   size_t units, columns;
   T* out;

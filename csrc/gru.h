@@ -1,12 +1,12 @@
 // The contract of the core: gated recurrent layers on CPUs, without Python.
 //
 // Names are PyTorch's: T time steps, B batch rows, I input size, H hidden size; gates r, z, n in this order.
-// Unless something else is said, pointers are borrowed for the call, arrays that are read and arrays that are written do
-// not overlap, and strides are in elements. Every function may be called from many threads at once.
+// Unless something else is said, pointers are borrowed for the call, arrays that are read and arrays that are written
+// do not overlap, and strides are in elements. Every function may be called from many threads at once.
 //
 // What is promised about bits, on one machine and instruction set: a row's output, h_n, d_x and d_h_0 do not depend on
-// the number of threads nor on the other rows of the batch; a sequence in pieces gives the bits of the sequence at once;
-// weight gradients do not depend on the number of threads.
+// the number of threads nor on the other rows of the batch; a sequence in pieces gives the bits of the sequence at
+// once; weight gradients do not depend on the number of threads.
 #pragma once
 
 #include <cstddef>
@@ -26,9 +26,7 @@ struct Sequence {
   E* data = nullptr;
   ptrdiff_t step = 0, row = 0;
 
-  E* at(size_t t, size_t b) const {
-    return data + static_cast<ptrdiff_t>(t) * step + static_cast<ptrdiff_t>(b) * row;
-  }
+  E* at(size_t t, size_t b) const { return data + static_cast<ptrdiff_t>(t) * step + static_cast<ptrdiff_t>(b) * row; }
 };
 
 // (B, F): element (b, f) is data[b * row + f].
@@ -84,11 +82,11 @@ class GRU_API GruWeights {
   const Kernels<T>& kernels;
 
   struct Forward {
-    Pack<T> input;           // three gates
-    Pack<T> hidden;          // reset after: r, z, n; reset before: r, z
-    Pack<T> hidden_n;        // reset before: n
-    Buffer<T> input_bias;    // [panel][gate][vector], with what can be added of the hidden side's bias
-    Buffer<T> hidden_bias;   // reset after: b_hn, [panel][vector]
+    Pack<T> input;          // three gates
+    Pack<T> hidden;         // reset after: r, z, n; reset before: r, z
+    Pack<T> hidden_n;       // reset before: n
+    Buffer<T> input_bias;   // [panel][gate][vector], with what can be added of the hidden side's bias
+    Buffer<T> hidden_bias;  // reset after: b_hn, [panel][vector]
   };
   struct Backward {
     Pack<T> hidden;    // to d_h, over the gates (n, r, z) of reset after or (r, z) of reset before
@@ -130,10 +128,10 @@ template <class T>
 struct GruForward {
   size_t steps, batch;
   bool reverse;
-  Sequence<const T> x;   // (T, B, I)
-  Rows<const T> h_0;     // (B, H), or none for zeros
-  Sequence<T> output;    // (T, B, H); may not overlap anything
-  Rows<T> h_n;           // (B, H); may be h_0's own rows
+  Sequence<const T> x;  // (T, B, I)
+  Rows<const T> h_0;    // (B, H), or none for zeros
+  Sequence<T> output;   // (T, B, H); may not overlap anything
+  Rows<T> h_n;          // (B, H); may be h_0's own rows
 };
 
 // Computes output and h_n, and fills `tape` unless it is null. `threads` is an upper limit.

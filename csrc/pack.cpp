@@ -30,8 +30,8 @@ Buffer<T> make_bias(const Kernels<T>& kernels, size_t gates, size_t units, Value
 }  // namespace
 
 template <class T>
-GruWeights<T>::GruWeights(size_t input_size_, size_t hidden_size_, Reset reset_, const T* weight_ih,
-                          const T* weight_hh, const T* bias_ih, const T* bias_hh)
+GruWeights<T>::GruWeights(size_t input_size_, size_t hidden_size_, Reset reset_, const T* weight_ih, const T* weight_hh,
+                          const T* bias_ih, const T* bias_hh)
     : input_size(input_size_),
       hidden_size(hidden_size_),
       reset(reset_),
@@ -74,8 +74,7 @@ const typename GruWeights<T>::Backward& GruWeights<T>::backward() const {
       packs.hidden = make_transposed_pack(kernels, 3, H, H, V, cyclic);
     } else {
       packs.hidden = make_transposed_pack(kernels, 2, H, H, V, hidden);
-      packs.hidden_n =
-          make_transposed_pack(kernels, 1, H, H, V, [&](size_t, size_t unit) { return hidden(2, unit); });
+      packs.hidden_n = make_transposed_pack(kernels, 1, H, H, V, [&](size_t, size_t unit) { return hidden(2, unit); });
     }
     packs.input = make_transposed_pack(kernels, 3, H, I, V, input);
     return packs;

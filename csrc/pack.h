@@ -41,9 +41,9 @@ Pack<T> make_pack(const Kernels<T>& kernels, size_t gates, size_t units, size_t 
   return pack;
 }
 
-// Packs the transpose of `gates` matrices of `units` by `columns` for a left factor that is itself [panel][gate][vector]:
-// the columns become the units of the product, and k runs over panels, gates and lanes of the former units. With a
-// `left_width` of 1 the left factor is a plain row of them.
+// Packs the transpose of `gates` matrices of `units` by `columns` for a left factor that is itself
+// [panel][gate][vector]: the columns become the units of the product, and k runs over panels, gates and lanes of the
+// former units. With a `left_width` of 1 the left factor is a plain row of them.
 template <class T, class Row>
 Pack<T> make_transposed_pack(const Kernels<T>& kernels, size_t gates, size_t units, size_t columns, size_t left_width,
                              Row row) {

@@ -32,7 +32,9 @@ Slice Plan::slice(int member, size_t batch, size_t panels) const {
 Plan plan_recurrence(const Work& work, int threads) {
   const size_t step_work = work.batch * work.row_work;
   const int wanted = plan_members(work.steps * step_work, std::max(work.batch, work.panels), threads);
-  const auto parts = [&](size_t available) { return static_cast<int>(std::min<size_t>(static_cast<size_t>(wanted), available)); };
+  const auto parts = [&](size_t available) {
+    return static_cast<int>(std::min<size_t>(static_cast<size_t>(wanted), available));
+  };
   const int by_rows = parts(work.batch);
   // A barrier must be worth its time, and each thread needs panels of its own.
   const int by_panels = parts(std::min(work.panels, 1 + step_work / work_per_barrier));

@@ -17,8 +17,8 @@ struct Slice {
   Part rows, panels;
 };
 
-// How the recurrence of a call is cut. By rows, members run the whole sequence without meeting; by panels, each keeps its
-// part of the weights in its own cache, and all meet after every pass of every step.
+// How the recurrence of a call is cut. By rows, members run the whole sequence without meeting; by panels, each keeps
+// its part of the weights in its own cache, and all meet after every pass of every step.
 struct Plan {
   int members;
   bool by_panels;

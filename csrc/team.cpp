@@ -19,8 +19,7 @@ namespace {
 // Written before a team starts and by the only thread of a forked child.
 std::atomic<bool> had_team{false}, lost_team{false};
 
-[[maybe_unused]] const int registered =
-    pthread_atfork(nullptr, nullptr, [] { lost_team.store(had_team.load()); });
+[[maybe_unused]] const int registered = pthread_atfork(nullptr, nullptr, [] { lost_team.store(had_team.load()); });
 
 // Subnormal operands and results are taken as zero: they would make the gates up to 87 times slower.
 class FlushToZero {

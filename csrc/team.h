@@ -17,8 +17,7 @@ bool run_team(int members, void (*work)(void*, int), void* context);
 // Returns false, with nothing done, when the run time gives fewer threads than that; one it always gives.
 template <class Work>
 bool run_team(int members, Work& work) {
-  return detail::run_team(
-      members, [](void* context, int member) { (*static_cast<Work*>(context))(member); }, &work);
+  return detail::run_team(members, [](void* context, int member) { (*static_cast<Work*>(context))(member); }, &work);
 }
 
 // Where all members of a team wait for each other, many times within a call: spins a while, then yields.

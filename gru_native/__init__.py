@@ -1,8 +1,8 @@
 """Training and inference of gated recurrent networks on CPUs.
 
 ``nn`` holds the layers, ``functional`` the same computations on plain arrays; ``losses``, ``optim`` and
-``schedules`` train them, ``train`` runs the loop, ``io`` saves and loads, ``convert`` takes over weights from elsewhere,
-and ``reference`` is the NumPy specification that everything compiled is compared with.
+``schedules`` train them, ``train`` runs the loop, ``io`` saves and loads, ``convert`` takes over weights from
+elsewhere, and ``reference`` is the NumPy specification that everything compiled is compared with.
 """
 
 from __future__ import annotations
@@ -10,17 +10,19 @@ from __future__ import annotations
 from importlib.metadata import version
 
 from gru_native import _runtime as _runtime  # loads the compiled core, before anything that needs it
-from gru_native import convert, functional, io, losses, nn, optim, reference, schedules
-from gru_native.io import load, load_state, save
+from gru_native import convert, functional, io, losses, nn, optim, reference, schedules, train
+from gru_native.io import ModelFileError, load, load_metadata, load_state, save
 
 __version__ = version("gru_native")
 
 __all__ = [
+    "ModelFileError",
     "__version__",
     "convert",
     "functional",
     "io",
     "load",
+    "load_metadata",
     "load_state",
     "losses",
     "nn",
@@ -28,4 +30,5 @@ __all__ = [
     "reference",
     "save",
     "schedules",
+    "train",
 ]

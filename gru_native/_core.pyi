@@ -89,9 +89,7 @@ def linear_backward(
     d_bias: _Array | None,
     threads: int,
 ) -> None: ...
-def embedding_backward(
-    indices: _Array, d_output: _Array, d_weight: _Array, padding_idx: int, threads: int
-) -> None: ...
+def embedding_backward(indices: _Array, d_output: _Array, d_weight: _Array, padding_idx: int, threads: int) -> None: ...
 def softmax_cross_entropy(
     logits: _Array,
     targets: _Array,

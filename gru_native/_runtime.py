@@ -1,30 +1,38 @@
-"""Loads the compiled core, so that its threads sleep between calls.
+"""Loads the compiled core, so that no thread of it runs between calls.
 
-GNU OpenMP lets idle threads spin for milliseconds after a parallel region, on cores that the caller may want for something
-else. How long is read from the environment once, when its library is loaded: it is set for that moment only.
+OpenMP lets idle threads spin for milliseconds after a parallel region, and OpenBLAS starts a team of its own, which
+the core never uses. They read the environment once, when their libraries are loaded: it is set for that moment only.
 """
 
 from __future__ import annotations
 
 import os
 
-_SPIN = "GOMP_SPINCOUNT"
+import numpy  # noqa: F401  its own OpenBLAS must not see what is meant for ours
+
+# For GNU's and LLVM's OpenMP, unless the user says how threads wait; and for OpenBLAS.
+WAITING = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}
+ALONE = {"OPENBLAS_NUM_THREADS": "1"}
 
 
 def _load() -> None:
-    own = _SPIN not in os.environ and "OMP_WAIT_POLICY" not in os.environ
-    if own:
-        os.environ[_SPIN] = "1000"
+    chosen = {*WAITING, "OMP_WAIT_POLICY"} & os.environ.keys()
+    quiet = ALONE if chosen else {**WAITING, **ALONE}
+    before = {name: os.environ.get(name) for name in quiet}
+    os.environ.update(quiet)
     try:
         from gru_native import _core  # noqa: F401
     except ImportError as error:
         raise ImportError(
             f"gru_native's compiled core cannot be loaded ({error}). In a checkout, did you forget to build it? "
-            "`make` does; run Python from another folder than the checkout's top."
+            "`make` does."
         ) from error
     finally:
-        if own:
-            del os.environ[_SPIN]
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 _load()

@@ -125,9 +125,7 @@ RTNEURAL = replace(KERAS, names=("W", "U", "B"))
 HASTE = replace(KERAS, bias="two", names=("kernel", "recurrent_kernel", "bias", "recurrent_bias"))
 """LMNT's haste."""
 
-TENSORFLOW_V1 = Convention(
-    transposed=True, concatenated="xh", bias="one", reset_after=False, names=("kernel", "bias")
-)
+TENSORFLOW_V1 = Convention(transposed=True, concatenated="xh", bias="one", reset_after=False, names=("kernel", "bias"))
 """TensorFlow's tf.nn.rnn_cell.GRUCell: the two gates' kernel (bias) joined with the candidate's."""
 
 ONNX = Convention(gates="zrn", bias="concatenated", reset_after=False, directions=True, names=("W", "R", "B"))

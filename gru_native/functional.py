@@ -4,8 +4,8 @@ Every function validates its arguments: a ``ValueError`` or ``TypeError`` names 
 came. ``threads`` is an upper limit on the threads of the call (1 to 256), ``None`` for OpenMP's own default
 (``OMP_NUM_THREADS``, or the CPUs of the process); results do not depend on it. Subnormal numbers count as zero.
 
-Arrays that are read may have any strides; one whose last axis is not contiguous is copied first. Arrays that are written
-(``output``, ``h_n``, ``d_x``) must have a contiguous last axis and overlap no other argument.
+Arrays that are read may have any strides; one whose last axis is not contiguous is copied first. Arrays that are
+written (``output``, ``h_n``, ``d_x``) must have a contiguous last axis and overlap no other argument.
 """
 
 from __future__ import annotations
@@ -108,8 +108,8 @@ def gru(
 ) -> tuple[Array, Array]:
     """Run one GRU layer in one direction over a batch of sequences.
 
-    A sequence may be fed in pieces, down to single steps: with ``h_n`` of a call as ``h_0`` of the next, the results are
-    the bits of one call over the whole sequence. A row's results do not depend on the other rows either.
+    A sequence may be fed in pieces, down to single steps: with ``h_n`` of a call as ``h_0`` of the next, the results
+    are the bits of one call over the whole sequence. A row's results do not depend on the other rows either.
 
     Parameters
     ----------
@@ -308,9 +308,7 @@ def pack_linear(weight: ArrayLike, bias: ArrayLike | None = None) -> LinearWeigh
     return _core.pack_linear(np.ascontiguousarray(weight), _vector("bias", bias, weight.shape[0], dtype))
 
 
-def linear(
-    x: ArrayLike, weights: LinearWeights, *, output: Array | None = None, threads: int | None = None
-) -> Array:
+def linear(x: ArrayLike, weights: LinearWeights, *, output: Array | None = None, threads: int | None = None) -> Array:
     """Return ``x W^T + b``.
 
     Parameters
@@ -341,7 +339,7 @@ def linear(
 def linear_backward(
     x: ArrayLike, weights: LinearWeights, d_output: ArrayLike, *, threads: int | None = None
 ) -> tuple[Array, dict[str, Array]]:
-    """Return the gradients of `linear`: that of x (..., I), and ``weight`` (O, I) and, where there is one, ``bias`` (O)."""
+    """Return the gradients of `linear`: that of x (..., I), and ``weight`` (O, I) and, if there is one, ``bias`` (O)."""
     x = _linear_input("x", x, weights)
     dtype, rows = weights.dtype, _row_count(x)
     d_y = _optional("d_output", d_output, (*x.shape[:-1], weights.output_size), dtype, "(..., O)")
@@ -488,13 +486,16 @@ def softmax_cross_entropy(
 def sigmoid(x: ArrayLike) -> Array:
     """Return ``1 / (1 + exp(-x))`` of an array of any shape, as the kernels compute it.
 
-    The error is at most 2 units in the last place; results below the smallest normal number are zero.
+    The error is at most 2.1 units in the last place; results below the smallest normal number are zero.
     """
     return _activation(x, _core.sigmoid)
 
 
 def tanh(x: ArrayLike) -> Array:
-    """Return ``tanh(x)`` of an array of any shape, as the kernels compute it: within 2 units in the last place."""
+    """Return ``tanh(x)`` of an array of any shape, as the kernels compute it.
+
+    The error is at most 2.1 units in the last place, 2.5 in float64.
+    """
     return _activation(x, _core.tanh)
 
 
@@ -562,9 +563,7 @@ def _indices(name: str, value: ArrayLike, limit: int, exempt: int | None = None)
     return array.astype(np.int64, copy=False)
 
 
-def _optional(
-    name: str, value: ArrayLike | None, shape: tuple[int, ...], dtype: DTypeLike, axes: str
-) -> Array | None:
+def _optional(name: str, value: ArrayLike | None, shape: tuple[int, ...], dtype: DTypeLike, axes: str) -> Array | None:
     if value is None:
         return None
     array = _array(name, value, dtype)
@@ -586,9 +585,7 @@ def _sequence(
     return _major(array, batch_first)
 
 
-def _writable(
-    name: str, array: Array, shape: tuple[int, ...], dtype: DTypeLike, batch_first: bool = False
-) -> Array:
+def _writable(name: str, array: Array, shape: tuple[int, ...], dtype: DTypeLike, batch_first: bool = False) -> Array:
     """Check an array that is to be written and return it time-major; `shape` is time-major too."""
     if not isinstance(array, np.ndarray):
         raise TypeError(f"{name}: expected an array to write to, got {type(array).__name__}")
@@ -599,7 +596,9 @@ def _writable(
         raise ValueError(f"{name}: expected shape {expected}, got {array.shape}")
     if not array.flags.writeable:
         raise ValueError(f"{name}: expected a writable array, got a read-only one")
-    if not array.flags.aligned or not _has_contiguous_last_axis(array):
+    if not array.flags.aligned:
+        raise ValueError(f"{name}: expected aligned memory, got elements that straddle their natural addresses")
+    if not _has_contiguous_last_axis(array):
         raise ValueError(f"{name}: expected a contiguous last axis, got strides {array.strides}")
     if _overlaps_itself(array):
         raise ValueError(f"{name}: expected elements of their own, got an array that overlaps itself")

@@ -81,9 +81,7 @@ class _Loss:
         with np.errstate(all="ignore"):
             return np.multiply(gradient, scale, out=gradient)
 
-    def _evaluate(
-        self, predictions: Array, targets: Array, *, gradient: bool
-    ) -> tuple[Array, Array | None, int]:
+    def _evaluate(self, predictions: Array, targets: Array, *, gradient: bool) -> tuple[Array, Array | None, int]:
         """Return single losses (float64), their gradient (a new array, or None), their number in a mean."""
         raise NotImplementedError
 
@@ -140,9 +138,7 @@ class CrossEntropyLoss(_Loss):
             raise ValueError(f"ignore_index: expected an integer of 64 bits, got {ignore_index}")
         self.label_smoothing = label_smoothing
 
-    def _evaluate(
-        self, predictions: Array, targets: Array, *, gradient: bool
-    ) -> tuple[Array, Array | None, int]:
+    def _evaluate(self, predictions: Array, targets: Array, *, gradient: bool) -> tuple[Array, Array | None, int]:
         logits = _floating("logits", predictions)
         if logits.ndim == 0 or logits.shape[-1] == 0:
             raise ValueError(f"logits: expected shape (..., C) with C of at least 1, got {logits.shape}")
@@ -166,9 +162,7 @@ class CrossEntropyLoss(_Loss):
         if targets.dtype.kind not in "iu":
             raise TypeError(f"targets: expected integers, got {targets.dtype}")
         if targets.shape != shape[:-1]:
-            raise ValueError(
-                f"targets: expected shape {shape[:-1]} beside logits {shape}, got {targets.shape}"
-            )
+            raise ValueError(f"targets: expected shape {shape[:-1]} beside logits {shape}, got {targets.shape}")
         ignored = targets == self.ignore_index
         # Compared in their own type: uint64 would turn negative on the way to int64.
         wrong = ((targets < 0) | (targets >= shape[-1])) & ~ignored
@@ -194,9 +188,7 @@ class MSELoss(_Loss):
     def __init__(self, *, reduction: Reduction = "mean") -> None:
         super().__init__(reduction)
 
-    def _evaluate(
-        self, predictions: Array, targets: Array, *, gradient: bool
-    ) -> tuple[Array, Array | None, int]:
+    def _evaluate(self, predictions: Array, targets: Array, *, gradient: bool) -> tuple[Array, Array | None, int]:
         predictions, targets = _pair("predictions", predictions, targets)
         with np.errstate(all="ignore"):
             difference = np.asarray(predictions - targets)
@@ -232,9 +224,7 @@ class BCEWithLogitsLoss(_Loss):
         except (TypeError, ValueError):
             raise TypeError(f"pos_weight: expected numbers, got {pos_weight!r}") from None
 
-    def _evaluate(
-        self, predictions: Array, targets: Array, *, gradient: bool
-    ) -> tuple[Array, Array | None, int]:
+    def _evaluate(self, predictions: Array, targets: Array, *, gradient: bool) -> tuple[Array, Array | None, int]:
         logits, targets = _pair("logits", predictions, targets)
         x, y = logits.astype(np.float64, copy=False), targets.astype(np.float64, copy=False)
         positive, negative = self._positive(y), 1.0 - y

@@ -139,9 +139,7 @@ class Optimizer:
             if f"{name}.step" in state
         }
         if state:
-            raise ValueError(
-                f"state_dict: unknown entry {min(state)!r} for {type(self).__name__} and this model"
-            )
+            raise ValueError(f"state_dict: unknown entry {min(state)!r} for {type(self).__name__} and this model")
         self.lr, self.initial_lr, self._states = lr, initial_lr, states
 
     def _load_one(self, name: str, parameter: Array, state: dict[str, Any]) -> _State:
@@ -201,9 +199,7 @@ class SGD(Optimizer):
         self.dampening = _number("dampening", dampening)
         self.nesterov = nesterov
         if nesterov and (self.momentum == 0.0 or self.dampening != 0.0):
-            raise ValueError(
-                f"nesterov: expected momentum > 0 and dampening = 0, got {momentum} and {dampening}"
-            )
+            raise ValueError(f"nesterov: expected momentum > 0 and dampening = 0, got {momentum} and {dampening}")
         self._slots = ("momentum_buffer",) if self.momentum else ()
 
     def _update(self, state: _State, parameter: Array, grad: Array) -> Array:
@@ -448,9 +444,7 @@ def _number(name: str, value: Any, *, infinite: bool = False) -> float:
     except (TypeError, ValueError):
         raise TypeError(f"{name}: expected a number, got {value!r}") from None
     if not number >= 0.0 or (math.isinf(number) and not infinite):
-        raise ValueError(
-            f"{name}: expected a{'' if infinite else ' finite'} number of at least 0, got {value}"
-        )
+        raise ValueError(f"{name}: expected a{'' if infinite else ' finite'} number of at least 0, got {value}")
     return number
 
 

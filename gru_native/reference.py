@@ -97,9 +97,7 @@ def gru_forward(
     return output, h, tape
 
 
-def gru_backward(
-    tape: Tape, d_output: npt.ArrayLike | None, d_h_n: npt.ArrayLike | None = None
-) -> dict[str, Array]:
+def gru_backward(tape: Tape, d_output: npt.ArrayLike | None, d_h_n: npt.ArrayLike | None = None) -> dict[str, Array]:
     """Take the gradients of a scalar through `gru_forward`.
 
     Parameters

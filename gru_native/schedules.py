@@ -122,10 +122,7 @@ class CosineAnnealingLR(Schedule):
         super().__init__(optimizer)
 
     def lr_at(self, epoch: int) -> float:
-        return (
-            self.eta_min
-            + (self.base_lr - self.eta_min) * (1.0 + math.cos(math.pi * epoch / self.T_max)) / 2.0
-        )
+        return self.eta_min + (self.base_lr - self.eta_min) * (1.0 + math.cos(math.pi * epoch / self.T_max)) / 2.0
 
 
 class LinearLR(Schedule):
@@ -172,16 +169,12 @@ class SequentialLR(Schedule):
         The steps at which the second, third, ... schedule takes over, increasing.
     """
 
-    def __init__(
-        self, optimizer: Optimizer, schedulers: Sequence[Schedule], milestones: Sequence[int]
-    ) -> None:
+    def __init__(self, optimizer: Optimizer, schedulers: Sequence[Schedule], milestones: Sequence[int]) -> None:
         if not schedulers:
             raise ValueError("schedulers: expected at least one")
         for index, schedule in enumerate(schedulers):
             if not isinstance(schedule, Schedule):
-                raise TypeError(
-                    f"schedulers[{index}]: expected a closed-form Schedule, got {type(schedule).__name__}"
-                )
+                raise TypeError(f"schedulers[{index}]: expected a closed-form Schedule, got {type(schedule).__name__}")
             if schedule.optimizer is not optimizer:
                 raise ValueError(f"schedulers[{index}]: belongs to another optimizer")
         if len(milestones) != len(schedulers) - 1:

@@ -61,9 +61,7 @@ class Layer:
         assert weights.isa == isa
         return weights
 
-    def reference(
-        self, x: Array, h_0: Array | None, reverse: bool = False
-    ) -> tuple[Array, Array, reference.Tape]:
+    def reference(self, x: Array, h_0: Array | None, reverse: bool = False) -> tuple[Array, Array, reference.Tape]:
         return reference.gru_forward(
             x,
             h_0,

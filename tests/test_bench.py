@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gru_native.bench import compare, report
@@ -25,8 +26,6 @@ def test_all_peers_agree_and_take_turns() -> None:
 
 
 def test_a_disagreement_is_seen(tmp_path: Path) -> None:
-    import numpy as np
-
     np.savez(tmp_path / "a.npz", output=np.ones(3))
     np.savez(tmp_path / "b.npz", output=np.array([1.0, 1.0, 1.5]))
     assert compare._difference(tmp_path / "a.npz", tmp_path / "b.npz") == 0.5
@@ -39,8 +38,8 @@ def test_multiply_adds_by_hand() -> None:
 
 def test_command_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "figures.json"
-    arguments = "bench --case 2,1,3,4 --threads 1 --blocks 2 --block-seconds 0.001 --json".split()
-    assert main([*arguments, str(file)]) == 0
+    small = ["--case", "2,1,3,4", "--threads", "1", "--blocks", "2", "--block-seconds", "0.001"]
+    assert main(["bench", *small, "--json", str(file)]) == 0
     assert "2,1,3,4,1" in capsys.readouterr().out
     figures = json.loads(file.read_text())
     assert figures["machine"]["isa"]

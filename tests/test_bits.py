@@ -1,4 +1,4 @@
-"""What is promised about bits: a row's results do not depend on its company, on threads or on how a sequence is fed."""
+"""The promise about bits: a row's results do not depend on its company, on threads or on how it is fed."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f
 both_resets = pytest.mark.parametrize("reset_after", [True, False], ids=["after", "before"])
 every_isa = pytest.mark.parametrize("isa", ISAS)
 
-# (steps, batch, inputs, hidden) with the cut that they make the plan choose: see test_threads.py, which counts threads.
+# (steps, batch, inputs, hidden), and how such a call is cut; test_threads.py counts the threads.
 BY_ROWS = (30, 17, 33, 65)
 BY_PANELS = (40, 1, 32, 256)
-BY_FEW_PANELS = (30, 3, 20, 130)
+BY_FEW_PANELS = (30, 4, 40, 130)
 # The weights exceed a core's cache: cut by panels although there are rows enough.
 BY_PANELS_FOR_CACHE = (6, 9, 16, 400)
 
@@ -79,9 +79,7 @@ def assert_all_same(actual: Results, expected: Results, what: str) -> None:
         assert_same_bits(actual[name], wanted, f"{name} {what}")
 
 
-@pytest.mark.parametrize(
-    "sizes", [BY_ROWS, BY_PANELS, BY_FEW_PANELS, BY_PANELS_FOR_CACHE], ids=lambda sizes: "T%d_B%d_I%d_H%d" % sizes
-)
+@pytest.mark.parametrize("sizes", [BY_ROWS, BY_PANELS, BY_FEW_PANELS, BY_PANELS_FOR_CACHE], ids=str)
 @both_resets
 @both_dtypes
 @every_isa
@@ -132,7 +130,7 @@ def test_every_row_alone(rng: np.random.Generator, isa: str, dtype: type, reset_
             assert_all_same(alone, rows_of(whole, [row]), f"of row {row} alone, {threads} threads")
 
 
-@pytest.mark.parametrize("sizes", [(1400, 1, 3, 130), (90, 16, 20, 65), (150, 2, 9, 17)])
+@pytest.mark.parametrize("sizes", [(1400, 1, 3, 130), (90, 16, 20, 65), (150, 2, 9, 17)], ids=str)
 @both_resets
 @both_dtypes
 @every_isa
@@ -227,9 +225,7 @@ def test_threads_of_the_other_layers(
 
     def run(threads: int) -> Results:
         d_x, gradients = F.linear_backward(x, weights, d_y, threads=threads)
-        losses, d_logits = F.softmax_cross_entropy(
-            d_y, targets, label_smoothing=0.1, gradient=True, threads=threads
-        )
+        losses, d_logits = F.softmax_cross_entropy(d_y, targets, label_smoothing=0.1, gradient=True, threads=threads)
         assert d_logits is not None
         return gradients | {
             "linear": F.linear(x, weights, threads=threads),

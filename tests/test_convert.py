@@ -182,9 +182,7 @@ FORMS: dict[Step, Convention] = {
     tensorflow_v1: convert.TENSORFLOW_V1,
     one_bias_reset_after: ONE_BIAS_RESET_AFTER,
     four_biases: Convention(gates="rnz", bias="four", names=("W", "U", "b")),
-    forgetting_before: Convention(
-        gates="nzr", bias="one", reset_after=False, reset_keeps=False, names=("W", "U", "b")
-    ),
+    forgetting_before: Convention(gates="nzr", bias="one", reset_after=False, reset_keeps=False, names=("W", "U", "b")),
     forgetting_after: Convention(
         gates="nrz", transposed=True, reset_keeps=False, update_keeps=False, names=("W", "U", "b_x", "b_h")
     ),
@@ -210,9 +208,7 @@ def random_arrays(
 ) -> Arrays:
     """Arrays of the shapes that the convention asks for."""
     matrices = (
-        [(3 * hidden, inputs + hidden)]
-        if convention.concatenated
-        else [(3 * hidden, inputs), (3 * hidden, hidden)]
+        [(3 * hidden, inputs + hidden)] if convention.concatenated else [(3 * hidden, inputs), (3 * hidden, hidden)]
     )
     shapes: list[tuple[int, ...]] = [matrix[::-1] if convention.transposed else matrix for matrix in matrices]
     shapes += {
@@ -287,8 +283,7 @@ def conventions(draw: st.DrawFn) -> Convention:
     bias = draw(st.sampled_from(["none", "one", "two", "stacked", "concatenated", "four"]))
     count = (1 if concatenated else 2) + {"none": 0, "two": 2}.get(bias, 1)
     flags = {
-        name: draw(st.booleans())
-        for name in ("transposed", "reset_after", "update_keeps", "reset_keeps", "directions")
+        name: draw(st.booleans()) for name in ("transposed", "reset_after", "update_keeps", "reset_keeps", "directions")
     }
     gates = "".join(draw(st.permutations("rzn")))
     return Convention(gates=gates, concatenated=concatenated, bias=bias, names=tuple("abcd"[:count]), **flags)
@@ -320,9 +315,7 @@ def test_round_trips_are_exact(
     again = from_native(native, convention, reset_after=convention.reset_after, layer=layer)
     assert_same(again, arrays)
     assert_same(to_native(again, convention, layer=layer), native)
-    assert not any(
-        np.shares_memory(a, b) for a in arrays.values() for b in [*native.values(), *again.values()]
-    )
+    assert not any(np.shares_memory(a, b) for a in arrays.values() for b in [*native.values(), *again.values()])
 
 
 def test_gates_are_stacked_in_the_order_named(rng: np.random.Generator) -> None:
@@ -435,9 +428,7 @@ BEFORE = {"reset_after": False}
         (PAIR | {"weight_hh_reverse": np.zeros((6, 2))}, convert.ONNX, BEFORE, r"weight_ih_reverse: missing"),
     ],
 )
-def test_from_native_refuses(
-    weights: Arrays, convention: Convention, kwargs: dict[str, Any], message: str
-) -> None:
+def test_from_native_refuses(weights: Arrays, convention: Convention, kwargs: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         from_native(weights, convention, **kwargs)
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from tolerances import assert_close
 
-from gru_native import convert, reference
+from gru_native import convert, functional, reference
 
 pytestmark = pytest.mark.shared
 
@@ -25,9 +25,7 @@ NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 def reference_engine(weights: Arrays, reset_after: bool = True) -> Run:
-    def run(
-        x: np.ndarray, h_0: np.ndarray | None = None, reverse: bool = False
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def run(x: np.ndarray, h_0: np.ndarray | None = None, reverse: bool = False) -> tuple[np.ndarray, np.ndarray]:
         parameters = [weights.get(name) for name in NAMES]
         output, h_n, _ = reference.gru_forward(x, h_0, *parameters, reset_after=reset_after, reverse=reverse)
         return output, h_n
@@ -36,16 +34,12 @@ def reference_engine(weights: Arrays, reset_after: bool = True) -> Run:
 
 
 def compiled_engine(dtype: str) -> Engine:
-    functional = pytest.importorskip("gru_native.functional", exc_type=ImportError)
-
     def load(weights: Arrays, reset_after: bool = True) -> Run:
         packed = functional.pack_gru(
             **{name: array.astype(dtype) for name, array in weights.items()}, reset_after=reset_after
         )
 
-        def run(
-            x: np.ndarray, h_0: np.ndarray | None = None, reverse: bool = False
-        ) -> tuple[np.ndarray, np.ndarray]:
+        def run(x: np.ndarray, h_0: np.ndarray | None = None, reverse: bool = False) -> tuple[np.ndarray, np.ndarray]:
             state = None if h_0 is None else h_0.astype(dtype)
             output, h_n = functional.gru(x.astype(dtype), packed, h_0=state, reverse=reverse)
             assert output.dtype == h_n.dtype == dtype
@@ -92,9 +86,7 @@ def test_rtneural_keras(shared: Path, engine: Engine, name: str) -> None:
 
 def test_rtneural_torch(shared: Path, engine: Engine) -> None:
     folder = shared / "golden" / "rtneural"
-    state = {
-        name: np.array(array) for name, array in json.loads((folder / "gru_torch.json").read_text()).items()
-    }
+    state = {name: np.array(array) for name, array in json.loads((folder / "gru_torch.json").read_text()).items()}
     signal = rtneural_signal(folder, "gru_torch_x_python")
     for prefix, suffix in [("gru.", "_l0"), ("gru2.", "_l0"), ("gru2.", "_l1"), ("gru2.", "_l2")]:
         signal, _ = engine(layer_of(state, prefix, suffix))(signal)
@@ -109,9 +101,7 @@ def test_g2p_phonemes_are_exact(shared: Path, engine: Engine) -> None:
     folder = shared / "golden" / "g2p_en"
     rules = json.loads((folder / "cases.json").read_text())
     with np.load(folder / "checkpoint20.npz") as checkpoint:
-        model = {
-            name.replace("_w_", "_weight_").replace("_b_", "_bias_"): checkpoint[name] for name in checkpoint
-        }
+        model = {name.replace("_w_", "_weight_").replace("_b_", "_bias_"): checkpoint[name] for name in checkpoint}
     encoder, decoder = (engine(layer_of(model, prefix)) for prefix in ("enc_", "dec_"))
     index = {grapheme: i for i, grapheme in enumerate(rules["graphemes"])}
 
@@ -128,9 +118,7 @@ def test_g2p_phonemes_are_exact(shared: Path, engine: Engine) -> None:
         return said
 
     assert len(rules["cases"]) == 200
-    wrong = {
-        case["word"]: said for case in rules["cases"] if (said := phonemes(case["word"])) != case["phonemes"]
-    }
+    wrong = {case["word"]: said for case in rules["cases"] if (said := phonemes(case["word"])) != case["phonemes"]}
     assert not wrong
 
 
@@ -176,9 +164,7 @@ def test_gtcrn_node(shared: Path, engine: Engine, number: int) -> None:
         output, h_n = run_onnx(engine, arrays, attributes, x, h_0)
         assert_close(output, expected, "golden_gtcrn")
         np.testing.assert_array_equal(h_n[0], output[-1, 0])
-    if (
-        attributes["direction"] == "forward"
-    ):  # one step a frame, each from the state of the last: one sequence
+    if attributes["direction"] == "forward":  # one step a frame, each from the state of the last: one sequence
         output, _ = run_onnx(engine, arrays, attributes, node["X"][:, 0], node["h0"][0])
         assert_close(output, node["Y"][:, 0], "golden_gtcrn")
 

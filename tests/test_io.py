@@ -116,9 +116,7 @@ def test_a_file_that_torch_wrote(tmp_path: Path) -> None:
     path, target, theirs = tmp_path / "torch.safetensors", model(), torch.nn.GRU(3, 4)
     pytest.importorskip("safetensors.torch").save_model(theirs, path)
     target.load_state_dict(io.load_state(path))
-    assert_same_state(
-        target.state_dict(), {name: p.detach().numpy() for name, p in theirs.named_parameters()}
-    )
+    assert_same_state(target.state_dict(), {name: p.detach().numpy() for name, p in theirs.named_parameters()})
 
 
 def with_header(path: Path, header: Any, arrays: dict[str, np.ndarray] | None = None) -> None:
@@ -197,9 +195,7 @@ def test_a_damaged_or_foreign_file_changes_nothing(tmp_path: Path) -> None:
     for content in [whole[:cut] for cut in cuts] + foreign:
         path.write_bytes(content)
         for read in (io.load, io.load_metadata, lambda path: target.load_state_dict(io.load_state(path))):
-            with pytest.raises(
-                ModelFileError, match=r"model\.safetensors: not a safetensors file, or a damaged one"
-            ):
+            with pytest.raises(ModelFileError, match=r"model\.safetensors: not a safetensors file, or a damaged one"):
                 read(path)
     assert_same_state(target.state_dict(), before)
 
@@ -293,9 +289,7 @@ def test_a_process_killed_while_saving(tmp_path: Path) -> None:
         "os.fsync = lambda fd: (print(os.fstat(fd).st_size, flush=True), time.sleep(60))\n"
         "io.save_arrays(sys.argv[1], {'w': np.zeros(1000)}, {})\n"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         written = int(process.stdout.readline())
         process.kill()

@@ -21,14 +21,10 @@ LOSSES: dict[str, Callable[..., Any]] = {
     "cross-entropy": CrossEntropyLoss,
     "cross-entropy, smoothed": lambda **k: CrossEntropyLoss(label_smoothing=0.2, **k),
     "cross-entropy, padding 1": lambda **k: CrossEntropyLoss(ignore_index=1, **k),
-    "cross-entropy, smoothed, padding 1": lambda **k: CrossEntropyLoss(
-        ignore_index=1, label_smoothing=1.0, **k
-    ),
+    "cross-entropy, smoothed, padding 1": lambda **k: CrossEntropyLoss(ignore_index=1, label_smoothing=1.0, **k),
     "mean squared error": MSELoss,
     "binary cross-entropy": BCEWithLogitsLoss,
-    "binary cross-entropy, weighted": lambda **k: BCEWithLogitsLoss(
-        pos_weight=[0.5, 1.0, 2.0, 0.0, 9.0], **k
-    ),
+    "binary cross-entropy, weighted": lambda **k: BCEWithLogitsLoss(pos_weight=[0.5, 1.0, 2.0, 0.0, 9.0], **k),
 }
 every_loss = pytest.mark.parametrize("name", LOSSES)
 every_reduction = pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
@@ -183,9 +179,7 @@ def test_sums_are_taken_in_float64() -> None:
     logits = np.full((1 << 12, 2), 0.0, np.float32)
     logits[0, 1] = 2.0**24
     expected = 2.0**24 + (len(logits) - 1) * math.log(2)
-    assert_close(
-        CrossEntropyLoss(reduction="sum")(logits, np.zeros(len(logits), int)), expected, "float32_softmax"
-    )
+    assert_close(CrossEntropyLoss(reduction="sum")(logits, np.zeros(len(logits), int)), expected, "float32_softmax")
 
 
 @both_dtypes
@@ -216,18 +210,14 @@ def test_the_tail_of_the_sigmoid_is_kept() -> None:
     st.floats(0, 1),
     st.floats(-300, 300),
 )
-def test_cross_entropy_properties(
-    logits: np.ndarray, targets: list[int], smoothing: float, shift: float
-) -> None:
+def test_cross_entropy_properties(logits: np.ndarray, targets: list[int], smoothing: float, shift: float) -> None:
     loss = CrossEntropyLoss(label_smoothing=smoothing, reduction="none")
     value, tape = loss.forward(logits, np.array(targets))
     gradient = loss.backward(tape)
     wanted = np.full((3, 4), smoothing / 4) + (1 - smoothing) * np.eye(4)[targets]
     shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     assert_close(gradient, shares - wanted, "float64")
-    assert_close(
-        value, -(wanted * (logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))).sum(axis=1), "float64"
-    )
+    assert_close(value, -(wanted * (logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))).sum(axis=1), "float64")
     assert_close(gradient.sum(axis=1), np.zeros(3), "float64")
     assert_close(loss(logits + shift, np.array(targets)), value, "float64")
 
@@ -235,9 +225,7 @@ def test_cross_entropy_properties(
 @pytest.mark.parametrize("dtype", list("bBhHiIlLqQ"))
 def test_any_integer_type_of_target(dtype: str) -> None:
     logits, targets = np.log([[1.0, 3.0]] * 2), np.array([1, 0], dtype)
-    assert_close(
-        CrossEntropyLoss(reduction="none")(logits, targets), [math.log(4 / 3), math.log(4)], "float64"
-    )
+    assert_close(CrossEntropyLoss(reduction="none")(logits, targets), [math.log(4 / 3), math.log(4)], "float64")
     assert_close(CrossEntropyLoss(ignore_index=1)(logits, targets), math.log(4), "float64")
     wrong = np.array([1, np.iinfo(dtype).max], dtype)
     with pytest.raises(ValueError, match=rf"got {wrong[1]} at index \(1,\)"):

@@ -142,9 +142,7 @@ def test_assign_changes_all_or_nothing(name: str, value: Any, error: type[Except
         ({"second.calls": np.array(np.nan)}, ValueError, "second.calls: holds values that int64 cannot hold"),
     ],
 )
-def test_load_state_dict_changes_all_or_nothing(
-    changes: dict[str, Any], error: type[Exception], message: str
-) -> None:
+def test_load_state_dict_changes_all_or_nothing(changes: dict[str, Any], error: type[Exception], message: str) -> None:
     model = Pair()
     before = model.state_dict()
     state = {name: array + 1 for name, array in before.items()} | changes
@@ -230,9 +228,7 @@ def test_a_tape_belongs_to_its_module() -> None:
 
 @pytest.mark.parametrize("method", ["__call__", "forward", "_config"])
 def test_a_subclass_must_say_what_it_does(method: str) -> None:
-    with pytest.raises(
-        NotImplementedError, match="Module does not define _c|Module does not define _forward"
-    ):
+    with pytest.raises(NotImplementedError, match="Module does not define _c|Module does not define _forward"):
         getattr(Module(), method)()
 
 
@@ -249,8 +245,7 @@ class Together:
         self.x = rng.integers(0, 7, (6, 3))
         self.d_output = rng.standard_normal((6, 3, 4))
         self.versions = [
-            {name: rng.uniform(-1, 1, array.shape) for name, array in self.model.parameters().items()}
-            for _ in range(5)
+            {name: rng.uniform(-1, 1, array.shape) for name, array in self.model.parameters().items()} for _ in range(5)
         ]
         self.results = []
         for version in self.versions:
@@ -266,9 +261,7 @@ class Together:
 
     def version_of(self, result: np.ndarray, kind: int) -> int:
         """Return the one version that gives just this result."""
-        [version] = [
-            number for number, results in enumerate(self.results) if np.array_equal(results[kind], result)
-        ]
+        [version] = [number for number, results in enumerate(self.results) if np.array_equal(results[kind], result)]
         return version
 
 
@@ -283,9 +276,7 @@ def test_threads_see_one_version_each_while_another_changes_it(rng: np.random.Ge
             while not done.is_set():
                 called, output, *gradients = together.compute()
                 own.add(together.version_of(called, 0))
-                versions = {
-                    together.version_of(result, kind) for kind, result in enumerate([output, *gradients], 1)
-                }
+                versions = {together.version_of(result, kind) for kind, result in enumerate([output, *gradients], 1)}
                 assert len(versions) == 1, "forward and backward saw different versions"
         except BaseException as failure:
             failures.append(failure)

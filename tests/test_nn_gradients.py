@@ -30,9 +30,7 @@ def nested_like(values: Any, rng: np.random.Generator) -> Any:
     return rng.standard_normal(values.shape)
 
 
-def check_gradients(
-    module: nn.Module, inputs: tuple[Any, ...], rng: np.random.Generator, **keywords: Any
-) -> None:
+def check_gradients(module: nn.Module, inputs: tuple[Any, ...], rng: np.random.Generator, **keywords: Any) -> None:
     """Compare backward, under random gradients of all results, with central differences in every number."""
     for name, array in module.state_dict().items():
         if array.dtype == np.float64:
@@ -51,9 +49,7 @@ def check_gradients(
     assert list(gradients) == list(module.parameters())
     for name, array in module.parameters().items():
         moving = array.copy()
-        numeric = differences(
-            lambda name=name, moving=moving: module.assign({name: moving}) or loss(), moving
-        )
+        numeric = differences(lambda name=name, moving=moving: module.assign({name: moving}) or loss(), moving)
         module.assign({name: array})
         assert_close(gradients[name], numeric, "finite_difference", name)
 
@@ -160,7 +156,5 @@ def test_sequential(rng: np.random.Generator) -> None:
 
 
 def test_sequential_without_states(rng: np.random.Generator) -> None:
-    model = nn.Sequential(
-        nn.Linear(3, 4, dtype="float64"), nn.BatchNorm1d(4, dtype="float64"), nn.Dropout(0.2)
-    )
+    model = nn.Sequential(nn.Linear(3, 4, dtype="float64"), nn.BatchNorm1d(4, dtype="float64"), nn.Dropout(0.2))
     check_gradients(model, (rng.standard_normal((5, 3)),), rng, seed=2)

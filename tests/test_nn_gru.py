@@ -375,9 +375,7 @@ def test_bad_inputs(options: dict[str, Any], inputs: list[Any], error: type[Exce
         (None, [np.ones((1, 2, 4))], TypeError, "d_h_n: expected dtype float32, got float64"),
     ],
 )
-def test_bad_gradients_leave_the_tape_usable(
-    d_output: Any, d_h_n: Any, error: type[Exception], message: str
-) -> None:
+def test_bad_gradients_leave_the_tape_usable(d_output: Any, d_h_n: Any, error: type[Exception], message: str) -> None:
     gru = nn.GRU(3, 4)
     (output, _), tape = gru.forward(np.ones((5, 2, 3), F32))
     with pytest.raises(error, match=message):

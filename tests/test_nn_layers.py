@@ -103,9 +103,7 @@ def test_batch_norm_without_momentum_averages_all_batches(rng: np.random.Generat
     batches = [rng.standard_normal((4, 2)) for _ in range(3)]
     for batch in batches:
         norm.forward(batch)
-    assert_close(
-        norm.state_dict()["running_mean"], np.mean([batch.mean(0) for batch in batches], 0), "float64"
-    )
+    assert_close(norm.state_dict()["running_mean"], np.mean([batch.mean(0) for batch in batches], 0), "float64")
 
 
 @pytest.mark.parametrize("norm", [nn.LayerNorm(300), nn.BatchNorm1d(300).eval()], ids=["layer", "batch"])
@@ -242,9 +240,7 @@ def test_bad_chains() -> None:
         with pytest.raises(ValueError, match=f"layer {name!r}: this name cannot be used for a layer"):
             nn.Sequential({name: shared})
     model, x = nn.Sequential(nn.GRU(2, 2)), np.ones((3, 1, 2), F32)
-    with pytest.raises(
-        ValueError, match="states: expected a list of 1, one per recurrent layer, got ndarray"
-    ):
+    with pytest.raises(ValueError, match="states: expected a list of 1, one per recurrent layer, got ndarray"):
         model(x, np.ones((1, 1, 2), F32))
     (output, _), tape = model.forward(x)
     with pytest.raises(ValueError, match="d_states: expected a list of 1, one per recurrent layer, got 2"):
@@ -401,9 +397,7 @@ def test_a_batch_needs_two_values_per_channel() -> None:
     nn.BatchNorm1d(2).forward(np.ones((1, 2, 2), F32))
 
 
-@pytest.mark.parametrize(
-    "module", [nn.Linear(2, 2), nn.GRU(2, 2), nn.GRUCell(2, 2)], ids=lambda m: type(m).__name__
-)
+@pytest.mark.parametrize("module", [nn.Linear(2, 2), nn.GRU(2, 2), nn.GRUCell(2, 2)], ids=lambda m: type(m).__name__)
 def test_bad_threads(module: nn.Module) -> None:
     x = np.ones((1, 2), F32)
     for call in (module, module.forward):

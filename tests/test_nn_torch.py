@@ -50,9 +50,7 @@ def assert_same_gradients(theirs: Any, gradients: dict[str, np.ndarray], toleran
     ],
     ids=str,
 )
-def test_gru(
-    options: dict[str, Any], batched: bool, given: bool, dtype: str, rng: np.random.Generator
-) -> None:
+def test_gru(options: dict[str, Any], batched: bool, given: bool, dtype: str, rng: np.random.Generator) -> None:
     theirs = torch.nn.GRU(5, 17, **options, dtype=getattr(torch, dtype))
     ours = nn.GRU(5, 17, **options, dtype=dtype)
     twin(theirs, ours)
@@ -85,9 +83,7 @@ def test_a_size_per_layer_is_a_chain_of_theirs(rng: np.random.Generator) -> None
     chain = [torch.nn.GRU(inputs, hidden, dtype=torch.float64) for inputs, hidden in [(4, 7), (7, 3), (3, 5)]]
     for layer, single in enumerate(chain):
         state = ours.state_dict()
-        single.load_state_dict(
-            {name: tensor(state[name.replace("_l0", f"_l{layer}")]) for name in single.state_dict()}
-        )
+        single.load_state_dict({name: tensor(state[name.replace("_l0", f"_l{layer}")]) for name in single.state_dict()})
     x = rng.standard_normal((6, 2, 4))
     h_0 = [rng.standard_normal((1, 2, hidden)) for hidden in ours.hidden_size]
     output, h_n = ours(x, h_0)
@@ -145,9 +141,7 @@ F64 = {"dtype": "float64"}
     ],
     ids=lambda value: str(value) if isinstance(value, tuple) else type(value).__name__,
 )
-def test_layer(
-    ours: nn.Module, theirs: Any, shape: tuple[int, ...], training: bool, rng: np.random.Generator
-) -> None:
+def test_layer(ours: nn.Module, theirs: Any, shape: tuple[int, ...], training: bool, rng: np.random.Generator) -> None:
     """Three batches one after the other, so that running statistics move and are used."""
     theirs = theirs.double()
     for parameter in theirs.parameters():

@@ -115,9 +115,7 @@ def test_first_steps_by_hand(make: Callable[[Module], Optimizer], expected: list
         assert_close(value(model), after, "float64")
 
 
-def torch_twin(
-    torch: Any, optimizer_class: type[Optimizer], arguments: dict[str, Any], initial: Arrays
-) -> Any:
+def torch_twin(torch: Any, optimizer_class: type[Optimizer], arguments: dict[str, Any], initial: Arrays) -> Any:
     parameters = {name: torch.nn.Parameter(torch.tensor(array)) for name, array in initial.items()}
     return parameters, getattr(torch.optim, optimizer_class.__name__)(parameters.values(), **arguments)
 
@@ -337,9 +335,7 @@ def test_clipping_is_torchs(limit: float) -> None:
     torch = pytest.importorskip("torch")
     for grads in gradient_sets():
         name = f"{grads['a'].dtype}_rounding"
-        parameters = {
-            n: torch.nn.Parameter(torch.zeros(g.shape, dtype=torch.float64)) for n, g in grads.items()
-        }
+        parameters = {n: torch.nn.Parameter(torch.zeros(g.shape, dtype=torch.float64)) for n, g in grads.items()}
 
         def theirs(clip: Any, *, grads: Arrays = grads, parameters: dict[str, Any] = parameters) -> Any:
             for n, grad in grads.items():
@@ -374,9 +370,7 @@ def test_clipping_by_hand() -> None:
 
 def test_the_norm_of_float32_is_summed_in_float64() -> None:
     assert_close(clip_grad_norm({"a": np.full(4, 1e30, np.float32)}, 1.0)[1], 2e30, "float32_rounding")
-    with_crumbs = np.concatenate([[np.float32(4096.0)], np.full(1 << 16, np.float32(2.0**-6))]).astype(
-        np.float32
-    )
+    with_crumbs = np.concatenate([[np.float32(4096.0)], np.full(1 << 16, np.float32(2.0**-6))]).astype(np.float32)
     assert clip_grad_norm({"a": with_crumbs}, 1.0)[1] == math.sqrt(2.0**24 + 16.0)
 
 

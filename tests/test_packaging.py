@@ -39,9 +39,7 @@ def test_run_time_libraries_come_from_the_package() -> None:
     """A BLAS or an OpenMP of the build environment or of the system would be missing elsewhere."""
     bundled = {path.name for path in FOLDER.glob("lib*.so*")}
     script = "import gru_native; print(open('/proc/self/maps').read())"
-    run = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120
-    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
     mapped = {Path(line.split()[-1]) for line in run.stdout.splitlines() if ".so" in line}
     assert bundled <= {path.name for path in mapped}
     assert {path.parent for path in mapped if path.name in bundled} == {FOLDER}
@@ -53,9 +51,7 @@ def test_import_needs_run_time_dependencies_only() -> None:
         "import sys; before = set(sys.modules); import gru_native, gru_native.cli\n"
         "print(*sorted({name.partition('.')[0] for name in set(sys.modules) - before}))"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120
-    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
     extras = {"torch", "onnx", "onnxruntime", "matplotlib", "sklearn", "pytest", "scipy_openblas32", "cython"}
     assert not extras & set(run.stdout.split())
 

@@ -1,4 +1,4 @@
-"""The compiled GRU beside the float64 reference: results and every gradient, on every instruction set of this CPU."""
+"""The compiled GRU beside the float64 reference: results and every gradient, on every instruction set."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_around_every_boundary_of_the_tile(
         check(problem(rng, cell, 1 + (i + hidden) % 3, batch, reverse=bool(i % 2)), isa, dtype)
 
 
-@pytest.mark.parametrize("sizes", list(np.ndindex(2, 2, 2, 2)), ids=lambda sizes: "T%d_B%d_I%d_H%d" % sizes)
+@pytest.mark.parametrize("sizes", list(np.ndindex(2, 2, 2, 2)), ids=str)
 @both_resets
 @both_dtypes
 @every_isa

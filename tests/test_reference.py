@@ -117,9 +117,7 @@ def test_follows_torch(rng: np.random.Generator, num_layers: int, bidirectional:
     h_0, d_h_n = rng.standard_normal((2, num_layers, directions, batch, hidden))
     d_output = rng.standard_normal((steps, batch, directions * hidden))
 
-    gru = torch.nn.GRU(
-        inputs, hidden, num_layers, bias=bias, bidirectional=bidirectional, dtype=torch.float64
-    )
+    gru = torch.nn.GRU(inputs, hidden, num_layers, bias=bias, bidirectional=bidirectional, dtype=torch.float64)
     gru.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
     t_x = torch.tensor(x, requires_grad=True)
     t_h_0 = torch.tensor(h_0.reshape(-1, batch, hidden), requires_grad=True)

@@ -237,8 +237,6 @@ def test_a_bad_state_is_refused(make: Callable[[Optimizer], Any]) -> None:
     schedule = make(sgd())
     before = schedule.state_dict()
     for state in ({}, {**before, "gamma": 1.0}):
-        with pytest.raises(
-            ValueError, match=r"state_dict: expected the entries \[.*'last_epoch'.*\], got \["
-        ):
+        with pytest.raises(ValueError, match=r"state_dict: expected the entries \[.*'last_epoch'.*\], got \["):
             schedule.load_state_dict(state)
     assert schedule.state_dict() == before

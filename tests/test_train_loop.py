@@ -223,9 +223,7 @@ def test_divergence_is_an_error_and_keeps_the_best() -> None:
         if record.step == 4:
             trainer.optimizer.lr = 1e38
 
-    with pytest.raises(
-        FloatingPointError, match="training diverged at step [56]: the loss is .*lower learning rate"
-    ):
+    with pytest.raises(FloatingPointError, match="training diverged at step [56]: the loss is .*lower learning rate"):
         trainer.fit(data, steps=9, validation=data, validate_every=2, callbacks=[explode], progress=False)
     assert trainer.best is not None
     assert trainer.evaluate(data) == trainer.best.validation
@@ -277,8 +275,10 @@ def test_errors() -> None:
     for name in ("validate_every", "patience"):
         with pytest.raises(ValueError, match=f"{name}: expected at least 1, got 0"):
             trainer.fit(data, steps=1, validation=data, **{name: 0}, progress=False)
-        with pytest.raises(
-            ValueError, match="validation: expected data for validate_every and patience, got None"
-        ):
+        with pytest.raises(ValueError, match="validation: expected data for validate_every and patience, got None"):
             trainer.fit(data, steps=1, **{name: 1}, progress=False)
+    nothing = Stream(np.zeros(2), np.zeros(2), 1, 1)
+    nothing.inputs = nothing.inputs[:0]
+    with pytest.raises(ValueError, match="data: expected at least one batch, got none"):
+        trainer.fit(nothing, steps=1, progress=False)
     assert trainer.step == 0

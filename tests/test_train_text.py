@@ -42,7 +42,9 @@ def test_a_vocabulary_may_be_in_any_order() -> None:
     np.testing.assert_array_equal(model.encode("az☃"), [3, 0, 2])
 
 
-@pytest.mark.parametrize(("text", "named"), [("e", "'e'"), ("a\U0001f600b\n\x00\n", "'\U0001f600', '\\\\n', '\\\\x00'$")])
+@pytest.mark.parametrize(
+    ("text", "named"), [("e", "'e'"), ("a\U0001f600b\n\x00\n", "'\U0001f600', '\\\\n', '\\\\x00'$")]
+)
 def test_unknown_characters_are_named(text: str, named: str) -> None:
     with pytest.raises(ValueError, match=f"text: the model does not know {named}"):
         _model().encode(text)

@@ -33,16 +33,17 @@ struct Vector<float> {
   static Reg add(Reg a, Reg b) { return _mm256_add_ps(a, b); }
   static Reg sub(Reg a, Reg b) { return _mm256_sub_ps(a, b); }
   static Reg mul(Reg a, Reg b) { return _mm256_mul_ps(a, b); }
-  static Reg div(Reg a, Reg b) { return _mm256_div_ps(a, b); }
   static Reg fma(Reg a, Reg b, Reg c) { return _mm256_fmadd_ps(a, b, c); }
+  static Reg fms(Reg a, Reg b, Reg c) { return _mm256_fmsub_ps(a, b, c); }
+  static Reg divide(Reg a, Reg b, Reg c) {
+    const Reg inverse = _mm256_div_ps(set(1), b), quotient = mul(a, inverse);
+    return fma(inverse, _mm256_fnmadd_ps(quotient, c, _mm256_fnmadd_ps(quotient, b, a)), quotient);
+  }
   static Reg min(Reg a, Reg b) { return _mm256_min_ps(a, b); }
   static Reg max(Reg a, Reg b) { return _mm256_max_ps(a, b); }
   static Reg magnitude(Reg a) { return _mm256_andnot_ps(set(-0.0f), a); }
   static Reg negate_like(Reg a, Reg s) { return _mm256_xor_ps(a, _mm256_and_ps(s, set(-0.0f))); }
-  static Reg round(Reg a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-  static Reg exp2(Reg a) {
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(a), _mm256_set1_epi32(127)), 23));
-  }
+  static Reg exponent(Reg a) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a), 23)); }
 };
 
 template <>
@@ -61,17 +62,17 @@ struct Vector<double> {
   static Reg add(Reg a, Reg b) { return _mm256_add_pd(a, b); }
   static Reg sub(Reg a, Reg b) { return _mm256_sub_pd(a, b); }
   static Reg mul(Reg a, Reg b) { return _mm256_mul_pd(a, b); }
-  static Reg div(Reg a, Reg b) { return _mm256_div_pd(a, b); }
   static Reg fma(Reg a, Reg b, Reg c) { return _mm256_fmadd_pd(a, b, c); }
+  static Reg fms(Reg a, Reg b, Reg c) { return _mm256_fmsub_pd(a, b, c); }
+  static Reg divide(Reg a, Reg b, Reg c) {
+    const Reg inverse = _mm256_div_pd(set(1), b), quotient = mul(a, inverse);
+    return fma(inverse, _mm256_fnmadd_pd(quotient, c, _mm256_fnmadd_pd(quotient, b, a)), quotient);
+  }
   static Reg min(Reg a, Reg b) { return _mm256_min_pd(a, b); }
   static Reg max(Reg a, Reg b) { return _mm256_max_pd(a, b); }
   static Reg magnitude(Reg a) { return _mm256_andnot_pd(set(-0.0), a); }
   static Reg negate_like(Reg a, Reg s) { return _mm256_xor_pd(a, _mm256_and_pd(s, set(-0.0))); }
-  static Reg round(Reg a) { return _mm256_round_pd(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-  // Added to 2^52 + 1023, an integer stands in the lowest bits of the sum, biased as an exponent.
-  static Reg exp2(Reg a) {
-    return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(add(a, set(4503599627370496.0 + 1023.0))), 52));
-  }
+  static Reg exponent(Reg a) { return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(a), 52)); }
 };
 
 }  // namespace

@@ -33,16 +33,20 @@ struct Vector<float> {
   static Reg add(Reg a, Reg b) { return _mm512_add_ps(a, b); }
   static Reg sub(Reg a, Reg b) { return _mm512_sub_ps(a, b); }
   static Reg mul(Reg a, Reg b) { return _mm512_mul_ps(a, b); }
-  static Reg div(Reg a, Reg b) { return _mm512_div_ps(a, b); }
   static Reg fma(Reg a, Reg b, Reg c) { return _mm512_fmadd_ps(a, b, c); }
+  static Reg fms(Reg a, Reg b, Reg c) { return _mm512_fmsub_ps(a, b, c); }
+  // 14 bits and a step of Newton's are as good as a division, and take a third of its time.
+  static Reg divide(Reg a, Reg b, Reg c) {
+    const Reg rough = _mm512_rcp14_ps(b);
+    const Reg inverse = fma(rough, _mm512_fnmadd_ps(rough, b, set(1)), rough);
+    const Reg quotient = mul(a, inverse);
+    return fma(inverse, _mm512_fnmadd_ps(quotient, c, _mm512_fnmadd_ps(quotient, b, a)), quotient);
+  }
   static Reg min(Reg a, Reg b) { return _mm512_min_ps(a, b); }
   static Reg max(Reg a, Reg b) { return _mm512_max_ps(a, b); }
   static Reg magnitude(Reg a) { return _mm512_abs_ps(a); }
   static Reg negate_like(Reg a, Reg s) { return _mm512_xor_ps(a, _mm512_and_ps(s, set(-0.0f))); }
-  static Reg round(Reg a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-  static Reg exp2(Reg a) {
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(a), _mm512_set1_epi32(127)), 23));
-  }
+  static Reg exponent(Reg a) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a), 23)); }
 };
 
 template <>
@@ -61,17 +65,20 @@ struct Vector<double> {
   static Reg add(Reg a, Reg b) { return _mm512_add_pd(a, b); }
   static Reg sub(Reg a, Reg b) { return _mm512_sub_pd(a, b); }
   static Reg mul(Reg a, Reg b) { return _mm512_mul_pd(a, b); }
-  static Reg div(Reg a, Reg b) { return _mm512_div_pd(a, b); }
   static Reg fma(Reg a, Reg b, Reg c) { return _mm512_fmadd_pd(a, b, c); }
+  static Reg fms(Reg a, Reg b, Reg c) { return _mm512_fmsub_pd(a, b, c); }
+  static Reg divide(Reg a, Reg b, Reg c) {
+    const Reg rough = _mm512_rcp14_pd(b);
+    const Reg better = fma(rough, _mm512_fnmadd_pd(rough, b, set(1)), rough);
+    const Reg inverse = fma(better, _mm512_fnmadd_pd(better, b, set(1)), better);
+    const Reg quotient = mul(a, inverse);
+    return fma(inverse, _mm512_fnmadd_pd(quotient, c, _mm512_fnmadd_pd(quotient, b, a)), quotient);
+  }
   static Reg min(Reg a, Reg b) { return _mm512_min_pd(a, b); }
   static Reg max(Reg a, Reg b) { return _mm512_max_pd(a, b); }
   static Reg magnitude(Reg a) { return _mm512_abs_pd(a); }
   static Reg negate_like(Reg a, Reg s) { return _mm512_xor_pd(a, _mm512_and_pd(s, set(-0.0))); }
-  static Reg round(Reg a) { return _mm512_roundscale_pd(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-  static Reg exp2(Reg a) {
-    return _mm512_castsi512_pd(
-        _mm512_slli_epi64(_mm512_add_epi64(_mm512_cvtpd_epi64(a), _mm512_set1_epi64(1023)), 52));
-  }
+  static Reg exponent(Reg a) { return _mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(a), 52)); }
 };
 
 }  // namespace

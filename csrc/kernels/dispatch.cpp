@@ -79,8 +79,8 @@ const Isa& choose(const char* wanted) {
     if (candidate.supported) best = candidate.isa;
     if (wanted && std::string(wanted) == candidate.isa->name) {
       if (candidate.supported) return *candidate.isa;
-      throw std::invalid_argument(std::string("GRU_NATIVE_ISA: this machine has no '") + wanted +
-                                  "'; it supports " + joined(supported_isas()));
+      throw std::invalid_argument(std::string("GRU_NATIVE_ISA: this machine has no '") + wanted + "'; it supports " +
+                                  joined(supported_isas()));
     }
   }
   if (wanted && *wanted)

@@ -36,8 +36,12 @@ struct Vector<float> {
   static Reg add(Reg a, Reg b) { return vaddq_f32(a, b); }
   static Reg sub(Reg a, Reg b) { return vsubq_f32(a, b); }
   static Reg mul(Reg a, Reg b) { return vmulq_f32(a, b); }
-  static Reg div(Reg a, Reg b) { return vdivq_f32(a, b); }
   static Reg fma(Reg a, Reg b, Reg c) { return vfmaq_f32(c, a, b); }
+  static Reg fms(Reg a, Reg b, Reg c) { return vnegq_f32(vfmsq_f32(c, a, b)); }
+  static Reg divide(Reg a, Reg b, Reg c) {
+    const Reg inverse = vdivq_f32(set(1), b), quotient = mul(a, inverse);
+    return fma(inverse, vfmsq_f32(vfmsq_f32(a, quotient, b), quotient, c), quotient);
+  }
   static Reg min(Reg a, Reg b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
   static Reg max(Reg a, Reg b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
   static Reg magnitude(Reg a) { return vabsq_f32(a); }
@@ -45,10 +49,7 @@ struct Vector<float> {
     return vreinterpretq_f32_u32(
         veorq_u32(vreinterpretq_u32_f32(a), vandq_u32(vreinterpretq_u32_f32(s), vdupq_n_u32(0x80000000u))));
   }
-  static Reg round(Reg a) { return vrndnq_f32(a); }
-  static Reg exp2(Reg a) {
-    return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtq_s32_f32(a), vdupq_n_s32(127)), 23));
-  }
+  static Reg exponent(Reg a) { return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(a), 23)); }
 };
 
 template <>
@@ -74,8 +75,12 @@ struct Vector<double> {
   static Reg add(Reg a, Reg b) { return vaddq_f64(a, b); }
   static Reg sub(Reg a, Reg b) { return vsubq_f64(a, b); }
   static Reg mul(Reg a, Reg b) { return vmulq_f64(a, b); }
-  static Reg div(Reg a, Reg b) { return vdivq_f64(a, b); }
   static Reg fma(Reg a, Reg b, Reg c) { return vfmaq_f64(c, a, b); }
+  static Reg fms(Reg a, Reg b, Reg c) { return vnegq_f64(vfmsq_f64(c, a, b)); }
+  static Reg divide(Reg a, Reg b, Reg c) {
+    const Reg inverse = vdivq_f64(set(1), b), quotient = mul(a, inverse);
+    return fma(inverse, vfmsq_f64(vfmsq_f64(a, quotient, b), quotient, c), quotient);
+  }
   static Reg min(Reg a, Reg b) { return vbslq_f64(vcltq_f64(a, b), a, b); }
   static Reg max(Reg a, Reg b) { return vbslq_f64(vcgtq_f64(a, b), a, b); }
   static Reg magnitude(Reg a) { return vabsq_f64(a); }
@@ -83,10 +88,7 @@ struct Vector<double> {
     return vreinterpretq_f64_u64(
         veorq_u64(vreinterpretq_u64_f64(a), vandq_u64(vreinterpretq_u64_f64(s), vdupq_n_u64(0x8000000000000000u))));
   }
-  static Reg round(Reg a) { return vrndnq_f64(a); }
-  static Reg exp2(Reg a) {
-    return vreinterpretq_f64_s64(vshlq_n_s64(vaddq_s64(vcvtq_s64_f64(a), vdupq_n_s64(1023)), 52));
-  }
+  static Reg exponent(Reg a) { return vreinterpretq_f64_u64(vshlq_n_u64(vreinterpretq_u64_f64(a), 52)); }
 };
 
 }  // namespace

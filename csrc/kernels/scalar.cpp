@@ -9,7 +9,7 @@ typedef int Int4 __attribute__((vector_size(16)));
 typedef double Double2 __attribute__((vector_size(16)));
 typedef long long Long2 __attribute__((vector_size(16)));
 
-// What float and double share. There is no fused operation here: fma is a product and a sum.
+// What float and double share. There is no fused operation here: fma and fms are a product and a sum.
 template <class T, class Register, class Integers>
 struct Portable {
   using Reg = Register;
@@ -39,8 +39,9 @@ struct Portable {
   static Reg add(Reg a, Reg b) { return a + b; }
   static Reg sub(Reg a, Reg b) { return a - b; }
   static Reg mul(Reg a, Reg b) { return a * b; }
-  static Reg div(Reg a, Reg b) { return a / b; }
   static Reg fma(Reg a, Reg b, Reg c) { return a * b + c; }
+  static Reg fms(Reg a, Reg b, Reg c) { return a * b - c; }
+  static Reg divide(Reg a, Reg b, Reg c) { return a / b - a / b * c / b; }
   static Reg min(Reg a, Reg b) { return a < b ? a : b; }
   static Reg max(Reg a, Reg b) { return a > b ? a : b; }
   static Reg magnitude(Reg a) { return reinterpret_cast<Reg>(bits(a) & ~sign()); }
@@ -54,17 +55,14 @@ struct Portable {
 template <class T>
 struct Vector;
 
-// Adding and taking away 1.5 * 2^23 (or 2^52) rounds to an integer, which then stands in the lowest bits.
 template <>
 struct Vector<float> : Portable<float, Float4, Int4> {
-  static Reg round(Reg a) { return a + 12582912.0f - 12582912.0f; }
-  static Reg exp2(Reg a) { return reinterpret_cast<Reg>(bits(a + (12582912.0f + 127.0f)) << 23); }
+  static Reg exponent(Reg a) { return reinterpret_cast<Reg>(bits(a) << 23); }
 };
 
 template <>
 struct Vector<double> : Portable<double, Double2, Long2> {
-  static Reg round(Reg a) { return a + 6755399441055744.0 - 6755399441055744.0; }
-  static Reg exp2(Reg a) { return reinterpret_cast<Reg>(bits(a + (6755399441055744.0 + 1023.0)) << 52); }
+  static Reg exponent(Reg a) { return reinterpret_cast<Reg>(bits(a) << 52); }
 };
 
 }  // namespace

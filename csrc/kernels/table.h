@@ -8,8 +8,8 @@
 
 namespace gru {
 
-// The left factor of a tile's product. Each row is an address; `offset` elements behind it, k runs over `size` elements in
-// pieces of `block_size` contiguous ones that stand `block_stride` apart. A row-major row is one piece.
+// The left factor of a tile's product. Each row is an address; `offset` elements behind it, k runs over `size` elements
+// in pieces of `block_size` contiguous ones that stand `block_stride` apart. A row-major row is one piece.
 template <class T>
 struct Operand {
   const T* const* rows;
@@ -29,9 +29,9 @@ struct Panels {
 };
 
 // The gates of some rows, each [panel][slot][vector]: `rows` are the addresses of slot r in panel 0.
-// Slots stand in the order (hn, r, z, n): with reset before, slot hn holds r * h. Inference with reset after has no slot
-// hn. A backward step overwrites a row in place by its gradients (d_hn, d_r, d_z, d_n), so that the gradients of both
-// projections are overlapping contiguous slices.
+// Slots stand in the order (hn, r, z, n): with reset before, slot hn holds r * h. Inference with reset after has no
+// slot hn. A backward step overwrites a row in place by its gradients (d_hn, d_r, d_z, d_n), so that the gradients of
+// both projections are overlapping contiguous slices.
 template <class T>
 struct Gates {
   T* const* rows;
@@ -48,14 +48,14 @@ struct Pass {
   size_t units;
   Operand<T> left;
   Panels<T> right;
-  const T* bias;               // [panel][gate][vector], or null for zeros
+  const T* bias;  // [panel][gate][vector], or null for zeros
   Gates<T> gates;
   const T* const* h_previous;  // rows
   const T* const* d_output;    // rows
   T* carry;                    // [panel][row][vector]: the part of d_h that bypasses the product
   ptrdiff_t carry_panel;
-  T* const* output;            // rows
-  bool accumulate;             // affine: begin from what `output` holds
+  T* const* output;  // rows
+  bool accumulate;   // affine: begin from what `output` holds
 };
 
 // out[i][j] += sum over rows of left[row][left_offset + i] * right[row][right_offset + j], for i < lanes and
@@ -63,10 +63,10 @@ struct Pass {
 template <class T>
 struct Outer {
   size_t rows;
-  const T* const* left;        // rows
+  const T* const* left;  // rows
   ptrdiff_t left_offset;
-  size_t lanes;                // at most Kernels::lanes
-  const T* const* right;       // rows
+  size_t lanes;           // at most Kernels::lanes
+  const T* const* right;  // rows
   ptrdiff_t right_offset;
   size_t columns;
   T* out;
@@ -75,8 +75,8 @@ struct Outer {
 
 template <class T>
 struct Kernels {
-  size_t vector;   // elements in a vector: the units of a panel
-  size_t lanes;    // rows of an outer product's tile
+  size_t vector;  // elements in a vector: the units of a panel
+  size_t lanes;   // rows of an outer product's tile
 
   size_t (*chains)(size_t panels, size_t gates);  // what Panels::chains must be
 
@@ -87,7 +87,7 @@ struct Kernels {
 
   // Reset after: from the projected gates and bias b_hn to h' in `output`               (three gates)
   void (*reset_after)(const Pass<T>&);
-  void (*reset_after_taped)(const Pass<T>&);       // and hn, r, z, n into the gates
+  void (*reset_after_taped)(const Pass<T>&);  // and hn, r, z, n into the gates
   // Reset before: r, z and r * h into the gates (two gates), then n and h' (one gate; left is r * h)
   void (*reset_before_gates)(const Pass<T>&);
   void (*reset_before_output)(const Pass<T>&);
@@ -106,8 +106,8 @@ struct Kernels {
 
   void (*sigmoid)(size_t size, const T* x, T* y);
   void (*tanh)(size_t size, const T* x, T* y);
-  T (*max)(size_t size, const T* x);                                // -inf for none, NaN is passed over
-  T (*exp_sum)(size_t size, const T* x, T shift, T* y);             // y = exp(x - shift), returns the sum
+  T (*max)(size_t size, const T* x);                     // -inf for none, NaN is passed over
+  T (*exp_sum)(size_t size, const T* x, T shift, T* y);  // y = exp(x - shift), returns the sum
 };
 
 // One instruction set: its name and its two tables.

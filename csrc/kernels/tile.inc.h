@@ -6,15 +6,20 @@
 //   load, store                  whole vectors, unaligned
 //   load_first, store_first      the first n elements (loading zeros behind them)
 //   first                        the first n elements of a register, zeros behind them
-//   set, zero, add, sub, mul, div, fma(a, b, c) = a * b + c
+//   set, zero, add, sub, mul, fma(a, b, c) = a * b + c, fms(a, b, c) = a * b - c
+//   divide(a, b, c)              a / (b + c), where c is within the rounding of b
 //   min, max                     the second argument when either is NaN
 //   negate_like(a, s)            a with the sign of s flipped into it (a xor sign of s)
-//   magnitude, round, exp2       |a|; to the nearest integer; 2^a for an integer a of a normal number, or 0 just below
+//   magnitude                    |a|
+//   exponent                     the number whose exponent is the lowest bits of a: see ExpConstants' shifter
 //
-// The order of summation of an output element: it begins from the stored value; k runs upwards, k mod chains chooses the
-// chain; the chains are added pairwise at the end. Nothing else (rows, panels, steps) has a part in it.
+// The order of summation of an output element: it begins from the stored value; k runs upwards, k mod chains chooses
+// the chain; the chains are added pairwise at the end. Nothing else (rows, panels, steps) has a part in it.
 
 #define GRU_UNROLL _Pragma("GCC unroll 64")
+#define GRU_FOR(i, begin, end) \
+  GRU_UNROLL                   \
+  for (size_t i = begin; i < (end); ++i)
 #define GRU_LAMBDA_INLINE __attribute__((always_inline))
 #define GRU_INLINE inline __attribute__((always_inline))
 
@@ -32,10 +37,12 @@ template <class T>
 struct ExpConstants;
 
 // The coefficients of q are a minimax fit of (exp(r) - 1 - r) / r^2 on |r| <= ln(2) / 2, weighted by |r|: its error is
-// below 0.01 units in the last place of exp(r) - 1. ln 2 is split so that k * ln2_high is exact.
+// below 0.01 units in the last place of exp(r) - 1. ln 2 is split so that k * ln2_high is exact. A number added to
+// `shifter` is rounded to an integer, which then stands in the lowest bits of the sum, biased as an exponent.
 template <>
 struct ExpConstants<float> {
   static constexpr float log2e = 1.44269504f, ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
+  static constexpr float shifter = 12582912.0f + 127.0f;
   static constexpr float q[] = {0.0001991421804f, 0.001394103656f, 0.008333272974f,
                                 0.04166635439f,   0.1666666682f,   0.5000000046f};
   static constexpr float lowest = -88.0f, highest = 88.37f;  // exp is 0 at the one end, a normal number at the other
@@ -45,10 +52,11 @@ template <>
 struct ExpConstants<double> {
   static constexpr double log2e = 1.4426950408889634074, ln2_high = 6.93147180369123816490e-01,
                           ln2_low = 1.90821492927058770002e-10;
-  static constexpr double q[] = {2.092447678357129303e-9,   2.510908291432076728e-8,  2.755724265538313453e-7,
-                                 2.755724408506486157e-6,   0.00002480158736067180875, 0.0001984126988624117006,
-                                 0.001388888888886678401,   0.008333333333321589338,  0.04166666666666670146,
-                                 0.1666666666666667662,     0.4999999999999999999};
+  static constexpr double shifter = 6755399441055744.0 + 1023.0;
+  static constexpr double q[] = {2.092447678357129303e-9, 2.510908291432076728e-8,   2.755724265538313453e-7,
+                                 2.755724408506486157e-6, 0.00002480158736067180875, 0.0001984126988624117006,
+                                 0.001388888888886678401, 0.008333333333321589338,   0.04166666666666670146,
+                                 0.1666666666666667662,   0.4999999999999999999};
   static constexpr double lowest = -709.0, highest = 709.4;
   static constexpr double tanh_one = 20.0;
 };
@@ -58,63 +66,61 @@ struct Exp {
   typename Vector<T>::Reg power, rest;
 };
 
-// For x between ExpConstants' lowest and highest, or NaN.
-template <class T>
+// The parts of exp(sign * x), for sign * x between ExpConstants' lowest and highest, or NaN. The sign goes into the
+// constants: with s = sign * r, rest = s + s^2 q(s) in powers of r.
+template <class T, int sign>
 GRU_INLINE Exp<T> exp_parts(typename Vector<T>::Reg x) {
   using V = Vector<T>;
   using C = ExpConstants<T>;
-  const auto k = V::round(V::mul(x, V::set(C::log2e)));
-  auto r = V::fma(k, V::set(-C::ln2_high), x);
-  r = V::fma(k, V::set(-C::ln2_low), r);
-  auto q = V::set(C::q[0]);
-  GRU_UNROLL
-  for (size_t i = 1; i < sizeof(C::q) / sizeof(T); ++i) q = V::fma(q, r, V::set(C::q[i]));
-  return {V::exp2(k), V::fma(V::mul(r, r), q, r)};
+  constexpr size_t degree = sizeof(C::q) / sizeof(T) - 1;
+  const auto shifted = V::fma(x, V::set(sign * C::log2e), V::set(C::shifter));
+  const auto k = V::sub(shifted, V::set(C::shifter));
+  auto r = V::fma(k, V::set(-sign * C::ln2_high), x);
+  r = V::fma(k, V::set(-sign * C::ln2_low), r);
+  auto q = V::set(degree % 2 ? sign * C::q[0] : C::q[0]);
+  GRU_FOR (i, 1, degree + 1) q = V::fma(q, r, V::set((degree - i) % 2 ? sign * C::q[i] : C::q[i]));
+  const auto square = V::mul(r, r);
+  return {V::exponent(shifted), sign > 0 ? V::fma(square, q, r) : V::fms(square, q, r)};
 }
 
-// x within the range of exp_parts.
 template <class T>
-GRU_INLINE typename Vector<T>::Reg bounded(typename Vector<T>::Reg x) {
+GRU_INLINE typename Vector<T>::Reg bounded(typename Vector<T>::Reg x, T lowest, T highest) {
   using V = Vector<T>;
-  return V::max(V::set(ExpConstants<T>::lowest), V::min(V::set(ExpConstants<T>::highest), x));
+  return V::max(V::set(lowest), V::min(V::set(highest), x));
 }
 
 template <class T>
 GRU_INLINE typename Vector<T>::Reg exp(typename Vector<T>::Reg x) {
-  using V = Vector<T>;
-  const auto e = exp_parts<T>(bounded<T>(x));
-  return V::fma(e.power, e.rest, e.power);
+  using C = ExpConstants<T>;
+  const auto e = exp_parts<T, 1>(bounded<T>(x, C::lowest, C::highest));
+  return Vector<T>::fma(e.power, e.rest, e.power);
 }
 
-// 1 / (1 + exp(-x)). The sum is kept to more than a register's precision, its rounding taken back from the quotient:
-// without that the error would reach 2.5 units in the last place. The smallest results are subnormal and so, in a core
-// call, zero.
+// 1 / (1 + exp(-x)). What the rounding of the sum lost is taken into the division: the error would else reach 2.5 units
+// in the last place. The smallest results are subnormal and so, in a core call, zero.
 template <class T>
 GRU_INLINE typename Vector<T>::Reg sigmoid(typename Vector<T>::Reg x) {
   using V = Vector<T>;
+  using C = ExpConstants<T>;
   const auto one = V::set(1);
-  const auto e = exp_parts<T>(bounded<T>(V::sub(V::zero(), x)));
+  const auto e = exp_parts<T, -1>(bounded<T>(x, -C::highest, -C::lowest));
   const auto power_1 = V::add(e.power, one);
   const auto sum = V::fma(e.power, e.rest, power_1);
-  const auto lost = V::add(V::fma(e.power, e.rest, V::sub(power_1, sum)), V::sub(one, V::sub(power_1, e.power)));
-  const auto quotient = V::div(one, sum);
-  return V::sub(quotient, V::mul(quotient, V::mul(quotient, lost)));
+  const auto lost = V::fma(e.power, e.rest, V::sub(power_1, sum));
+  return V::divide(one, sum, lost);
 }
 
-// With m = exp(2 |x|) - 1, t = |tanh x| = m / (m + 2): accurate near zero too, because m is. The rounding of m + 2 is taken
-// back, with 1 / (m + 2) = (1 - t) / 2.
+// With m = exp(2 |x|) - 1, |tanh x| = m / (m + 2): accurate near zero too, because m is.
 template <class T>
 GRU_INLINE typename Vector<T>::Reg tanh(typename Vector<T>::Reg x) {
   using V = Vector<T>;
-  const auto one = V::set(1), two = V::set(2);
+  const auto two = V::set(2);
   const auto size = V::min(V::set(ExpConstants<T>::tanh_one), V::magnitude(x));
-  const auto e = exp_parts<T>(V::add(size, size));
-  const auto m = V::fma(e.power, e.rest, V::sub(e.power, one));
+  const auto e = exp_parts<T, 1>(V::add(size, size));
+  const auto m = V::fma(e.power, e.rest, V::sub(e.power, V::set(1)));
   const auto sum = V::add(m, two);
   const auto lost = V::sub(V::min(two, m), V::sub(sum, V::max(two, m)));
-  const auto quotient = V::div(m, sum);
-  const auto inverse = V::mul(V::sub(one, quotient), V::set(static_cast<T>(0.5)));
-  return V::negate_like(V::sub(quotient, V::mul(V::mul(quotient, inverse), lost)), x);
+  return V::negate_like(V::divide(m, sum, lost), x);
 }
 
 // ---- The tile -------------------------------------------------------------------------------------------------------
@@ -142,16 +148,12 @@ void multiply_add(const Pass<T>& pass, size_t row, size_t panel, typename Vector
   using V = Vector<T>;
   typename V::Reg chain[C][R][P][G];
   const T* left[R];
-  GRU_UNROLL
-  for (size_t r = 0; r < R; ++r) {
+  GRU_FOR (r, 0, R) {
     left[r] = pass.left.rows[row + r] + pass.left.offset;
-    GRU_UNROLL
-    for (size_t p = 0; p < P; ++p)
-      GRU_UNROLL
-      for (size_t g = 0; g < G; ++g) {
+    GRU_FOR (p, 0, P)
+      GRU_FOR (g, 0, G) {
         chain[0][r][p][g] = sums[(r * P + p) * G + g];
-        GRU_UNROLL
-        for (size_t c = 1; c < C; ++c) chain[c][r][p][g] = V::zero();
+        GRU_FOR (c, 1, C) chain[c][r][p][g] = V::zero();
       }
   }
   const ptrdiff_t panel_stride = pass.right.panel_stride;
@@ -159,18 +161,13 @@ void multiply_add(const Pass<T>& pass, size_t row, size_t panel, typename Vector
 
   auto term = [&](size_t c, size_t k) GRU_LAMBDA_INLINE {
     typename V::Reg weight[P][G];
-    GRU_UNROLL
-    for (size_t p = 0; p < P; ++p)
-      GRU_UNROLL
-      for (size_t g = 0; g < G; ++g)
+    GRU_FOR (p, 0, P)
+      GRU_FOR (g, 0, G)
         weight[p][g] = V::load(right + static_cast<ptrdiff_t>(p) * panel_stride + (c * G + g) * V::width);
-    GRU_UNROLL
-    for (size_t r = 0; r < R; ++r) {
+    GRU_FOR (r, 0, R) {
       const auto value = V::set(left[r][k + c]);
-      GRU_UNROLL
-      for (size_t p = 0; p < P; ++p)
-        GRU_UNROLL
-        for (size_t g = 0; g < G; ++g) chain[c][r][p][g] = V::fma(value, weight[p][g], chain[c][r][p][g]);
+      GRU_FOR (p, 0, P)
+        GRU_FOR (g, 0, G) chain[c][r][p][g] = V::fma(value, weight[p][g], chain[c][r][p][g]);
     }
   };
 
@@ -178,30 +175,23 @@ void multiply_add(const Pass<T>& pass, size_t row, size_t panel, typename Vector
     const size_t size = at_most(pass.left.block_size, pass.left.size - done);
     size_t k = 0;
     for (; k + C <= size; k += C, right += C * G * V::width) {
-      GRU_UNROLL
-      for (size_t c = 0; c < C; ++c) term(c, k);
+      GRU_FOR (c, 0, C) term(c, k);
     }
     if constexpr (C > 1) {
-      GRU_UNROLL
-      for (size_t c = 0; c + 1 < C; ++c)
+      GRU_FOR (c, 0, C - 1)
         if (k + c < size) term(c, k);
       right += (size - k) * G * V::width;
     }
-    GRU_UNROLL
-    for (size_t r = 0; r < R; ++r) left[r] += pass.left.block_stride;
+    GRU_FOR (r, 0, R) left[r] += pass.left.block_stride;
   }
 
-  GRU_UNROLL
-  for (size_t r = 0; r < R; ++r)
-    GRU_UNROLL
-    for (size_t p = 0; p < P; ++p)
-      GRU_UNROLL
-      for (size_t g = 0; g < G; ++g) {
+  GRU_FOR (r, 0, R)
+    GRU_FOR (p, 0, P)
+      GRU_FOR (g, 0, G) {
         GRU_UNROLL
         for (size_t apart = 1; apart < C; apart *= 2)
-          GRU_UNROLL
-          for (size_t c = 0; c < C; c += 2 * apart)
-            chain[c][r][p][g] = V::add(chain[c][r][p][g], chain[c + apart][r][p][g]);
+          GRU_FOR (c, 0, C - apart)
+            if (c % (2 * apart) == 0) chain[c][r][p][g] = V::add(chain[c][r][p][g], chain[c + apart][r][p][g]);
         sums[(r * P + p) * G + g] = chain[0][r][p][g];
       }
 }
@@ -269,11 +259,17 @@ void run_tiles(const Pass<typename Epilogue::Element>& pass) {
 template <class Epilogue>
 void run(const Pass<typename Epilogue::Element>& pass) {
   switch (pass.right.chains) {
-    case 1: return run_tiles<Epilogue, 1>(pass);
-    case 2: return run_tiles<Epilogue, 2>(pass);
-    case 4: return run_tiles<Epilogue, 4>(pass);
-    case 8: if constexpr (Epilogue::gates == 1) return run_tiles<Epilogue, 8>(pass); break;
-    default: break;
+    case 1:
+      return run_tiles<Epilogue, 1>(pass);
+    case 2:
+      return run_tiles<Epilogue, 2>(pass);
+    case 4:
+      return run_tiles<Epilogue, 4>(pass);
+    case 8:
+      if constexpr (Epilogue::gates == 1) return run_tiles<Epilogue, 8>(pass);
+      break;
+    default:
+      break;
   }
 }
 
@@ -318,9 +314,7 @@ GRU_INLINE T* carry_of(const Pass<T>& pass, size_t row, size_t panel) {
 template <class T, size_t G>
 GRU_INLINE void begin_from_bias(const Pass<T>& pass, size_t panel, typename Vector<T>::Reg* sums) {
   using V = Vector<T>;
-  GRU_UNROLL
-  for (size_t g = 0; g < G; ++g)
-    sums[g] = pass.bias ? V::load(pass.bias + (panel * G + g) * V::width) : V::zero();
+  GRU_FOR (g, 0, G) sums[g] = pass.bias ? V::load(pass.bias + (panel * G + g) * V::width) : V::zero();
 }
 
 // (1 - z) * n + z * h: z = 1 keeps h to the bit.
@@ -440,8 +434,7 @@ GRU_INLINE void store_padded(T* to, typename Vector<T>::Reg value, size_t n) {
 }
 
 template <class T>
-GRU_INLINE void begin_d_h(const Pass<T>& pass, size_t row, size_t panel, size_t n,
-                          typename Vector<T>::Reg* sums) {
+GRU_INLINE void begin_d_h(const Pass<T>& pass, size_t row, size_t panel, size_t n, typename Vector<T>::Reg* sums) {
   using V = Vector<T>;
   sums[0] = V::add(V::load(carry_of(pass, row, panel)), load_units<T>(pass.d_output[row] + panel * V::width, n));
 }
@@ -515,9 +508,7 @@ struct ResetBeforeBackwardGates {
   using V = Vector<T>;
   static constexpr size_t gates = 1;
 
-  static GRU_INLINE void begin(const Pass<T>&, size_t, size_t, size_t, typename V::Reg* sums) {
-    sums[0] = V::zero();
-  }
+  static GRU_INLINE void begin(const Pass<T>&, size_t, size_t, size_t, typename V::Reg* sums) { sums[0] = V::zero(); }
   static GRU_INLINE void finish(const Pass<T>& pass, size_t row, size_t panel, size_t n, typename V::Reg* sums) {
     const auto slots = slots_of(pass, row, panel);
     const auto h = load_units<T>(pass.h_previous[row] + panel * V::width, n);
@@ -554,24 +545,19 @@ void outer_tile(const Outer<T>& job, size_t column, size_t n) {
   using V = Vector<T>;
   constexpr size_t R = outer_lanes<T>;
   typename V::Reg sums[R][P];
-  GRU_UNROLL
-  for (size_t r = 0; r < R; ++r)
-    GRU_UNROLL
-    for (size_t p = 0; p < P; ++p) sums[r][p] = V::zero();
+  GRU_FOR (r, 0, R)
+    GRU_FOR (p, 0, P) sums[r][p] = V::zero();
 
   auto accumulate = [&](auto last_vector) GRU_LAMBDA_INLINE {
     for (size_t row = 0; row < job.rows; ++row) {
       const T* left = job.left[row] + job.left_offset;
       const T* right = job.right[row] + job.right_offset + column;
       typename V::Reg values[P];
-      GRU_UNROLL
-      for (size_t p = 0; p + 1 < P; ++p) values[p] = V::load(right + p * V::width);
+      GRU_FOR (p, 0, P - 1) values[p] = V::load(right + p * V::width);
       values[P - 1] = last_vector(right + (P - 1) * V::width);
-      GRU_UNROLL
-      for (size_t r = 0; r < R; ++r) {
+      GRU_FOR (r, 0, R) {
         const auto value = V::set(left[r]);
-        GRU_UNROLL
-        for (size_t p = 0; p < P; ++p) sums[r][p] = V::fma(value, values[p], sums[r][p]);
+        GRU_FOR (p, 0, P) sums[r][p] = V::fma(value, values[p], sums[r][p]);
       }
     }
   };
@@ -581,12 +567,10 @@ void outer_tile(const Outer<T>& job, size_t column, size_t n) {
     accumulate([n](const T* from) GRU_LAMBDA_INLINE { return V::load_first(from, n); });
 
   // An unrolled loop keeps `sums` in registers; lanes beyond the valid ones are dropped here.
-  GRU_UNROLL
-  for (size_t r = 0; r < R; ++r) {
+  GRU_FOR (r, 0, R) {
     if (r >= job.lanes) break;
     T* out = job.out + static_cast<ptrdiff_t>(r) * job.out_stride + column;
-    GRU_UNROLL
-    for (size_t p = 0; p < P; ++p) {
+    GRU_FOR (p, 0, P) {
       const size_t valid = p + 1 < P ? V::width : n;
       T* to = out + p * V::width;
       store_units<T>(to, V::add(load_units<T>(to, valid), sums[r][p]), valid);
@@ -605,9 +589,15 @@ void outer(const Outer<T>& job) {
     const size_t wide = (vectors + i) / tiles;
     const size_t n = at_most(job.columns - (vector + wide - 1) * W, W);
     switch (wide) {
-      case 1: outer_tile<T, 1>(job, vector * W, n); break;
-      case 2: outer_tile<T, 2>(job, vector * W, n); break;
-      default: outer_tile<T, 3>(job, vector * W, n); break;
+      case 1:
+        outer_tile<T, 1>(job, vector * W, n);
+        break;
+      case 2:
+        outer_tile<T, 2>(job, vector * W, n);
+        break;
+      default:
+        outer_tile<T, 3>(job, vector * W, n);
+        break;
     }
     vector += wide;
   }

@@ -42,9 +42,7 @@ class Case:
         """Return weights under PyTorch's names, uniform in ±1/√H."""
         from gru_native import nn
 
-        gru = nn.GRU(
-            self.input_size, self.hidden_size, self.num_layers, bidirectional=self.bidirectional, seed=0
-        )
+        gru = nn.GRU(self.input_size, self.hidden_size, self.num_layers, bidirectional=self.bidirectional, seed=0)
         return gru.parameters()
 
     def x(self) -> Array:

@@ -83,7 +83,8 @@ class Worker:
 
     def order(self, **order: Any) -> Any:
         """Hand in an order and return the answer."""
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.send_signal(signal.SIGCONT)
         print(json.dumps(order), file=self._process.stdin, flush=True)
         answer = self._process.stdout.readline()
@@ -131,8 +132,7 @@ def compare(
                         medians[worker].append(median(worker.order(calls=calls[worker])))
                 errors = [_difference(folder / f"{peers[0]}.npz", folder / f"{peer}.npz") for peer in peers]
                 timings = [
-                    _timing(worker.peer, medians[worker], error)
-                    for worker, error in zip(workers, errors, strict=True)
+                    _timing(worker.peer, medians[worker], error) for worker, error in zip(workers, errors, strict=True)
                 ]
                 yield Comparison(case, mode, threads, timings)
 

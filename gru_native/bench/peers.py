@@ -44,16 +44,14 @@ class Peer(ABC):
 
 
 class Native(Peer):
-    """This package."""
+    """The package that this benchmark belongs to."""
 
     package = "gru_native"
 
     def __init__(self, case: Case, threads: int) -> None:
         from gru_native import nn
 
-        self._gru = nn.GRU(
-            case.input_size, case.hidden_size, case.num_layers, bidirectional=case.bidirectional, seed=0
-        )
+        self._gru = nn.GRU(case.input_size, case.hidden_size, case.num_layers, bidirectional=case.bidirectional, seed=0)
         self._x, self._h_0, self._d_output = case.x(), case.h_0(), case.d_output()
         self._weights = self._gru.parameters()
         self._threads = threads
@@ -79,9 +77,7 @@ class Torch(Peer):
 
         torch.set_num_threads(threads)
         self._torch = torch
-        self._gru = torch.nn.GRU(
-            case.input_size, case.hidden_size, case.num_layers, bidirectional=case.bidirectional
-        )
+        self._gru = torch.nn.GRU(case.input_size, case.hidden_size, case.num_layers, bidirectional=case.bidirectional)
         self._gru.load_state_dict({name: torch.tensor(array) for name, array in case.weights().items()})
         self._x = torch.from_numpy(case.x()).requires_grad_()
         self._h_0 = torch.from_numpy(case.h_0()).requires_grad_()

@@ -63,9 +63,7 @@ def machine() -> dict[str, Any]:
         "blas": _core.blas(),
         "system": platform.platform(),
         "python": platform.python_version(),
-        "packages": {
-            package: found for package in ("numpy", *_packages()) if (found := _version(package)) is not None
-        },
+        "packages": {package: found for package in ("numpy", *_packages()) if (found := _version(package)) is not None},
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
 

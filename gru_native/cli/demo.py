@@ -14,8 +14,8 @@ from typing import Any
 from gru_native.cli.options import add_threads, whole_number
 from gru_native.cli.train_text import Recipe, train
 
-RECIPE = Recipe(steps=1600, batch_size=32, window=128, dropout=0.1)
-PROMPT = 'The "repeat" statement\n**********************\n\n'
+RECIPE = Recipe(steps=2400, hidden_size=(192, 128), dropout=0.1, lr=4e-3)
+PROMPT = 'The "repeat" statement\n**********************\n\nThe "repeat" statement is '
 
 
 def register(commands: Any) -> None:
@@ -52,22 +52,10 @@ def run(arguments: argparse.Namespace) -> None:
         f"Training on the documentation of Python {platform.python_version()}: {len(text):,} characters.",
         flush=True,
     )
-    result = train(
-        text, arguments.out, replace(RECIPE, steps=arguments.steps, threads=arguments.threads), task="demo"
-    )
+    result = train(text, arguments.out, replace(RECIPE, steps=arguments.steps, threads=arguments.threads), task="demo")
     print(f"The model is in {arguments.out}. A fresh process loads it and continues a prompt:\n", flush=True)
-    generate = [
-        sys.executable,
-        "-m",
-        "gru_native",
-        "generate",
-        arguments.out,
-        "--prompt",
-        PROMPT,
-        "--seed",
-        "0",
-    ]
-    subprocess.run(generate, check=True)
+    generate = [sys.executable, "-m", "gru_native", "generate", arguments.out, "--prompt", PROMPT]
+    subprocess.run([*generate, "--temperature", "0.6", "--seed", "0"], check=True)
     print(f"\n{result}")
 
 

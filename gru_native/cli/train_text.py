@@ -15,7 +15,6 @@ from gru_native.cli.errors import UserError
 from gru_native.cli.options import add_threads, number, whole_number
 from gru_native.train import CharacterModel, ProgressBar, Record, Trainer, bits, result_line, vocabulary_of
 
-VALIDATION_SHARE = 0.1
 VALIDATION_STREAMS = 16
 WARM_UP_STEPS = 100
 MAX_NORM = 1.0
@@ -26,12 +25,12 @@ class Recipe:
     """How a model is built and trained; the command line's options say what each number is."""
 
     embedding_dim: int = 64
-    hidden_size: Sequence[int] = (192, 128)
+    hidden_size: Sequence[int] = (256, 192)
     dropout: float = 0.15
-    steps: int = 2800
-    batch_size: int = 64
-    window: int = 128
-    lr: float = 4e-3
+    steps: int = 4500
+    batch_size: int = 32
+    window: int = 64
+    lr: float = 3e-3
     seed: int = 0
     threads: int | None = None
 
@@ -67,9 +66,7 @@ def register(commands: Any) -> None:
     count = whole_number(1)
     add("steps", count, "N", "training steps, each an update of the weights")
     add("batch_size", count, "N", "places of the text that a step reads at once")
-    add(
-        "window", count, "N", "characters that a step reads at each place, through which gradients reach back"
-    )
+    add("window", count, "N", "characters that a step reads at each place, through which gradients reach back")
     add("hidden_size", count, "N", "units of each GRU layer, a number for each", nargs="+")
     add("embedding_dim", count, "N", "size of the vector that stands for a character")
     add("dropout", number(0.0, 1.0), "P", "share of each GRU layer's output that is dropped while training")
@@ -163,14 +160,15 @@ def _trainer(model: CharacterModel, recipe: Recipe) -> Trainer:
 
 
 def _split(text: str, recipe: Recipe) -> tuple[str, str]:
-    """Return the part to train on and the part that is held out."""
-    held_out = max(round(len(text) * VALIDATION_SHARE), VALIDATION_STREAMS + 1)
-    needed = recipe.batch_size * recipe.window + 1
-    if len(text) - held_out < needed:
+    """Return the part to train on, and the last tenth, which is held out."""
+    step = recipe.batch_size * recipe.window
+    least = max(-(-10 * (step + 1) // 9), 10 * (VALIDATION_STREAMS + 1))
+    if len(text) < least:
         raise UserError(
-            f"the text is too short: {len(text):,} characters, of which {held_out:,} are held out; a step "
-            f"of {recipe.batch_size} x {recipe.window} needs {needed:,} (lower --batch-size or --window)"
+            f"the text is too short: {len(text):,} characters; steps of {recipe.batch_size} x {recipe.window} "
+            f"(--batch-size x --window) need {least:,}"
         )
+    held_out = len(text) // 10
     return text[:-held_out], text[-held_out:]
 
 

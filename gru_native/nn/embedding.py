@@ -57,9 +57,7 @@ class Embedding(Module):
         if padding_idx is not None:
             row = size("padding_idx", padding_idx, least=-self.num_embeddings)
             if row >= self.num_embeddings:
-                raise ValueError(
-                    f"padding_idx: expected an index into {self.num_embeddings} rows, got {padding_idx!r}"
-                )
+                raise ValueError(f"padding_idx: expected an index into {self.num_embeddings} rows, got {padding_idx!r}")
             self.padding_idx = row % self.num_embeddings
             weight[self.padding_idx] = 0
         super().__init__({"weight": weight})
@@ -81,9 +79,7 @@ class Embedding(Module):
         indices = frozen(np.asarray(indices))
         return sealed(F.embedding(indices, snapshot.version["weight"])), indices
 
-    def _backward(
-        self, indices: Array, d_output: ArrayLike, *, threads: int | None = None
-    ) -> tuple[None, Gradients]:
+    def _backward(self, indices: Array, d_output: ArrayLike, *, threads: int | None = None) -> tuple[None, Gradients]:
         d_weight = F.embedding_backward(
             indices, d_output, self.num_embeddings, padding_idx=self.padding_idx, threads=threads
         )

@@ -156,9 +156,7 @@ class GRU(Module):
         sequence, initial = layout.with_batch(x), layout.given_states("h_0", h_0)
         h_n, final = layout.new_states()
         for layer in range(self.num_layers):
-            sequence = self._run(
-                F.gru, snapshot.version, layer, sequence, initial[layer], final[layer], threads
-            )
+            sequence = self._run(F.gru, snapshot.version, layer, sequence, initial[layer], final[layer], threads)
         return layout.without_batch(sequence), h_n
 
     def _forward(
@@ -186,9 +184,7 @@ class GRU(Module):
                 noise = Noise(sequence, self.dropout, None if seed is None else (*seed_path(seed), layer))
                 sequence = sealed(noise(sequence))
             saved.noises.append(noise)
-            sequence = sealed(
-                self._run(run, snapshot.version, layer, sequence, initial[layer], final[layer], threads)
-            )
+            sequence = sealed(self._run(run, snapshot.version, layer, sequence, initial[layer], final[layer], threads))
         return (layout.without_batch(sequence), h_n), saved
 
     def _backward(
@@ -339,9 +335,7 @@ class GRUCell(Module):
         if x.ndim not in (1, 2):
             raise ValueError(f"x: expected 2 dimensions (B, I), or 1 (I,), got {x.ndim} with shape {x.shape}")
         if x.shape[-1] != self.input_size:
-            raise ValueError(
-                f"x: expected a last axis of input_size = {self.input_size}, got shape {x.shape}"
-            )
+            raise ValueError(f"x: expected a last axis of input_size = {self.input_size}, got shape {x.shape}")
         h_shape = (*x.shape[:-1], self.hidden_size)
         if h is not None:
             h = shaped_array("h", h, h_shape, self.dtype)
@@ -359,9 +353,7 @@ class _Layout:
     def __init__(self, gru: GRU, x_shape: tuple[int, ...]) -> None:
         if len(x_shape) not in (2, 3):
             axes = "(B, T, I)" if gru.batch_first else "(T, B, I)"
-            raise ValueError(
-                f"x: expected 3 dimensions {axes}, or 2 (T, I), got {len(x_shape)} with shape {x_shape}"
-            )
+            raise ValueError(f"x: expected 3 dimensions {axes}, or 2 (T, I), got {len(x_shape)} with shape {x_shape}")
         if x_shape[-1] != gru.input_size:
             raise ValueError(f"x: expected a last axis of input_size = {gru.input_size}, got shape {x_shape}")
         self._gru = gru
@@ -369,9 +361,7 @@ class _Layout:
         self._batched = len(x_shape) == 3
         batch = x_shape[self._batch_axis : self._batch_axis + 1] if self._batched else ()
         self._rows = batch[0] if batch else 1
-        self._state_shapes = [
-            (layers * gru._directions, *batch, hidden) for layers, hidden in gru._layers_by_size
-        ]
+        self._state_shapes = [(layers * gru._directions, *batch, hidden) for layers, hidden in gru._layers_by_size]
         self.axes = x_shape[:2] if self._batched else (1, x_shape[0]) if gru.batch_first else (x_shape[0], 1)
         self.output_shape = (*x_shape[:-1], gru._sizes[-1] * gru._directions)
 

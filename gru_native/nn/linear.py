@@ -74,9 +74,7 @@ class Linear(Module):
         x, weights = np.asarray(x), _packed(snapshot.version)
         return sealed(F.linear(x, weights, threads=threads)), _Saved(frozen(x), weights)
 
-    def _backward(
-        self, saved: _Saved, d_output: ArrayLike, *, threads: int | None = None
-    ) -> tuple[Array, Gradients]:
+    def _backward(self, saved: _Saved, d_output: ArrayLike, *, threads: int | None = None) -> tuple[Array, Gradients]:
         return F.linear_backward(saved.x, saved.weights, d_output, threads=threads)
 
 

@@ -200,9 +200,7 @@ class Module:
 
     def parameters(self) -> dict[str, Array]:
         """Return the trainable arrays by dotted name: read-only arrays of one moment, no copies."""
-        buffers = {
-            _join(prefix, name) for prefix, module in self.named_modules() for name in module.buffer_names
-        }
+        buffers = {_join(prefix, name) for prefix, module in self.named_modules() for name in module.buffer_names}
         return {name: array for name, array in self.state_dict().items() if name not in buffers}
 
     def assign(self, updates: Mapping[str, ArrayLike]) -> None:
@@ -265,9 +263,7 @@ class Module:
                 "state: the names do not fit; "
                 f"missing: {sorted(missing) or 'none'}, unknown: {sorted(unknown) or 'none'}"
             )
-        self.assign(
-            {name: _cast(name, state[name], present[name].dtype) for name in present if name in state}
-        )
+        self.assign({name: _cast(name, state[name], present[name].dtype) for name in present if name in state})
 
 
 def _join(prefix: str, name: str) -> str:

@@ -46,9 +46,7 @@ class _Normalization(Module):
         return sealed(self._affine(snapshot.version, x, normalised)), _Saved(normalised, snapshot.version)
 
     @np.errstate(invalid="ignore", over="ignore")
-    def _backward(
-        self, saved: _Saved, d_output: ArrayLike, *, threads: int | None = None
-    ) -> tuple[Array, Gradients]:
+    def _backward(self, saved: _Saved, d_output: ArrayLike, *, threads: int | None = None) -> tuple[Array, Gradients]:
         values = saved.normalised.values
         d = shaped_array("d_output", d_output, values.shape, self.dtype)
         shared = self._shared_axes(d)
@@ -149,9 +147,7 @@ class BatchNorm1d(_Normalization):
     def _checked(self, x: ArrayLike) -> Array:
         x = float_array("x", x, self.dtype)
         if x.ndim not in (2, 3):
-            raise ValueError(
-                f"x: expected 2 or 3 dimensions (N, C) or (N, C, L), got {x.ndim} with shape {x.shape}"
-            )
+            raise ValueError(f"x: expected 2 or 3 dimensions (N, C) or (N, C, L), got {x.ndim} with shape {x.shape}")
         if x.shape[1] != self.num_features:
             raise ValueError(f"x: expected {self.num_features} channels on axis 1, got shape {x.shape}")
         return x

@@ -110,9 +110,7 @@ class Stream:
         self.window = at_least_one("window", window)
         inputs, targets = _pair(inputs, targets)
         if len(inputs) < batch_size:
-            raise ValueError(
-                f"inputs: expected at least batch_size = {batch_size} elements, got {len(inputs)}"
-            )
+            raise ValueError(f"inputs: expected at least batch_size = {batch_size} elements, got {len(inputs)}")
         self.inputs, self.targets = self._side_by_side(inputs), self._side_by_side(targets)
 
     def _side_by_side(self, sequence: Array) -> Array:

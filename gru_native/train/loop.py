@@ -91,6 +91,14 @@ class Trainer:
         Steps taken and epochs begun so far. Another `fit` goes on from there, with a new epoch.
     best : Record or None
         The step with the lowest validation loss of the last `fit`.
+
+    Examples
+    --------
+    ::
+
+        trainer = Trainer(model, CrossEntropyLoss(), optim.AdamW(model, lr=1e-3), max_norm=1.0)
+        data, validation = Batches(x, y, 32, shuffle=True), Batches(x_held_out, y_held_out, 256)
+        history = trainer.fit(data, epochs=20, validation=validation, patience=3)
     """
 
     def __init__(
@@ -167,6 +175,8 @@ class Trainer:
         """
         if (epochs is None) == (steps is None):
             raise ValueError(f"epochs, steps: expected one of the two, got {epochs} and {steps}")
+        if len(data) == 0:
+            raise ValueError("data: expected at least one batch, got none")
         if validation is None and not (patience is None and validate_every is None):
             raise ValueError("validation: expected data for validate_every and patience, got None")
         total = at_least_one("steps", steps) if epochs is None else at_least_one("epochs", epochs) * len(data)

@@ -1,0 +1,431 @@
+"""Nothing that Python hands in crashes the process: sizes beyond memory, odd numbers, wrong things."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from cases import ISAS, Array, assert_same_bits, layer, normal
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tolerances import assert_close
+
+from gru_native import _core, reference
+from gru_native import functional as F
+from gru_native._step import GRUStep
+
+both_resets = pytest.mark.parametrize("reset_after", [True, False], ids=["after", "before"])
+every_isa = pytest.mark.parametrize("isa", ISAS)
+
+f4 = np.float32
+# Of 4 bytes each this is no size of memory, but an axis may have it when another has none.
+HUGE = 2**56
+
+
+def weights_of(inputs: int, hidden: int) -> F.GRUWeights:
+    return F.pack_gru(np.zeros((3 * hidden, inputs), f4), np.zeros((3 * hidden, hidden), f4))
+
+
+# ---- Sizes -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_an_empty_batch_of_endless_sequences(batch_first: bool, reverse: bool) -> None:
+    shape = (0, HUGE) if batch_first else (HUGE, 0)
+    x = np.empty((*shape, 3), f4)
+    (output, h_n), tape = F.gru_forward(x, weights_of(3, 4), reverse=reverse, batch_first=batch_first, threads=2)
+    assert (output.shape, h_n.shape) == ((*shape, 4), (0, 4))
+    (d_x, d_h_0), gradients = F.gru_backward(tape, output, h_n, threads=2)
+    assert (d_x.shape, d_h_0.shape) == (x.shape, (0, 4))
+    assert not any(gradient.any() for gradient in gradients.values())
+
+
+def test_endless_sequences_without_units() -> None:
+    x = np.broadcast_to(np.zeros((1, 1, 3), f4), (HUGE, 2, 3))
+    output, h_n = F.gru(x, weights_of(3, 0))
+    assert (output.shape, h_n.shape) == ((HUGE, 2, 0), (2, 0))
+    x = np.empty((HUGE, 2, 0), f4)
+    (output, h_n), tape = F.gru_forward(x, weights_of(0, 0))
+    (d_x, _), _ = F.gru_backward(tape, output, h_n)
+    assert d_x.shape == (HUGE, 2, 0)
+
+
+def test_a_batch_beyond_memory_without_units() -> None:
+    (output, h_n), tape = F.gru_forward(np.empty((0, HUGE, 3), f4), weights_of(3, 0))
+    assert (output.shape, h_n.shape) == ((0, HUGE, 0), (HUGE, 0))
+    assert F.gru_backward(tape)[0][1].shape == (HUGE, 0)
+
+
+def test_without_units_the_gradient_of_x_is_zero() -> None:
+    _, tape = F.gru_forward(np.ones((3, 2, 4), f4), weights_of(4, 0))
+    d_x = np.full((3, 2, 4), 7, f4)
+    F.gru_backward(tape, d_x=d_x)
+    assert not d_x.any()
+    _, tape = F.gru_forward(np.ones((3, 2, 4), f4), weights_of(4, 0))
+    d_x[...] = 7
+    F.gru_backward(tape, d_x=d_x, accumulate_d_x=True)
+    assert np.all(d_x == 7)
+
+
+def test_an_input_size_beyond_memory_without_units() -> None:
+    x = np.empty((2, 0, HUGE), f4)
+    (output, _), tape = F.gru_forward(x, weights_of(HUGE, 0))
+    assert output.shape == (2, 0, 0)
+    (d_x, _), gradients = F.gru_backward(tape)
+    assert (d_x.shape, gradients["weight_ih"].shape) == ((2, 0, HUGE), (0, HUGE))
+
+
+@pytest.mark.parametrize(("inputs", "outputs", "rows"), [(0, 0, HUGE), (HUGE, 0, 0), (0, HUGE, 0)])
+def test_linear_layers_beyond_memory(inputs: int, outputs: int, rows: int) -> None:
+    weights = F.pack_linear(np.empty((outputs, inputs), f4))
+    x = np.empty((rows, inputs), f4)
+    y = F.linear(x, weights)
+    assert y.shape == (rows, outputs)
+    if rows:
+        assert F.linear_backward(x, weights, y)[0].shape == x.shape
+    else:
+        with pytest.raises(ValueError, match=r"weight: expected fewer than 2\^31 rows and columns"):
+            F.linear_backward(x, weights, y)
+
+
+def test_other_functions_beyond_memory() -> None:
+    indices = np.zeros(0, np.int64)
+    assert F.embedding(indices, np.empty((HUGE, 0), f4)).shape == (0, 0)
+    assert F.embedding_backward(indices, np.empty((0, 0), f4), HUGE).shape == (HUGE, 0)
+    losses, d_logits = F.softmax_cross_entropy(np.empty((0, HUGE), f4), indices, gradient=True)
+    assert d_logits is not None
+    assert (losses.shape, d_logits.shape) == ((0,), (0, HUGE))
+    assert F.softmax_cross_entropy(np.empty((0, HUGE), f4), indices)[0].shape == (0,)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: F.gru(np.broadcast_to(np.zeros((1, 1, 3), f4), (HUGE, 1, 3)), weights_of(3, 2)),
+        lambda: F.gru(np.empty((0, HUGE, 3), f4), weights_of(3, 2)),
+        lambda: F.linear(np.broadcast_to(np.zeros((1, 3), f4), (HUGE, 3)), F.pack_linear(np.zeros((2, 3), f4))),
+        lambda: F.embedding_backward(np.zeros(1, int), np.zeros((1, 3), f4), HUGE),
+        lambda: F.embedding(np.broadcast_to(np.int64(0), (HUGE,)), np.zeros((1, 3), f4)),
+        lambda: F.tanh(np.broadcast_to(f4(0), (HUGE,))),
+    ],
+)
+def test_results_beyond_memory_are_memory_errors(call: Callable[[], Any]) -> None:
+    with pytest.raises(MemoryError, match="Unable to allocate"):
+        call()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: F.gru(np.empty((2**58, 0, 3), f4), weights_of(3, 16)),
+        lambda: F.embedding_backward(np.zeros(0, int), np.zeros((0, 3), f4), 2**62),
+    ],
+)
+def test_sizes_that_no_array_has_are_value_errors(call: Callable[[], Any]) -> None:
+    with pytest.raises(ValueError, match="array is too big|[Mm]aximum (allowed dimension|supported size)"):
+        call()
+
+
+# ---- NaN and infinity --------------------------------------------------------------------------------------
+
+
+def assert_same_numbers(actual: Array, expected: Array, what: str) -> None:
+    """Assert NaN and infinities in the same places, and the rest close."""
+    for kind in (np.isnan, np.isposinf, np.isneginf):
+        np.testing.assert_array_equal(kind(actual), kind(expected), err_msg=f"{kind.__name__} of {what}")
+    finite = np.isfinite(expected)
+    assert_close(actual[finite], expected[finite], "float64", what)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf], ids=str)
+@both_resets
+@every_isa
+def test_odd_numbers_stay_in_their_row(rng: np.random.Generator, isa: str, reset_after: bool, value: float) -> None:
+    """They give what the reference gives, and every other row has the bits that it has without them."""
+    hidden, batch = 19, 11
+    cell = layer(rng, 5, hidden, np.float64, reset_after=reset_after)
+    weights = cell.pack(isa)
+
+    def draw(*shape: int) -> Array:
+        return normal(rng, *shape, dtype=np.float64)
+
+    clean = {
+        "x": draw(6, batch, 5),
+        "h_0": draw(batch, hidden),
+        "d_output": draw(6, batch, hidden),
+        "d_h_n": draw(batch, hidden),
+    }
+
+    def run(x: Array, h_0: Array, d_output: Array, d_h_n: Array) -> dict[str, Array]:
+        (output, h_n), tape = F.gru_forward(x, weights, h_0)
+        assert_same_bits(F.gru(x, weights, h_0)[0], output)
+        (d_x, d_h_0), gradients = F.gru_backward(tape, d_output, d_h_n)
+        return {"output": output, "h_n": h_n, "d_x": d_x, "d_h_0": d_h_0} | gradients
+
+    before = run(**clean)
+    others = np.arange(batch) != 4
+    for name in clean:
+        arrays = {key: array.copy() for key, array in clean.items()}
+        arrays[name][(3, 4, 2) if arrays[name].ndim == 3 else (4, 2)] = value
+        actual = run(**arrays)
+        with np.errstate(invalid="ignore"):
+            output, h_n, tape = cell.reference(arrays["x"], arrays["h_0"])
+            expected = reference.gru_backward(tape, arrays["d_output"], arrays["d_h_n"])
+        expected |= {"output": output, "h_n": h_n, "d_x": expected.pop("x"), "d_h_0": expected.pop("h_0")}
+        for key, wanted in expected.items():
+            assert_same_numbers(actual[key], wanted, f"{key} with {value} in {name}")
+        for key in ("output", "d_x"):
+            assert_same_bits(actual[key][:, others], before[key][:, others], f"{key} with {value} in {name}")
+        for key in ("h_n", "d_h_0"):
+            assert_same_bits(actual[key][others], before[key][others], f"{key} with {value} in {name}")
+        assert not all(np.isfinite(array).all() for array in actual.values())
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf], ids=str)
+@both_resets
+@every_isa
+def test_odd_numbers_in_weights(rng: np.random.Generator, isa: str, reset_after: bool, value: float) -> None:
+    x, h_0 = normal(rng, 5, 3, 5, dtype=np.float64), normal(rng, 3, 19, dtype=np.float64)
+    for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+        cell = layer(rng, 5, 19, np.float64, reset_after=reset_after)
+        array = getattr(cell, name)
+        array[rng.integers(0, array.shape[0])] = value
+        output, h_n = F.gru(x, cell.pack(isa), h_0)
+        with np.errstate(invalid="ignore"):
+            expected, last, _ = cell.reference(x, h_0)
+        assert_same_numbers(output, expected, f"output with {value} in {name}")
+        assert_same_numbers(h_n, last, f"h_n with {value} in {name}")
+
+
+@both_resets
+@every_isa
+def test_enormous_numbers_saturate(rng: np.random.Generator, isa: str, reset_after: bool) -> None:
+    cell = layer(rng, 5, 19, reset_after=reset_after)
+    x = 1e30 * normal(rng, 5, 3, 5)
+    output, _ = F.gru(x, cell.pack(isa))
+    assert_close(output, cell.reference(x, None)[0], "float32_forward")
+
+
+@both_resets
+@every_isa
+def test_subnormal_numbers_count_as_zero(rng: np.random.Generator, isa: str, reset_after: bool) -> None:
+    weights = layer(rng, 5, 19, reset_after=reset_after).pack(isa)
+    x, h_0 = f4(1e-40) * np.ones((5, 3, 5), f4), f4(-1e-40) * np.ones((3, 19), f4)
+    assert x.all()
+    for tiny, zero in (
+        (F.gru(x, weights), F.gru(0 * x, weights)),
+        (F.gru(x, weights, h_0), F.gru(x, weights)),
+    ):
+        np.testing.assert_array_equal(tiny[0], zero[0])
+
+
+# ---- The core's own doors ----------------------------------------------------------------------------------
+
+
+def test_objects_of_the_core_come_from_the_core_alone() -> None:
+    """One without a value behind it would be a dangling pointer."""
+    for name in (
+        "GruWeights32",
+        "GruWeights64",
+        "GruTape32",
+        "GruTape64",
+        "LinearWeights32",
+        "LinearWeights64",
+    ):
+        kind = getattr(_core, name)
+        for make in (kind, lambda kind=kind: kind.__new__(kind), lambda kind=kind: type("Own", (kind,), {})):
+            with pytest.raises(TypeError, match=name):
+                make()
+    weights = weights_of(3, 4)
+    for duplicate in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="cannot pickle"):
+            duplicate(weights)
+    with pytest.raises(TypeError, match="exactly 1 positional argument"):
+        GRUStep.__new__(GRUStep)
+    with pytest.raises(TypeError, match="^weights: expected what pack_gru returns, got NoneType"):
+        GRUStep(None)
+
+
+def test_a_tape_belongs_to_its_weights(rng: np.random.Generator) -> None:
+    x = normal(rng, 3, 2, 4)
+    for hidden in (5, 500):
+        (output, _), tape = F.gru_forward(x, weights_of(4, 5))
+        other = weights_of(4, hidden)
+        with pytest.raises(ValueError, match="tape: expected the weights that it was made with"):
+            F.gru_backward(dataclasses.replace(tape, weights=other, output=np.zeros((3, 2, hidden), f4)))
+    for name, wrong in (("x", x[1:]), ("x", x[:, :1]), ("output", output[1:]), ("h_0", np.zeros((3, 5), f4))):
+        with pytest.raises(ValueError, match="expected another shape"):
+            F.gru_backward(dataclasses.replace(tape, **{name: wrong}))
+    with pytest.raises(TypeError, match="incompatible function arguments"):
+        F.gru_backward(dataclasses.replace(tape, core=None))
+    assert F.gru_backward(tape, output)[1]["weight_hh"].shape == (15, 5)
+
+
+def test_a_tape_outlives_its_weights(rng: np.random.Generator) -> None:
+    cell, x = layer(rng, 4, 5), normal(rng, 3, 2, 4)
+    output, h_n = np.empty((3, 2, 5), f4), np.empty((2, 5), f4)
+    weights = cell.pack(ISAS[-1])
+    tape = _core.gru_forward(weights, x, None, output, h_n, False, True, 1)
+    del weights
+    gradients = [np.zeros((15, 4), f4), np.zeros((15, 5), f4), None, None]
+    for _ in range(50):  # one of them might stand where the first was
+        others = cell.pack(ISAS[-1])
+        with pytest.raises(ValueError, match="tape: expected the weights that it was made with"):
+            _core.gru_backward(others, tape, x, None, output, *[None] * 3, False, None, *gradients, False, 1)
+
+
+@pytest.mark.parametrize("padding", [-1, 0, 5])
+@pytest.mark.parametrize("index", [0, -7, 3, 2**40])
+def test_indices_outside_are_refused_by_the_core(index: int, padding: int) -> None:
+    entries = 0 if index == 0 else 3
+    d_weight = np.zeros((entries, 4), f4)
+    if index == padding:
+        _core.embedding_backward(np.array([index]), np.ones((1, 4), f4), d_weight, padding, 1)
+        return
+    with pytest.raises(ValueError, match=f"^indices: expected 0 to {entries} .exclusive., got {index}"):
+        _core.embedding_backward(np.array([index]), np.ones((1, 4), f4), d_weight, padding, 1)
+
+
+def core_calls() -> dict[str, tuple[Callable[..., Any], list[Any]]]:
+    """Each function of the core with arguments that are right."""
+    rng = np.random.default_rng(0)
+    T, B, I, H, N = 3, 2, 4, 5, 6  # noqa: E741
+    weights, linear = layer(rng, I, H).pack(ISAS[-1]), F.pack_linear(normal(rng, H, I), normal(rng, H))
+
+    def zeros(*shape: int) -> Array:
+        return np.zeros(shape, f4)
+
+    x, output, h_n = normal(rng, T, B, I), zeros(T, B, H), zeros(B, H)
+    forward = [weights, x, zeros(B, H), output, h_n, False]
+    tape = _core.gru_forward(*forward, True, 1)
+    gradients = [zeros(3 * H, I), zeros(3 * H, H), zeros(3 * H), zeros(3 * H)]
+    d_sequence = [zeros(T, B, H), zeros(B, H), zeros(T, B, I), False, zeros(B, H)]
+    return {
+        "pack_gru": (_core.pack_gru, [zeros(3 * H, I), zeros(3 * H, H), zeros(3 * H), zeros(3 * H), True]),
+        "gru_forward": (_core.gru_forward, [*forward, False, 2]),
+        "gru_backward": (
+            _core.gru_backward,
+            [weights, tape, x, zeros(B, H), output, *d_sequence, *gradients, False, 2],
+        ),
+        "pack_linear": (_core.pack_linear, [zeros(H, I), zeros(H)]),
+        "linear_forward": (_core.linear_forward, [linear, zeros(N, I), zeros(N, H), 2]),
+        "linear_backward": (
+            _core.linear_backward,
+            [linear, zeros(N, I), zeros(N, H), zeros(N, I), zeros(H, I), zeros(H), 2],
+        ),
+        "embedding_backward": (
+            _core.embedding_backward,
+            [np.arange(N) % B, zeros(N, H), zeros(B, H), -1, 2],
+        ),
+        "softmax_cross_entropy": (
+            _core.softmax_cross_entropy,
+            [zeros(N, H), np.arange(N) % H, -100, 0.1, np.zeros(N), zeros(N, H), 2],
+        ),
+        "sigmoid": (_core.sigmoid, [zeros(N), zeros(N)]),
+        "tanh": (_core.tanh, [zeros(N), zeros(N)]),
+    }
+
+
+def wrong_things() -> list[Any]:
+    rng = np.random.default_rng(1)
+    things: list[Any] = [
+        None,
+        True,
+        0,
+        -1,
+        3,
+        2**40,
+        2**70,
+        0.5,
+        np.nan,
+        "x",
+        b"x",
+        [1.0],
+        {},
+        object,
+        np.float32(1),
+    ]
+    things += [layer(rng, 4, 5, np.float64).pack(ISAS[0]), layer(rng, 2, 3).pack(ISAS[0]), weights_of(0, 0)]
+    things += [F.pack_linear(np.zeros((2, 3))), F.pack_linear(np.zeros((5, 4), f4))]
+    for shape in (
+        (),
+        (0,),
+        (6,),
+        (15,),
+        (0, 0),
+        (6, 4),
+        (2, 5),
+        (HUGE, 0),
+        (0, HUGE),
+        (3, 2, 4),
+        (3, 2, 5),
+        (1,) * 9,
+    ):
+        for dtype in ("f4", "f8", ">f4", "i8", "i4", "f2", "O", "S4", "M8[s]", "f4,f4"):
+            things.append(np.zeros(shape, dtype))
+    wide = np.zeros((9, 12, 15), f4)
+    for view in (
+        wide[:3, :2, :4],
+        wide[:6, :4, 0],
+        wide[::-1][:3, :2, :5],
+        wide[:6, 0, :4][:, ::-1],
+        wide[0, :2, :5],
+    ):
+        things.append(view)
+        read_only = view.view()
+        read_only.flags.writeable = False
+        things.append(read_only)
+    things += [np.broadcast_to(f4(0), shape) for shape in ((3, 2, 4), (3, 2, 5), (2, 5), (6, 4), (HUGE, 4))]
+    things.append(np.zeros(4 * 24 + 1, np.uint8)[1:].view(f4).reshape(3, 2, 4))
+    return things
+
+
+@settings(max_examples=1000, deadline=None)
+@given(data=st.data())
+def test_wrong_things_are_refused_or_do_no_harm(data: st.DataObject) -> None:
+    calls = core_calls()
+    function, arguments = calls[data.draw(st.sampled_from(sorted(calls)), label="function")]
+    things = wrong_things()
+    for _ in range(data.draw(st.integers(1, 3), label="how many")):
+        place = data.draw(st.integers(0, len(arguments) - 1), label="place")
+        thing = data.draw(st.integers(0, len(things) - 1), label="thing")
+        arguments[place] = things[thing]
+    for given_arguments in (arguments, arguments[:-1], [*arguments, None]):
+        with contextlib.suppress(TypeError, ValueError, RuntimeError, MemoryError):
+            function(*given_arguments)
+
+
+def test_right_things_are_taken_by_the_core() -> None:
+    """The test above begins from calls that succeed."""
+    for function, arguments in core_calls().values():
+        function(*arguments)
+
+
+def test_every_wrong_thing_as_input_of_a_step() -> None:
+    """A step takes what fits and gives None for the rest."""
+    step = GRUStep(weights_of(4, 5))
+    x, h_0 = np.zeros((6, 4), f4), np.zeros((6, 5), f4)
+    assert step(x, h_0).shape == (6, 5)
+    for thing in wrong_things():
+        fits = isinstance(thing, np.ndarray) and thing.dtype == f4 and thing.shape == (6, 4)
+        assert (step(thing, h_0) is not None) == (fits and thing.flags.c_contiguous)
+        assert step(x, thing) is None
+    assert step(np.empty((0, 4), f4), np.empty((0, 5), f4)).shape == (0, 5)
+
+
+def test_memory_that_overlaps_does_no_harm_in_the_core() -> None:
+    """functional refuses it; here the numbers are undefined, but nothing else happens."""
+    weights = weights_of(5, 5)
+    memory = np.ones(200, f4)
+    for offset in range(8):
+        x, output = memory[:30].reshape(3, 2, 5), memory[offset : offset + 30].reshape(3, 2, 5)
+        _core.gru_forward(weights, x, memory[:10].reshape(2, 5), output, memory[5:15].reshape(2, 5), False, False, 2)
+    assert np.isfinite(memory).all()
+    assert np.all(memory[40:] == 1)
