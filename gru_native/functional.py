@@ -339,7 +339,7 @@ def linear(x: ArrayLike, weights: LinearWeights, *, output: Array | None = None,
 def linear_backward(
     x: ArrayLike, weights: LinearWeights, d_output: ArrayLike, *, threads: int | None = None
 ) -> tuple[Array, dict[str, Array]]:
-    """Return the gradients of `linear`: that of x (..., I), and ``weight`` (O, I) and, if there is one, ``bias`` (O)."""
+    """Return the gradients of `linear`: that of x (..., I), and ``weight`` (O, I) and ``bias`` (O), if any."""
     x = _linear_input("x", x, weights)
     dtype, rows = weights.dtype, _row_count(x)
     d_y = _optional("d_output", d_output, (*x.shape[:-1], weights.output_size), dtype, "(..., O)")
