@@ -9,7 +9,10 @@ PIP := $(BIN)/python -m pip
 # A build directory that stays makes the second build short.
 INSTALL := $(PIP) install -q --no-build-isolation \
 	-C build-dir=build/{wheel_tag} -C cmake.define.GRU_NATIVE_WERROR=ON -e
-BUILT_FROM := CMakeLists.txt $(shell find cmake csrc gru_native -name '*.cmake' -o -name '*.cpp' -o -name '*.h' -o -name '*.pyx')
+# The folders too: an editable install has to learn of new Python files.
+BUILT_FROM := CMakeLists.txt \
+	$(shell find cmake csrc gru_native -name '*.cmake' -o -name '*.cpp' -o -name '*.h' -o -name '*.pyx') \
+	$(shell find gru_native -type d -not -name __pycache__)
 
 .PHONY: build demo test torch bench bench-quick lint format neon wheel sdist clean
 

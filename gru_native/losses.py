@@ -9,6 +9,8 @@ Every loss has three methods:
 With ``reduction="mean"`` or ``"sum"`` the value is a Python float, summed in float64, and `d_loss` a number.
 With ``"none"`` the value is a float64 array with one loss for each target, and `d_loss` a number or an array
 of that shape. NaN and infinity give what IEEE arithmetic makes of the formula, without a warning.
+
+The first two take ``threads=None``, the most threads to compute with (``None`` for the default).
 """
 
 from __future__ import annotations
@@ -46,14 +48,16 @@ class _Loss:
             raise ValueError(f"reduction: expected 'mean', 'sum' or 'none', got {reduction!r}")
         self.reduction = reduction
 
-    def __call__(self, predictions: Array, targets: Array) -> float | Array:
+    def __call__(self, predictions: Array, targets: Array, *, threads: int | None = None) -> float | Array:
         """Return the loss."""
-        losses, _, count = self._evaluate(predictions, targets, gradient=False)
+        losses, _, count = self._evaluate(predictions, targets, gradient=False, threads=threads)
         return self._reduce(losses, count)
 
-    def forward(self, predictions: Array, targets: Array) -> tuple[float | Array, LossTape]:
+    def forward(
+        self, predictions: Array, targets: Array, *, threads: int | None = None
+    ) -> tuple[float | Array, LossTape]:
         """Return the loss and the tape for `backward`."""
-        losses, gradient, count = self._evaluate(predictions, targets, gradient=True)
+        losses, gradient, count = self._evaluate(predictions, targets, gradient=True, threads=threads)
         return self._reduce(losses, count), LossTape(gradient, losses.shape, count)
 
     def backward(self, tape: LossTape, d_loss: float | Array = 1.0) -> Array:
@@ -81,7 +85,9 @@ class _Loss:
         with np.errstate(all="ignore"):
             return np.multiply(gradient, scale, out=gradient)
 
-    def _evaluate(self, predictions: Array, targets: Array, *, gradient: bool) -> tuple[Array, Array | None, int]:
+    def _evaluate(
+        self, predictions: Array, targets: Array, *, gradient: bool, threads: int | None
+    ) -> tuple[Array, Array | None, int]:
         """Return single losses (float64), their gradient (a new array, or None), their number in a mean."""
         raise NotImplementedError
 
@@ -138,7 +144,9 @@ class CrossEntropyLoss(_Loss):
             raise ValueError(f"ignore_index: expected an integer of 64 bits, got {ignore_index}")
         self.label_smoothing = label_smoothing
 
-    def _evaluate(self, predictions: Array, targets: Array, *, gradient: bool) -> tuple[Array, Array | None, int]:
+    def _evaluate(
+        self, predictions: Array, targets: Array, *, gradient: bool, threads: int | None
+    ) -> tuple[Array, Array | None, int]:
         logits = _floating("logits", predictions)
         if logits.ndim == 0 or logits.shape[-1] == 0:
             raise ValueError(f"logits: expected shape (..., C) with C of at least 1, got {logits.shape}")
@@ -149,6 +157,7 @@ class CrossEntropyLoss(_Loss):
             ignore_index=self.ignore_index,
             label_smoothing=self.label_smoothing,
             gradient=gradient,
+            threads=threads,
         )
         return (
             losses.reshape(indices.shape),
@@ -188,7 +197,9 @@ class MSELoss(_Loss):
     def __init__(self, *, reduction: Reduction = "mean") -> None:
         super().__init__(reduction)
 
-    def _evaluate(self, predictions: Array, targets: Array, *, gradient: bool) -> tuple[Array, Array | None, int]:
+    def _evaluate(
+        self, predictions: Array, targets: Array, *, gradient: bool, threads: int | None
+    ) -> tuple[Array, Array | None, int]:
         predictions, targets = _pair("predictions", predictions, targets)
         with np.errstate(all="ignore"):
             difference = np.asarray(predictions - targets)
@@ -224,7 +235,9 @@ class BCEWithLogitsLoss(_Loss):
         except (TypeError, ValueError):
             raise TypeError(f"pos_weight: expected numbers, got {pos_weight!r}") from None
 
-    def _evaluate(self, predictions: Array, targets: Array, *, gradient: bool) -> tuple[Array, Array | None, int]:
+    def _evaluate(
+        self, predictions: Array, targets: Array, *, gradient: bool, threads: int | None
+    ) -> tuple[Array, Array | None, int]:
         logits, targets = _pair("logits", predictions, targets)
         x, y = logits.astype(np.float64, copy=False), targets.astype(np.float64, copy=False)
         positive, negative = self._positive(y), 1.0 - y

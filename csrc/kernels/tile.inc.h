@@ -434,54 +434,10 @@ GRU_INLINE void store_padded(T* to, typename Vector<T>::Reg value, size_t n) {
 }
 
 template <class T>
-GRU_INLINE void begin_d_h(const Pass<T>& pass, size_t row, size_t panel, size_t n, typename Vector<T>::Reg* sums) {
-  using V = Vector<T>;
-  sums[0] = V::add(V::load(carry_of(pass, row, panel)), load_units<T>(pass.d_output[row] + panel * V::width, n));
-}
-
-// d_z and d_n before their activations, from d_h; the carry d_h z.
-template <class T>
-struct OutputGradients {
-  using V = Vector<T>;
-  typename V::Reg d_z, d_n, carry;
-
-  GRU_INLINE OutputGradients(typename V::Reg d_h, typename V::Reg z, typename V::Reg candidate, typename V::Reg h) {
-    const auto one = V::set(1);
-    const auto keep = V::sub(one, z);
-    d_n = V::mul(V::mul(d_h, keep), V::sub(one, V::mul(candidate, candidate)));
-    d_z = V::mul(V::mul(d_h, V::sub(h, candidate)), V::mul(z, keep));
-    carry = V::mul(d_h, z);
-  }
-};
-
-template <class T>
 GRU_INLINE typename Vector<T>::Reg times_sigmoid_slope(typename Vector<T>::Reg value, typename Vector<T>::Reg s) {
   using V = Vector<T>;
   return V::mul(value, V::mul(s, V::sub(V::set(1), s)));
 }
-
-template <class T>
-struct ResetAfterBackward {
-  using Element = T;
-  using V = Vector<T>;
-  static constexpr size_t gates = 1;
-
-  static GRU_INLINE void begin(const Pass<T>& pass, size_t row, size_t panel, size_t n, typename V::Reg* sums) {
-    begin_d_h<T>(pass, row, panel, n, sums);
-  }
-  static GRU_INLINE void finish(const Pass<T>& pass, size_t row, size_t panel, size_t n, typename V::Reg* sums) {
-    const auto slots = slots_of(pass, row, panel);
-    const auto h = load_units<T>(pass.h_previous[row] + panel * V::width, n);
-    const OutputGradients<T> d(sums[0], V::load(slots.z()), V::load(slots.n()), h);
-    const auto reset = V::load(slots.r());
-    const auto d_r = times_sigmoid_slope<T>(V::mul(d.d_n, V::load(slots.hn())), reset);
-    store_padded<T>(slots.hn(), V::mul(d.d_n, reset), n);
-    store_padded<T>(slots.r(), d_r, n);
-    store_padded<T>(slots.z(), d.d_z, n);
-    store_padded<T>(slots.n(), d.d_n, n);
-    store_padded<T>(carry_of(pass, row, panel), d.carry, n);
-  }
-};
 
 template <class T>
 struct ResetBeforeBackwardOutput {
@@ -490,15 +446,34 @@ struct ResetBeforeBackwardOutput {
   static constexpr size_t gates = 1;
 
   static GRU_INLINE void begin(const Pass<T>& pass, size_t row, size_t panel, size_t n, typename V::Reg* sums) {
-    begin_d_h<T>(pass, row, panel, n, sums);
+    sums[0] = V::add(V::load(carry_of(pass, row, panel)), load_units<T>(pass.d_output[row] + panel * V::width, n));
   }
-  static GRU_INLINE void finish(const Pass<T>& pass, size_t row, size_t panel, size_t n, typename V::Reg* sums) {
+  // d_z and d_n before their activations from d_h, and the carry d_h z. Returns d_n.
+  static GRU_INLINE typename V::Reg finish(const Pass<T>& pass, size_t row, size_t panel, size_t n,
+                                           typename V::Reg* sums) {
     const auto slots = slots_of(pass, row, panel);
     const auto h = load_units<T>(pass.h_previous[row] + panel * V::width, n);
-    const OutputGradients<T> d(sums[0], V::load(slots.z()), V::load(slots.n()), h);
-    store_padded<T>(slots.z(), d.d_z, n);
-    store_padded<T>(slots.n(), d.d_n, n);
-    store_padded<T>(carry_of(pass, row, panel), d.carry, n);
+    const auto one = V::set(1), d_h = sums[0], z = V::load(slots.z()), candidate = V::load(slots.n());
+    const auto keep = V::sub(one, z);
+    const auto d_n = V::mul(V::mul(d_h, keep), V::sub(one, V::mul(candidate, candidate)));
+    store_padded<T>(slots.z(), V::mul(V::mul(d_h, V::sub(h, candidate)), V::mul(z, keep)), n);
+    store_padded<T>(slots.n(), d_n, n);
+    store_padded<T>(carry_of(pass, row, panel), V::mul(d_h, z), n);
+    return d_n;
+  }
+};
+
+// All of the above, and d_r and d_hn, which follow from d_n at once.
+template <class T>
+struct ResetAfterBackward : ResetBeforeBackwardOutput<T> {
+  using V = Vector<T>;
+
+  static GRU_INLINE void finish(const Pass<T>& pass, size_t row, size_t panel, size_t n, typename V::Reg* sums) {
+    const auto slots = slots_of(pass, row, panel);
+    const auto reset = V::load(slots.r()), hn = V::load(slots.hn());
+    const auto d_n = ResetBeforeBackwardOutput<T>::finish(pass, row, panel, n, sums);
+    store_padded<T>(slots.hn(), V::mul(d_n, reset), n);
+    store_padded<T>(slots.r(), times_sigmoid_slope<T>(V::mul(d_n, hn), reset), n);
   }
 };
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import Any, Protocol, TypeAlias
 
@@ -23,9 +24,9 @@ Metric: TypeAlias = Callable[[Array, Array], float]
 class Loss(Protocol):
     """A mean over targets, such as those of `gru_native.losses`."""
 
-    def __call__(self, predictions: Array, targets: Array) -> Any: ...
+    def __call__(self, predictions: Array, targets: Array, *, threads: int | None = None) -> Any: ...
 
-    def forward(self, predictions: Array, targets: Array) -> tuple[Any, Any]: ...
+    def forward(self, predictions: Array, targets: Array, *, threads: int | None = None) -> tuple[Any, Any]: ...
 
     def backward(self, tape: Any) -> Array: ...
 
@@ -209,7 +210,7 @@ class Trainer:
 
     def evaluate(self, data: Data) -> dict[str, float]:
         """Return ``loss`` and the metrics, each the mean over all targets of the data."""
-        functions: dict[str, Metric] = {"loss": self.loss}
+        functions: dict[str, Metric] = {"loss": partial(self.loss, threads=self.threads)}
         functions.update(self.metrics)
         sums = dict.fromkeys(functions, 0.0)
         count = 0
@@ -239,7 +240,7 @@ class Trainer:
         seed = (*self.seed, self.step)
         result, tape = self.model.forward(inputs, *initial, seed=seed, threads=self.threads)
         predictions, states = result if self.model.recurrent else (result, None)
-        loss, loss_tape = self.loss.forward(predictions, targets)
+        loss, loss_tape = self.loss.forward(predictions, targets, threads=self.threads)
         _, grads = self.model.backward(tape, self.loss.backward(loss_tape), threads=self.threads)
         norm = None
         if self.max_norm is not None:
