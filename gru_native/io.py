@@ -89,7 +89,8 @@ def load(path: StrPath) -> nn.Module:
             "for arrays alone build the model and use model.load_state_dict(load_state(path))"
         )
     try:
-        model = nn.from_config(header["config"])
+        with nn.init.limited(arrays.values()):
+            model = nn.from_config(header["config"])
         if strangers := arrays.keys() ^ model.state_dict().keys():
             raise ValueError(f"arrays without a place, or places without an array: {sorted(strangers)}")
         # Not load_state_dict, which would convert to the dtype of the configuration.

@@ -151,6 +151,10 @@ def config(**changes: Any) -> dict[str, Any]:
         (config(hidden_size="4"), "the file does not describe a model"),
         (config(hidden_size=None), "the file does not describe a model"),
         (config(hidden_size=1 << 62), "the file does not describe a model"),
+        # Small files that claim what no memory holds, or what would take forever.
+        (config(hidden_size=1 << 20), "expected not many more numbers than there are"),
+        (config(num_layers=9999), "expected not many more numbers than there are"),
+        (config(num_layers=1 << 40), "num_layers: expected 1 to 10000"),
         (config(dtype="object"), "the file does not describe a model"),
         (config(dtype="float64"), "expected dtype float64, got float32"),
     ],

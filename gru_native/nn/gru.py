@@ -25,6 +25,10 @@ States: TypeAlias = Any
 StatesByLayer: TypeAlias = Sequence[Any]
 
 
+# Far beyond any use; a file that claims more would keep `load` busy for ever.
+MAX_LAYERS = 10_000
+
+
 class GRU(Module):
     """A stack of GRU layers, with PyTorch's constructor, parameter names, shapes and results.
 
@@ -101,6 +105,8 @@ class GRU(Module):
     ) -> None:
         self.input_size = size("input_size", input_size, least=0)
         self.num_layers = size("num_layers", num_layers)
+        if self.num_layers > MAX_LAYERS:
+            raise ValueError(f"num_layers: expected 1 to {MAX_LAYERS}, got {num_layers}")
         self.hidden_size: int | tuple[int, ...]
         if isinstance(hidden_size, Sequence):
             self.hidden_size = tuple(size("hidden_size", hidden) for hidden in hidden_size)

@@ -6,6 +6,10 @@ Values are drawn in float64 and then rounded, so that float32 and float64 models
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from math import prod, sqrt
 
 import numpy as np
@@ -53,6 +57,35 @@ def gru(
     return {name + suffix: uniform(rng, shape, hidden_size, dtype) for name, shape in shapes.items()}
 
 
+@contextmanager
+def limited(arrays: Iterable[Array]) -> Iterator[None]:
+    """Refuse, within the block, to make much more than what fills these arrays.
+
+    A small file may claim a model of any size: this stops before the memory for it is taken. What is only a little too
+    large is let through, for a message that knows more than a sum.
+    """
+    little = 1 << 16
+    token = _room.set(_Room(little + sum(array.size + 1 for array in arrays)))
+    try:
+        yield
+    finally:
+        _room.reset(token)
+
+
+@dataclass
+class _Room:
+    left: int
+
+
+_room: ContextVar[_Room | None] = ContextVar("_room", default=None)
+
+
 def _check_room(shape: tuple[int, ...]) -> None:
-    if prod(shape) > sys.maxsize // 8:
+    size = prod(shape)
+    if size > sys.maxsize // 8:
         raise ValueError(f"sizes: expected arrays that memory can hold, got one of shape {shape}")
+    room = _room.get()
+    if room is not None:
+        room.left -= size + 1
+        if room.left < 0:
+            raise ValueError(f"sizes: expected not many more numbers than there are, got an array of shape {shape}")

@@ -122,17 +122,19 @@ class BatchNorm1d(_Normalization):
         self.affine = flag("affine", affine)
         self.track_running_stats = flag("track_running_stats", track_running_stats)
         self.dtype = float_dtype(dtype)
-        zeros, ones = (init.constant(value, (self.num_features,), self.dtype) for value in (0, 1))
-        arrays = {"weight": ones, "bias": zeros} if affine else {}
+        arrays = {"weight": self._constant(1), "bias": self._constant(0)} if affine else {}
         if track_running_stats:
             buffers = {
-                "running_mean": zeros,
-                "running_var": ones,
+                "running_mean": self._constant(0),
+                "running_var": self._constant(1),
                 "num_batches_tracked": np.array(0, np.int64),
             }
             self.buffer_names = tuple(buffers)
             arrays |= buffers
         super().__init__(arrays)
+
+    def _constant(self, value: float) -> Array:
+        return init.constant(value, (self.num_features,), self.dtype)
 
     def _config(self) -> dict[str, Any]:
         return {
