@@ -14,6 +14,8 @@ namespace {
 // place, and then the products that need all of them. Tables hold the address of row (t, b) at t * batch + b.
 template <class T>
 class BackwardRun {
+  static constexpr size_t rows_in_block = 64;
+
  public:
   BackwardRun(const GruWeights<T>& weights, const GruBackward<T>& call, GruTape<T>& tape, int threads)
       : w_(weights),
@@ -44,7 +46,7 @@ class BackwardRun {
       fill_tables(part_of(rows_, member, members_));
       if (member == 0) fill_d_h_0_rows();
       everyone.wait();
-      if (member < recurrence_.members) recur(recurrence_.slice(member, call_.batch, panels_), recurrent);
+      if (member < recurrence_.members) recur_in_blocks(recurrence_.slice(member, call_.batch, panels_), recurrent);
       everyone.wait();
       input_gradient(part_of(rows_, member, members_));
       weight_gradients(member);
@@ -76,6 +78,21 @@ class BackwardRun {
   }
 
   // ---- The recurrence ----
+
+  // Rows are taken in blocks, so that their gradients of one step stay in the second-level cache until the next reads
+  // them.
+  void recur_in_blocks(const Slice& slice, Barrier& barrier) {
+    for_each_block(slice.rows, [&](const Part& rows) { recur({rows, slice.panels}, barrier); });
+  }
+
+  template <class Work>
+  static void for_each_block(const Part& rows, Work work) {
+    const size_t blocks = (rows.size() + rows_in_block - 1) / rows_in_block;
+    for (size_t i = 0; i < blocks; ++i) {
+      const Part part = part_of(rows.size(), static_cast<int>(i), static_cast<int>(blocks));
+      work(Part{rows.first + part.first, rows.first + part.last});
+    }
+  }
 
   void recur(const Slice& slice, Barrier& barrier) {
     begin_carry(slice);
@@ -147,7 +164,10 @@ class BackwardRun {
   // ---- The products over all steps ----
 
   void input_gradient(const Part& rows) {
-    if (!call_.d_x.data) return;
+    if (call_.d_x.data) for_each_block(rows, [&](const Part& block) { input_gradient_of(block); });
+  }
+
+  void input_gradient_of(const Part& rows) {
     Pass<T> pass{};
     pass.rows = rows.size();
     pass.last_panel = packs_.input.panels;
