@@ -14,8 +14,6 @@ namespace {
 // place, and then the products that need all of them. Tables hold the address of row (t, b) at t * batch + b.
 template <class T>
 class BackwardRun {
-  static constexpr size_t rows_in_block = 64;
-
  public:
   BackwardRun(const GruWeights<T>& weights, const GruBackward<T>& call, GruTape<T>& tape, int threads)
       : w_(weights),
@@ -79,19 +77,8 @@ class BackwardRun {
 
   // ---- The recurrence ----
 
-  // Rows are taken in blocks, so that their gradients of one step stay in the second-level cache until the next reads
-  // them.
   void recur_in_blocks(const Slice& slice, Barrier& barrier) {
     for_each_block(slice.rows, [&](const Part& rows) { recur({rows, slice.panels}, barrier); });
-  }
-
-  template <class Work>
-  static void for_each_block(const Part& rows, Work work) {
-    const size_t blocks = (rows.size() + rows_in_block - 1) / rows_in_block;
-    for (size_t i = 0; i < blocks; ++i) {
-      const Part part = part_of(rows.size(), static_cast<int>(i), static_cast<int>(blocks));
-      work(Part{rows.first + part.first, rows.first + part.last});
-    }
   }
 
   void recur(const Slice& slice, Barrier& barrier) {

@@ -1,10 +1,6 @@
 // Memory for vectors: aligned to a cache line, not initialised, freed with its owner.
 #pragma once
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
 #include <cstddef>
 #include <cstdlib>
 #include <limits>
@@ -16,22 +12,16 @@ namespace gru {
 template <class T>
 class Buffer {
  public:
-  static constexpr size_t alignment = 64, huge_page = size_t{1} << 21;
+  static constexpr size_t alignment = 64;
 
   Buffer() = default;
   // Throws std::bad_alloc, also when the size in bytes cannot be represented.
   explicit Buffer(size_t size) : size_(size) {
-    if (size > (std::numeric_limits<size_t>::max() / 2 - huge_page) / sizeof(T)) throw std::bad_alloc();
+    if (size > (std::numeric_limits<size_t>::max() / 2 - alignment) / sizeof(T)) throw std::bad_alloc();
     if (size == 0) return;
-    const size_t used = size * sizeof(T), boundary = used < huge_page ? alignment : huge_page;
-    const size_t bytes = (used + boundary - 1) / boundary * boundary;
-    data_.reset(static_cast<T*>(std::aligned_alloc(boundary, bytes)));
+    const size_t bytes = (size * sizeof(T) + alignment - 1) / alignment * alignment;
+    data_.reset(static_cast<T*>(std::aligned_alloc(alignment, bytes)));
     if (!data_) throw std::bad_alloc();
-#if defined(__linux__)
-    // A tape of 100 MB in small pages costs tens of milliseconds of page faults. Where this is refused, it does no
-    // harm.
-    if (boundary == huge_page) madvise(data_.get(), bytes, MADV_HUGEPAGE);
-#endif
   }
 
   T* data() const { return data_.get(); }

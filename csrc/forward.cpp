@@ -47,7 +47,10 @@ class ForwardRun {
 
   bool run() {
     Barrier barrier(plan_.members);
-    auto work = [&](int member) { run_member(plan_.slice(member, call_.batch, panels_), barrier); };
+    auto work = [&](int member) {
+      const Slice slice = plan_.slice(member, call_.batch, panels_);
+      for_each_block(slice.rows, [&](const Part& rows) { run_member({rows, slice.panels}, barrier); });
+    };
     return run_team(plan_.members, work);
   }
 

@@ -12,6 +12,18 @@ struct Part {
 };
 Part part_of(size_t total, int member, int members);
 
+// Calls work(part) for parts of nearly equal size: few enough rows that what a step reads and writes of them stays in
+// the second-level cache until the next step.
+template <class Work>
+void for_each_block(const Part& rows, Work work) {
+  constexpr size_t most = 64;
+  const size_t blocks = (rows.size() + most - 1) / most;
+  for (size_t i = 0; i < blocks; ++i) {
+    const Part part = part_of(rows.size(), static_cast<int>(i), static_cast<int>(blocks));
+    work(Part{rows.first + part.first, rows.first + part.last});
+  }
+}
+
 // Rows and panels of one member.
 struct Slice {
   Part rows, panels;
