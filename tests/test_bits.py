@@ -116,6 +116,20 @@ def test_the_other_rows_of_the_batch(
         assert_all_same(actual, rows_of(whole, rows), f"in a batch of {batch}")
 
 
+@pytest.mark.parametrize("batch", [63, 64, 65, 128, 129])
+@pytest.mark.parametrize("hidden", [37, 370])
+@both_resets
+@pytest.mark.parametrize("threads", [1, 2])
+def test_blocks_of_rows(rng: np.random.Generator, threads: int, reset_after: bool, hidden: int, batch: int) -> None:
+    """A slice is computed in blocks of 64 rows, also where units are cut because the weights exceed a cache."""
+    problem = Problem(rng, (3, batch, 13, hidden), np.float32, reset_after)
+    weights = problem.cell.pack(ISAS[-1])
+    whole = problem.run(weights, threads=threads)
+    for rows in (slice(0, 1), slice(30, 67), slice(batch - 1, batch)):
+        actual = problem.run(weights, rows, threads=threads)
+        assert_all_same(actual, rows_of(whole, rows), f"rows {rows} of {batch}")
+
+
 @both_resets
 @both_dtypes
 @every_isa
