@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <initializer_list>
 #include <vector>
 
 #include "gemm.h"
@@ -17,7 +18,7 @@ class BackwardRun {
  public:
   BackwardRun(const GruWeights<T>& weights, const GruBackward<T>& call, GruTape<T>& tape, int threads)
       : w_(weights),
-        packs_(weights.backward()),
+        packs_(weights.backward(threads)),
         call_(call),
         tape_(tape),
         panels_(weights.panels()),
@@ -29,13 +30,13 @@ class BackwardRun {
     carry_ = Buffer<T>(product(product(panels_, call.batch), w_.kernels.vector));
     zeros_ = Buffer<T>(H);
     std::fill_n(zeros_.data(), H, T(0));
-    bias_ = Buffer<T>(product(panels_, 4 * w_.kernels.vector));
     gate_rows_.resize(rows_);
     x_rows_.resize(rows_);
     h_rows_.resize(rows_);
     d_output_rows_.resize(rows_);
     if (call.d_x.data) d_x_rows_.resize(rows_);
     if (call.d_h_0.data) d_h_0_rows_.resize(call.batch);
+    plan_weight_gradients();
   }
 
   bool run() {
@@ -167,55 +168,41 @@ class BackwardRun {
     w_.kernels.affine(pass);
   }
 
-  void weight_gradients(int member) {
+  // The weight gradients, two products with reset after and three with reset before.
+  void plan_weight_gradients() {
     const size_t H = w_.hidden_size, I = w_.input_size;
-    const bool after = w_.reset == Reset::after;
-    for (size_t gate = 0; gate < 3; ++gate) {
-      const auto slot = static_cast<ptrdiff_t>(gate) * width_;
-      compute(
-          {gate_rows_.data(), slot, tape_.panel_stride(), x_rows_.data(), 0, H, I, call_.d_weight_ih + gate * H * I, I},
-          member);
-      T* d_hidden = call_.d_weight_hh + gate * H * H;
-      if (gate < 2 || after)
-        compute(
-            {gate_rows_.data(), gate == 2 ? -width_ : slot, tape_.panel_stride(), h_rows_.data(), 0, H, H, d_hidden, H},
-            member);
-      else
-        reset_product(slot, d_hidden, member);
-    }
-    bias_gradients(part_of(panels_, member, members_));
-  }
-
-  // With reset before, U_n multiplies r * h, which stands in the panels of slot hn.
-  void reset_product(ptrdiff_t slot, T* d_hidden, int member) const {
-    const size_t H = w_.hidden_size, width = w_.kernels.vector;
-    for (size_t panel = 0; panel < panels_; ++panel)
-      compute({gate_rows_.data(), slot, tape_.panel_stride(), gate_rows_.data(),
-               static_cast<ptrdiff_t>(panel) * tape_.panel_stride() - width_, H, std::min(width, H - panel * width),
-               d_hidden + panel * width, H},
-              member);
-  }
-
-  void compute(const GateProduct<T>& product, int member) const {
-    gate_product(w_.kernels, product, rows_, part_of(blocks_of(w_.kernels, product), member, members_));
-  }
-
-  void bias_gradients(const Part& panels) {
-    if (!call_.d_bias_ih && !call_.d_bias_hh) return;
-    const size_t width = w_.kernels.vector, H = w_.hidden_size;
-    for (size_t panel = panels.first; panel < panels.last; ++panel) {
-      T* sums = bias_.data() + panel * 4 * width;
-      std::fill_n(sums, 4 * width, T(0));
-      w_.kernels.sum_rows(rows_, gate_rows_.data(), static_cast<ptrdiff_t>(panel) * tape_.panel_stride() - width_, 4,
-                          sums);
-      const size_t n = std::min(width, H - panel * width);
-      const auto store = [&](T* bias, size_t gate, size_t slot) {
-        if (bias) std::copy_n(sums + slot * width, n, bias + gate * H + panel * width);
-      };
-      for (size_t gate = 0; gate < 3; ++gate) {
-        store(call_.d_bias_ih, gate, gate + 1);
-        store(call_.d_bias_hh, gate, gate == 2 && w_.reset == Reset::after ? 0 : gate + 1);
+    const ptrdiff_t hn = -width_, r = 0, n = 2 * width_;
+    const auto matrix = [](T* all, size_t gate, size_t size) { return all ? all + gate * size : nullptr; };
+    const auto add = [&](const Operand<T>& left, ptrdiff_t slot, std::initializer_list<size_t> gates, T* out, T* bias) {
+      GateProduct<T> product{left, tape_.row(0, 0) + slot, tape_.row_stride(), tape_.panel_stride(), 0, H, {}, {}};
+      for (const size_t gate : gates) {
+        product.out[product.gates] = matrix(out, gate, H * left.size);
+        product.totals[product.gates++] = matrix(bias, gate, H);
       }
+      products_.emplace_back(w_.kernels, product, rows_);
+    };
+    add(plain_operand<T>(x_rows_.data(), I), r, {0, 1, 2}, call_.d_weight_ih, call_.d_bias_ih);
+    const Operand<T> h = plain_operand<T>(h_rows_.data(), H);
+    if (w_.reset == Reset::after) {
+      add(h, hn, {2, 0, 1}, call_.d_weight_hh, call_.d_bias_hh);
+    } else {
+      // U_n multiplies r * h, which stands in the panels of slot hn.
+      const Operand<T> reset_h{gate_rows_.data(), hn, H, w_.kernels.vector, tape_.panel_stride()};
+      add(h, r, {0, 1}, call_.d_weight_hh, call_.d_bias_hh);
+      add(reset_h, n, {2}, call_.d_weight_hh, call_.d_bias_hh);
+    }
+    for (const auto& run : products_)  // the first member's part is the largest
+      member_scratch_ = std::max(member_scratch_, run.scratch_size(part_of(run.blocks(), 0, members_).size()));
+    scratch_ = Buffer<T>(product(static_cast<size_t>(members_), member_scratch_));
+  }
+
+  void weight_gradients(int member) {
+    // Whoever has the smaller part of one product has the larger one of the next.
+    int place = member;
+    for (const auto& run : products_) {
+      run.compute(part_of(run.blocks(), place, members_),
+                  scratch_.data() + static_cast<size_t>(member) * member_scratch_);
+      place = members_ - 1 - place;
     }
   }
 
@@ -227,7 +214,9 @@ class BackwardRun {
   const ptrdiff_t width_;
   Plan recurrence_;
   int members_;
-  Buffer<T> carry_, zeros_, bias_;
+  size_t member_scratch_ = 0;
+  Buffer<T> carry_, zeros_, scratch_;
+  std::vector<GateProductRun<T>> products_;
   std::vector<T*> gate_rows_, d_x_rows_, d_h_0_rows_;
   std::vector<const T*> x_rows_, h_rows_, d_output_rows_;
 };

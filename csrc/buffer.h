@@ -2,12 +2,22 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdlib>
 #include <limits>
 #include <memory>
 #include <new>
 
+#include "export.h"
+
 namespace gru {
+
+struct Block {
+  void* data = nullptr;
+  size_t bytes = 0;
+};
+
+// At least so many bytes; throws std::bad_alloc. Large blocks that are released are kept for later ones.
+GRU_API Block allocate(size_t bytes, size_t alignment);
+GRU_API void release(const Block& block);
 
 template <class T>
 class Buffer {
@@ -17,21 +27,21 @@ class Buffer {
   Buffer() = default;
   // Throws std::bad_alloc, also when the size in bytes cannot be represented.
   explicit Buffer(size_t size) : size_(size) {
-    if (size > (std::numeric_limits<size_t>::max() / 2 - alignment) / sizeof(T)) throw std::bad_alloc();
+    if (size > (std::numeric_limits<size_t>::max() / 2) / sizeof(T)) throw std::bad_alloc();
     if (size == 0) return;
-    const size_t bytes = (size * sizeof(T) + alignment - 1) / alignment * alignment;
-    data_.reset(static_cast<T*>(std::aligned_alloc(alignment, bytes)));
-    if (!data_) throw std::bad_alloc();
+    const Block block = allocate(size * sizeof(T), alignment);
+    data_ = {static_cast<T*>(block.data), Release{block.bytes}};
   }
 
   T* data() const { return data_.get(); }
   size_t size() const { return size_; }
 
  private:
-  struct Free {
-    void operator()(T* data) const { std::free(data); }
+  struct Release {
+    size_t bytes = 0;
+    void operator()(T* data) const { release({data, bytes}); }
   };
-  std::unique_ptr<T, Free> data_;
+  std::unique_ptr<T, Release> data_;
   size_t size_ = 0;
 };
 

@@ -30,7 +30,8 @@ class ForwardRun {
     plan_ = plan_recurrence({call.steps, call.batch, panels_, 3 * H * (w_.input_size + H), hidden_bytes}, threads);
     slots_ = tape || w_.reset == Reset::before ? 4 : 3;
     const size_t row_size = slots_ * w_.kernels.vector;
-    chunk_ = plan_chunk(call.steps, panels_ * call.batch * row_size * sizeof(T), hidden_bytes);
+    const size_t block = std::min(call.batch, most_rows_in_block);
+    chunk_ = plan_chunk(call.steps, panels_ * block * row_size * sizeof(T), hidden_bytes);
     const size_t rows = product(chunk_, call.batch);
     if (!tape) {
       panel_stride_ = static_cast<ptrdiff_t>(product(rows | 1, row_size));
@@ -104,7 +105,7 @@ class ForwardRun {
     Pass<T> pass = pass_over(slice, w_.forward().input);
     pass.rows = steps * slice.rows.size();
     pass.bias = w_.forward().input_bias.data();
-    pass.left = {x_rows_.data() + begin(slice.rows), 0, w_.input_size, std::max<size_t>(w_.input_size, 1), 0};
+    pass.left = plain_operand<T>(x_rows_.data() + begin(slice.rows), w_.input_size);
     pass.gates.rows = gate_rows_.data() + begin(slice.rows);
     w_.kernels.project(pass);
   }
@@ -115,7 +116,7 @@ class ForwardRun {
     T* const* h = h_rows_.data() + h_begin(slice.rows) + s * rows;
     T* const* gates = gate_rows_.data() + begin(slice.rows) + s * rows;
     Pass<T> pass = pass_over(slice, packs.hidden);
-    pass.left = {h, 0, H, H, 0};
+    pass.left = plain_operand<T>(h, H);
     pass.bias = packs.hidden_bias.data();
     pass.h_previous = h;
     pass.output = h + rows;

@@ -7,33 +7,96 @@
 
 namespace gru {
 
+namespace {
+
+// Rows that are summed at a time: few enough that a panel of them stays in the first-level cache for all columns.
+constexpr size_t rows_at_a_time = 128;
+// What a chunk of packed left rows takes of the second-level cache, where it stays for all panels.
+constexpr size_t chunk_bytes = size_t{1} << 19;
+
+}  // namespace
+
 template <class T>
-size_t blocks_of(const Kernels<T>& kernels, const GateProduct<T>& product) {
-  return (product.units + kernels.lanes - 1) / kernels.lanes;
+GateProductRun<T>::GateProductRun(const Kernels<T>& kernels, const GateProduct<T>& product, size_t rows)
+    : kernels_(kernels),
+      product_(product),
+      rows_(rows),
+      panels_((product.units + kernels.vector - 1) / kernels.vector),
+      column_blocks_(std::max<size_t>((product.left.size + product.left.block_size - 1) / product.left.block_size, 1)),
+      columns_(std::min(product.left.block_size, product.left.size)) {
+  const size_t row_bytes = std::max<size_t>(product.left.size, 1) * sizeof(T);
+  const size_t most = std::max<size_t>(chunk_bytes / row_bytes / rows_at_a_time, 1) * rows_at_a_time;
+  chunk_ = std::min(most, rows);
 }
 
 template <class T>
-void gate_product(const Kernels<T>& kernels, const GateProduct<T>& product, size_t rows, Part blocks) {
-  // A block's lanes never cross a panel, because a panel is a multiple of them.
-  const size_t width = kernels.vector, lanes = kernels.lanes;
-  for (size_t unit = blocks.first * lanes; unit < std::min(blocks.last * lanes, product.units); ++unit)
-    std::fill_n(product.out + unit * product.out_stride, product.columns, T(0));
-  for (size_t row = 0; row < rows; row += rows_at_a_time)
+size_t GateProductRun<T>::scratch_size(size_t blocks) const {
+  return product(chunk_, product_.left.size) + product(blocks, sums_size());
+}
+
+template <class T>
+void GateProductRun<T>::compute(Part blocks, T* scratch) const {
+  T* const packed = scratch;
+  // With one chunk all blocks share their sums, which so stay in cache.
+  const size_t sums_stride = rows_ > chunk_ ? sums_size() : 0;
+  size_t first = 0;
+  do {
+    const size_t last = std::min(first + chunk_, rows_);
+    pack({first, last}, packed);
     for (size_t block = blocks.first; block < blocks.last; ++block) {
-      const size_t unit = block * lanes;
-      Outer<T> job{};
-      job.rows = std::min(rows_at_a_time, rows - row);
-      job.left = product.left + row;
-      job.left_offset = product.left_offset + static_cast<ptrdiff_t>(unit / width) * product.panel_stride +
-                        static_cast<ptrdiff_t>(unit % width);
-      job.lanes = std::min(lanes, product.units - unit);
-      job.right = product.right + row;
-      job.right_offset = product.right_offset;
-      job.columns = product.columns;
-      job.out = product.out + unit * product.out_stride;
-      job.out_stride = static_cast<ptrdiff_t>(product.out_stride);
-      kernels.outer(job);
+      T* sums = scratch + chunk_ * product_.left.size + (block - blocks.first) * sums_stride;
+      add_rows(block, {first, last}, packed, sums);
+      if (last == rows_) store(block, sums);
     }
+    first = last;
+  } while (first < rows_);
+}
+
+template <class T>
+size_t GateProductRun<T>::columns_of(size_t block) const {
+  return std::min(columns_, product_.left.size - block % column_blocks_ * columns_);
+}
+
+template <class T>
+void GateProductRun<T>::pack(Part rows, T* packed) const {
+  const Operand<T>& left = product_.left;
+  for (size_t block = 0; block < column_blocks_; ++block)
+    kernels_.pack_outer(rows.size(), left.rows + rows.first,
+                        left.offset + static_cast<ptrdiff_t>(block) * left.block_stride, columns_of(block),
+                        packed + block * columns_ * rows.size());
+}
+
+template <class T>
+void GateProductRun<T>::add_rows(size_t block, Part rows, const T* packed, T* sums) const {
+  const auto panel = static_cast<ptrdiff_t>(block / column_blocks_), row = static_cast<ptrdiff_t>(rows.first);
+  const size_t column_block = block % column_blocks_;
+  Outer<T> job{};
+  job.left = packed + column_block * columns_ * rows.size();
+  job.packed_rows = rows.size();
+  job.columns = columns_of(block);
+  job.right = product_.right + panel * product_.panel_stride + row * product_.right_row;
+  job.right_row = product_.right_row;
+  job.sums = sums;
+  job.totals = column_block == 0 ? sums + columns_ * product_.gates * kernels_.vector : nullptr;
+  do {
+    job.last_row = std::min(job.first_row + rows_at_a_time, rows.size());
+    job.accumulate = rows.first + job.first_row > 0;
+    kernels_.outer[product_.gates - 1](job);
+    job.first_row = job.last_row;
+  } while (job.last_row < rows.size());
+}
+
+template <class T>
+void GateProductRun<T>::store(size_t block, const T* sums) const {
+  const size_t width = kernels_.vector, unit = block / column_blocks_ * width, gates = product_.gates;
+  const size_t units = std::min(width, product_.units - unit), column = block % column_blocks_ * columns_;
+  for (size_t gate = 0; gate < gates; ++gate) {
+    const auto out_row = static_cast<ptrdiff_t>(product_.left.size);
+    kernels_.transpose(columns_of(block), units, sums + gate * width, static_cast<ptrdiff_t>(gates * width),
+                       product_.out[gate] + unit * product_.left.size + column, out_row);
+    if (column == 0 && product_.totals[gate])
+      std::copy_n(sums + (columns_ * gates + gate) * width, units, product_.totals[gate] + unit);
+  }
 }
 
 namespace {
@@ -78,10 +141,8 @@ void product_over_rows(size_t rows, size_t outputs, size_t inputs, Rows<const T>
 
 const char* blas_description() { return blas::description(); }
 
-template size_t blocks_of(const Kernels<float>&, const GateProduct<float>&);
-template size_t blocks_of(const Kernels<double>&, const GateProduct<double>&);
-template void gate_product(const Kernels<float>&, const GateProduct<float>&, size_t, Part);
-template void gate_product(const Kernels<double>&, const GateProduct<double>&, size_t, Part);
+template class GateProductRun<float>;
+template class GateProductRun<double>;
 template void product_over_rows(size_t, size_t, size_t, Rows<const float>, Rows<const float>, float*, int);
 template void product_over_rows(size_t, size_t, size_t, Rows<const double>, Rows<const double>, double*, int);
 

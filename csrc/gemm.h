@@ -7,28 +7,44 @@
 
 namespace gru {
 
-// Rows that a block of outputs sums over at a time: what it reads of them stays in cache for the other blocks.
-constexpr size_t rows_at_a_time = 256;
-
-// A gate matrix's gradient, out[unit][column] = sum over rows of left[row][unit] * right[row][column], where the units
-// of a left row stand in panels.
+// The gradients of one to three gates whose own gradients stand side by side in the rows of a tape:
+// out[gate][unit][column] = sum over rows of left[row][column] * right[row][gate][unit].
 template <class T>
 struct GateProduct {
-  const T* const* left;   // rows
-  ptrdiff_t left_offset;  // of unit 0
-  ptrdiff_t panel_stride;
-  const T* const* right;  // rows
-  ptrdiff_t right_offset;
-  size_t units, columns;
-  T* out;
-  size_t out_stride;
+  Operand<T> left;
+  const T* right;                     // the first gate in panel 0 of row 0
+  ptrdiff_t right_row, panel_stride;  // from one row to the next, and from one panel to the next
+  size_t gates, units;
+  T* out[3];     // (units, left.size) contiguous, one for each gate
+  T* totals[3];  // (units), the sums of the right rows alone; or null
 };
 
-// The blocks of a gate product, and its part [first, last) of them.
+// Cuts a product into blocks, (panel, block of columns), and computes any range of them.
 template <class T>
-size_t blocks_of(const Kernels<T>& kernels, const GateProduct<T>& product);
-template <class T>
-void gate_product(const Kernels<T>& kernels, const GateProduct<T>& product, size_t rows, Part blocks);
+class GateProductRun {
+ public:
+  GateProductRun(const Kernels<T>& kernels, const GateProduct<T>& product, size_t rows);
+
+  size_t blocks() const { return panels_ * column_blocks_; }
+  // Elements of scratch that so many blocks need.
+  size_t scratch_size(size_t blocks) const;
+  void compute(Part blocks, T* scratch) const;
+
+ private:
+  // Left rows that are packed at a time.
+  size_t packed_size() const { return chunk_ * product_.left.size; }
+  size_t sums_size() const { return (columns_ + 1) * product_.gates * kernels_.vector; }
+  size_t columns_of(size_t block) const;
+  void pack(Part rows, T* packed) const;
+  void add_rows(size_t block, Part rows, const T* packed, T* sums) const;
+  void store(size_t block, const T* sums) const;
+
+  const Kernels<T>& kernels_;
+  GateProduct<T> product_;
+  size_t rows_, panels_, column_blocks_;
+  size_t columns_;  // of a block, except perhaps the last
+  size_t chunk_;
+};
 
 // out (O, I) contiguous = the sum over rows of left[row] (O) times right[row] (I); by BLAS, on as many as `threads`.
 template <class T>

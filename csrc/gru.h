@@ -38,6 +38,13 @@ struct Rows {
   E* at(size_t b) const { return data + static_cast<ptrdiff_t>(b) * row; }
 };
 
+// Plain rows as a left factor, in blocks at which a product may cut them.
+template <class T>
+Operand<T> plain_operand(const T* const* rows, size_t size) {
+  constexpr size_t block = 128;
+  return {rows, 0, size, block, block};
+}
+
 // A matrix in the order in which a tile reads it, and the chains of its sums; see Panels.
 template <class T>
 struct Pack {
@@ -66,14 +73,16 @@ class Lazy {
 
 enum class Reset { after, before };
 
-// The weights of one GRU layer in one direction, copied at construction and never changed.
+// The weights of one GRU layer in one direction. The matrices are not copied: they may neither change nor go while this
+// object lives, which `owner` may see to.
 template <class T>
 class GRU_API GruWeights {
  public:
   // weight_ih (3H, I), weight_hh (3H, H), bias_ih (3H), bias_hh (3H), all contiguous; either bias may be null (zeros).
-  // Throws std::bad_alloc, and std::invalid_argument for a wrong GRU_NATIVE_ISA.
+  // Packs for the forward pass on as many as `threads`. Throws std::bad_alloc, and std::invalid_argument for a wrong
+  // GRU_NATIVE_ISA.
   GruWeights(size_t input_size, size_t hidden_size, Reset reset, const T* weight_ih, const T* weight_hh,
-             const T* bias_ih, const T* bias_hh);
+             const T* bias_ih, const T* bias_hh, std::shared_ptr<const void> owner, int threads);
 
   const size_t input_size, hidden_size;
   const Reset reset;
@@ -94,12 +103,14 @@ class GRU_API GruWeights {
     Pack<T> input;     // to d_x, over (r, z, n)
   };
   const Forward& forward() const { return forward_; }
-  const Backward& backward() const;
+  // Packed by the first call of this function, on as many as `threads`.
+  const Backward& backward(int threads) const;
 
   size_t panels() const { return (hidden_size + kernels.vector - 1) / kernels.vector; }
 
  private:
-  Buffer<T> weight_ih_, weight_hh_;  // as given, for the backward packs
+  const T *weight_ih_, *weight_hh_;
+  std::shared_ptr<const void> owner_;
   Forward forward_;
   Lazy<Backward> backward_;
 };
@@ -114,6 +125,7 @@ class GRU_API GruTape {
 
   // The address of slot r of row (t, b) in panel 0.
   T* row(size_t t, size_t b) const { return buffer_.data() + (t * batch + b) * 4 * vector_ + vector_; }
+  ptrdiff_t row_stride() const { return static_cast<ptrdiff_t>(4 * vector_); }
   ptrdiff_t panel_stride() const { return panel_stride_; }
   size_t bytes() const { return buffer_.size() * sizeof(T); }
 
@@ -160,12 +172,13 @@ struct GruBackward {
 template <class T>
 GRU_API void gru_backward(const GruWeights<T>& weights, const GruBackward<T>& call, GruTape<T>& tape, int threads);
 
-// The weights of y = x W^T + b, copied at construction and never changed.
+// The weights of y = x W^T + b. The matrix is not copied, as with GruWeights.
 template <class T>
 class GRU_API LinearWeights {
  public:
   // weight (O, I) and bias (O), contiguous; bias may be null.
-  LinearWeights(size_t input_size, size_t output_size, const T* weight, const T* bias);
+  LinearWeights(size_t input_size, size_t output_size, const T* weight, const T* bias,
+                std::shared_ptr<const void> owner, int threads);
 
   const size_t input_size, output_size;
   const bool has_bias;
@@ -173,10 +186,12 @@ class GRU_API LinearWeights {
 
   const Pack<T>& forward() const { return forward_; }
   const T* bias() const { return bias_.data(); }  // [panel][vector], or null
-  const Pack<T>& backward() const;
+  const Pack<T>& backward(int threads) const;
 
  private:
-  Buffer<T> weight_, bias_;
+  const T* weight_;
+  std::shared_ptr<const void> owner_;
+  Buffer<T> bias_;
   Pack<T> forward_;
   Lazy<Pack<T>> backward_;
 };

@@ -28,7 +28,7 @@ void rowwise_product(const Kernels<T>& kernels, size_t rows, Rows<const T> left,
     pass.rows = part.size();
     pass.last_panel = right.panels;
     pass.units = units;
-    pass.left = {left_rows.data() + part.first, 0, k_size, std::max<size_t>(k_size, 1), 0};
+    pass.left = plain_operand<T>(left_rows.data() + part.first, k_size);
     pass.right = right.view();
     pass.bias = bias;
     pass.output = output_rows.data() + part.first;
@@ -57,7 +57,7 @@ template <class T>
 void linear_backward(const LinearWeights<T>& weights, size_t rows, Rows<const T> x, Rows<const T> d_y, Rows<T> d_x,
                      T* d_weight, T* d_bias, int threads) {
   if (d_x.data)
-    rowwise_product<T>(weights.kernels, rows, d_y, weights.output_size, weights.backward(), nullptr, d_x,
+    rowwise_product<T>(weights.kernels, rows, d_y, weights.output_size, weights.backward(threads), nullptr, d_x,
                        weights.input_size, threads);
   if (d_weight) product_over_rows(rows, weights.output_size, weights.input_size, d_y, x, d_weight, threads);
   if (d_bias) sum_of_rows(rows, weights.output_size, d_y, d_bias);

@@ -1,19 +1,13 @@
 #include "pack.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "kernels/dispatch.h"
 
 namespace gru {
 
 namespace {
-
-template <class T>
-Buffer<T> copied(const T* data, size_t size) {
-  Buffer<T> copy(size);
-  if (size) std::copy_n(data, size, copy.data());
-  return copy;
-}
 
 // [panel][gate][vector] of value(gate, unit).
 template <class T, class Value>
@@ -27,11 +21,17 @@ Buffer<T> make_bias(const Kernels<T>& kernels, size_t gates, size_t units, Value
   return bias;
 }
 
+// Rows of the gates' matrices, which stand one behind the other, each of H units.
+template <class T>
+auto rows_of(const T* weights, size_t hidden_size, size_t k_size) {
+  return [=](size_t gate, size_t unit) { return weights + (gate * hidden_size + unit) * k_size; };
+}
+
 }  // namespace
 
 template <class T>
 GruWeights<T>::GruWeights(size_t input_size_, size_t hidden_size_, Reset reset_, const T* weight_ih, const T* weight_hh,
-                          const T* bias_ih, const T* bias_hh)
+                          const T* bias_ih, const T* bias_hh, std::shared_ptr<const void> owner, int threads)
     : input_size(input_size_),
       hidden_size(hidden_size_),
       reset(reset_),
@@ -39,65 +39,85 @@ GruWeights<T>::GruWeights(size_t input_size_, size_t hidden_size_, Reset reset_,
       has_bias_hh(bias_hh != nullptr),
       isa(active_isa()),
       kernels(kernels_of<T>(isa)),
-      weight_ih_(copied(weight_ih, product(product(3, hidden_size), input_size))),
-      weight_hh_(copied(weight_hh, product(product(3, hidden_size), hidden_size))) {
+      weight_ih_(weight_ih),
+      weight_hh_(weight_hh),
+      owner_(std::move(owner)) {
   const size_t H = hidden_size, I = input_size;
-  const auto input = [&](size_t gate, size_t unit) { return weight_ih_.data() + (gate * H + unit) * I; };
-  const auto hidden = [&](size_t gate, size_t unit) { return weight_hh_.data() + (gate * H + unit) * H; };
+  const bool after = reset == Reset::after;
   const auto bias = [&](const T* from, size_t gate, size_t unit) { return from ? from[gate * H + unit] : T(0); };
 
-  forward_.input = make_pack(kernels, 3, H, I, input);
-  if (reset == Reset::after) {
-    forward_.hidden = make_pack(kernels, 3, H, H, hidden);
-    forward_.hidden_bias = make_bias(kernels, 1, H, [&](size_t, size_t unit) { return bias(bias_hh, 2, unit); });
-  } else {
-    forward_.hidden = make_pack(kernels, 2, H, H, hidden);
-    forward_.hidden_n = make_pack(kernels, 1, H, H, [&](size_t, size_t unit) { return hidden(2, unit); });
-  }
   // Reset after multiplies b_hn by r, so it cannot join the input's bias.
   forward_.input_bias = make_bias(kernels, 3, H, [&](size_t gate, size_t unit) {
     const T own = bias(bias_ih, gate, unit);
-    return gate == 2 && reset == Reset::after ? own : own + bias(bias_hh, gate, unit);
+    return gate == 2 && after ? own : own + bias(bias_hh, gate, unit);
+  });
+  if (after)
+    forward_.hidden_bias = make_bias(kernels, 1, H, [&](size_t, size_t unit) { return bias(bias_hh, 2, unit); });
+
+  const auto input = rows_of(weight_ih, H, I), hidden = rows_of(weight_hh, H, H);
+  const auto hidden_n = [&](size_t, size_t unit) { return hidden(2, unit); };
+  forward_.input = empty_pack(kernels, 3, H, I);
+  forward_.hidden = empty_pack(kernels, after ? 3 : 2, H, H);
+  if (!after) forward_.hidden_n = empty_pack(kernels, 1, H, H);
+  fill_in_team(3 * H * (I + H), panels(), threads, [&](int member, int members) {
+    const Part part = part_of(panels(), member, members);
+    fill_pack(kernels, forward_.input, 3, H, I, input, part);
+    fill_pack(kernels, forward_.hidden, after ? 3 : 2, H, H, hidden, part);
+    if (!after) fill_pack(kernels, forward_.hidden_n, 1, H, H, hidden_n, part);
   });
 }
 
 template <class T>
-const typename GruWeights<T>::Backward& GruWeights<T>::backward() const {
-  return backward_.get([this] {
+const typename GruWeights<T>::Backward& GruWeights<T>::backward(int threads) const {
+  return backward_.get([this, threads] {
     const size_t H = hidden_size, I = input_size, V = kernels.vector;
-    const auto input = [&](size_t gate, size_t unit) { return weight_ih_.data() + (gate * H + unit) * I; };
-    const auto hidden = [&](size_t gate, size_t unit) { return weight_hh_.data() + (gate * H + unit) * H; };
+    const bool after = reset == Reset::after;
+    const auto input = rows_of(weight_ih_, H, I), hidden = rows_of(weight_hh_, H, H);
+    // The tape's slots are hn, r, z: the gates from n on, cyclically.
+    const auto cyclic = [&](size_t slot, size_t unit) { return hidden(after ? (slot + 2) % 3 : slot, unit); };
+    const auto hidden_n = [&](size_t, size_t unit) { return hidden(2, unit); };
+    const size_t gates = after ? 3 : 2;
     Backward packs;
-    if (reset == Reset::after) {
-      // The tape's slots are hn, r, z: the gates from n on, cyclically.
-      const auto cyclic = [&](size_t slot, size_t unit) { return hidden((slot + 2) % 3, unit); };
-      packs.hidden = make_transposed_pack(kernels, 3, H, H, V, cyclic);
-    } else {
-      packs.hidden = make_transposed_pack(kernels, 2, H, H, V, hidden);
-      packs.hidden_n = make_transposed_pack(kernels, 1, H, H, V, [&](size_t, size_t unit) { return hidden(2, unit); });
-    }
-    packs.input = make_transposed_pack(kernels, 3, H, I, V, input);
+    packs.hidden = empty_pack(kernels, 1, H, transposed_size(gates, H, V));
+    packs.input = empty_pack(kernels, 1, I, transposed_size(3, H, V));
+    if (!after) packs.hidden_n = empty_pack(kernels, 1, H, transposed_size(1, H, V));
+    fill_in_team(
+        3 * H * (I + H), std::max(packs.hidden.panels, packs.input.panels), threads, [&](int member, int members) {
+          const Part part = part_of(panels(), member, members);
+          fill_transposed_pack(kernels, packs.hidden, gates, H, H, V, cyclic, part);
+          if (!after) fill_transposed_pack(kernels, packs.hidden_n, 1, H, H, V, hidden_n, part);
+          fill_transposed_pack(kernels, packs.input, 3, H, I, V, input, part_of(packs.input.panels, member, members));
+        });
     return packs;
   });
 }
 
 template <class T>
-LinearWeights<T>::LinearWeights(size_t input_size_, size_t output_size_, const T* weight, const T* bias)
+LinearWeights<T>::LinearWeights(size_t input_size_, size_t output_size_, const T* weight, const T* bias,
+                                std::shared_ptr<const void> owner, int threads)
     : input_size(input_size_),
       output_size(output_size_),
       has_bias(bias != nullptr),
       kernels(kernels_of<T>(active_isa())),
-      weight_(copied(weight, product(output_size, input_size))) {
-  forward_ = make_pack(kernels, 1, output_size, input_size,
-                       [this](size_t, size_t unit) { return weight_.data() + unit * input_size; });
+      weight_(weight),
+      owner_(std::move(owner)) {
+  const auto rows = rows_of(weight_, 0, input_size);
+  forward_ = empty_pack(kernels, 1, output_size, input_size);
+  fill_in_team(output_size * input_size, forward_.panels, threads, [&](int member, int members) {
+    fill_pack(kernels, forward_, 1, output_size, input_size, rows, part_of(forward_.panels, member, members));
+  });
   if (bias) bias_ = make_bias(kernels, 1, output_size, [&](size_t, size_t unit) { return bias[unit]; });
 }
 
 template <class T>
-const Pack<T>& LinearWeights<T>::backward() const {
-  return backward_.get([this] {
-    return make_transposed_pack(kernels, 1, output_size, input_size, 1,
-                                [this](size_t, size_t unit) { return weight_.data() + unit * input_size; });
+const Pack<T>& LinearWeights<T>::backward(int threads) const {
+  return backward_.get([this, threads] {
+    Pack<T> pack = empty_pack(kernels, 1, input_size, output_size);
+    fill_in_team(output_size * input_size, pack.panels, threads, [&](int member, int members) {
+      fill_transposed_pack(kernels, pack, 1, output_size, input_size, 1, rows_of(weight_, 0, input_size),
+                           part_of(pack.panels, member, members));
+    });
+    return pack;
   });
 }
 

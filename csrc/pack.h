@@ -4,6 +4,8 @@
 #include <algorithm>
 
 #include "gru.h"
+#include "plan.h"
+#include "team.h"
 
 namespace gru {
 
@@ -19,49 +21,60 @@ Pack<T> empty_pack(const Kernels<T>& kernels, size_t gates, size_t units, size_t
   return pack;
 }
 
-// Packs `gates` matrices of `units` by `k_size`; row(gate, unit) is the address of a unit's weights.
+// Fills some panels from `gates` matrices of `units` by `k_size`; row(gate, unit) is the address of a unit's weights,
+// and the next unit's follow them.
 template <class T, class Row>
-Pack<T> make_pack(const Kernels<T>& kernels, size_t gates, size_t units, size_t k_size, Row row) {
+void fill_pack(const Kernels<T>& kernels, const Pack<T>& pack, size_t gates, size_t units, size_t k_size, Row row,
+               const Part& panels) {
   const size_t width = kernels.vector;
-  Pack<T> pack = empty_pack(kernels, gates, units, k_size);
-  // A square at a time, so that what is read by rows and written by columns stays in the first cache.
-  constexpr size_t square = 16;
-  for (size_t panel = 0; panel < pack.panels; ++panel)
+  for (size_t panel = panels.first; panel < panels.last; ++panel)
     for (size_t gate = 0; gate < gates; ++gate) {
       T* const to = pack.buffer.data() + (panel * k_size * gates + gate) * width;
-      for (size_t first = 0; first < k_size; first += square) {
-        const size_t last = std::min(first + square, k_size);
-        for (size_t lane = 0; lane < width; ++lane) {
-          const size_t unit = panel * width + lane;
-          const T* const from = unit < units ? row(gate, unit) : nullptr;
-          for (size_t k = first; k < last; ++k) to[k * gates * width + lane] = from ? from[k] : T(0);
-        }
-      }
+      const size_t unit = panel * width, valid = std::min(width, units - unit);
+      if (valid < width)
+        for (size_t k = 0; k < k_size; ++k) std::fill_n(to + k * gates * width + valid, width - valid, T(0));
+      kernels.transpose(valid, k_size, row(gate, unit), static_cast<ptrdiff_t>(k_size), to,
+                        static_cast<ptrdiff_t>(gates * width));
     }
-  return pack;
 }
 
-// Packs the transpose of `gates` matrices of `units` by `columns` for a left factor that is itself
+// The size of k in a transposed pack.
+inline size_t transposed_size(size_t gates, size_t units, size_t left_width) {
+  return product((units + left_width - 1) / left_width * left_width, gates);
+}
+
+// Fills some panels by the transpose of `gates` matrices of `units` by `columns` for a left factor that is itself
 // [panel][gate][vector]: the columns become the units of the product, and k runs over panels, gates and lanes of the
 // former units. With a `left_width` of 1 the left factor is a plain row of them.
 template <class T, class Row>
-Pack<T> make_transposed_pack(const Kernels<T>& kernels, size_t gates, size_t units, size_t columns, size_t left_width,
-                             Row row) {
+void fill_transposed_pack(const Kernels<T>& kernels, const Pack<T>& pack, size_t gates, size_t units, size_t columns,
+                          size_t left_width, Row row, const Part& panels) {
   const size_t width = kernels.vector;
-  const size_t left_units = (units + left_width - 1) / left_width * left_width;
-  Pack<T> pack = empty_pack(kernels, 1, columns, product(left_units, gates));
-  T* to = pack.buffer.data();
-  for (size_t panel = 0; panel < pack.panels; ++panel) {
-    const size_t column = panel * width, valid = std::min(width, columns - column);
-    for (size_t first = 0; first < left_units; first += left_width)
+  // Panels side by side, so that more than one vector is read at a place.
+  constexpr size_t side_by_side = 4;
+  for (size_t first = panels.first; first < panels.last; first += side_by_side) {
+    const size_t last = std::min(first + side_by_side, panels.last);
+    ptrdiff_t k = 0;
+    for (size_t block = 0; block < units; block += left_width)
       for (size_t gate = 0; gate < gates; ++gate)
-        for (size_t unit = first; unit < first + left_width; ++unit, to += width) {
-          const size_t copied = unit < units ? valid : 0;
-          if (copied) std::copy_n(row(gate, unit) + column, copied, to);
-          std::fill(to + copied, to + width, T(0));
-        }
+        for (size_t unit = block; unit < block + left_width; ++unit, k += static_cast<ptrdiff_t>(width))
+          for (size_t panel = first; panel < last; ++panel) {
+            T* const to = pack.buffer.data() + static_cast<ptrdiff_t>(panel) * pack.stride + k;
+            const size_t copied = unit < units ? std::min(width, columns - panel * width) : 0;
+            if (copied) std::copy_n(row(gate, unit) + panel * width, copied, to);
+            std::fill(to + copied, to + width, T(0));
+          }
   }
-  return pack;
+}
+
+// Calls fill(member, members) on a team that suits the packing of so many weights.
+template <class Fill>
+void fill_in_team(size_t weights, size_t panels, int threads, Fill fill) {
+  if (weights == 0) return;                        // however many panels
+  constexpr size_t multiply_adds_per_weight = 16;  // that take as long
+  int members = plan_members(multiply_adds_per_weight * weights, panels, threads);
+  auto work = [&](int member) { fill(member, members); };
+  if (!run_team(members, work)) run_team(members = 1, work);
 }
 
 }  // namespace gru

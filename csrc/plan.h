@@ -12,12 +12,13 @@ struct Part {
 };
 Part part_of(size_t total, int member, int members);
 
-// Calls work(part) for parts of nearly equal size: few enough rows that what a step reads and writes of them stays in
-// the second-level cache until the next step.
+// Few enough rows that what a step reads and writes of them stays in the second-level cache until the next step.
+constexpr size_t most_rows_in_block = 64;
+
+// Calls work(part) for blocks of nearly equal size.
 template <class Work>
 void for_each_block(const Part& rows, Work work) {
-  constexpr size_t most = 64;
-  const size_t blocks = (rows.size() + most - 1) / most;
+  const size_t blocks = (rows.size() + most_rows_in_block - 1) / most_rows_in_block;
   for (size_t i = 0; i < blocks; ++i) {
     const Part part = part_of(rows.size(), static_cast<int>(i), static_cast<int>(blocks));
     work(Part{rows.first + part.first, rows.first + part.last});

@@ -53,8 +53,12 @@ def pack_gru(
     bias_hh: ArrayLike | None = None,
     *,
     reset_after: bool = True,
+    threads: int | None = None,
 ) -> GRUWeights:
     """Copy the weights of one GRU layer, in one direction, into the order in which the kernels read them.
+
+    The order of the backward pass follows when it is first needed; until then a matrix that nobody can write to is
+    referred to, and any other is copied as it is.
 
     Parameters
     ----------
@@ -87,11 +91,12 @@ def pack_gru(
     if weight_ih.ndim != 2 or weight_ih.shape[0] != gates:
         raise ValueError(f"weight_ih: expected shape (3H, I) with 3H = {gates}, got {weight_ih.shape}")
     return _core.pack_gru(
-        np.ascontiguousarray(weight_ih),
-        np.ascontiguousarray(weight_hh),
+        _constant(weight_ih),
+        _constant(weight_hh),
         _vector("bias_ih", bias_ih, gates, dtype),
         _vector("bias_hh", bias_hh, gates, dtype),
         bool(reset_after),
+        _threads(threads),
     )
 
 
@@ -292,8 +297,8 @@ class _GRUCall:
 # ---- Linear ---------------------------------------------------------------------------------------------------------
 
 
-def pack_linear(weight: ArrayLike, bias: ArrayLike | None = None) -> LinearWeights:
-    """Copy the weights of ``y = x W^T + b`` into the order in which the kernels read them.
+def pack_linear(weight: ArrayLike, bias: ArrayLike | None = None, *, threads: int | None = None) -> LinearWeights:
+    """Copy the weights of ``y = x W^T + b`` into the order in which the kernels read them; see `pack_gru`.
 
     Parameters
     ----------
@@ -305,7 +310,7 @@ def pack_linear(weight: ArrayLike, bias: ArrayLike | None = None) -> LinearWeigh
     weight, dtype = _float_array("weight", weight)
     if weight.ndim != 2:
         raise ValueError(f"weight: expected shape (O, I), got {weight.shape}")
-    return _core.pack_linear(np.ascontiguousarray(weight), _vector("bias", bias, weight.shape[0], dtype))
+    return _core.pack_linear(_constant(weight), _vector("bias", bias, weight.shape[0], dtype), _threads(threads))
 
 
 def linear(x: ArrayLike, weights: LinearWeights, *, output: Array | None = None, threads: int | None = None) -> Array:
@@ -642,6 +647,13 @@ def _refuse_overlap(name: str, written: Array, **others: Array | None) -> None:
 
 def _same_place(a: Array, b: Array) -> bool:
     return a.__array_interface__["data"] == b.__array_interface__["data"] and a.strides == b.strides
+
+
+def _constant(array: Array) -> Array:
+    """Return a C-contiguous array that nobody can write to: itself, or a copy."""
+    if array.flags.c_contiguous and _is_constant(array):
+        return array
+    return array.copy(order="C")
 
 
 def _is_constant(array: Array | None) -> bool:

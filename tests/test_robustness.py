@@ -308,13 +308,13 @@ def core_calls() -> dict[str, tuple[Callable[..., Any], list[Any]]]:
     gradients = [zeros(3 * H, I), zeros(3 * H, H), zeros(3 * H), zeros(3 * H)]
     d_sequence = [zeros(T, B, H), zeros(B, H), zeros(T, B, I), False, zeros(B, H)]
     return {
-        "pack_gru": (_core.pack_gru, [zeros(3 * H, I), zeros(3 * H, H), zeros(3 * H), zeros(3 * H), True]),
+        "pack_gru": (_core.pack_gru, [zeros(3 * H, I), zeros(3 * H, H), zeros(3 * H), zeros(3 * H), True, 1]),
         "gru_forward": (_core.gru_forward, [*forward, False, 2]),
         "gru_backward": (
             _core.gru_backward,
             [weights, tape, x, zeros(B, H), output, *d_sequence, *gradients, False, 2],
         ),
-        "pack_linear": (_core.pack_linear, [zeros(H, I), zeros(H)]),
+        "pack_linear": (_core.pack_linear, [zeros(H, I), zeros(H), 1]),
         "linear_forward": (_core.linear_forward, [linear, zeros(N, I), zeros(N, H), 2]),
         "linear_backward": (
             _core.linear_backward,

@@ -34,7 +34,7 @@ rng = np.random.default_rng(0)
 def problem(T, B, I, H):
     bound = H ** -0.5
     draw = lambda *shape: rng.uniform(-bound, bound, shape).astype(np.float32)
-    weights = F.pack_gru(draw(3 * H, I), draw(3 * H, H), draw(3 * H), draw(3 * H))
+    weights = F.pack_gru(draw(3 * H, I), draw(3 * H, H), draw(3 * H), draw(3 * H), threads=1)
     return rng.standard_normal((T, B, I)).astype(np.float32), weights
 
 def train(x, weights, threads):

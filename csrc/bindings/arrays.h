@@ -7,8 +7,10 @@
 #include <pybind11/stl.h>
 
 #include <initializer_list>
+#include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "gru.h"
 
@@ -113,6 +115,14 @@ inline size_t axis_size(const py::array& array, const char* name, py::ssize_t ax
 inline int checked_threads(int threads) {
   if (threads < 1 || threads > 256) refuse("threads", "1 to 256");
   return threads;
+}
+
+// Keeps a reference to arrays for the core, which may drop it on any thread.
+inline std::shared_ptr<const void> hold(py::tuple arrays) {
+  return {new py::tuple(std::move(arrays)), [](const py::tuple* held) {
+            const py::gil_scoped_acquire acquire;
+            delete held;
+          }};
 }
 
 }  // namespace gru::bindings

@@ -19,15 +19,19 @@ struct TapeHolder {
 
 template <class T>
 std::shared_ptr<GruWeights<T>> pack(const py::array& weight_ih, const py::array& weight_hh,
-                                    const OptionalArray& bias_ih, const OptionalArray& bias_hh, bool reset_after) {
+                                    const OptionalArray& bias_ih, const OptionalArray& bias_hh, bool reset_after,
+                                    int threads) {
   const size_t input = axis_size(weight_ih, "weight_ih", 1), hidden = axis_size(weight_hh, "weight_hh", 1);
   if (hidden > SIZE_MAX / 4) throw std::bad_alloc();
   const T* ih = contiguous<const T>(weight_ih, "weight_ih", {3 * hidden, input});
   const T* hh = contiguous<const T>(weight_hh, "weight_hh", {3 * hidden, hidden});
   const T* b_ih = contiguous<const T>(bias_ih, "bias_ih", {3 * hidden});
   const T* b_hh = contiguous<const T>(bias_hh, "bias_hh", {3 * hidden});
+  checked_threads(threads);
+  auto owner = hold(py::make_tuple(weight_ih, weight_hh));
   py::gil_scoped_release release;
-  return std::make_shared<GruWeights<T>>(input, hidden, reset_after ? Reset::after : Reset::before, ih, hh, b_ih, b_hh);
+  return std::make_shared<GruWeights<T>>(input, hidden, reset_after ? Reset::after : Reset::before, ih, hh, b_ih, b_hh,
+                                         std::move(owner), threads);
 }
 
 template <class T>
@@ -103,10 +107,10 @@ void bind(py::module_& module, const char* weights_name, const char* tape_name) 
 }
 
 py::object pack_gru(const py::array& weight_ih, const py::array& weight_hh, const OptionalArray& bias_ih,
-                    const OptionalArray& bias_hh, bool reset_after) {
+                    const OptionalArray& bias_hh, bool reset_after, int threads) {
   if (weight_ih.dtype().equal(py::dtype::of<double>()))
-    return py::cast(pack<double>(weight_ih, weight_hh, bias_ih, bias_hh, reset_after));
-  return py::cast(pack<float>(weight_ih, weight_hh, bias_ih, bias_hh, reset_after));
+    return py::cast(pack<double>(weight_ih, weight_hh, bias_ih, bias_hh, reset_after, threads));
+  return py::cast(pack<float>(weight_ih, weight_hh, bias_ih, bias_hh, reset_after, threads));
 }
 
 }  // namespace

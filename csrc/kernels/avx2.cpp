@@ -44,6 +44,12 @@ struct Vector<float> {
   static Reg magnitude(Reg a) { return _mm256_andnot_ps(set(-0.0f), a); }
   static Reg negate_like(Reg a, Reg s) { return _mm256_xor_ps(a, _mm256_and_ps(s, set(-0.0f))); }
   static Reg exponent(Reg a) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a), 23)); }
+  static Reg zip_low(Reg a, Reg b) {
+    return _mm256_permute2f128_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b), 0x20);
+  }
+  static Reg zip_high(Reg a, Reg b) {
+    return _mm256_permute2f128_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b), 0x31);
+  }
 };
 
 template <>
@@ -73,6 +79,12 @@ struct Vector<double> {
   static Reg magnitude(Reg a) { return _mm256_andnot_pd(set(-0.0), a); }
   static Reg negate_like(Reg a, Reg s) { return _mm256_xor_pd(a, _mm256_and_pd(s, set(-0.0))); }
   static Reg exponent(Reg a) { return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(a), 52)); }
+  static Reg zip_low(Reg a, Reg b) {
+    return _mm256_permute2f128_pd(_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b), 0x20);
+  }
+  static Reg zip_high(Reg a, Reg b) {
+    return _mm256_permute2f128_pd(_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b), 0x31);
+  }
 };
 
 }  // namespace

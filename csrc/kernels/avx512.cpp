@@ -47,6 +47,13 @@ struct Vector<float> {
   static Reg magnitude(Reg a) { return _mm512_abs_ps(a); }
   static Reg negate_like(Reg a, Reg s) { return _mm512_xor_ps(a, _mm512_and_ps(s, set(-0.0f))); }
   static Reg exponent(Reg a) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a), 23)); }
+  static Reg zip_low(Reg a, Reg b) {
+    return _mm512_permutex2var_ps(a, _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23), b);
+  }
+  static Reg zip_high(Reg a, Reg b) {
+    return _mm512_permutex2var_ps(a, _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31),
+                                  b);
+  }
 };
 
 template <>
@@ -79,6 +86,10 @@ struct Vector<double> {
   static Reg magnitude(Reg a) { return _mm512_abs_pd(a); }
   static Reg negate_like(Reg a, Reg s) { return _mm512_xor_pd(a, _mm512_and_pd(s, set(-0.0))); }
   static Reg exponent(Reg a) { return _mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(a), 52)); }
+  static Reg zip_low(Reg a, Reg b) { return _mm512_permutex2var_pd(a, _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11), b); }
+  static Reg zip_high(Reg a, Reg b) {
+    return _mm512_permutex2var_pd(a, _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15), b);
+  }
 };
 
 }  // namespace

@@ -50,6 +50,8 @@ struct Vector<float> {
         veorq_u32(vreinterpretq_u32_f32(a), vandq_u32(vreinterpretq_u32_f32(s), vdupq_n_u32(0x80000000u))));
   }
   static Reg exponent(Reg a) { return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(a), 23)); }
+  static Reg zip_low(Reg a, Reg b) { return vzip1q_f32(a, b); }
+  static Reg zip_high(Reg a, Reg b) { return vzip2q_f32(a, b); }
 };
 
 template <>
@@ -89,6 +91,8 @@ struct Vector<double> {
         veorq_u64(vreinterpretq_u64_f64(a), vandq_u64(vreinterpretq_u64_f64(s), vdupq_n_u64(0x8000000000000000u))));
   }
   static Reg exponent(Reg a) { return vreinterpretq_f64_u64(vshlq_n_u64(vreinterpretq_u64_f64(a), 52)); }
+  static Reg zip_low(Reg a, Reg b) { return vzip1q_f64(a, b); }
+  static Reg zip_high(Reg a, Reg b) { return vzip2q_f64(a, b); }
 };
 
 }  // namespace

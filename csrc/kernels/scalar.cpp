@@ -46,8 +46,15 @@ struct Portable {
   static Reg max(Reg a, Reg b) { return a > b ? a : b; }
   static Reg magnitude(Reg a) { return reinterpret_cast<Reg>(bits(a) & ~sign()); }
   static Reg negate_like(Reg a, Reg s) { return reinterpret_cast<Reg>(bits(a) ^ (bits(s) & sign())); }
+  static Reg zip_low(Reg a, Reg b) { return zip(a, b, 0); }
+  static Reg zip_high(Reg a, Reg b) { return zip(a, b, width / 2); }
 
  protected:
+  static Reg zip(Reg a, Reg b, size_t from) {
+    Reg c = {};
+    for (size_t i = 0; i < width; ++i) c[i] = (i % 2 ? b : a)[from + i / 2];
+    return c;
+  }
   static Integers bits(Reg a) { return reinterpret_cast<Integers>(a); }
   static Integers sign() { return bits(set(static_cast<T>(-0.0))); }
 };

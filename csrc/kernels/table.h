@@ -58,25 +58,24 @@ struct Pass {
   bool accumulate;   // affine: begin from what `output` holds
 };
 
-// out[i][j] += sum over rows of left[row][left_offset + i] * right[row][right_offset + j], for i < lanes and
-// j < columns. All of Kernels::lanes elements of a left row are read.
+// sums[column][gate][vector] += sum over rows of left[row][column] * right[row][gate][vector], and
+// totals[gate][vector] += sum over rows of right[row][gate][vector].
 template <class T>
 struct Outer {
-  size_t rows;
-  const T* const* left;  // rows
-  ptrdiff_t left_offset;
-  size_t lanes;           // at most Kernels::lanes
-  const T* const* right;  // rows
-  ptrdiff_t right_offset;
+  size_t first_row, last_row;
+  const T* left;  // what pack_outer made of `packed_rows` rows and all of the columns
+  size_t packed_rows;
   size_t columns;
-  T* out;
-  ptrdiff_t out_stride;
+  const T* right;       // row 0; the gates of a row follow each other
+  ptrdiff_t right_row;  // from a row to the next
+  T* sums;
+  T* totals;        // or null
+  bool accumulate;  // otherwise `sums` and `totals` are overwritten
 };
 
 template <class T>
 struct Kernels {
   size_t vector;  // elements in a vector: the units of a panel
-  size_t lanes;   // rows of an outer product's tile
 
   size_t (*chains)(size_t panels, size_t gates);  // what Panels::chains must be
 
@@ -100,9 +99,11 @@ struct Kernels {
   // output = carry + left * right: the gradient of h_0
   void (*state_backward)(const Pass<T>&);
 
-  void (*outer)(const Outer<T>&);
-  // sums[i] += sum over rows of rows[row][offset + i], for the elements of `vectors` vectors
-  void (*sum_rows)(size_t count, const T* const* rows, ptrdiff_t offset, size_t vectors, T* sums);
+  void (*outer[3])(const Outer<T>&);  // of one, two and three gates
+  // The left factor of `outer` from plain rows, of which the columns begin `offset` elements behind the address
+  void (*pack_outer)(size_t rows, const T* const* from, ptrdiff_t offset, size_t columns, T* to);
+  // to[column][row] = from[row][column]; a row of either begins so many elements behind the one before it
+  void (*transpose)(size_t rows, size_t columns, const T* from, ptrdiff_t from_row, T* to, ptrdiff_t to_row);
 
   void (*sigmoid)(size_t size, const T* x, T* y);
   void (*tanh)(size_t size, const T* x, T* y);

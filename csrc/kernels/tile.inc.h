@@ -12,9 +12,11 @@
 //   negate_like(a, s)            a with the sign of s flipped into it (a xor sign of s)
 //   magnitude                    |a|
 //   exponent                     the number whose exponent is the lowest bits of a: see ExpConstants' shifter
+//   zip_low, zip_high            the elements of a and b by turns, from their lower and from their upper halves
 //
 // The order of summation of an output element: it begins from the stored value; k runs upwards, k mod chains chooses
-// the chain; the chains are added pairwise at the end. Nothing else (rows, panels, steps) has a part in it.
+// the chain; the chains are added pairwise at the end. Nothing else (rows, panels, steps) has a part in it. Where there
+// is one chain, k may be cut into pieces between which the sum lies in memory.
 
 #define GRU_UNROLL _Pragma("GCC unroll 64")
 #define GRU_FOR(i, begin, end) \
@@ -142,14 +144,21 @@ constexpr size_t widest(size_t rows) {
   return at_least(at_most(Vector<T>::accumulators / (rows * G * C), rows * G * C == 1 ? 8 : 4), 1);
 }
 
-// sums[R][P][G] += left * right, for R rows from `row` and P panels from `panel`.
+// A piece of k, [first, last): whole blocks of the left factor.
+struct Piece {
+  size_t first, last;
+};
+
+// sums[R][P][G] += left * right over a piece of k, for R rows from `row` and P panels from `panel`.
 template <class T, size_t R, size_t P, size_t G, size_t C>
-void multiply_add(const Pass<T>& pass, size_t row, size_t panel, typename Vector<T>::Reg* sums) {
+void multiply_add(const Pass<T>& pass, size_t row, size_t panel, Piece piece, typename Vector<T>::Reg* sums) {
   using V = Vector<T>;
   typename V::Reg chain[C][R][P][G];
   const T* left[R];
+  const ptrdiff_t start =
+      pass.left.offset + static_cast<ptrdiff_t>(piece.first / pass.left.block_size) * pass.left.block_stride;
   GRU_FOR (r, 0, R) {
-    left[r] = pass.left.rows[row + r] + pass.left.offset;
+    left[r] = pass.left.rows[row + r] + start;
     GRU_FOR (p, 0, P)
       GRU_FOR (g, 0, G) {
         chain[0][r][p][g] = sums[(r * P + p) * G + g];
@@ -157,7 +166,7 @@ void multiply_add(const Pass<T>& pass, size_t row, size_t panel, typename Vector
       }
   }
   const ptrdiff_t panel_stride = pass.right.panel_stride;
-  const T* right = pass.right.data + static_cast<ptrdiff_t>(panel) * panel_stride;
+  const T* right = pass.right.data + static_cast<ptrdiff_t>(panel) * panel_stride + piece.first * G * V::width;
 
   auto term = [&](size_t c, size_t k) GRU_LAMBDA_INLINE {
     typename V::Reg weight[P][G];
@@ -171,8 +180,8 @@ void multiply_add(const Pass<T>& pass, size_t row, size_t panel, typename Vector
     }
   };
 
-  for (size_t done = 0; done < pass.left.size; done += pass.left.block_size) {
-    const size_t size = at_most(pass.left.block_size, pass.left.size - done);
+  for (size_t done = piece.first; done < piece.last; done += pass.left.block_size) {
+    const size_t size = at_most(pass.left.block_size, piece.last - done);
     size_t k = 0;
     for (; k + C <= size; k += C, right += C * G * V::width) {
       GRU_FOR (c, 0, C) term(c, k);
@@ -199,7 +208,7 @@ void multiply_add(const Pass<T>& pass, size_t row, size_t panel, typename Vector
 // The products of every tile size, by rows and panels.
 template <class T, size_t G, size_t C>
 struct Products {
-  using Function = void (*)(const Pass<T>&, size_t, size_t, typename Vector<T>::Reg*);
+  using Function = void (*)(const Pass<T>&, size_t, size_t, Piece, typename Vector<T>::Reg*);
   Function of[8][8] = {};
 
   constexpr Products() { fill<1, 1>(); }
@@ -218,21 +227,35 @@ struct Products {
 template <class T, size_t G, size_t C>
 constexpr Products<T, G, C> products;
 
-// Begins the sums of a tile, multiplies, and hands each (row, panel) to the epilogue. The sums pass through the stack:
-// that costs little beside the product, and a product is compiled once for all epilogues.
+// Some rows and panels of a pass, and their sums. The sums stay in memory between begin, multiply_add and finish: that
+// costs little beside the product, and a product is compiled once for all epilogues.
 template <class Epilogue, size_t C>
-void tile(const Pass<typename Epilogue::Element>& pass, size_t row, size_t rows, size_t panel, size_t panels) {
+struct Tile {
   using T = typename Epilogue::Element;
-  constexpr size_t G = Epilogue::gates, W = Vector<T>::width;
-  typename Vector<T>::Reg sums[at_least(Vector<T>::accumulators / C, G)];
-  for (size_t r = 0; r < rows; ++r)
-    for (size_t p = 0; p < panels; ++p)
-      Epilogue::begin(pass, row + r, panel + p, at_most(pass.units - (panel + p) * W, W), sums + (r * panels + p) * G);
-  products<T, G, C>.of[rows - 1][panels - 1](pass, row, panel, sums);
-  for (size_t r = 0; r < rows; ++r)
-    for (size_t p = 0; p < panels; ++p)
-      Epilogue::finish(pass, row + r, panel + p, at_most(pass.units - (panel + p) * W, W), sums + (r * panels + p) * G);
-}
+  using Reg = typename Vector<T>::Reg;
+  static constexpr size_t G = Epilogue::gates, W = Vector<T>::width;
+
+  size_t row, rows, panel, panels;
+  Reg sums[at_least(Vector<T>::accumulators / C, G)];
+
+  void begin(const Pass<T>& pass) { each(pass, Epilogue::begin); }
+  void multiply_add(const Pass<T>& pass, Piece piece) {
+    products<T, G, C>.of[rows - 1][panels - 1](pass, row, panel, piece, sums);
+  }
+  void finish(const Pass<T>& pass) { each(pass, Epilogue::finish); }
+
+ private:
+  template <class Function>
+  GRU_INLINE void each(const Pass<T>& pass, Function function) {
+    for (size_t r = 0; r < rows; ++r)
+      for (size_t p = 0; p < panels; ++p)
+        function(pass, row + r, panel + p, at_most(pass.units - (panel + p) * W, W), sums + (r * panels + p) * G);
+  }
+};
+
+// The elements of k in a piece, and the tiles that take turns at a piece, so that its weights stay in the first-level
+// cache for all of them.
+constexpr size_t piece_size = 128, turns = 8;
 
 // Cuts rows and panels into tiles of nearly equal size: 9 rows are 5 and 4, not 8 and a slow 1.
 template <class Epilogue, size_t C>
@@ -243,14 +266,27 @@ void run_tiles(const Pass<typename Epilogue::Element>& pass) {
   const size_t row_tiles = divide_up(pass.rows, tallest<T, G, C>);
   const size_t panels = pass.last_panel - pass.first_panel;
   const size_t panel_tiles = divide_up(panels, widest<T, G, C>(divide_up(pass.rows, row_tiles)));
+  const size_t block = pass.left.block_size, size = pass.left.size;
+  const bool cut = C == 1 && row_tiles > 1 && size > piece_size;
+  const size_t piece = cut ? divide_up(piece_size, block) * block : size, group = cut ? turns : 1;
+  Tile<Epilogue, C> tiles[turns];
   size_t panel = pass.first_panel;
   for (size_t j = 0; j < panel_tiles; ++j) {
     const size_t wide = (panels + j) / panel_tiles;
     size_t row = 0;
-    for (size_t i = 0; i < row_tiles; ++i) {
-      const size_t tall = (pass.rows + i) / row_tiles;
-      tile<Epilogue, C>(pass, row, tall, panel, wide);
-      row += tall;
+    for (size_t first = 0; first < row_tiles; first += group) {
+      const size_t count = at_most(group, row_tiles - first);
+      for (size_t i = 0; i < count; ++i) {
+        tiles[i].row = row;
+        tiles[i].rows = (pass.rows + first + i) / row_tiles;
+        tiles[i].panel = panel;
+        tiles[i].panels = wide;
+        tiles[i].begin(pass);
+        row += tiles[i].rows;
+      }
+      for (size_t k = 0; k < size; k += piece)
+        for (size_t i = 0; i < count; ++i) tiles[i].multiply_add(pass, {k, at_most(k + piece, size)});
+      for (size_t i = 0; i < count; ++i) tiles[i].finish(pass);
     }
     panel += wide;
   }
@@ -510,82 +546,136 @@ struct StateBackward {
 
 // ---- Sums over rows -------------------------------------------------------------------------------------------------
 
-// A power of two that divides a panel, so that a tile's lanes never cross from one panel to the next.
+// Columns of the widest tile of an outer product.
 template <class T>
-constexpr size_t outer_lanes = at_most(at_most(Vector<T>::accumulators / 3, 8), Vector<T>::width);
+constexpr size_t outer_columns = Vector<T>::accumulators / 3;
 
-// R lanes times P vectors of columns starting at `column`, of which the last holds `n` valid elements.
-template <class T, size_t P>
-void outer_tile(const Outer<T>& job, size_t column, size_t n) {
+// Calls function(column, wide) for tiles of nearly equal width.
+template <class T, class Function>
+GRU_INLINE void for_each_outer_tile(size_t columns, Function function) {
+  const size_t tiles = divide_up(columns, outer_columns<T>);
+  size_t column = 0;
+  for (size_t i = 0; i < tiles; ++i) {
+    const size_t wide = (columns + i) / tiles;
+    function(column, wide);
+    column += wide;
+  }
+}
+
+// [tile][row][column of the tile]: each tile reads a range from its beginning to its end.
+template <class T>
+void pack_outer(size_t rows, const T* const* from, ptrdiff_t offset, size_t columns, T* to) {
+  for_each_outer_tile<T>(columns, [&](size_t column, size_t wide) {
+    for (size_t row = 0; row < rows; ++row, to += wide) {
+      const T* source = from[row] + offset + column;
+      if (wide == outer_columns<T>)
+        __builtin_memcpy(to, source, outer_columns<T> * sizeof(T));
+      else
+        for (size_t i = 0; i < wide; ++i) to[i] = source[i];
+    }
+  });
+}
+
+// R columns from `column`, of G gates each.
+template <class T, size_t G, size_t R>
+void outer_tile(const Outer<T>& job, size_t column) {
   using V = Vector<T>;
-  constexpr size_t R = outer_lanes<T>;
-  typename V::Reg sums[R][P];
+  typename V::Reg sums[R][G];
   GRU_FOR (r, 0, R)
-    GRU_FOR (p, 0, P) sums[r][p] = V::zero();
+    GRU_FOR (g, 0, G) sums[r][g] = V::zero();
+  const T* left = job.left + column * job.packed_rows + job.first_row * R;
+  const T* right = job.right + static_cast<ptrdiff_t>(job.first_row) * job.right_row;
+  for (size_t row = job.first_row; row < job.last_row; ++row, left += R, right += job.right_row) {
+    typename V::Reg gates[G];
+    GRU_FOR (g, 0, G) gates[g] = V::load(right + g * V::width);
+    GRU_FOR (r, 0, R) {
+      const auto value = V::set(left[r]);
+      GRU_FOR (g, 0, G) sums[r][g] = V::fma(value, gates[g], sums[r][g]);
+    }
+  }
+  T* to = job.sums + column * G * V::width;
+  GRU_FOR (r, 0, R)
+    GRU_FOR (g, 0, G) {
+      V::store(to, job.accumulate ? V::add(V::load(to), sums[r][g]) : sums[r][g]);
+      to += V::width;
+    }
+}
 
-  auto accumulate = [&](auto last_vector) GRU_LAMBDA_INLINE {
-    for (size_t row = 0; row < job.rows; ++row) {
-      const T* left = job.left[row] + job.left_offset;
-      const T* right = job.right[row] + job.right_offset + column;
-      typename V::Reg values[P];
-      GRU_FOR (p, 0, P - 1) values[p] = V::load(right + p * V::width);
-      values[P - 1] = last_vector(right + (P - 1) * V::width);
-      GRU_FOR (r, 0, R) {
-        const auto value = V::set(left[r]);
-        GRU_FOR (p, 0, P) sums[r][p] = V::fma(value, values[p], sums[r][p]);
+// The tiles of every width.
+template <class T, size_t G>
+struct OuterTiles {
+  void (*of[outer_columns<T>])(const Outer<T>&, size_t) = {};
+
+  constexpr OuterTiles() { fill<1>(); }
+
+ private:
+  template <size_t R>
+  constexpr void fill() {
+    of[R - 1] = outer_tile<T, G, R>;
+    if constexpr (R < outer_columns<T>) fill<R + 1>();
+  }
+};
+
+template <class T, size_t G>
+constexpr OuterTiles<T, G> outer_tiles;
+
+template <class T, size_t G>
+void add_totals(const Outer<T>& job) {
+  using V = Vector<T>;
+  typename V::Reg totals[G];
+  GRU_FOR (g, 0, G) totals[g] = job.accumulate ? V::load(job.totals + g * V::width) : V::zero();
+  const T* right = job.right + static_cast<ptrdiff_t>(job.first_row) * job.right_row;
+  for (size_t row = job.first_row; row < job.last_row; ++row, right += job.right_row)
+    GRU_FOR (g, 0, G) totals[g] = V::add(totals[g], V::load(right + g * V::width));
+  GRU_FOR (g, 0, G) V::store(job.totals + g * V::width, totals[g]);
+}
+
+template <class T, size_t G>
+void outer(const Outer<T>& job) {
+  for_each_outer_tile<T>(job.columns, [&](size_t column, size_t wide) { outer_tiles<T, G>.of[wide - 1](job, column); });
+  if (job.totals) add_totals<T, G>(job);
+}
+
+// ---- Transposition --------------------------------------------------------------------------------------------------
+
+// Each stage zips the upper half of the rows into the lower one; after log2(width) stages rows are columns.
+template <class T>
+GRU_INLINE void transpose_square(typename Vector<T>::Reg* rows) {
+  using V = Vector<T>;
+  constexpr size_t W = V::width;
+  GRU_UNROLL
+  for (size_t stage = 1; stage < W; stage *= 2) {
+    typename V::Reg zipped[W];
+    GRU_FOR (i, 0, W / 2) {
+      zipped[2 * i] = V::zip_low(rows[i], rows[i + W / 2]);
+      zipped[2 * i + 1] = V::zip_high(rows[i], rows[i + W / 2]);
+    }
+    GRU_FOR (i, 0, W) rows[i] = zipped[i];
+  }
+}
+
+template <class T>
+void transpose(size_t rows, size_t columns, const T* from, ptrdiff_t from_row, T* to, ptrdiff_t to_row) {
+  using V = Vector<T>;
+  constexpr size_t W = V::width;
+  for (size_t row = 0; row < rows; row += W)
+    for (size_t column = 0; column < columns; column += W) {
+      const T* source = from + static_cast<ptrdiff_t>(row) * from_row + column;
+      T* target = to + static_cast<ptrdiff_t>(column) * to_row + row;
+      const size_t tall = at_most(rows - row, W), wide = at_most(columns - column, W);
+      typename V::Reg square[W];
+      if (tall == W && wide == W) {
+        GRU_FOR (i, 0, W) square[i] = V::load(source + static_cast<ptrdiff_t>(i) * from_row);
+        transpose_square<T>(square);
+        GRU_FOR (i, 0, W) V::store(target + static_cast<ptrdiff_t>(i) * to_row, square[i]);
+      } else {
+        GRU_FOR (i, 0, W)
+          square[i] = i < tall ? V::load_first(source + static_cast<ptrdiff_t>(i) * from_row, wide) : V::zero();
+        transpose_square<T>(square);
+        GRU_FOR (i, 0, W)
+          if (i < wide) V::store_first(target + static_cast<ptrdiff_t>(i) * to_row, square[i], tall);
       }
     }
-  };
-  if (n == V::width)
-    accumulate([](const T* from) GRU_LAMBDA_INLINE { return V::load(from); });
-  else
-    accumulate([n](const T* from) GRU_LAMBDA_INLINE { return V::load_first(from, n); });
-
-  // An unrolled loop keeps `sums` in registers; lanes beyond the valid ones are dropped here.
-  GRU_FOR (r, 0, R) {
-    if (r >= job.lanes) break;
-    T* out = job.out + static_cast<ptrdiff_t>(r) * job.out_stride + column;
-    GRU_FOR (p, 0, P) {
-      const size_t valid = p + 1 < P ? V::width : n;
-      T* to = out + p * V::width;
-      store_units<T>(to, V::add(load_units<T>(to, valid), sums[r][p]), valid);
-    }
-  }
-}
-
-template <class T>
-void outer(const Outer<T>& job) {
-  constexpr size_t W = Vector<T>::width;
-  const size_t vectors = divide_up(job.columns, W);
-  if (vectors == 0) return;
-  const size_t tiles = divide_up(vectors, 3);
-  size_t vector = 0;
-  for (size_t i = 0; i < tiles; ++i) {
-    const size_t wide = (vectors + i) / tiles;
-    const size_t n = at_most(job.columns - (vector + wide - 1) * W, W);
-    switch (wide) {
-      case 1:
-        outer_tile<T, 1>(job, vector * W, n);
-        break;
-      case 2:
-        outer_tile<T, 2>(job, vector * W, n);
-        break;
-      default:
-        outer_tile<T, 3>(job, vector * W, n);
-        break;
-    }
-    vector += wide;
-  }
-}
-
-template <class T>
-void sum_rows(size_t count, const T* const* rows, ptrdiff_t offset, size_t vectors, T* sums) {
-  using V = Vector<T>;
-  for (size_t i = 0; i < vectors; ++i, offset += static_cast<ptrdiff_t>(V::width), sums += V::width) {
-    auto sum = V::load(sums);
-    for (size_t row = 0; row < count; ++row) sum = V::add(sum, V::load(rows[row] + offset));
-    V::store(sums, sum);
-  }
 }
 
 // ---- Elementwise ----------------------------------------------------------------------------------------------------
@@ -638,7 +728,6 @@ T exp_sum(size_t size, const T* x, T shift, T* y) {
 template <class T>
 constexpr Kernels<T> kernels = {
     Vector<T>::width,
-    outer_lanes<T>,
     chains_for,
     run<Affine<T>>,
     run<Project<T>>,
@@ -650,8 +739,9 @@ constexpr Kernels<T> kernels = {
     run<ResetBeforeBackwardOutput<T>>,
     run<ResetBeforeBackwardGates<T>>,
     run<StateBackward<T>>,
-    outer<T>,
-    sum_rows<T>,
+    {outer<T, 1>, outer<T, 2>, outer<T, 3>},
+    pack_outer<T>,
+    transpose<T>,
     sigmoid_all<T>,
     tanh_all<T>,
     max_of<T>,

@@ -238,7 +238,7 @@ class GRU(Module):
         for direction, suffix in enumerate(self._suffixes(layer)):
             run(
                 x,
-                _packed(version, suffix, self.reset_after),
+                _packed(version, suffix, self.reset_after, threads),
                 h_0[direction],
                 reverse=direction == 1,
                 batch_first=self.batch_first,
@@ -305,12 +305,12 @@ class GRUCell(Module):
         self, snapshot: Snapshot, x: ArrayLike, h: ArrayLike | None = None, *, threads: int | None = None
     ) -> Array:
         version = snapshot.version
-        step = version.derive("step", lambda: GRUStep(_packed(version, "", self.reset_after)))
+        step = version.derive("step", lambda: GRUStep(_packed(version, "", self.reset_after, threads)))
         h_1 = step(x, h)
         if h_1 is not None:
             return h_1
         sequence, h_0, h_shape = self._checked(x, h)
-        _, h_n = F.gru(sequence, _packed(version, "", self.reset_after), h_0, threads=threads)
+        _, h_n = F.gru(sequence, _packed(version, "", self.reset_after, threads), h_0, threads=threads)
         return h_n.reshape(h_shape)
 
     def _forward(
@@ -323,7 +323,7 @@ class GRUCell(Module):
         threads: int | None = None,
     ) -> tuple[Array, _SavedStep]:
         sequence, h_0, h_shape = self._checked(x, h)
-        weights = _packed(snapshot.version, "", self.reset_after)
+        weights = _packed(snapshot.version, "", self.reset_after, threads)
         (_, h_n), tape = F.gru_forward(sequence, weights, h_0, threads=threads)
         return h_n.reshape(h_shape), _SavedStep(tape, h_shape)
 
@@ -425,11 +425,11 @@ class _SavedStep:
     h_shape: tuple[int, ...]
 
 
-def _packed(version: Version, suffix: str, reset_after: bool) -> F.GRUWeights:
+def _packed(version: Version, suffix: str, reset_after: bool, threads: int | None) -> F.GRUWeights:
     def pack() -> F.GRUWeights:
         weights = version["weight_ih" + suffix], version["weight_hh" + suffix]
         biases = version.arrays.get("bias_ih" + suffix), version.arrays.get("bias_hh" + suffix)
-        return F.pack_gru(*weights, *biases, reset_after=reset_after)
+        return F.pack_gru(*weights, *biases, reset_after=reset_after, threads=threads)
 
     return version.derive(f"packed{suffix}", pack)
 
