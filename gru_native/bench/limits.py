@@ -40,7 +40,7 @@ class Level:
     """
 
     name: str
-    capacity: float
+    capacity: int
     measured: int
 
 
@@ -62,17 +62,22 @@ class Limits:
 
 
 def levels() -> list[Level]:
-    """Return the levels from which weights are read, nearest first: the caches of a core, and what lies beyond."""
+    """Return the levels from which weights are read, nearest first: the caches of a core, and what lies beyond.
+
+    There are none where the system does not tell the sizes of its caches.
+    """
     caches = [Level(name, size, size // 2) for name, size in _cache_sizes().items()]
-    largest = max((cache.capacity for cache in caches), default=0.0)
+    if not caches:
+        return []
+    largest = max(cache.capacity for cache in caches)
     beyond = [Level(name, size, size) for name, size in BEYOND.items() if size > largest]
     return caches + beyond
 
 
-def level_of(size: float) -> Level:
-    """Return the level that so many bytes fit in; the furthest when they fit in none."""
+def level_of(size: float) -> Level | None:
+    """Return the level that so many bytes fit in; the furthest when they fit in none, ``None`` when none is known."""
     every = levels()
-    return next((level for level in every if size <= level.capacity), every[-1])
+    return next((level for level in every if size <= level.capacity), every[-1] if every else None)
 
 
 def limit_seconds(case: Case, mode: str, limits: Limits) -> float:
@@ -81,7 +86,8 @@ def limit_seconds(case: Case, mode: str, limits: Limits) -> float:
     For each, the larger of two times. Arithmetic: two operations per multiply-add of the products (three times as many
     in a training step: forward, gradient of the inputs, gradient of the weights) and those of the gates, over the peak.
     Reading: in every step the recurrent weights, 3 H² numbers divided among the threads, from the level that a
-    thread's part fits in; a training step reads them in both recurrences.
+    thread's part fits in; a training step reads them in both recurrences. Where no level is known, arithmetic alone
+    counts.
 
     Parameters
     ----------
@@ -94,7 +100,7 @@ def limit_seconds(case: Case, mode: str, limits: Limits) -> float:
     gates = GATE_FLOPS if mode == "forward" else GATE_FLOPS + GATE_BACKWARD_FLOPS
     weights = 3 * hidden * hidden * 4
     level = level_of(weights / limits.threads)
-    reading = recurrences * case.steps * weights / limits.bandwidth[level.name]
+    reading = recurrences * case.steps * weights / limits.bandwidth[level.name] if level else 0.0
     total = 0.0
     for inputs in case.layer_inputs:
         products = 2 * 3 * hidden * (inputs + hidden) * (1 if mode == "forward" else 3)

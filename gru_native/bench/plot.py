@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Any
 
 from gru_native.bench.compare import Comparison
@@ -24,11 +25,11 @@ def grid(path: Path, machine: dict[str, Any], comparisons: Sequence[Comparison])
     figure = _figure(4 + 4.5 * len(modes), 2.2 + 0.27 * len(cases))
     panels = figure.subplots(1, 2 * len(modes), sharey=True, squeeze=False)[0]
     for axes, mode in zip(panels[: len(modes)], modes, strict=True):
-        axes.set_title(f"{MODES[mode]}: times faster\nthan the best other engine", fontsize=10)
+        axes.set_title(f"{MODES[mode]}: speed over the best other's\nmean {_means(comparisons, mode)}", fontsize=9)
         axes.set_xscale("log")
         axes.axvline(1, color="#cc0000", linewidth=1)
     for axes, mode in zip(panels[len(modes) :], modes, strict=True):
-        axes.set_title(f"{MODES[mode]}: share of\nthe machine's limit", fontsize=10)
+        axes.set_title(f"{MODES[mode]}:\nshare of the machine's limit", fontsize=9)
         axes.set_xlim(0, 1.05)
         axes.axvline(1, color="#cc0000", linewidth=1)
         axes.xaxis.set_major_formatter("{x:.0%}")
@@ -50,6 +51,18 @@ def grid(path: Path, machine: dict[str, Any], comparisons: Sequence[Comparison])
     panels[0].set_ylabel("T, B, I, H, L")
     _legend(figure, comparisons, threads)
     _save(figure, machine, path)
+
+
+def _means(comparisons: Sequence[Comparison], mode: str) -> str:
+    ratios: dict[int, list[float]] = {}
+    for comparison in comparisons:
+        if comparison.mode == mode and comparison.best_other:
+            ratios.setdefault(comparison.threads, []).append(comparison.ratio)
+    return ", ".join(f"{geometric_mean(values):.2f}× ({_threads(count)})" for count, values in ratios.items())
+
+
+def _threads(count: int) -> str:
+    return f"{count} thread{'s' if count > 1 else ''}"
 
 
 def _bar(axes: Any, y: float, start: float, end: float, colour: str, faint: bool) -> None:
@@ -76,10 +89,8 @@ def _legend(figure: Any, comparisons: Sequence[Comparison], threads: Sequence[in
     for count in threads:
         hollow = count == threads[0] and len(threads) > 1
         face = "white" if hollow else "#222222"
-        label = f"{count} thread{'s' if count > 1 else ''}"
-        handles.append(
-            Line2D([], [], color="#222222", marker="o", markersize=4.5, markerfacecolor=face, linestyle="", label=label)
-        )
+        style: dict[str, Any] = {"color": "#222222", "marker": "o", "markersize": 4.5, "linestyle": ""}
+        handles.append(Line2D([], [], **style, markerfacecolor=face, label=_threads(count)))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=9, frameon=False)
 
 
@@ -108,6 +119,7 @@ def sweeps(path: Path, machine: dict[str, Any], lines: Sequence[Line], steps: Se
     panels = figure.subplots(len(axes_of), len(modes), squeeze=False)
     where = {(axis, mode): panels[i][j] for i, axis in enumerate(axes_of) for j, mode in enumerate(modes)}
     most = max(line.threads for line in lines)
+    legend = _threads(most) + ("; dotted: fewer" if any(line.threads < most for line in lines) else "")
     for line in lines:
         axis = line.sweep.axis
         colour = f"C{names[axis].index(line.sweep.name) % 10}"
@@ -135,5 +147,5 @@ def sweeps(path: Path, machine: dict[str, Any], lines: Sequence[Line], steps: Se
         if axis == "T":
             panel.set_xscale("log")
         panel.grid(color="#dddddd", linewidth=0.6)
-        panel.legend(fontsize=7, ncols=2, title=f"{most} threads; dotted: fewer", title_fontsize=7)
+        panel.legend(fontsize=7, ncols=2, title=legend, title_fontsize=7)
     _save(figure, machine, path)

@@ -47,7 +47,7 @@ def _mkl(a: Array, b: Array, c: Array, threads: int) -> Product:
     library = ctypes.CDLL(str(_mkl_library()), mode=ctypes.RTLD_GLOBAL)
     library.MKL_Set_Num_Threads(threads)
     row_major, as_it_is = 101, 111
-    one, zero, n = ctypes.c_float(1), ctypes.c_float(0), ctypes.c_int(SIZE)
+    one, zero, n = ctypes.c_float(1), ctypes.c_float(0), ctypes.c_int(len(a))
 
     def call() -> None:
         left, right, out = (array.ctypes.data_as(ctypes.c_void_p) for array in (a, b, c))

@@ -80,15 +80,19 @@ def growth(settings: Settings) -> Iterator[Figure]:
         yield settings.figure(f"time, over T = {short}", OWN, cases[1], median(other) / median(one), "times")
     for batch, size in GROWTH_CASES:
         for case in (Case(steps, batch, size, size) for steps in LENGTHS):
-            for peer in settings.peers:
+            for peer in _with_plain_memory(settings):
                 results = 4 * (case.steps + 1) * case.batch * case.hidden_size
                 grown = _memory(settings, peer, case, "forward") - results
                 yield settings.figure("forward, memory beyond the results", peer, case, grown / 1e6, "MB")
     for case in TRAINING_CASES:
-        for peer in settings.peers:
-            if "train" in PEERS[peer].modes:
-                grown = _memory(settings, peer, case, "train")
-                yield settings.figure("training step, memory", peer, case, grown / 1e6, "MB")
+        for peer in _with_plain_memory(settings):
+            grown = _memory(settings, peer, case, "train")
+            yield settings.figure("training step, memory", peer, case, grown / 1e6, "MB")
+
+
+def _with_plain_memory(settings: Settings) -> list[str]:
+    """Return the peers whose first call allocates what a call needs: the others do it before, or compile in it."""
+    return [peer for peer in settings.peers if peer in (OWN, "torch")]
 
 
 def _memory(settings: Settings, peer: str, case: Case, mode: str) -> int:
