@@ -9,7 +9,7 @@ from statistics import geometric_mean
 from typing import Any
 
 from gru_native.bench.compare import Comparison
-from gru_native.bench.peers import PEERS
+from gru_native.bench.peers import OWN, PEERS
 from gru_native.bench.sweep import Line, Step, size_of
 from gru_native.io import atomic_write
 
@@ -24,25 +24,14 @@ def grid(path: Path, machine: dict[str, Any], comparisons: Sequence[Comparison])
     modes = [mode for mode in MODES if any(comparison.mode == mode for comparison in comparisons)]
     figure = _figure(4 + 4.5 * len(modes), 2.2 + 0.27 * len(cases))
     panels = figure.subplots(1, 2 * len(modes), sharey=True, squeeze=False)[0]
-    for axes, mode in zip(panels[: len(modes)], modes, strict=True):
-        axes.set_title(f"{MODES[mode]}: speed over the best other's\nmean {_means(comparisons, mode)}", fontsize=9)
-        axes.set_xscale("log")
-        axes.axvline(1, color="#cc0000", linewidth=1)
-    for axes, mode in zip(panels[len(modes) :], modes, strict=True):
-        axes.set_title(f"{MODES[mode]}:\nshare of the machine's limit", fontsize=9)
-        axes.set_xlim(0, 1.05)
-        axes.axvline(1, color="#cc0000", linewidth=1)
-        axes.xaxis.set_major_formatter("{x:.0%}")
-    for comparison in comparisons:
-        y = cases.index(comparison.case) + 0.34 * (threads.index(comparison.threads) / max(1, len(threads) - 1) - 0.5)
-        panel, faint = modes.index(comparison.mode), comparison.threads == threads[0] and len(threads) > 1
-        best = comparison.best_other
-        if best:
-            _bar(panels[panel], y, 1, comparison.ratio, COLOURS[best.peer], faint)
-        _bar(panels[len(modes) + panel], y, 0, comparison.fraction, COLOURS[next(iter(PEERS))], faint)
-    for axes in panels[: len(modes)]:
-        _ratio_ticks(axes)
+    for i, mode in enumerate(modes):
+        own = [comparison for comparison in comparisons if comparison.mode == mode]
+        rows = [cases.index(comparison.case) + _offset(comparison.threads, threads) for comparison in own]
+        fills = [_fill(comparison.threads, threads) for comparison in own]
+        _ratios(panels[i], MODES[mode], own, rows, fills)
+        _fractions(panels[len(modes) + i], MODES[mode], own, rows, fills)
     for axes in panels:
+        axes.axvline(1, color="#cc0000", linewidth=1)
         axes.grid(axis="x", color="#dddddd", linewidth=0.6)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
@@ -53,28 +42,50 @@ def grid(path: Path, machine: dict[str, Any], comparisons: Sequence[Comparison])
     _save(figure, machine, path)
 
 
-def _means(comparisons: Sequence[Comparison], mode: str) -> str:
-    ratios: dict[int, list[float]] = {}
-    for comparison in comparisons:
-        if comparison.mode == mode and comparison.best_other:
-            ratios.setdefault(comparison.threads, []).append(comparison.ratio)
-    return ", ".join(f"{geometric_mean(values):.2f}× ({_threads(count)})" for count, values in ratios.items())
+def _offset(count: int, threads: Sequence[int]) -> float:
+    """Return how far from the middle of its row a number of threads is drawn."""
+    return 0.34 * (threads.index(count) / (len(threads) - 1) - 0.5) if len(threads) > 1 else 0.0
 
 
-def _threads(count: int) -> str:
-    return f"{count} thread{'s' if count > 1 else ''}"
+def _fill(count: int, threads: Sequence[int]) -> str | None:
+    """Return the colour inside a dot: white for the fewest threads of several, else the dot's own."""
+    return "white" if len(threads) > 1 and count == threads[0] else None
 
 
-def _bar(axes: Any, y: float, start: float, end: float, colour: str, faint: bool) -> None:
-    axes.plot([start, end], [y, y], color=colour, linewidth=1.2, alpha=0.45, solid_capstyle="butt")
-    axes.plot(end, y, "o", color=colour, markersize=4.5, markerfacecolor="white" if faint else colour)
-
-
-def _ratio_ticks(axes: Any) -> None:
+def _ratios(
+    axes: Any, name: str, comparisons: Sequence[Comparison], rows: Sequence[float], fills: Sequence[str | None]
+) -> None:
+    means: dict[int, list[float]] = {}
+    for comparison, y, fill in zip(comparisons, rows, fills, strict=True):
+        if comparison.best_other:
+            _bar(axes, y, 1, comparison.ratio, COLOURS[comparison.best_other.peer], fill)
+            means.setdefault(comparison.threads, []).append(comparison.ratio)
+    text = ", ".join(f"{geometric_mean(ratios):.2f}× ({_threads(count)})" for count, ratios in means.items())
+    axes.set_title(f"{name}: speed over the best other's\n{f'mean {text}' if means else 'no other engine'}", fontsize=9)
+    axes.set_xscale("log")
     low, high = axes.get_xlim()
     ticks = [tick for tick in (0.2, 0.5, 1, 1.5, 2, 3, 5, 10, 20, 50) if low <= tick <= high]
     axes.set_xticks(ticks, [f"{tick:g}×" for tick in ticks])
     axes.minorticks_off()
+
+
+def _fractions(
+    axes: Any, name: str, comparisons: Sequence[Comparison], rows: Sequence[float], fills: Sequence[str | None]
+) -> None:
+    for comparison, y, fill in zip(comparisons, rows, fills, strict=True):
+        _bar(axes, y, 0, comparison.fraction, COLOURS[OWN], fill)
+    axes.set_title(f"{name}:\nshare of the machine's limit", fontsize=9)
+    axes.set_xlim(0, max(1.0, *(comparison.fraction for comparison in comparisons)) + 0.05)
+    axes.xaxis.set_major_formatter("{x:.0%}")
+
+
+def _bar(axes: Any, y: float, start: float, end: float, colour: str, fill: str | None) -> None:
+    axes.plot([start, end], [y, y], color=colour, linewidth=1.2, alpha=0.45, solid_capstyle="butt")
+    axes.plot(end, y, "o", color=colour, markersize=4.5, markerfacecolor=fill or colour)
+
+
+def _threads(count: int) -> str:
+    return f"{count} thread{'s' if count > 1 else ''}"
 
 
 def _legend(figure: Any, comparisons: Sequence[Comparison], threads: Sequence[int]) -> None:
@@ -86,11 +97,9 @@ def _legend(figure: Any, comparisons: Sequence[Comparison], threads: Sequence[in
         for peer in PEERS
         if peer in best
     ]
+    style: dict[str, Any] = {"color": "#222222", "marker": "o", "markersize": 4.5, "linestyle": ""}
     for count in threads:
-        hollow = count == threads[0] and len(threads) > 1
-        face = "white" if hollow else "#222222"
-        style: dict[str, Any] = {"color": "#222222", "marker": "o", "markersize": 4.5, "linestyle": ""}
-        handles.append(Line2D([], [], **style, markerfacecolor=face, label=_threads(count)))
+        handles.append(Line2D([], [], **style, markerfacecolor=_fill(count, threads), label=_threads(count)))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=9, frameon=False)
 
 
