@@ -2,19 +2,25 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+# The benchmark's other engines are large, and none of them is needed otherwise.
+PEERS_VENV ?= .venv-bench
 ARGS ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 # A build directory that stays makes the second build short.
 INSTALL := $(PIP) install -q --no-build-isolation \
-	-C build-dir=build/{wheel_tag} -C cmake.define.GRU_NATIVE_WERROR=ON -e
+	-C build-dir=build/$(notdir $(VENV))/{wheel_tag} -C cmake.define.GRU_NATIVE_WERROR=ON -e
 # The folders too: an editable install has to learn of new Python files.
 BUILT_FROM := CMakeLists.txt \
 	$(shell find cmake csrc gru_native -name '*.cmake' -o -name '*.cpp' -o -name '*.h' -o -name '*.pyx') \
 	$(shell find gru_native -type d -not -name __pycache__)
 
-.PHONY: build demo test torch bench bench-quick lint format neon wheel sdist clean
+BENCH := $(PEERS_VENV)/bin/python -m gru_native bench
+RESULTS := benchmarks/results
+
+.PHONY: build demo test torch peers bench bench-avx2 bench-sweeps bench-growth bench-overheads bench-idling bench-quick \
+	tables lint format neon wheel sdist clean
 
 build: $(VENV)/built
 
@@ -29,8 +35,24 @@ test: build
 torch: build
 	$(INSTALL) ".[torch]"
 
-bench: torch
-	$(BIN)/python -m gru_native bench $(ARGS)
+peers:
+	$(MAKE) VENV=$(PEERS_VENV) $(PEERS_VENV)/peers
+
+bench: peers
+	$(BENCH) --json $(RESULTS)/grid.json --png $(RESULTS)/grid.png $(ARGS)
+
+bench-avx2: peers
+	$(BENCH) --isa avx2 --json $(RESULTS)/grid-avx2.json $(ARGS)
+
+bench-sweeps: peers
+	$(BENCH) --suite sweeps --json $(RESULTS)/sweeps.json --png $(RESULTS)/sweeps.png $(ARGS)
+
+bench-growth bench-overheads bench-idling: bench-%: peers
+	$(BENCH) --suite $* --json $(RESULTS)/$*.json $(ARGS)
+
+# The tables of docs/performance.md, from what the benchmarks wrote.
+tables: build
+	$(BIN)/python benchmarks/tables.py
 
 bench-quick: build
 	$(BIN)/python -m gru_native bench --quick $(ARGS)
@@ -64,7 +86,7 @@ sdist: $(VENV)/ready
 	$(BIN)/python -m build --sdist --no-isolation
 
 clean:
-	rm -rf build dist $(VENV)
+	rm -rf build dist $(VENV) $(PEERS_VENV)
 
 # Debian's python3 may lack ensurepip, which venv needs; virtualenv brings its own pip.
 $(BIN)/python:
@@ -79,6 +101,10 @@ $(VENV)/ready: $(BIN)/python pyproject.toml
 
 $(VENV)/built: $(VENV)/ready $(BUILT_FROM)
 	$(INSTALL) ".[test]"
+	touch $@
+
+$(VENV)/peers: $(VENV)/built
+	$(INSTALL) ".[bench]"
 	touch $@
 
 $(VENV)/linters: $(VENV)/ready

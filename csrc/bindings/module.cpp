@@ -7,4 +7,5 @@ PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
   gru::bindings::bind_gru(module);
   gru::bindings::bind_linear(module);
   gru::bindings::bind_elementwise(module);
+  gru::bindings::bind_bandwidth(module);
 }

@@ -8,5 +8,6 @@ void bind_info(pybind11::module_& module);
 void bind_gru(pybind11::module_& module);
 void bind_linear(pybind11::module_& module);
 void bind_elementwise(pybind11::module_& module);
+void bind_bandwidth(pybind11::module_& module);
 
 }  // namespace gru::bindings

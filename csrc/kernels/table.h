@@ -109,6 +109,9 @@ struct Kernels {
   void (*tanh)(size_t size, const T* x, T* y);
   T (*max)(size_t size, const T* x);                     // -inf for none, NaN is passed over
   T (*exp_sum)(size_t size, const T* x, T shift, T* y);  // y = exp(x - shift), returns the sum
+
+  // For the benchmark only: reads all elements `repeats` times, as fast as loads go, and returns their sum.
+  T (*read)(size_t size, const T* x, size_t repeats);
 };
 
 // One instruction set: its name and its two tables.

@@ -726,6 +726,25 @@ T exp_sum(size_t size, const T* x, T shift, T* y) {
 }
 
 template <class T>
+T read_all(size_t size, const T* x, size_t repeats) {
+  using V = Vector<T>;
+  constexpr size_t W = V::width, N = 8;  // independent sums: two additions a cycle, each of which takes four
+  typename V::Reg sums[N];
+  GRU_FOR (j, 0, N) sums[j] = V::zero();
+  for (size_t repeat = 0; repeat < repeats; ++repeat) {
+    size_t i = 0;
+    for (; i + N * W <= size; i += N * W)
+      GRU_FOR (j, 0, N) sums[j] = V::add(sums[j], V::load(x + i + j * W));
+    for (; i < size; i += W) sums[0] = V::add(sums[0], V::load_first(x + i, at_most(size - i, W)));
+  }
+  GRU_FOR (j, 1, N) sums[0] = V::add(sums[0], sums[j]);
+  T lanes[W];
+  V::store(lanes, sums[0]);
+  for (size_t lane = 1; lane < W; ++lane) lanes[0] += lanes[lane];
+  return lanes[0];
+}
+
+template <class T>
 constexpr Kernels<T> kernels = {
     Vector<T>::width,
     chains_for,
@@ -746,6 +765,7 @@ constexpr Kernels<T> kernels = {
     tanh_all<T>,
     max_of<T>,
     exp_sum<T>,
+    read_all<T>,
 };
 
 }  // namespace

@@ -32,10 +32,14 @@ class Case:
         return 2 if self.bidirectional else 1
 
     @property
+    def layer_inputs(self) -> list[int]:
+        """The size of each layer's input."""
+        return [self.input_size] + [self.hidden_size * self.directions] * (self.num_layers - 1)
+
+    @property
     def multiply_adds(self) -> int:
         """Multiply-adds of one forward pass; a training step has three times as many."""
-        inputs = [self.input_size] + [self.hidden_size * self.directions] * (self.num_layers - 1)
-        per_row = sum(3 * self.hidden_size * (i + self.hidden_size) for i in inputs) * self.directions
+        per_row = sum(3 * self.hidden_size * (i + self.hidden_size) for i in self.layer_inputs) * self.directions
         return self.steps * self.batch * per_row
 
     def weights(self) -> dict[str, Array]:

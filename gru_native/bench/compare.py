@@ -1,23 +1,21 @@
-"""Lets the peers take turns: a process for each, blocks of calls A B A B, everyone else stopped meanwhile."""
+"""Lets the engines take turns: a process for each, blocks of calls A B A B, everyone else stopped meanwhile."""
 
 from __future__ import annotations
 
-import json
-import signal
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from statistics import median, quantiles
-from types import TracebackType
-from typing import Any
 
 import numpy as np
 
+from gru_native.bench.calibration import Calibration
 from gru_native.bench.cases import Case
+from gru_native.bench.limits import Limits, limit_seconds, typical
+from gru_native.bench.peers import PEERS
+from gru_native.bench.process import Worker
 
 
 @dataclass(frozen=True)
@@ -43,55 +41,38 @@ class Timing:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All peers' timings of one case, this package's first."""
+    """All peers' timings of one case, this package's first, and the machine's limits at that time."""
 
     case: Case
     mode: str
     threads: int
     timings: list[Timing]
+    limits: Limits
+
+    @property
+    def seconds(self) -> float:
+        """The time of this package."""
+        return self.timings[0].seconds
+
+    @property
+    def best_other(self) -> Timing | None:
+        """The fastest of the other peers, if there are any."""
+        return min(self.timings[1:], key=lambda timing: timing.seconds, default=None)
 
     @property
     def ratio(self) -> float:
-        """The best other peer's time over the first one's; NaN when there is no other."""
-        first, *others = self.timings
-        return min((timing.seconds for timing in others), default=float("nan")) / first.seconds
+        """The best other peer's time over this package's; NaN when there is no other."""
+        return self.best_other.seconds / self.seconds if self.best_other else float("nan")
 
+    @property
+    def limit(self) -> float:
+        """The least seconds that a call can take."""
+        return limit_seconds(self.case, self.mode, self.limits)
 
-class Worker:
-    """A peer's process, stopped unless it has an order: threads of it that spin cost the others nothing."""
-
-    def __init__(self, peer: str, threads: int) -> None:
-        self.peer = peer
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "gru_native.bench.worker", peer, str(threads)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def __enter__(self) -> Worker:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream:
-                stream.close()
-
-    def order(self, **order: Any) -> Any:
-        """Hand in an order and return the answer."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.send_signal(signal.SIGCONT)
-        print(json.dumps(order), file=self._process.stdin, flush=True)
-        answer = self._process.stdout.readline()
-        self._process.send_signal(signal.SIGSTOP)
-        if not answer:
-            raise RuntimeError(f"{self.peer}: its process ended; its own message stands above")
-        return json.loads(answer)
+    @property
+    def fraction(self) -> float:
+        """The limit over this package's time: 1 cannot be beaten."""
+        return self.limit / self.seconds
 
 
 def compare(
@@ -102,6 +83,7 @@ def compare(
     modes: Sequence[str] = ("forward", "train"),
     blocks: int = 9,
     block_seconds: float = 0.1,
+    isa: str | None = None,
 ) -> Iterator[Comparison]:
     """Time every case in every mode, and yield each comparison when it is done.
 
@@ -110,31 +92,51 @@ def compare(
     cases, peers, threads
         What to compute, with which engines, on how many threads.
     modes
-        "forward" and "train".
+        "forward" and "train"; an engine that has no such mode has no part in it.
     blocks
-        Blocks of calls for each peer.
+        Blocks of calls for each peer. After each round the limits are measured, too.
     block_seconds
         About how long a block takes; a block has at least one measured call.
+    isa
+        As of `Worker`.
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        workers = [stack.enter_context(Worker(peer, threads)) for peer in peers]
+        workers = [stack.enter_context(Worker(peer, threads, isa)) for peer in peers]
+        calibration = Calibration(stack, threads, isa)
         for case in cases:
             for mode in modes:
+                able = [worker for worker in workers if mode in PEERS[worker.name].modes]
                 calls = {}
-                for worker in workers:
-                    results = str(folder / f"{worker.peer}.npz")
-                    seconds = worker.order(case=astuple(case), mode=mode, results=results)
-                    calls[worker] = max(1, round(block_seconds / seconds))
-                medians: dict[Worker, list[float]] = {worker: [] for worker in workers}
+                for worker in able:
+                    worker.order("build", peer=worker.name, case=astuple(case), mode=mode)
+                    worker.order("save", file=str(folder / f"{worker.name}.npz"))
+                    calls[worker] = calls_in(worker, block_seconds)
+                limits: list[Limits] = []
+                medians: dict[Worker, list[float]] = {worker: [] for worker in able}
                 for _ in range(blocks):
-                    for worker in workers:
-                        medians[worker].append(median(worker.order(calls=calls[worker])))
-                errors = [_difference(folder / f"{peers[0]}.npz", folder / f"{peer}.npz") for peer in peers]
+                    take_turn(calls, medians)
+                    limits.append(calibration.measure())
+                first = folder / f"{able[0].name}.npz"
                 timings = [
-                    _timing(worker.peer, medians[worker], error) for worker, error in zip(workers, errors, strict=True)
+                    _timing(worker.name, medians[worker], _difference(first, folder / f"{worker.name}.npz"))
+                    for worker in able
                 ]
-                yield Comparison(case, mode, threads, timings)
+                yield Comparison(case, mode, threads, timings, typical(limits))
+
+
+def calls_in(worker: Worker, block_seconds: float) -> int:
+    """Return how many of a worker's calls make a block."""
+    (seconds,) = worker.order("time", calls=1)
+    if seconds < block_seconds:
+        *_, seconds = worker.order("time", calls=3)
+    return max(1, round(block_seconds / float(seconds)))
+
+
+def take_turn(calls: Mapping[Worker, int], medians: Mapping[Worker, list[float]]) -> None:
+    """Have every worker compute a block and add the median of its calls."""
+    for worker, count in calls.items():
+        medians[worker].append(median(worker.order("time", calls=count)))
 
 
 def _timing(peer: str, medians: list[float], error: float) -> Timing:

@@ -1,18 +1,37 @@
-"""``gru-native bench``: time forward and training step beside the other engines that are installed."""
+"""``gru-native bench``: time this package beside the other engines that are installed and the machine's limit."""
 
 from __future__ import annotations
 
 import argparse
+import json
+from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from gru_native.bench import report
+from gru_native.bench import plot, report, suites, sweep
 from gru_native.bench.cases import GRID, QUICK, Case
 from gru_native.bench.compare import compare
-from gru_native.bench.peers import PEERS, installed
+from gru_native.bench.machine import description
+from gru_native.bench.peers import OWN, PEERS, installed
+from gru_native.bench.process import HELD_PEERS, HELD_TO
 from gru_native.cli.errors import UserError
 from gru_native.cli.options import number, whole_number
 from gru_native.functional import MAX_THREADS
+from gru_native.io import atomic_write
+
+OTHERS = [name for name in PEERS if name != OWN]
+
+# Options that not every suite has.
+BELONGS = {
+    "case": ("grid",),
+    "quick": ("grid", "sweeps"),
+    "axes": ("sweeps",),
+    "png": ("grid", "sweeps"),
+    "peers": ("grid", *suites.SUITES),
+    "blocks": ("grid", *suites.SUITES),
+    "block_seconds": ("grid", *suites.SUITES),
+}
 
 
 def register(commands: Any) -> None:
@@ -24,15 +43,27 @@ def register(commands: Any) -> None:
         "all weights, with weights that are new each time) over a grid of shapes, beside the other engines that are "
         "installed. Each engine has a process of its own; blocks of calls take turns, and whoever has no turn is "
         "stopped. The table gives this package's time in milliseconds, its spread (half the distance of the "
-        "quartiles), its rate, and the best other engine's time over this package's.",
+        "quartiles), its rate, the share of the machine's limit, which is measured in between, and the best other "
+        "engine's time over this package's.",
     )
-    parser.add_argument("--quick", action="store_true", help="four shapes, in about a minute")
+    parser.add_argument(
+        "--suite",
+        choices=MEASURES,
+        default="grid",
+        help="grid (default): shapes beside other engines; sweeps: shapes that grow in one size, looking for those "
+        "that take longer than the next larger one; growth: time and memory of long sequences; overheads: the "
+        "smallest calls; idling: calls after a pause",
+    )
+    parser.add_argument("--quick", action="store_true", default=None, help="fewer shapes, in a minute or two")
     parser.add_argument(
         "--case",
         type=_case,
         action="append",
         metavar="T,B,I,H[,L]",
         help="a shape of your own, instead of the grid: steps, batch, inputs, units, layers (may be repeated)",
+    )
+    parser.add_argument(
+        "--axes", nargs="+", choices=("H", "B", "T"), metavar="AXIS", help="of the sweeps only these: H, B, T"
     )
     parser.add_argument(
         "--threads",
@@ -45,48 +76,109 @@ def register(commands: Any) -> None:
     parser.add_argument(
         "--peers",
         nargs="+",
-        choices=[name for name in PEERS if name != "gru_native"],
+        choices=OTHERS,
         metavar="NAME",
-        help=f"other engines, of {', '.join(name for name in PEERS if name != 'gru_native')} "
-        "(default: those that are installed)",
+        help=f"other engines, of {', '.join(OTHERS)} (default: those that are installed)",
+    )
+    parser.add_argument(
+        "--isa",
+        choices=HELD_TO,
+        help=f"hold this package, {', '.join(HELD_PEERS)} and the limits to this instruction set",
     )
     parser.add_argument(
         "--blocks",
         type=whole_number(2),
-        default=9,
         metavar="N",
         help="blocks of calls for each engine and shape (default: 9)",
     )
     parser.add_argument(
         "--block-seconds",
         type=number(0),
-        default=0.1,
         metavar="S",
         help="about how long a block takes, in seconds (default: 0.1)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="file to write all figures to")
+    parser.add_argument("--png", type=Path, metavar="FILE", help="file to draw the figures in; needs matplotlib")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Compare, and print each line as soon as it is known."""
-    peers = ["gru_native", *(arguments.peers or installed()[1:])]
-    missing = set(peers) - set(installed())
-    if missing:
-        raise UserError(f"--peers: not installed: {', '.join(sorted(missing))}")
+    """Measure, and print each line as soon as it is known."""
+    for option, owners in BELONGS.items():
+        if getattr(arguments, option) is not None and arguments.suite not in owners:
+            raise UserError(f"--{option.replace('_', '-')}: belongs to --suite {' or '.join(owners)}")
+    if arguments.png and not find_spec("matplotlib"):
+        raise UserError("--png: needs matplotlib (pip install matplotlib)")
+    for file in filter(None, (arguments.json, arguments.png)):
+        if not file.parent.is_dir():  # before the work, not after it
+            raise UserError(f"{file}: there is no folder {file.parent}")
+    machine = description(arguments.isa)
+    figures = MEASURES[arguments.suite](arguments, machine)
+    if arguments.json:
+        text = json.dumps({"suite": arguments.suite, "machine": machine, **figures}, indent=1)
+        with atomic_write(arguments.json) as file:
+            file.write(f"{text}\n".encode())
+
+
+def _grid(arguments: argparse.Namespace, machine: dict[str, Any]) -> dict[str, Any]:
     cases = arguments.case or (QUICK if arguments.quick else GRID)
     comparisons = []
     print(report.HEADER)
     for threads in arguments.threads:
-        for comparison in compare(
-            cases, peers, threads, blocks=arguments.blocks, block_seconds=arguments.block_seconds
-        ):
+        for comparison in compare(cases, _peers(arguments), threads, isa=arguments.isa, **_blocks(arguments)):
             comparisons.append(comparison)
             print(report.row(comparison), flush=True)
-    for line in report.summary(comparisons):
-        print(line)
-    if arguments.json:
-        report.write_json(arguments.json, comparisons)
+    print(*report.summary(comparisons), sep="\n")
+    if arguments.png:
+        plot.grid(arguments.png, machine, comparisons)
+    return {"comparisons": report.figures(comparisons)}
+
+
+def _sweeps(arguments: argparse.Namespace, machine: dict[str, Any]) -> dict[str, Any]:
+    chosen = sweep.sweeps(arguments.axes or ("H", "B", "T"), quick=bool(arguments.quick))
+    lines, steps = [], []
+    print(sweep.HEADER)
+    for threads in arguments.threads:
+        for line, own_steps in sweep.run(chosen, threads, isa=arguments.isa):
+            lines.append(line)
+            steps += own_steps
+            print(sweep.row(line, own_steps), flush=True)
+    print(*sweep.summary(steps), sep="\n")
+    if arguments.png:
+        plot.sweeps(arguments.png, machine, lines, steps)
+    return {
+        "lines": [sweep.figures(line) for line in lines],
+        "cliffs": [asdict(step) for step in steps if step.is_cliff],
+    }
+
+
+def _suite(arguments: argparse.Namespace, machine: dict[str, Any]) -> dict[str, Any]:
+    figures = []
+    print(suites.HEADER)
+    for threads in arguments.threads:
+        settings = suites.Settings(_peers(arguments), threads, isa=arguments.isa, **_blocks(arguments))
+        for figure in suites.SUITES[arguments.suite](settings):
+            figures.append(figure)
+            print(suites.row(figure), flush=True)
+    return {"figures": [asdict(figure) for figure in figures]}
+
+
+MEASURES = {"grid": _grid, "sweeps": _sweeps, **dict.fromkeys(suites.SUITES, _suite)}
+
+
+def _peers(arguments: argparse.Namespace) -> list[str]:
+    able = [name for name in OTHERS if not arguments.isa or name in HELD_PEERS]
+    chosen = arguments.peers or [name for name in able if name in installed()]
+    if wrong := set(chosen) - set(able):
+        raise UserError(f"--peers: cannot be held to an instruction set: {', '.join(sorted(wrong))}")
+    if missing := set(chosen) - set(installed()):
+        raise UserError(f"--peers: not installed: {', '.join(sorted(missing))}")
+    return [OWN, *chosen]
+
+
+def _blocks(arguments: argparse.Namespace) -> dict[str, Any]:
+    given = {"blocks": arguments.blocks, "block_seconds": arguments.block_seconds}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _case(text: str) -> Case:

@@ -1,0 +1,170 @@
+"""Writes the tables of docs/performance.md from the figures in benchmarks/results.
+
+A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``; NAME is a key of `TABLES`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from gru_native.bench import report
+from gru_native.bench.cases import Case
+from gru_native.bench.compare import Comparison, Timing
+from gru_native.bench.limits import Limits, typical
+from gru_native.bench.sweep import ALLOWED
+from gru_native.io import atomic_write
+
+HERE = Path(__file__).resolve().parent
+PAGE = HERE.parent / "docs" / "performance.md"
+MARKED = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def rewrite(page: str, results: Path) -> str:
+    """Return the page with its tables made anew from a folder of results."""
+
+    def table(match: re.Match[str]) -> str:
+        return f"{match[1]}{TABLES[match[2]](results)}\n{match[3]}"
+
+    return MARKED.sub(table, page)
+
+
+def _read(results: Path, name: str) -> dict[str, Any]:
+    figures: dict[str, Any] = json.loads((results / f"{name}.json").read_text())
+    return figures
+
+
+def _comparisons(results: Path, name: str) -> list[Comparison]:
+    return [
+        Comparison(
+            Case(**entry["case"]),
+            entry["mode"],
+            entry["threads"],
+            [Timing(**timing) for timing in entry["timings"]],
+            Limits(**entry["limits"]),
+        )
+        for entry in _read(results, name)["comparisons"]
+    ]
+
+
+def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _machine(results: Path) -> str:
+    machine = _read(results, "grid")["machine"]
+    packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
+    return (
+        f"{machine['cpu']}, {machine['cpus']} CPUs, {machine['isa']}; {machine['system']}; Python {machine['python']}; "
+        f"{packages}; {machine['date'][:10]}."
+    )
+
+
+def _limits(results: Path) -> str:
+    comparisons = _comparisons(results, "grid")
+    rows = []
+    for threads in dict.fromkeys(comparison.threads for comparison in comparisons):
+        limits = typical([comparison.limits for comparison in comparisons if comparison.threads == threads])
+        rows.append([str(threads), f"{limits.peak / 1e9:.0f}", *(f"{b / 1e9:.0f}" for b in limits.bandwidth.values())])
+    reads = [f"{name}, GB/s" for name in comparisons[0].limits.bandwidth]
+    return _markdown(["threads", "product, GFLOP/s", *reads], rows)
+
+
+def _grid(results: Path, mode: str) -> str:
+    comparisons = [comparison for comparison in _comparisons(results, "grid") if comparison.mode == mode]
+    threads = list(dict.fromkeys(comparison.threads for comparison in comparisons))
+    found = {(comparison.case, comparison.threads): comparison for comparison in comparisons}
+    rows = []
+    for case in dict.fromkeys(comparison.case for comparison in comparisons):
+        row = [case.name]
+        for count in threads:
+            comparison = found[case, count]
+            best = comparison.best_other
+            other = [f"{1e3 * best.seconds:.3g} {best.peer}", f"{comparison.ratio:.2f}"] if best else ["", ""]
+            row += [f"{1e3 * comparison.seconds:.3g}", f"{comparison.fraction:.0%}", *other]
+        rows.append(row)
+    columns = [f"{what} ({count})" for count in threads for what in ("ms", "of the limit", "best other, ms", "ratio")]
+    return _markdown(["T,B,I,H,L", *columns], rows)
+
+
+def _groups(results: Path, name: str) -> str:
+    rows = [
+        [
+            group.mode,
+            str(group.threads),
+            group.batches,
+            str(group.members),
+            f"{group.ratio:.2f}",
+            f"{group.least_ratio.ratio:.2f} ({group.least_ratio.case.name})",
+            f"{group.least_fraction.fraction:.0%} ({group.least_fraction.case.name})",
+        ]
+        for group in report.groups(_comparisons(results, name))
+    ]
+    header = ["mode", "threads", "batch", "shapes", "ratio, geometric mean", "least ratio", "least share of the limit"]
+    return _markdown(header, rows)
+
+
+def _scaling(results: Path) -> str:
+    rows = [
+        [scaling.more.mode, scaling.more.case.name, f"{1e3 * scaling.one.seconds:.3g}", f"{scaling.speedup:.2f}"]
+        for scaling in report.scalings(_comparisons(results, "grid"))
+        if scaling.worthwhile
+    ]
+    return _markdown(["mode", "T,B,I,H,L", "one thread, ms", "times as fast with two"], rows)
+
+
+def _cliffs(results: Path) -> str:
+    figures = _read(results, "sweeps")
+    steps = sum(len(line["sizes"]) - 1 for line in figures["lines"])
+    cliffs = sorted(figures["cliffs"], key=lambda step: -step["ratio"])
+    rows = [
+        [
+            cliff["mode"],
+            str(cliff["threads"]),
+            Case(**cliff["smaller"]).name,
+            Case(**cliff["larger"]).name,
+            f"{cliff['ratio']:.2f}",
+        ]
+        for cliff in cliffs
+    ]
+    text = f"{len(cliffs)} of {steps} times a shape took more than {ALLOWED:g} times what the next larger one took."
+    return f"{text}\n\n{_markdown(['mode', 'threads', 'shape', 'next larger', 'ratio'], rows)}" if rows else text
+
+
+def _figures(results: Path, name: str) -> str:
+    rows = [
+        [
+            figure["what"],
+            figure["peer"],
+            str(figure["threads"]),
+            Case(**figure["case"]).name,
+            f"{figure['value']:.4g} {figure['unit']}",
+        ]
+        for figure in _read(results, name)["figures"]
+    ]
+    return _markdown(["what", "engine", "threads", "T,B,I,H,L", ""], rows)
+
+
+TABLES: dict[str, Callable[[Path], str]] = {
+    "machine": _machine,
+    "limits": _limits,
+    "forward": lambda results: _grid(results, "forward"),
+    "train": lambda results: _grid(results, "train"),
+    "groups": lambda results: _groups(results, "grid"),
+    "groups-avx2": lambda results: _groups(results, "grid-avx2"),
+    "scaling": _scaling,
+    "cliffs": _cliffs,
+    "growth": lambda results: _figures(results, "growth"),
+    "overheads": lambda results: _figures(results, "overheads"),
+    "idling": lambda results: _figures(results, "idling"),
+}
+
+
+if __name__ == "__main__":
+    rewritten = rewrite(PAGE.read_text(), HERE / "results")
+    with atomic_write(PAGE) as file:
+        file.write(rewritten.encode())

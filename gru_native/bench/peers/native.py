@@ -1,0 +1,60 @@
+"""The package that this benchmark belongs to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gru_native import functional as F
+from gru_native import nn
+from gru_native._step import GRUStep
+from gru_native.bench.cases import Array, Case
+from gru_native.bench.peers.base import Peer
+
+
+class Native(Peer):
+    """``gru_native.nn.GRU``; of the first layer and direction also what lies below it, for the overheads."""
+
+    packages = ("gru_native",)
+    modes = ("forward", "train", "given", "cell", "step", "pack")
+
+    def __init__(self, case: Case, threads: int) -> None:
+        self._gru = nn.GRU(case.input_size, case.hidden_size, case.num_layers, bidirectional=case.bidirectional, seed=0)
+        self._x, self._h_0, self._d_output = case.x(), case.h_0(), case.d_output()
+        self._weights = self._gru.parameters()
+        self._threads = threads
+
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        self._layer = [self._weights[f"{name}_l0"] for name in names]
+        self._packed = F.pack_gru(*self._layer)
+        self._output = np.empty((case.steps, case.batch, case.hidden_size), np.float32)
+        self._h_n = np.empty((case.batch, case.hidden_size), np.float32)
+        self._cell = nn.GRUCell(case.input_size, case.hidden_size, seed=0)
+        self._step = GRUStep(self._packed)
+        self._first = self._x[0], self._h_0[0]
+
+    def forward(self) -> tuple[Array, Array]:
+        return self._gru(self._x, self._h_0, threads=self._threads)  # type: ignore[no-any-return]
+
+    def train(self) -> dict[str, Array]:
+        self._gru.assign(self._weights)  # as an optimizer does: the next call packs anew
+        _, tape = self._gru.forward(self._x, self._h_0, threads=self._threads)
+        (d_x, d_h_0), gradients = self._gru.backward(tape, self._d_output, threads=self._threads)
+        return {"x": d_x, "h_0": d_h_0, **gradients}
+
+    def given(self) -> tuple[Array, Array]:
+        """Run one layer into arrays that the caller gives."""
+        return F.gru(self._x, self._packed, self._h_0[0], output=self._output, h_n=self._h_n, threads=self._threads)
+
+    def cell(self) -> Array:
+        """Take one step through ``GRUCell``."""
+        return self._cell(*self._first)  # type: ignore[no-any-return]
+
+    def step(self) -> Any:
+        """Take one step through the Cython call under ``GRUCell``."""
+        return self._step(*self._first)
+
+    def pack(self) -> F.GRUWeights:
+        """Pack one layer's weights for the forward pass."""
+        return F.pack_gru(*self._layer)

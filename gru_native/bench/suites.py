@@ -1,0 +1,169 @@
+"""What is measured beside the grid: growth with the length, memory, the overhead of a call, a call after idling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import astuple, dataclass
+from statistics import median
+
+from gru_native.bench.cases import Case
+from gru_native.bench.compare import calls_in, take_turn
+from gru_native.bench.peers import OWN, PEERS
+from gru_native.bench.process import Worker
+
+LENGTHS = (1_000, 10_000)
+GROWTH_CASES = ((1, 64), (16, 128))  # B, H = I
+TRAINING_CASES = (Case(1_000, 1, 64, 64), Case(100, 32, 256, 256), Case(100, 128, 256, 256))
+STEP = Case(1, 1, 16, 16)
+PACKED_SIZES = (16, 64, 128, 256, 512, 1024)
+IDLE_CASES = (Case(100, 1, 256, 256), Case(100, 8, 128, 128), Case(100, 32, 256, 256))
+IDLE_SECONDS = 0.05
+
+# What a peer's modes are called where they are compared.
+CALLS = {"forward": "GRU", "cell": "GRUCell", "step": "the Cython step"}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One thing that was measured.
+
+    Attributes
+    ----------
+    what, peer, threads, case
+        Of which engine, with how many threads, on which shape.
+    value, unit
+        The figure.
+    """
+
+    what: str
+    peer: str
+    threads: int
+    case: Case
+    value: float
+    unit: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a suite measures; the fields are as of `compare`."""
+
+    peers: Sequence[str]
+    threads: int
+    blocks: int = 9
+    block_seconds: float = 0.1
+    isa: str | None = None
+
+    def worker(self, stack: ExitStack, peer: str) -> Worker:
+        """Return a new process."""
+        return stack.enter_context(Worker(peer, self.threads, self.isa))
+
+    def figure(self, what: str, peer: str, case: Case, value: float, unit: str) -> Figure:
+        """Return a figure of this run."""
+        return Figure(what, peer, self.threads, case, value, unit)
+
+
+def growth(settings: Settings) -> Iterator[Figure]:
+    """Yield the time of a long sequence over that of a short one, output arrays given, and the memory of calls."""
+    short, long = LENGTHS
+    for batch, size in GROWTH_CASES:
+        cases = [Case(steps, batch, size, size) for steps in (short, long)]
+        with Worker(OWN, settings.threads, settings.isa) as worker:
+            one, other = worker.order(
+                "series",
+                peer=OWN,
+                cases=[astuple(case) for case in cases],
+                mode="given",
+                passes=settings.blocks,
+                block_seconds=settings.block_seconds,
+            )
+        yield settings.figure(f"time, over T = {short}", OWN, cases[1], median(other) / median(one), "times")
+    for batch, size in GROWTH_CASES:
+        for case in (Case(steps, batch, size, size) for steps in LENGTHS):
+            for peer in _with_plain_memory(settings):
+                results = 4 * (case.steps + 1) * case.batch * case.hidden_size
+                grown = _memory(settings, peer, case, "forward") - results
+                yield settings.figure("forward, memory beyond the results", peer, case, grown / 1e6, "MB")
+    for case in TRAINING_CASES:
+        for peer in _with_plain_memory(settings):
+            grown = _memory(settings, peer, case, "train")
+            yield settings.figure("training step, memory", peer, case, grown / 1e6, "MB")
+
+
+def _with_plain_memory(settings: Settings) -> list[str]:
+    """Return the peers whose first call allocates what a call needs: the others do it before, or compile in it."""
+    return [peer for peer in settings.peers if peer in (OWN, "torch")]
+
+
+def _memory(settings: Settings, peer: str, case: Case, mode: str) -> int:
+    """Return the bytes by which a fresh process grows in a first call, its libraries warmed up by a small one."""
+    with Worker(peer, settings.threads, settings.isa) as worker:
+        for each in (Case(2, case.batch, 4, 4), case):
+            worker.order("build", peer=peer, case=astuple(each), mode=mode)
+            grown: int = worker.order("memory")
+    return grown
+
+
+def overheads(settings: Settings) -> Iterator[Figure]:
+    """Yield what the smallest calls take, side by side, and what packing takes."""
+    with ExitStack() as stack:
+        workers = {
+            settings.worker(stack, peer): (peer, mode)
+            for peer in settings.peers
+            for mode in CALLS
+            if mode in PEERS[peer].modes
+        }
+        for worker, (peer, mode) in workers.items():
+            worker.order("build", peer=peer, case=astuple(STEP), mode=mode)
+        for worker, seconds in _interleaved(settings, list(workers)).items():
+            peer, mode = workers[worker]
+            yield settings.figure(f"one call: {CALLS[mode]}", peer, STEP, 1e6 * seconds, "µs")
+    with ExitStack() as stack:
+        worker = settings.worker(stack, OWN)
+        for size in PACKED_SIZES:
+            case = Case(1, 1, size, size)
+            worker.order("build", peer=OWN, case=astuple(case), mode="pack")
+            (seconds,) = _interleaved(settings, [worker]).values()
+            yield settings.figure("packing the weights", OWN, case, 1e6 * seconds, "µs")
+
+
+def idling(settings: Settings) -> Iterator[Figure]:
+    """Yield what calls take one after the other, and after a pause in which threads fall asleep."""
+    with ExitStack() as stack:
+        workers = [settings.worker(stack, peer) for peer in settings.peers]
+        for case in IDLE_CASES:
+            for worker in workers:
+                worker.order("build", peer=worker.name, case=astuple(case), mode="forward")
+            for worker, seconds in _interleaved(settings, workers).items():
+                yield settings.figure("back to back", worker.name, case, 1e6 * seconds, "µs")
+            for worker in workers:
+                calls = max(2, round(settings.blocks * settings.block_seconds / IDLE_SECONDS))
+                seconds = median(worker.order("time", calls=calls, pause=IDLE_SECONDS))
+                what = f"after {1e3 * IDLE_SECONDS:.0f} ms of idling"
+                yield settings.figure(what, worker.name, case, 1e6 * seconds, "µs")
+
+
+def _interleaved(settings: Settings, workers: Sequence[Worker]) -> Mapping[Worker, float]:
+    """Return the median seconds of each worker's call, blocks taking turns."""
+    for worker in workers:
+        worker.order("time", calls=1)  # the first call may compile
+    calls = {worker: calls_in(worker, settings.block_seconds) for worker in workers}
+    medians: dict[Worker, list[float]] = {worker: [] for worker in workers}
+    for _ in range(settings.blocks):
+        take_turn(calls, medians)
+    return {worker: median(blocks) for worker, blocks in medians.items()}
+
+
+SUITES: dict[str, Callable[[Settings], Iterator[Figure]]] = {
+    "growth": growth,
+    "overheads": overheads,
+    "idling": idling,
+}
+
+HEADER = f"{'what':36} {'peer':12} {'threads':>7}  {'T,B,I,H,L':18} {'value':>12}"
+
+
+def row(figure: Figure) -> str:
+    """Return a line of the table."""
+    case = figure.case.name
+    return f"{figure.what:36} {figure.peer:12} {figure.threads:7}  {case:18} {figure.value:12.3f} {figure.unit}"
