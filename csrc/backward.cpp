@@ -26,7 +26,9 @@ class BackwardRun {
         width_(static_cast<ptrdiff_t>(weights.kernels.vector)) {
     const size_t H = w_.hidden_size, row_work = 3 * H * (w_.input_size + H);
     recurrence_ = plan_recurrence({call.steps, call.batch, panels_, row_work, 3 * H * H * sizeof(T)}, threads);
-    members_ = std::max(recurrence_.members, plan_members(2 * rows_ * row_work, rows_, threads));
+    // Members who take no part in the recurrence wait for it, perhaps asleep: that must be worth more to them.
+    const size_t products_work = 2 * rows_ * row_work / (recurrence_.members > 1 ? 1 : 8);
+    members_ = std::max(recurrence_.members, plan_members(products_work, rows_, threads));
     carry_ = Buffer<T>(product(product(panels_, call.batch), w_.kernels.vector));
     zeros_ = Buffer<T>(H);
     std::fill_n(zeros_.data(), H, T(0));
@@ -86,6 +88,7 @@ class BackwardRun {
     begin_carry(slice);
     for (size_t s = call_.steps; s-- > 0;) {
       Pass<T> pass = pass_over(slice, packs_.hidden, time(s));
+      pass.descending = s % 2 == 1;
       if (s + 1 < call_.steps) pass.left = gradients_of(slice, time(s + 1));
       if (w_.reset == Reset::after) {
         w_.kernels.reset_after_backward(pass);

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cstdlib>
 #include <mutex>
-#include <new>
 #include <vector>
 
 namespace gru {
@@ -14,35 +13,37 @@ namespace gru {
 namespace {
 
 // Smaller blocks are left to malloc, which keeps them itself.
-constexpr size_t least_kept = size_t{1} << 20;
+constexpr size_t least_kept = size_t{1} << 16;
 // A multiple of every page size in use; on x86-64 a huge page.
-constexpr size_t page = size_t{1} << 21;
+constexpr size_t huge_page = size_t{1} << 21;
 
-// Large blocks that nobody uses, oldest first. The system clears every page that it hands out, which can cost more than
-// what a step computes with it. In use and kept together never exceed what once was in use at a time.
+struct Block {
+  void* data;
+  size_t bytes;
+};
+
+// Blocks that nobody uses, oldest first. The system clears every page that it hands out, which can cost more than what
+// a call computes with it. In use and kept together never exceed what once was in use at a time.
 struct KeptBlocks {
   std::mutex mutex;
   std::vector<Block> blocks;
   size_t kept = 0, in_use = 0, most_in_use = 0;
 
-  // The smallest block for so many bytes that does not waste more than it gives, or an empty one.
-  Block take(size_t bytes) {
-    auto best = blocks.end();
-    for (auto block = blocks.begin(); block != blocks.end(); ++block)
-      if (block->bytes >= bytes && block->bytes / 2 <= bytes && (best == blocks.end() || block->bytes < best->bytes))
-        best = block;
-    if (best == blocks.end()) return {};
-    const Block found = *best;
-    blocks.erase(best);
-    kept -= found.bytes;
-    in_use += found.bytes;
-    return found;
+  void* take(size_t bytes) {
+    const auto found =
+        std::find_if(blocks.rbegin(), blocks.rend(), [&](const Block& block) { return block.bytes == bytes; });
+    if (found == blocks.rend()) return nullptr;
+    void* const data = found->data;
+    blocks.erase(std::next(found).base());
+    kept -= bytes;
+    in_use += bytes;
+    return data;
   }
 
-  void keep(const Block& block) {
-    blocks.push_back(block);
-    in_use -= block.bytes;
-    kept += block.bytes;
+  void keep(void* data, size_t bytes) {
+    blocks.push_back({data, bytes});
+    in_use -= bytes;
+    kept += bytes;
   }
 
   void add_in_use(size_t bytes) {
@@ -63,40 +64,51 @@ KeptBlocks& kept_blocks() {
 }
 
 // A fork waits for the lock, so that the child finds it free.
-[[maybe_unused]] const int registered = pthread_atfork(
-    [] { kept_blocks().mutex.lock(); }, [] { kept_blocks().mutex.unlock(); }, [] { kept_blocks().mutex.unlock(); });
+[[maybe_unused]] const int registered =
+    pthread_atfork([] { kept_blocks().mutex.lock(); },  //
+                   [] { kept_blocks().mutex.unlock(); }, [] { kept_blocks().mutex.unlock(); });
 
 size_t round_up(size_t bytes, size_t to) { return (bytes + to - 1) / to * to; }
 
-Block fresh(size_t bytes, size_t alignment) {
-  void* data = std::aligned_alloc(alignment, bytes);
+// What is allocated for so many bytes: an eighth of them more at most, so that a block serves sizes near its own.
+size_t block_size(size_t bytes) {
+  if (bytes < least_kept) return round_up(bytes, alignment);
+  size_t step = least_kept / 8;
+  while (step * 16 < bytes) step *= 2;
+  return round_up(bytes, bytes < huge_page ? step : std::max(step, huge_page));
+}
+
+void* fresh(size_t bytes, size_t aligned_to) {
+  void* data = std::aligned_alloc(aligned_to, bytes);
   if (!data) throw std::bad_alloc();
-  return {data, bytes};
+  return data;
 }
 
 }  // namespace
 
-Block allocate(size_t bytes, size_t alignment) {
-  if (bytes < least_kept) return fresh(round_up(bytes, alignment), alignment);
-  bytes = round_up(bytes, page);
+void* allocate(size_t bytes) {
+  const size_t size = block_size(bytes);
+  if (size < least_kept) return fresh(size, alignment);
   KeptBlocks& blocks = kept_blocks();
   const std::scoped_lock lock(blocks.mutex);
-  Block block = blocks.take(bytes);
-  if (!block.data) {
-    block = fresh(bytes, page);
-    madvise(block.data, block.bytes, MADV_HUGEPAGE);
-    blocks.add_in_use(bytes);
+  void* data = blocks.take(size);
+  if (!data) {
+    const bool huge = size >= huge_page;
+    data = fresh(size, huge ? huge_page : alignment);
+    if (huge) madvise(data, size, MADV_HUGEPAGE);
+    blocks.add_in_use(size);
   }
-  return block;
+  return data;
 }
 
-void release(const Block& block) {
-  if (block.bytes < least_kept) return std::free(block.data);
-  // The system may take these pages when memory gets scarce; until then they need no clearing.
-  madvise(block.data, block.bytes, MADV_FREE);
+void release(void* data, size_t bytes) {
+  const size_t size = block_size(bytes);
+  if (size < least_kept) return std::free(data);
+  // The system may take huge pages when memory gets scarce; until then they need no clearing.
+  if (size >= huge_page) madvise(data, size, MADV_FREE);
   KeptBlocks& blocks = kept_blocks();
   const std::scoped_lock lock(blocks.mutex);
-  blocks.keep(block);
+  blocks.keep(data, size);
 }
 
 }  // namespace gru

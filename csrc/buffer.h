@@ -10,27 +10,20 @@
 
 namespace gru {
 
-struct Block {
-  void* data = nullptr;
-  size_t bytes = 0;
-};
+constexpr size_t alignment = 64;
 
-// At least so many bytes; throws std::bad_alloc. Large blocks that are released are kept for later ones.
-GRU_API Block allocate(size_t bytes, size_t alignment);
-GRU_API void release(const Block& block);
+// So many bytes; throws std::bad_alloc. What is released may be kept for later calls.
+GRU_API void* allocate(size_t bytes);
+GRU_API void release(void* data, size_t bytes);
 
 template <class T>
 class Buffer {
  public:
-  static constexpr size_t alignment = 64;
-
   Buffer() = default;
   // Throws std::bad_alloc, also when the size in bytes cannot be represented.
   explicit Buffer(size_t size) : size_(size) {
-    if (size > (std::numeric_limits<size_t>::max() / 2) / sizeof(T)) throw std::bad_alloc();
-    if (size == 0) return;
-    const Block block = allocate(size * sizeof(T), alignment);
-    data_ = {static_cast<T*>(block.data), Release{block.bytes}};
+    if (size > std::numeric_limits<size_t>::max() / 4 / sizeof(T)) throw std::bad_alloc();
+    if (size) data_ = {static_cast<T*>(allocate(size * sizeof(T))), Release{size * sizeof(T)}};
   }
 
   T* data() const { return data_.get(); }
@@ -39,7 +32,7 @@ class Buffer {
  private:
   struct Release {
     size_t bytes = 0;
-    void operator()(T* data) const { release({data, bytes}); }
+    void operator()(T* data) const { release(data, bytes); }
   };
   std::unique_ptr<T, Release> data_;
   size_t size_ = 0;

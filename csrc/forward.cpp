@@ -66,7 +66,7 @@ class ForwardRun {
       if (fills) fill_tables(first, steps, slice.rows);
       meet(barrier);
       project(steps, slice);
-      for (size_t s = 0; s < steps; ++s) step(s, slice, barrier);
+      for (size_t s = 0; s < steps; ++s) step(s, (first + s) % 2 == 1, slice, barrier);
     }
     copy_h_n(slice);
   }
@@ -110,12 +110,14 @@ class ForwardRun {
     w_.kernels.project(pass);
   }
 
-  void step(size_t s, const Slice& slice, Barrier& barrier) const {
+  // Step s of the chunk.
+  void step(size_t s, bool descending, const Slice& slice, Barrier& barrier) const {
     const auto& packs = w_.forward();
     const size_t H = w_.hidden_size, rows = slice.rows.size();
     T* const* h = h_rows_.data() + h_begin(slice.rows) + s * rows;
     T* const* gates = gate_rows_.data() + begin(slice.rows) + s * rows;
     Pass<T> pass = pass_over(slice, packs.hidden);
+    pass.descending = descending;
     pass.left = plain_operand<T>(h, H);
     pass.bias = packs.hidden_bias.data();
     pass.h_previous = h;

@@ -50,21 +50,20 @@ template <class T, class Row>
 void fill_transposed_pack(const Kernels<T>& kernels, const Pack<T>& pack, size_t gates, size_t units, size_t columns,
                           size_t left_width, Row row, const Part& panels) {
   const size_t width = kernels.vector;
-  // Panels side by side, so that more than one vector is read at a place.
-  constexpr size_t side_by_side = 4;
-  for (size_t first = panels.first; first < panels.last; first += side_by_side) {
-    const size_t last = std::min(first + side_by_side, panels.last);
-    ptrdiff_t k = 0;
-    for (size_t block = 0; block < units; block += left_width)
+  // Panels side by side, so that more than one vector is read at a place, and units at a time if they need no padding.
+  constexpr size_t side_by_side = 4, at_a_time = 16;
+  const size_t step = left_width == 1 ? at_a_time : left_width;
+  for (size_t first = panels.first; first < panels.last; first += side_by_side)
+    for (size_t block = 0; block < units; block += step)
       for (size_t gate = 0; gate < gates; ++gate)
-        for (size_t unit = block; unit < block + left_width; ++unit, k += static_cast<ptrdiff_t>(width))
-          for (size_t panel = first; panel < last; ++panel) {
-            T* const to = pack.buffer.data() + static_cast<ptrdiff_t>(panel) * pack.stride + k;
-            const size_t copied = unit < units ? std::min(width, columns - panel * width) : 0;
-            if (copied) std::copy_n(row(gate, unit) + panel * width, copied, to);
-            std::fill(to + copied, to + width, T(0));
-          }
-  }
+        for (size_t panel = first; panel < std::min(first + side_by_side, panels.last); ++panel) {
+          const size_t valid = std::min(step, units - block), filled = left_width == 1 ? valid : step;
+          T* const to = pack.buffer.data() + static_cast<ptrdiff_t>(panel) * pack.stride +
+                        static_cast<ptrdiff_t>((block * gates + gate * filled) * width);
+          kernels.copy_rows(valid, std::min(width, columns - panel * width), row(gate, block) + panel * width,
+                            static_cast<ptrdiff_t>(columns), to);
+          std::fill(to + valid * width, to + filled * width, T(0));
+        }
 }
 
 // Calls fill(member, members) on a team that suits the packing of so many weights.

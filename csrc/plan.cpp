@@ -9,7 +9,7 @@ namespace gru {
 namespace {
 
 // Multiply-adds that are worth another thread: waking it costs some microseconds.
-constexpr size_t work_per_member = 400'000;
+constexpr size_t work_per_member = 1'000'000;
 // Multiply-adds of a step that are worth a barrier.
 constexpr size_t work_per_barrier = 30'000;
 // Weights that are read from a core's own second-level cache.

@@ -11,7 +11,7 @@ import os
 import numpy  # noqa: F401  its own OpenBLAS must not see what is meant for ours
 
 # For GNU's and LLVM's OpenMP, unless the user says how threads wait; and for OpenBLAS.
-WAITING = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}
+WAITING = {"GOMP_SPINCOUNT": "4000", "KMP_BLOCKTIME": "0"}
 ALONE = {"OPENBLAS_NUM_THREADS": "1"}
 
 

@@ -96,7 +96,7 @@ def pack_gru(
         _vector("bias_ih", bias_ih, gates, dtype),
         _vector("bias_hh", bias_hh, gates, dtype),
         bool(reset_after),
-        _threads(threads),
+        thread_count(threads),
     )
 
 
@@ -137,7 +137,7 @@ def gru(
         (B, H), the state after the last step run; `h_0` when there is none.
     """
     call = _GRUCall(x, weights, h_0, reverse, batch_first, output, h_n)
-    _core.gru_forward(weights, *call.arguments, False, _threads(threads))
+    _core.gru_forward(weights, *call.arguments, False, thread_count(threads))
     return call.output, call.h_n
 
 
@@ -160,7 +160,7 @@ def gru_forward(
     call = _GRUCall(x, weights, h_0, reverse, batch_first, output, h_n)
     x_kept = call.x if _is_constant(call.x) else call.x.copy()
     h_0_kept = None if call.h_0 is None else call.h_0.copy()
-    core = _core.gru_forward(weights, *call.arguments, True, _threads(threads))
+    core = _core.gru_forward(weights, *call.arguments, True, thread_count(threads))
     assert core is not None
     if output is None:
         call.output.flags.writeable = False
@@ -243,7 +243,7 @@ def gru_backward(
         gradients.get("bias_ih"),
         gradients.get("bias_hh"),
         tape.reverse,
-        _threads(threads),
+        thread_count(threads),
     )
     return (d_x, d_h_0), gradients
 
@@ -310,7 +310,7 @@ def pack_linear(weight: ArrayLike, bias: ArrayLike | None = None, *, threads: in
     weight, dtype = _float_array("weight", weight)
     if weight.ndim != 2:
         raise ValueError(f"weight: expected shape (O, I), got {weight.shape}")
-    return _core.pack_linear(_constant(weight), _vector("bias", bias, weight.shape[0], dtype), _threads(threads))
+    return _core.pack_linear(_constant(weight), _vector("bias", bias, weight.shape[0], dtype), thread_count(threads))
 
 
 def linear(x: ArrayLike, weights: LinearWeights, *, output: Array | None = None, threads: int | None = None) -> Array:
@@ -336,7 +336,7 @@ def linear(x: ArrayLike, weights: LinearWeights, *, output: Array | None = None,
         _refuse_overlap("output", output, x=x)
     rows = _row_count(x)
     _core.linear_forward(
-        weights, x.reshape(rows, weights.input_size), output.reshape(rows, weights.output_size), _threads(threads)
+        weights, x.reshape(rows, weights.input_size), output.reshape(rows, weights.output_size), thread_count(threads)
     )
     return output
 
@@ -361,7 +361,7 @@ def linear_backward(
         d_x.reshape(rows, weights.input_size),
         gradients["weight"],
         gradients.get("bias"),
-        _threads(threads),
+        thread_count(threads),
     )
     return d_x, gradients
 
@@ -426,7 +426,7 @@ def embedding_backward(
         _with_contiguous_last_axis(d_output).reshape(indices.size, size),
         d_weight,
         -1 if padding_idx is None else padding_idx,
-        _threads(threads),
+        thread_count(threads),
     )
     return d_weight
 
@@ -483,7 +483,7 @@ def softmax_cross_entropy(
         float(label_smoothing),
         losses,
         d_logits,
-        _threads(threads),
+        thread_count(threads),
     )
     return losses, d_logits
 
@@ -514,7 +514,8 @@ def _activation(x: ArrayLike, function: Any) -> Array:
 # ---- Checks ---------------------------------------------------------------------------------------------------------
 
 
-def _threads(threads: int | None) -> int:
+def thread_count(threads: int | None) -> int:
+    """Return the most threads that a call may take, checked."""
     if threads is None:
         return min(_core.default_threads(), MAX_THREADS)
     return _integer("threads", threads, 1, MAX_THREADS)
@@ -653,7 +654,7 @@ def _constant(array: Array) -> Array:
     """Return a C-contiguous array that nobody can write to: itself, or a copy."""
     if array.flags.c_contiguous and _is_constant(array):
         return array
-    return array.copy(order="C")
+    return np.array(array, order="C")
 
 
 def _is_constant(array: Array | None) -> bool:

@@ -9,7 +9,7 @@ import pytest
 from cases import ISAS, THREADS, Array, Layer, assert_same_bits, layer, normal
 
 from gru_native import functional as F
-from gru_native._step import GRUStep
+from gru_native._layer import GRULayer, GRUStep
 
 both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
 both_resets = pytest.mark.parametrize("reset_after", [True, False], ids=["after", "before"])
@@ -156,7 +156,7 @@ def test_pieces_and_single_steps(
     weights = problem.cell.pack(isa)
     output, h_n = F.gru(problem.x, weights, problem.h_0, threads=2)
     cuts = np.sort(rng.integers(0, sizes[0], 5))
-    step = GRUStep(weights)
+    step = GRUStep(GRULayer((weights,), False))
 
     def one_step(x: Array, h: Array) -> tuple[Array, Array]:
         h = step(x[0], h)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from gru_native import nn
-from gru_native.nn.module import Module, Snapshot
+from gru_native.nn.module import Module, Snapshot, Version
 
 
 class Scale(Module):
@@ -173,12 +173,13 @@ def test_what_is_derived_belongs_to_a_version() -> None:
     model = Scale(2.0)
     made = []
 
-    def make() -> object:
-        made.append(object())
+    def make(version: Version, *arguments: int) -> object:
+        made.append((version, *arguments))
         return made[-1]
 
     first = model.snapshot().version
-    assert first.derive("pack", make) is first.derive("pack", make)
+    assert first.derive("pack", make, 1) is first.derive("pack", make, 2)
+    assert first.derive("pack", make) == (first, 1)
     assert first.derive("other", make) is not first.derive("pack", make)
     model.assign({"factor": np.array([3.0])})
     second = model.snapshot().version

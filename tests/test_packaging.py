@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 import gru_native
-from gru_native import _core, _step
+from gru_native import _core, _layer
 
 FOLDER = Path(_core.__file__).parent
-OURS = [Path(_core.__file__), Path(_step.__file__), FOLDER / "libgru_native_core.so"]
+OURS = [Path(_core.__file__), Path(_layer.__file__), FOLDER / "libgru_native_core.so"]
 
 
 def test_version_is_the_distributions() -> None:

@@ -18,7 +18,7 @@ from tolerances import assert_close
 
 from gru_native import _core, reference
 from gru_native import functional as F
-from gru_native._step import GRUStep
+from gru_native._layer import GRULayer, GRUStep
 
 both_resets = pytest.mark.parametrize("reset_after", [True, False], ids=["after", "before"])
 every_isa = pytest.mark.parametrize("isa", ISAS)
@@ -249,8 +249,15 @@ def test_objects_of_the_core_come_from_the_core_alone() -> None:
             duplicate(weights)
     with pytest.raises(TypeError, match="exactly 1 positional argument"):
         GRUStep.__new__(GRUStep)
+    with pytest.raises(TypeError, match="GRULayer"):
+        GRUStep(None)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="^weights: expected what pack_gru returns, got NoneType"):
-        GRUStep(None)
+        GRULayer((None,), False)
+    for wrong in ((), (weights,) * 3, (weights, weights_of(3, 5))):
+        with pytest.raises(ValueError, match="^weights: expected"):
+            GRULayer(wrong, False)
+    with pytest.raises(ValueError, match="^layer: expected one of one direction, got 2"):
+        GRUStep(GRULayer((weights, weights), False))
 
 
 def test_a_tape_belongs_to_its_weights(rng: np.random.Generator) -> None:
@@ -410,7 +417,7 @@ def test_right_things_are_taken_by_the_core() -> None:
 
 def test_every_wrong_thing_as_input_of_a_step() -> None:
     """A step takes what fits and gives None for the rest."""
-    step = GRUStep(weights_of(4, 5))
+    step = GRUStep(GRULayer((weights_of(4, 5),), False))
     x, h_0 = np.zeros((6, 4), f4), np.zeros((6, 5), f4)
     assert step(x, h_0).shape == (6, 5)
     for thing in wrong_things():

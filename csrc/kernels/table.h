@@ -45,6 +45,7 @@ template <class T>
 struct Pass {
   size_t rows;
   size_t first_panel, last_panel;
+  bool descending;  // the last panel first: what the pass before read last is then still in cache
   size_t units;
   Operand<T> left;
   Panels<T> right;
@@ -104,6 +105,8 @@ struct Kernels {
   void (*pack_outer)(size_t rows, const T* const* from, ptrdiff_t offset, size_t columns, T* to);
   // to[column][row] = from[row][column]; a row of either begins so many elements behind the one before it
   void (*transpose)(size_t rows, size_t columns, const T* from, ptrdiff_t from_row, T* to, ptrdiff_t to_row);
+  // to[row][vector] = from[row], of which the first n elements are valid, zeros behind them
+  void (*copy_rows)(size_t rows, size_t n, const T* from, ptrdiff_t from_row, T* to);
 
   void (*sigmoid)(size_t size, const T* x, T* y);
   void (*tanh)(size_t size, const T* x, T* y);

@@ -270,9 +270,10 @@ void run_tiles(const Pass<typename Epilogue::Element>& pass) {
   const bool cut = C == 1 && row_tiles > 1 && size > piece_size;
   const size_t piece = cut ? divide_up(piece_size, block) * block : size, group = cut ? turns : 1;
   Tile<Epilogue, C> tiles[turns];
-  size_t panel = pass.first_panel;
+  size_t done = 0;  // panels
   for (size_t j = 0; j < panel_tiles; ++j) {
     const size_t wide = (panels + j) / panel_tiles;
+    const size_t panel = pass.descending ? pass.last_panel - done - wide : pass.first_panel + done;
     size_t row = 0;
     for (size_t first = 0; first < row_tiles; first += group) {
       const size_t count = at_most(group, row_tiles - first);
@@ -288,7 +289,7 @@ void run_tiles(const Pass<typename Epilogue::Element>& pass) {
         for (size_t i = 0; i < count; ++i) tiles[i].multiply_add(pass, {k, at_most(k + piece, size)});
       for (size_t i = 0; i < count; ++i) tiles[i].finish(pass);
     }
-    panel += wide;
+    done += wide;
   }
 }
 
@@ -678,6 +679,12 @@ void transpose(size_t rows, size_t columns, const T* from, ptrdiff_t from_row, T
     }
 }
 
+template <class T>
+void copy_rows(size_t rows, size_t n, const T* from, ptrdiff_t from_row, T* to) {
+  for (size_t row = 0; row < rows; ++row, from += from_row, to += Vector<T>::width)
+    Vector<T>::store(to, load_units<T>(from, n));
+}
+
 // ---- Elementwise ----------------------------------------------------------------------------------------------------
 
 template <class T, class Function>
@@ -761,6 +768,7 @@ constexpr Kernels<T> kernels = {
     {outer<T, 1>, outer<T, 2>, outer<T, 3>},
     pack_outer<T>,
     transpose<T>,
+    copy_rows<T>,
     sigmoid_all<T>,
     tanh_all<T>,
     max_of<T>,

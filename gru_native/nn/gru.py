@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from gru_native import _core
 from gru_native import functional as F
-from gru_native._step import GRUStep
+from gru_native._layer import GRULayer, GRULayerTape, GRUStep
 from gru_native.nn import init
 from gru_native.nn.arguments import flag, float_array, float_dtype, number, shaped_array, size
 from gru_native.nn.dropout import Noise
-from gru_native.nn.module import Array, Gradients, Module, Snapshot, Version, frozen, sealed
+from gru_native.nn.module import Array, Gradients, Module, Snapshot, Version, sealed
 from gru_native.random import Seed, generator, seed_path
 
 # Of the whole module: one array (L * D, B, H), or with a size per layer a list of (D, B, H_l).
 States: TypeAlias = Any
 
-# As the layers take them: for each layer (D, B, H), or a None for each direction.
+# As the layers take them: for each layer (D, B, H), or None for zeros.
 StatesByLayer: TypeAlias = Sequence[Any]
 
+
+Taken = TypeVar("Taken")
 
 # Far beyond any use; a file that claims more would keep `load` busy for ever.
 MAX_LAYERS = 10_000
@@ -130,11 +133,16 @@ class GRU(Module):
 
         self._sizes = [hidden for layers, hidden in self._layers_by_size for _ in range(layers)]
         self._directions = 2 if self.bidirectional else 1
+        self._is_one_layer = isinstance(self.hidden_size, int) and self.num_layers == 1
         rng = generator(seed)
         arrays: dict[str, Array] = {}
+        self._parameter_names: list[list[str]] = []  # of each layer
         for layer, hidden in enumerate(self._sizes):
+            own: dict[str, Array] = {}
             for suffix in self._suffixes(layer):
-                arrays |= init.gru(rng, self._inputs(layer), hidden, self.bias, self.dtype, suffix)
+                own |= init.gru(rng, self._inputs(layer), hidden, self.bias, self.dtype, suffix)
+            self._parameter_names.append(list(own))
+            arrays |= own
         super().__init__(arrays)
 
     @property
@@ -157,13 +165,18 @@ class GRU(Module):
     def _call(
         self, snapshot: Snapshot, x: ArrayLike, h_0: States = None, *, threads: int | None = None
     ) -> tuple[Array, States]:
+        layers = snapshot.version.derive("layers", self._packed_layers, threads)
+        if self._is_one_layer:
+            result = layers[0](x, h_0, threads)
+            if result is not None:
+                return result
         x = float_array("x", x, self.dtype)
-        layout = _Layout(self, x.shape)
-        sequence, initial = layout.with_batch(x), layout.given_states("h_0", h_0)
-        h_n, final = layout.new_states()
-        for layer in range(self.num_layers):
-            sequence = self._run(F.gru, snapshot.version, layer, sequence, initial[layer], final[layer], threads)
-        return layout.without_batch(sequence), h_n
+        layout, count, final = _Layout(self, x.shape), F.thread_count(threads), []
+        sequence = _plain(layout.with_batch(x))
+        for layer, h in zip(layers, layout.given_states("h_0", h_0), strict=True):
+            sequence, h_n = _taken(layer(sequence, h, count))
+            final.append(h_n)
+        return layout.without_batch(sequence), layout.states(final)
 
     def _forward(
         self,
@@ -174,79 +187,58 @@ class GRU(Module):
         seed: Seed | None = None,
         threads: int | None = None,
     ) -> tuple[tuple[Array, States], _Saved]:
+        layers = snapshot.version.derive("layers", self._packed_layers, threads)
+        if self._is_one_layer:
+            result = layers[0].forward(x, h_0, threads)
+            if result is not None:
+                output, h_n, tape = result
+                return (output, h_n), _Saved(np.shape(x), [tape], [None])
         x = float_array("x", x, self.dtype)
-        layout = _Layout(self, x.shape)
-        sequence, initial = layout.with_batch(frozen(x)), layout.given_states("h_0", h_0)
-        h_n, final = layout.new_states()
-        saved = _Saved(layout, tapes=[], noises=[])
-
-        def run(*arguments: Any, **keywords: Any) -> None:
-            _, tape = F.gru_forward(*arguments, **keywords)
-            saved.tapes.append(tape)
-
-        for layer in range(self.num_layers):
+        layout, count, final, saved = _Layout(self, x.shape), F.thread_count(threads), [], _Saved(x.shape, [], [])
+        sequence = _plain(layout.with_batch(x))
+        for i, (layer, h) in enumerate(zip(layers, layout.given_states("h_0", h_0), strict=True)):
             noise = None
-            if layer > 0 and self.training and self.dropout > 0:
-                noise = Noise(sequence, self.dropout, None if seed is None else (*seed_path(seed), layer))
+            if i > 0 and self.training and self.dropout > 0:
+                noise = Noise(sequence, self.dropout, None if seed is None else (*seed_path(seed), i))
                 sequence = sealed(noise(sequence))
             saved.noises.append(noise)
-            sequence = sealed(self._run(run, snapshot.version, layer, sequence, initial[layer], final[layer], threads))
-        return (layout.without_batch(sequence), h_n), saved
+            sequence, h_n, tape = _taken(layer.forward(sequence, h, count))
+            saved.tapes.append(tape)
+            final.append(h_n)
+        return (layout.without_batch(sequence), layout.states(final)), saved
 
     def _backward(
         self, saved: _Saved, d_output: ArrayLike | None, d_h_n: States = None, *, threads: int | None = None
     ) -> tuple[tuple[Array, States], Gradients]:
-        layout, directions = saved.layout, self._directions
+        if self._is_one_layer:
+            result = saved.tapes[0].backward(d_output, d_h_n, threads)
+            if result is not None:
+                d_x, d_h_0, gradients = result
+                return (d_x, d_h_0), dict(zip(self._parameter_names[0], gradients, strict=True))
+        layout, count = _Layout(self, saved.x_shape), F.thread_count(threads)
         d: Array | None = None
         if d_output is not None:
             d = layout.with_batch(shaped_array("d_output", d_output, layout.output_shape, self.dtype))
+        d_initial: list[Array] = []
+        in_layers: list[list[Array]] = []
         d_final = layout.given_states("d_h_n", d_h_n)
-        d_h_0, d_initial = layout.new_states()
-        gradients: Gradients = {}
-        for layer in reversed(range(self.num_layers)):
-            d_parts = [None] * directions if d is None else _parts(d, directions)
-            d = np.empty((*layout.axes, self._inputs(layer)), self.dtype)
-            for direction, suffix in enumerate(self._suffixes(layer)):
-                (_, d_initial[layer][direction]), own = F.gru_backward(
-                    saved.tapes[layer * directions + direction],
-                    d_parts[direction],
-                    d_final[layer][direction],
-                    d_x=d,
-                    accumulate_d_x=direction > 0,
-                    threads=threads,
-                )
-                gradients |= {name + suffix: gradient for name, gradient in own.items()}
-            noise = saved.noises[layer]
+        for tape, noise, d_h in zip(reversed(saved.tapes), reversed(saved.noises), reversed(d_final), strict=True):
+            d, d_h_0, gradients = _taken(tape.backward(None if d is None else _plain(d), d_h, count))
             d = d if noise is None else noise(d)
+            d_initial.insert(0, d_h_0)
+            in_layers.insert(0, gradients)
         assert d is not None  # there is a layer
-        in_order = {name: gradients[name] for name in self.parameters()}
-        return (layout.without_batch(d), d_h_0), in_order
+        named = (zip(*both, strict=True) for both in zip(self._parameter_names, in_layers, strict=True))
+        return (layout.without_batch(d), layout.states(d_initial)), dict(chain.from_iterable(named))
 
-    def _run(
-        self,
-        run: Callable[..., Any],
-        version: Version,
-        layer: int,
-        x: Array,
-        h_0: Any,
-        h_n: Any,
-        threads: int | None,
-    ) -> Array:
-        """Run one layer, each direction into its own part of the output, and return the output."""
-        output = np.empty((*x.shape[:2], self._sizes[layer] * self._directions), self.dtype)
-        parts = _parts(output, self._directions)
-        for direction, suffix in enumerate(self._suffixes(layer)):
-            run(
-                x,
-                _packed(version, suffix, self.reset_after, threads),
-                h_0[direction],
-                reverse=direction == 1,
-                batch_first=self.batch_first,
-                output=parts[direction],
-                h_n=h_n[direction],
-                threads=threads,
+    def _packed_layers(self, version: Version, threads: int | None) -> list[GRULayer]:
+        return [
+            GRULayer(
+                tuple(_packed(version, suffix, self.reset_after, threads) for suffix in self._suffixes(layer)),
+                self.batch_first,
             )
-        return output
+            for layer in range(self.num_layers)
+        ]
 
     def _suffixes(self, layer: int) -> list[str]:
         return [f"_l{layer}", f"_l{layer}_reverse"][: self._directions]
@@ -301,16 +293,16 @@ class GRUCell(Module):
             "dtype": self.dtype.name,
         }
 
+    def __call__(self, x: ArrayLike, h: ArrayLike | None = None, *, threads: int | None = None) -> Array:
+        # Users call a cell for every step: nothing but the look-up stands between them and the compiled step.
+        h_1 = self._version.derive("step", self._packed_step, threads)(x, h)
+        return self._call(self.snapshot(), x, h, threads=threads) if h_1 is None else h_1
+
     def _call(
         self, snapshot: Snapshot, x: ArrayLike, h: ArrayLike | None = None, *, threads: int | None = None
     ) -> Array:
-        version = snapshot.version
-        step = version.derive("step", lambda: GRUStep(_packed(version, "", self.reset_after, threads)))
-        h_1 = step(x, h)
-        if h_1 is not None:
-            return h_1
-        sequence, h_0, h_shape = self._checked(x, h)
-        _, h_n = F.gru(sequence, _packed(version, "", self.reset_after, threads), h_0, threads=threads)
+        sequence, h_0, h_shape, count = self._checked(x, h, threads)
+        _, h_n = _taken(snapshot.version.derive("layer", self._packed_layer, threads)(sequence, h_0, count))
         return h_n.reshape(h_shape)
 
     def _forward(
@@ -322,21 +314,30 @@ class GRUCell(Module):
         seed: Seed | None = None,
         threads: int | None = None,
     ) -> tuple[Array, _SavedStep]:
-        sequence, h_0, h_shape = self._checked(x, h)
-        weights = _packed(snapshot.version, "", self.reset_after, threads)
-        (_, h_n), tape = F.gru_forward(sequence, weights, h_0, threads=threads)
+        sequence, h_0, h_shape, count = self._checked(x, h, threads)
+        layer = snapshot.version.derive("layer", self._packed_layer, threads)
+        _, h_n, tape = _taken(layer.forward(sequence, h_0, count))
         return h_n.reshape(h_shape), _SavedStep(tape, h_shape)
 
     def _backward(
         self, saved: _SavedStep, d_h: ArrayLike, *, threads: int | None = None
     ) -> tuple[tuple[Array, Array], Gradients]:
         d_h = shaped_array("d_h", d_h, saved.h_shape, self.dtype)
-        d_h_n = d_h if d_h.ndim == 2 else d_h[None]
-        (d_x, d_h_0), gradients = F.gru_backward(saved.tape, None, d_h_n, threads=threads)
-        return (d_x.reshape(*saved.h_shape[:-1], self.input_size), d_h_0.reshape(saved.h_shape)), gradients
+        d_h_n = _plain(d_h if d_h.ndim == 2 else d_h[None])
+        d_x, d_h_0, gradients = _taken(saved.tape.backward(None, d_h_n[None], F.thread_count(threads)))
+        d_inputs = d_x.reshape(*saved.h_shape[:-1], self.input_size), d_h_0.reshape(saved.h_shape)
+        return d_inputs, dict(zip(self.parameters(), gradients, strict=True))
 
-    def _checked(self, x: ArrayLike, h: ArrayLike | None) -> tuple[Array, Array | None, tuple[int, ...]]:
-        """Return x as a sequence of one step, the state with a batch axis, and the shape of the state."""
+    def _packed_layer(self, version: Version, threads: int | None) -> GRULayer:
+        return GRULayer((_packed(version, "", self.reset_after, threads),), False)
+
+    def _packed_step(self, version: Version, threads: int | None) -> GRUStep:
+        return GRUStep(version.derive("layer", self._packed_layer, threads))
+
+    def _checked(
+        self, x: ArrayLike, h: ArrayLike | None, threads: int | None
+    ) -> tuple[Array, Array | None, tuple[int, ...], int]:
+        """Return x as a sequence of one step, the state as a layer takes it, its shape, and the threads."""
         x = float_array("x", x, self.dtype)
         if x.ndim not in (1, 2):
             raise ValueError(f"x: expected 2 dimensions (B, I), or 1 (I,), got {x.ndim} with shape {x.shape}")
@@ -345,8 +346,9 @@ class GRUCell(Module):
         h_shape = (*x.shape[:-1], self.hidden_size)
         if h is not None:
             h = shaped_array("h", h, h_shape, self.dtype)
-            h = h if h.ndim == 2 else h[None]
-        return (x[None] if x.ndim == 2 else x[None, None]), h, h_shape
+            h = _plain(h if h.ndim == 2 else h[None])[None]
+        sequence = _plain(x[None] if x.ndim == 2 else x[None, None])
+        return sequence, h, h_shape, F.thread_count(threads)
 
 
 class _Layout:
@@ -378,16 +380,18 @@ class _Layout:
         """Undo `with_batch`."""
         return sequence if self._batched else sequence.squeeze(self._batch_axis)
 
-    def new_states(self) -> tuple[States, StatesByLayer]:
-        """Return states to be filled in, as the user has them and as the layers take them (views)."""
-        arrays = [np.empty(shape, self._gru.dtype) for shape in self._state_shapes]
-        return (arrays[0] if self._single else arrays), self._by_layer(arrays)
+    def states(self, by_layer: StatesByLayer) -> States:
+        """Return final states as the user has them."""
+        if not self._single:
+            return [state.reshape(shape) for state, shape in zip(by_layer, self._state_shapes, strict=True)]
+        joined = by_layer[0] if len(by_layer) == 1 else np.concatenate(by_layer)
+        return joined.reshape(self._state_shapes[0])
 
     def given_states(self, name: str, states: States) -> StatesByLayer:
         """Check states that the user gave and return them as the layers take them."""
         gru, shapes = self._gru, self._state_shapes
         if states is None:
-            return [[None] * gru._directions] * gru.num_layers
+            return [None] * gru.num_layers
         if self._single:
             return self._by_layer([shaped_array(name, states, shapes[0], gru.dtype)])
         if not isinstance(states, (list, tuple)) or len(states) != len(shapes):
@@ -408,33 +412,38 @@ class _Layout:
         return [
             layer
             for array, (layers, hidden) in zip(arrays, self._gru._layers_by_size, strict=True)
-            for layer in array.reshape(layers, self._gru._directions, self._rows, hidden)
+            for layer in _plain(array).reshape(layers, self._gru._directions, self._rows, hidden)
         ]
 
 
-@dataclass(frozen=True)
-class _Saved:
-    layout: _Layout
-    tapes: list[F.GRUTape]  # by layer and direction
+class _Saved(NamedTuple):
+    x_shape: tuple[int, ...]
+    tapes: list[GRULayerTape]  # of each layer
     noises: list[Noise | None]  # on the input of each layer
 
 
-@dataclass(frozen=True)
-class _SavedStep:
-    tape: F.GRUTape
+class _SavedStep(NamedTuple):
+    tape: GRULayerTape
     h_shape: tuple[int, ...]
 
 
+def _plain(array: Array) -> Array:
+    """Return an array, or a copy of it, as the compiled layers take it."""
+    return np.require(array, requirements=["C", "A"])
+
+
+def _taken(result: Taken | None) -> Taken:
+    """Return what a compiled layer gave; checked and plain arguments it always takes."""
+    assert result is not None
+    return result
+
+
 def _packed(version: Version, suffix: str, reset_after: bool, threads: int | None) -> F.GRUWeights:
-    def pack() -> F.GRUWeights:
-        weights = version["weight_ih" + suffix], version["weight_hh" + suffix]
-        biases = version.arrays.get("bias_ih" + suffix), version.arrays.get("bias_hh" + suffix)
-        return F.pack_gru(*weights, *biases, reset_after=reset_after, threads=threads)
-
-    return version.derive(f"packed{suffix}", pack)
-
-
-def _parts(array: Array, directions: int) -> list[Array]:
-    """Return the views on the last axis that belong to the directions."""
-    width = array.shape[-1] // directions
-    return [array[..., direction * width : (direction + 1) * width] for direction in range(directions)]
+    return _core.pack_gru(
+        version["weight_ih" + suffix],
+        version["weight_hh" + suffix],
+        version.arrays.get("bias_ih" + suffix),
+        version.arrays.get("bias_hh" + suffix),
+        reset_after,
+        F.thread_count(threads),
+    )

@@ -8,7 +8,7 @@ import numpy as np
 
 from gru_native import functional as F
 from gru_native import nn
-from gru_native._step import GRUStep
+from gru_native._layer import GRULayer, GRUStep
 from gru_native.bench.cases import Array, Case
 from gru_native.bench.peers.base import Peer
 
@@ -31,11 +31,12 @@ class Native(Peer):
         self._output = np.empty((case.steps, case.batch, case.hidden_size), np.float32)
         self._h_n = np.empty((case.batch, case.hidden_size), np.float32)
         self._cell = nn.GRUCell(case.input_size, case.hidden_size, seed=0)
-        self._step = GRUStep(self._packed)
+        self._step = GRUStep(GRULayer((self._packed,), False))
         self._first = self._x[0], self._h_0[0]
 
     def forward(self) -> tuple[Array, Array]:
-        return self._gru(self._x, self._h_0, threads=self._threads)  # type: ignore[no-any-return]
+        result: tuple[Array, Array] = self._gru(self._x, self._h_0, threads=self._threads)
+        return result
 
     def train(self) -> dict[str, Array]:
         self._gru.assign(self._weights)  # as an optimizer does: the next call packs anew
@@ -49,7 +50,7 @@ class Native(Peer):
 
     def cell(self) -> Array:
         """Take one step through ``GRUCell``."""
-        return self._cell(*self._first)  # type: ignore[no-any-return]
+        return self._cell(*self._first)
 
     def step(self) -> Any:
         """Take one step through the Cython call under ``GRUCell``."""

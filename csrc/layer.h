@@ -1,0 +1,49 @@
+// A layer of one or two directions as the Cython module calls it: element types are known at run time only.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+
+#include "export.h"
+
+namespace gru {
+
+// Arrays have the weights' element type; (T, B, F) arrays are given by their data and, in elements, the strides of
+// steps and rows, all others are contiguous. Null stands for none.
+struct Layer {
+  bool float64;
+  int directions;          // 1 or 2: the second one runs from the last step to the first
+  const void* weights[2];  // GruWeights
+  size_t steps, batch;
+  const void* x;  // (T, B, I)
+  ptrdiff_t x_step, x_row;
+  const void* h_0;  // (directions, B, H), or null
+  void* output;     // (T, B, directions * H), the directions side by side
+  ptrdiff_t output_step, output_row;
+  void* h_n;  // (directions, B, H)
+};
+
+struct LayerGradients {
+  const void* d_output;  // (T, B, directions * H), or null
+  ptrdiff_t d_output_step, d_output_row;
+  const void* d_h_n;  // (directions, B, H), or null
+  void* d_x;          // (T, B, I)
+  ptrdiff_t d_x_step, d_x_row;
+  void* d_h_0;           // (directions, B, H)
+  void* d_weight_ih[2];  // (3H, I)
+  void* d_weight_hh[2];  // (3H, H)
+  void* d_bias_ih[2];    // (3H), or null
+  void* d_bias_hh[2];    // (3H), or null
+};
+
+// The tapes of both directions.
+class LayerTape {
+ public:
+  std::shared_ptr<void> of[2];  // GruTape
+};
+
+GRU_API void layer_forward(const Layer& layer, int threads);
+GRU_API void layer_forward_taped(const Layer& layer, LayerTape& tape, int threads);
+GRU_API void layer_backward(const Layer& layer, const LayerGradients& gradients, LayerTape& tape, int threads);
+
+}  // namespace gru

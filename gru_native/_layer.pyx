@@ -1,0 +1,344 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+"""The calls whose overhead people feel: a layer over a sequence, under `gru_native.nn.GRU`, and a single step."""
+
+cimport cython
+cimport numpy as np
+from libc.stdint cimport uintptr_t
+from libcpp cimport bool as cbool
+
+from gru_native import _core
+
+np.import_array()
+
+cdef extern from "layer.h" namespace "gru" nogil:
+    cdef struct Layer:
+        cbool float64
+        int directions
+        const void* weights[2]
+        size_t steps, batch
+        const void* x
+        ptrdiff_t x_step, x_row
+        const void* h_0
+        void* output
+        ptrdiff_t output_step, output_row
+        void* h_n
+
+    cdef struct LayerGradients:
+        const void* d_output
+        ptrdiff_t d_output_step, d_output_row
+        const void* d_h_n
+        void* d_x
+        ptrdiff_t d_x_step, d_x_row
+        void* d_h_0
+        void* d_weight_ih[2]
+        void* d_weight_hh[2]
+        void* d_bias_ih[2]
+        void* d_bias_hh[2]
+
+    cdef cppclass LayerTape:
+        pass
+
+    void layer_forward(const Layer& layer, int threads) except +
+    void layer_forward_taped(const Layer& layer, LayerTape& tape, int threads) except +
+    void layer_backward(const Layer& layer, const LayerGradients& gradients, LayerTape& tape, int threads) except +
+
+cdef extern from "gru.h" namespace "gru" nogil:
+    int default_threads()
+
+cdef enum:
+    MAX_THREADS = 256
+
+
+# Checks. An array fits when the core can take it as it is; for all others Python's messages and conversions are there.
+
+cdef inline bint fits(object array, int type_number, int dimensions) noexcept:
+    return (
+        isinstance(array, np.ndarray)
+        and np.PyArray_TYPE(array) == type_number
+        and np.PyArray_NDIM(array) == dimensions
+        and np.PyArray_ISBEHAVED_RO(array)
+    )
+
+
+cdef inline bint fits_matrix(object array, int type_number, np.npy_intp columns) noexcept:
+    return (
+        fits(array, type_number, 2) and np.PyArray_IS_C_CONTIGUOUS(array) and np.PyArray_DIM(array, 1) == columns
+    )
+
+
+cdef inline bint fits_states(object array, int type_number, np.npy_intp a, np.npy_intp b, np.npy_intp c) noexcept:
+    return (
+        fits(array, type_number, 3)
+        and np.PyArray_IS_C_CONTIGUOUS(array)
+        and np.PyArray_DIM(array, 0) == a
+        and np.PyArray_DIM(array, 1) == b
+        and np.PyArray_DIM(array, 2) == c
+    )
+
+
+cdef inline bint fits_sequence(object array, int type_number, np.npy_intp features) noexcept:
+    return (
+        fits(array, type_number, 3)
+        and np.PyArray_DIM(array, 2) == features
+        and (
+            features <= 1
+            or np.PyArray_STRIDE(array, 2) == np.PyArray_ITEMSIZE(array)
+            or np.PyArray_SIZE(array) == 0
+        )
+    )
+
+
+# Threads for a call, 0 for what Python has to look at.
+cdef inline int thread_count(object threads) noexcept:
+    cdef long count
+    if threads is None:
+        return min(default_threads(), MAX_THREADS)
+    if type(threads) is not int:
+        return 0
+    try:
+        count = threads
+    except OverflowError:
+        return 0
+    return <int>count if 1 <= count <= MAX_THREADS else 0
+
+
+cdef inline np.ndarray new_array(int type_number, np.npy_intp a, np.npy_intp b, np.npy_intp c):
+    cdef np.npy_intp[3] shape = [a, b, c]
+    return np.PyArray_EMPTY(3, shape, type_number, 0)
+
+
+cdef inline np.ndarray new_matrix(int type_number, np.npy_intp a, np.npy_intp b):
+    cdef np.npy_intp[2] shape = [a, b]
+    return np.PyArray_EMPTY(2, shape, type_number, 0)
+
+
+cdef inline np.ndarray new_vector(int type_number, np.npy_intp a):
+    return np.PyArray_EMPTY(1, &a, type_number, 0)
+
+
+# In elements.
+cdef inline ptrdiff_t stride(np.ndarray array, int axis) noexcept:
+    return np.PyArray_STRIDE(array, axis) // np.PyArray_ITEMSIZE(array)
+
+
+cdef inline void* data_of(object array) noexcept:
+    return NULL if array is None else np.PyArray_DATA(array)
+
+
+# An array, or a copy of it, that nobody else can write to.
+cdef inline np.ndarray constant(np.ndarray array):
+    if np.PyArray_ISWRITEABLE(array) or not np.PyArray_CHKFLAGS(array, np.NPY_ARRAY_OWNDATA):
+        array = np.PyArray_NewCopy(array, np.NPY_CORDER)
+        np.PyArray_CLEARFLAGS(array, np.NPY_ARRAY_WRITEABLE)
+    return array
+
+
+@cython.final
+cdef class GRULayer:
+    """One layer, in one direction or both, over a sequence.
+
+    Parameters
+    ----------
+    weights
+        What `gru_native.functional.pack_gru` returned, for each direction.
+    batch_first
+        Whether x, output and their gradients have the batch as first axis.
+    """
+
+    cdef tuple weights
+    cdef Layer layer  # with what does not change from call to call
+    cdef int type_number, directions, time_axis
+    cdef np.npy_intp input_size, hidden_size
+    cdef bint bias
+
+    def __cinit__(self, tuple weights, bint batch_first):
+        if not 1 <= len(weights) <= 2:
+            raise ValueError(f"weights: expected those of one direction or two, got {len(weights)}")
+        kind = type(weights[0])
+        for direction in weights:
+            if kind not in (_core.GruWeights32, _core.GruWeights64) or type(direction) is not kind:
+                raise TypeError(f"weights: expected what pack_gru returns, got {type(direction).__name__}")
+            if (direction.input_size, direction.hidden_size) != (weights[0].input_size, weights[0].hidden_size):
+                raise ValueError("weights: expected the same sizes in both directions")
+        self.weights = weights
+        self.type_number = np.NPY_FLOAT64 if kind is _core.GruWeights64 else np.NPY_FLOAT32
+        self.directions = len(weights)
+        self.time_axis = 1 if batch_first else 0
+        self.input_size = weights[0].input_size
+        self.hidden_size = weights[0].hidden_size
+        self.bias = weights[0].has_bias_ih and weights[0].has_bias_hh
+        self.layer.float64 = self.type_number == np.NPY_FLOAT64
+        self.layer.directions = self.directions
+        for i, direction in enumerate(weights):
+            self.layer.weights[i] = <const void*><uintptr_t>direction.address
+
+    def __call__(self, x, h_0, threads):
+        """Return output and h_n, or None where an argument is not an array as the core takes it.
+
+        x is (T, B, I), or (B, T, I) with `batch_first`, with a contiguous last axis, `h_0` (D, B, H) and contiguous or
+        None, `threads` None or 1 to 256.
+        """
+        cdef int count = thread_count(threads)
+        cdef np.ndarray output, h_n
+        cdef Layer call
+        if not count or not self.accepts(x, h_0):
+            return None
+        output = self.new_output(x)
+        h_n = new_array(self.type_number, self.directions, np.PyArray_DIM(x, 1 - self.time_axis), self.hidden_size)
+        self.describe(&call, x, h_0, output, h_n)
+        with nogil:
+            layer_forward(call, count)
+        return output, h_n
+
+    def forward(self, x, h_0, threads):
+        """Return output (read-only), h_n and a `GRULayerTape`, or None as above."""
+        cdef int count = thread_count(threads)
+        cdef np.ndarray output, h_n
+        cdef GRULayerTape tape
+        if not count or not self.accepts(x, h_0):
+            return None
+        x = constant(x)
+        if h_0 is not None:
+            h_0 = constant(h_0)
+        output = self.new_output(x)
+        h_n = new_array(self.type_number, self.directions, np.PyArray_DIM(x, 1 - self.time_axis), self.hidden_size)
+        tape = GRULayerTape()
+        tape.layer = self
+        tape.arrays = (x, h_0, output)
+        self.describe(&tape.call, x, h_0, output, h_n)
+        with nogil:
+            layer_forward_taped(tape.call, tape.gates, count)
+        np.PyArray_CLEARFLAGS(output, np.NPY_ARRAY_WRITEABLE)
+        return output, h_n, tape
+
+    cdef bint accepts(self, object x, object h_0):
+        return fits_sequence(x, self.type_number, self.input_size) and (
+            h_0 is None
+            or fits_states(
+                h_0, self.type_number, self.directions, np.PyArray_DIM(x, 1 - self.time_axis), self.hidden_size
+            )
+        )
+
+    cdef np.ndarray new_output(self, np.ndarray x):
+        return new_array(
+            self.type_number, np.PyArray_DIM(x, 0), np.PyArray_DIM(x, 1), self.directions * self.hidden_size
+        )
+
+    cdef void describe(self, Layer* call, np.ndarray x, object h_0, np.ndarray output, np.ndarray h_n):
+        cdef int time_axis = self.time_axis
+        call[0] = self.layer
+        call.steps = np.PyArray_DIM(x, time_axis)
+        call.batch = np.PyArray_DIM(x, 1 - time_axis)
+        call.x = np.PyArray_DATA(x)
+        call.x_step = stride(x, time_axis)
+        call.x_row = stride(x, 1 - time_axis)
+        call.h_0 = data_of(h_0)
+        call.output = np.PyArray_DATA(output)
+        call.output_step = stride(output, time_axis)
+        call.output_row = stride(output, 1 - time_axis)
+        call.h_n = np.PyArray_DATA(h_n)
+
+
+@cython.final
+cdef class GRULayerTape:
+    """What `GRULayer.forward` keeps for the gradients. It serves once."""
+
+    cdef GRULayer layer
+    cdef LayerTape gates
+    cdef Layer call
+    cdef tuple arrays  # that the call points into
+    cdef bint used
+
+    def backward(self, d_output, d_h_n, threads):
+        """Return d_x, d_h_0 and a list of the parameters' gradients, or None where an argument does not fit.
+
+        d_output is of the output's shape with a contiguous last axis, or None; d_h_n (D, B, H) and contiguous, or None.
+        The list has weight_ih (3H, I), weight_hh (3H, H) and, with biases, bias_ih and bias_hh (3H), for each direction.
+        """
+        cdef int count = thread_count(threads)
+        cdef GRULayer layer = self.layer
+        cdef int type_number = layer.type_number, time_axis = layer.time_axis, directions = layer.directions
+        cdef np.npy_intp batch = self.call.batch, steps = self.call.steps, gates = 3 * layer.hidden_size
+        cdef LayerGradients gradients
+        cdef np.ndarray d_x, d_h_0
+        if not count or not self.accepts(d_output, d_h_n):
+            return None
+        if self.used:
+            raise RuntimeError("tape: it was used by an earlier backward, which overwrites it; run forward again")
+        self.used = True
+        gradients.d_output = data_of(d_output)
+        if d_output is not None:
+            gradients.d_output_step = stride(d_output, time_axis)
+            gradients.d_output_row = stride(d_output, 1 - time_axis)
+        gradients.d_h_n = data_of(d_h_n)
+        d_x = new_array(type_number, batch if time_axis else steps, steps if time_axis else batch, layer.input_size)
+        gradients.d_x = np.PyArray_DATA(d_x)
+        gradients.d_x_step = stride(d_x, time_axis)
+        gradients.d_x_row = stride(d_x, 1 - time_axis)
+        d_h_0 = new_array(type_number, directions, batch, layer.hidden_size)
+        gradients.d_h_0 = np.PyArray_DATA(d_h_0)
+        parameters = []
+        for direction in range(directions):
+            own = [new_matrix(type_number, gates, layer.input_size), new_matrix(type_number, gates, layer.hidden_size)]
+            own += [new_vector(type_number, gates), new_vector(type_number, gates)] if layer.bias else [None, None]
+            gradients.d_weight_ih[direction] = data_of(own[0])
+            gradients.d_weight_hh[direction] = data_of(own[1])
+            gradients.d_bias_ih[direction] = data_of(own[2])
+            gradients.d_bias_hh[direction] = data_of(own[3])
+            parameters += own if layer.bias else own[:2]
+        with nogil:
+            layer_backward(self.call, gradients, self.gates, count)
+        return d_x, d_h_0, parameters
+
+    cdef bint accepts(self, object d_output, object d_h_n):
+        cdef GRULayer layer = self.layer
+        cdef np.npy_intp batch = self.call.batch, steps = self.call.steps
+        if d_output is not None and (
+            not fits_sequence(d_output, layer.type_number, layer.directions * layer.hidden_size)
+            or np.PyArray_DIM(d_output, layer.time_axis) != steps
+            or np.PyArray_DIM(d_output, 1 - layer.time_axis) != batch
+        ):
+            return False
+        return d_h_n is None or fits_states(d_h_n, layer.type_number, layer.directions, batch, layer.hidden_size)
+
+
+@cython.final
+cdef class GRUStep:
+    """A layer's single step on the calling thread: ``step(x, h_0)`` gives h_1.
+
+    Parameters
+    ----------
+    layer
+        A layer of one direction.
+    """
+
+    cdef GRULayer layer
+    cdef Layer call  # with what does not change from call to call
+
+    def __cinit__(self, GRULayer layer not None):
+        if layer.directions != 1:
+            raise ValueError(f"layer: expected one of one direction, got {layer.directions}")
+        self.layer = layer
+        self.call = layer.layer
+        self.call.steps = 1
+        self.call.x_row = layer.input_size
+        self.call.output_row = layer.hidden_size
+
+    def __call__(self, x, h_0):
+        """Return h_1 (B, H) from x (B, I) and h_0 (B, H), or None unless both are C-contiguous arrays of the dtype."""
+        cdef GRULayer layer = self.layer
+        cdef np.ndarray h_1
+        cdef Layer call
+        if not fits_matrix(x, layer.type_number, layer.input_size):
+            return None
+        if not fits_matrix(h_0, layer.type_number, layer.hidden_size) or np.PyArray_DIM(h_0, 0) != np.PyArray_DIM(x, 0):
+            return None
+        h_1 = new_matrix(layer.type_number, np.PyArray_DIM(x, 0), layer.hidden_size)
+        call = self.call
+        call.batch = np.PyArray_DIM(x, 0)
+        call.x = np.PyArray_DATA(x)
+        call.h_0 = np.PyArray_DATA(h_0)
+        call.output = call.h_n = np.PyArray_DATA(h_1)
+        with nogil:
+            layer_forward(call, 1)
+        return h_1
