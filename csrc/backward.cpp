@@ -27,7 +27,7 @@ class BackwardRun {
     const size_t H = w_.hidden_size, row_work = 3 * H * (w_.input_size + H);
     recurrence_ = plan_recurrence({call.steps, call.batch, panels_, row_work, 3 * H * H * sizeof(T)}, threads);
     // Members who take no part in the recurrence wait for it, perhaps asleep: that must be worth more to them.
-    const size_t products_work = 2 * rows_ * row_work / (recurrence_.members > 1 ? 1 : 8);
+    const size_t products_work = 2 * rows_ * row_work / (recurrence_.members > 1 ? 1 : 16);
     members_ = std::max(recurrence_.members, plan_members(products_work, rows_, threads));
     carry_ = Buffer<T>(product(product(panels_, call.batch), w_.kernels.vector));
     zeros_ = Buffer<T>(H);

@@ -50,7 +50,9 @@ template <class T>
 struct Pack {
   Buffer<T> buffer;
   size_t panels = 0;  // of output units
-  Panels<T> view() const { return {buffer.data(), stride, chains}; }
+  Panels<T> view() const { return {buffer.data(), stride, chains, far()}; }
+  // Measured: fetching ahead gains a tenth at 12 MB and nothing at 3 MB.
+  bool far() const { return buffer.size() * sizeof(T) > (size_t{4} << 20); }
 
   ptrdiff_t stride = 0;
   size_t chains = 1;

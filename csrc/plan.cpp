@@ -10,10 +10,24 @@ namespace {
 
 // Multiply-adds that are worth another thread: waking it costs some microseconds.
 constexpr size_t work_per_member = 1'000'000;
-// Multiply-adds of a step that are worth a barrier.
-constexpr size_t work_per_barrier = 30'000;
-// Weights that are read from a core's own second-level cache.
+// What else takes time, in multiply-adds: the barrier after a step, and reading a weight, which in a batch of few rows
+// takes longer than multiplying it. Weights beyond `cache_bytes` come from farther away than a core's own cache.
+constexpr double barrier_cost = 80'000, near_weight_cost = 2.5, far_weight_cost = 11;
 constexpr size_t cache_bytes = 1'500'000;
+// How much better a plan with barriers must look.
+constexpr double margin = 1.1;
+
+size_t largest_part(size_t total, int members) {
+  const auto n = static_cast<size_t>(members);
+  return (total + n - 1) / n;
+}
+
+// Of a step of the slowest member, which has so many rows and the given share of the weights.
+double step_cost(const Work& work, size_t rows, double share) {
+  const bool near = share * static_cast<double>(work.weight_bytes) <= cache_bytes;
+  const double reading = near ? near_weight_cost : far_weight_cost;
+  return share * static_cast<double>(work.row_work) * (static_cast<double>(rows) + reading);
+}
 
 }  // namespace
 
@@ -30,17 +44,16 @@ Slice Plan::slice(int member, size_t batch, size_t panels) const {
 }
 
 Plan plan_recurrence(const Work& work, int threads) {
-  const size_t step_work = work.batch * work.row_work;
-  const int wanted = plan_members(work.steps * step_work, std::max(work.batch, work.panels), threads);
-  const auto parts = [&](size_t available) {
-    return static_cast<int>(std::min<size_t>(static_cast<size_t>(wanted), available));
+  const int members = plan_members(work.steps * work.batch * work.row_work, std::max(work.batch, work.panels), threads);
+  const auto limited = [&](size_t parts) {
+    return static_cast<int>(std::min(static_cast<size_t>(members), std::max<size_t>(parts, 1)));
   };
-  const int by_rows = parts(work.batch);
-  // A barrier must be worth its time, and each thread needs panels of its own.
-  const int by_panels = parts(std::min(work.panels, 1 + step_work / work_per_barrier));
-  const bool too_large_for_one_cache = work.weight_bytes > cache_bytes;
-  if (by_panels > by_rows || (too_large_for_one_cache && by_panels == by_rows)) return {by_panels, by_panels > 1};
-  return {by_rows, false};
+  const int by_rows = limited(work.batch), by_panels = limited(work.panels);
+  if (by_panels == 1) return {by_rows, false};
+  const double share = static_cast<double>(largest_part(work.panels, by_panels)) / static_cast<double>(work.panels);
+  const double rows_cost = step_cost(work, largest_part(work.batch, by_rows), 1);
+  const double panels_cost = step_cost(work, work.batch, share) + barrier_cost;
+  return margin * panels_cost < rows_cost ? Plan{by_panels, true} : Plan{by_rows, false};
 }
 
 int plan_members(size_t work, size_t parts, int threads) {

@@ -149,9 +149,11 @@ struct Piece {
   size_t first, last;
 };
 
-// sums[R][P][G] += left * right over a piece of k, for R rows from `row` and P panels from `panel`.
+// sums[R][P][G] += left * right over a piece of k, for R rows from `row` and P panels from `panel`. If not null,
+// `ahead` is where a vector for each k is fetched that a later product needs.
 template <class T, size_t R, size_t P, size_t G, size_t C>
-void multiply_add(const Pass<T>& pass, size_t row, size_t panel, Piece piece, typename Vector<T>::Reg* sums) {
+void multiply_add(const Pass<T>& pass, size_t row, size_t panel, Piece piece, const T* ahead,
+                  typename Vector<T>::Reg* sums) {
   using V = Vector<T>;
   typename V::Reg chain[C][R][P][G];
   const T* left[R];
@@ -180,18 +182,30 @@ void multiply_add(const Pass<T>& pass, size_t row, size_t panel, Piece piece, ty
     }
   };
 
-  for (size_t done = piece.first; done < piece.last; done += pass.left.block_size) {
-    const size_t size = at_most(pass.left.block_size, piece.last - done);
-    size_t k = 0;
-    for (; k + C <= size; k += C, right += C * G * V::width) {
-      GRU_FOR (c, 0, C) term(c, k);
+  auto sweep = [&](auto fetch) GRU_LAMBDA_INLINE {
+    for (size_t done = piece.first; done < piece.last; done += pass.left.block_size) {
+      const size_t size = at_most(pass.left.block_size, piece.last - done);
+      size_t k = 0;
+      for (; k + C <= size; k += C, right += C * G * V::width) {
+        GRU_FOR (c, 0, C) term(c, k);
+        fetch();
+      }
+      if constexpr (C > 1) {
+        GRU_FOR (c, 0, C - 1)
+          if (k + c < size) term(c, k);
+        right += (size - k) * G * V::width;
+      }
+      GRU_FOR (r, 0, R) left[r] += pass.left.block_stride;
     }
-    if constexpr (C > 1) {
-      GRU_FOR (c, 0, C - 1)
-        if (k + c < size) term(c, k);
-      right += (size - k) * G * V::width;
-    }
-    GRU_FOR (r, 0, R) left[r] += pass.left.block_stride;
+  };
+  // Tiles of few rows do nothing but load: there a fetch would only be in the way.
+  if (C == 1 && R >= 4 && ahead) {
+    sweep([&] GRU_LAMBDA_INLINE {
+      __builtin_prefetch(ahead, 0, 2);
+      ahead += V::width;
+    });
+  } else {
+    sweep([] GRU_LAMBDA_INLINE {});
   }
 
   GRU_FOR (r, 0, R)
@@ -208,7 +222,7 @@ void multiply_add(const Pass<T>& pass, size_t row, size_t panel, Piece piece, ty
 // The products of every tile size, by rows and panels.
 template <class T, size_t G, size_t C>
 struct Products {
-  using Function = void (*)(const Pass<T>&, size_t, size_t, Piece, typename Vector<T>::Reg*);
+  using Function = void (*)(const Pass<T>&, size_t, size_t, Piece, const T*, typename Vector<T>::Reg*);
   Function of[8][8] = {};
 
   constexpr Products() { fill<1, 1>(); }
@@ -239,8 +253,8 @@ struct Tile {
   Reg sums[at_least(Vector<T>::accumulators / C, G)];
 
   void begin(const Pass<T>& pass) { each(pass, Epilogue::begin); }
-  void multiply_add(const Pass<T>& pass, Piece piece) {
-    products<T, G, C>.of[rows - 1][panels - 1](pass, row, panel, piece, sums);
+  void multiply_add(const Pass<T>& pass, Piece piece, const T* ahead) {
+    products<T, G, C>.of[rows - 1][panels - 1](pass, row, panel, piece, ahead, sums);
   }
   void finish(const Pass<T>& pass) { each(pass, Epilogue::finish); }
 
@@ -261,7 +275,7 @@ constexpr size_t piece_size = 128, turns = 8;
 template <class Epilogue, size_t C>
 void run_tiles(const Pass<typename Epilogue::Element>& pass) {
   using T = typename Epilogue::Element;
-  constexpr size_t G = Epilogue::gates;
+  constexpr size_t G = Epilogue::gates, W = Vector<T>::width;
   if (pass.rows == 0 || pass.first_panel == pass.last_panel) return;
   const size_t row_tiles = divide_up(pass.rows, tallest<T, G, C>);
   const size_t panels = pass.last_panel - pass.first_panel;
@@ -285,8 +299,16 @@ void run_tiles(const Pass<typename Epilogue::Element>& pass) {
         tiles[i].begin(pass);
         row += tiles[i].rows;
       }
-      for (size_t k = 0; k < size; k += piece)
-        for (size_t i = 0; i < count; ++i) tiles[i].multiply_add(pass, {k, at_most(k + piece, size)});
+      for (size_t k = 0; k < size; k += piece) {
+        // The first tile waits for a piece's weights; the others fetch those of the next piece, each a part of them.
+        const T* next = pass.right.data + static_cast<ptrdiff_t>(panel) * pass.right.panel_stride + (k + piece) * G * W;
+        for (size_t i = 0; i < count; ++i) {
+          const bool fetches = pass.right.far && i > 0 && i <= wide * G;
+          const ptrdiff_t of_panel = static_cast<ptrdiff_t>((i - 1) / G) * pass.right.panel_stride;
+          const T* ahead = fetches ? next + of_panel + (i - 1) % G * piece * W : nullptr;
+          tiles[i].multiply_add(pass, {k, at_most(k + piece, size)}, ahead);
+        }
+      }
       for (size_t i = 0; i < count; ++i) tiles[i].finish(pass);
     }
     done += wide;

@@ -133,13 +133,14 @@ class GRU(Module):
 
         self._sizes = [hidden for layers, hidden in self._layers_by_size for _ in range(layers)]
         self._directions = 2 if self.bidirectional else 1
+        self._suffixes = [[f"_l{layer}", f"_l{layer}_reverse"][: self._directions] for layer in range(self.num_layers)]
         self._is_one_layer = isinstance(self.hidden_size, int) and self.num_layers == 1
         rng = generator(seed)
         arrays: dict[str, Array] = {}
         self._parameter_names: list[list[str]] = []  # of each layer
         for layer, hidden in enumerate(self._sizes):
             own: dict[str, Array] = {}
-            for suffix in self._suffixes(layer):
+            for suffix in self._suffixes[layer]:
                 own |= init.gru(rng, self._inputs(layer), hidden, self.bias, self.dtype, suffix)
             self._parameter_names.append(list(own))
             arrays |= own
@@ -232,16 +233,11 @@ class GRU(Module):
         return (layout.without_batch(d), layout.states(d_initial)), dict(chain.from_iterable(named))
 
     def _packed_layers(self, version: Version, threads: int | None) -> list[GRULayer]:
-        return [
-            GRULayer(
-                tuple(_packed(version, suffix, self.reset_after, threads) for suffix in self._suffixes(layer)),
-                self.batch_first,
-            )
-            for layer in range(self.num_layers)
-        ]
-
-    def _suffixes(self, layer: int) -> list[str]:
-        return [f"_l{layer}", f"_l{layer}_reverse"][: self._directions]
+        layers = []
+        for suffixes in self._suffixes:
+            weights = [_packed(version, suffix, self.reset_after, threads) for suffix in suffixes]
+            layers.append(GRULayer(tuple(weights), self.batch_first))
+        return layers
 
     def _inputs(self, layer: int) -> int:
         return self.input_size if layer == 0 else self._sizes[layer - 1] * self._directions

@@ -191,6 +191,8 @@ class Module:
 
     def state_dict(self) -> dict[str, Array]:
         """Return all parameters and buffers by dotted name: read-only arrays of one moment, no copies."""
+        if not self._children:
+            return dict(self._version.arrays)
         with _swap:
             return {
                 _join(prefix, name): array
@@ -228,7 +230,7 @@ class Module:
         with _swap:
             for prefix, module in self.named_modules():
                 own = module._version.arrays
-                changed = {name: new[_join(prefix, name)] for name in own if _join(prefix, name) in new}
+                changed = {name: new[full] for name in own if (full := _join(prefix, name)) in new}
                 if changed:
                     module._version = Version({**own, **changed})
 
@@ -278,7 +280,8 @@ def sealed(array: Array) -> Array:
 
 def frozen(array: Array) -> Array:
     """Return an array, or a copy of it, that nobody else can write to."""
-    if array.flags.writeable or not array.flags.owndata or not array.flags.c_contiguous:
+    flags = array.flags
+    if flags.writeable or not flags.owndata or not flags.c_contiguous:
         return sealed(array.copy(order="C"))
     return array
 
