@@ -10,23 +10,29 @@ namespace {
 
 // Multiply-adds that are worth another thread: waking it costs some microseconds.
 constexpr size_t work_per_member = 1'000'000;
-// What else takes time, in multiply-adds: the barrier after a step, and reading a weight, which in a batch of few rows
-// takes longer than multiplying it. Weights beyond `cache_bytes` come from farther away than a core's own cache.
-constexpr double barrier_cost = 80'000, near_weight_cost = 2.5, far_weight_cost = 11;
-constexpr size_t cache_bytes = 1'500'000;
+// What else takes time, in multiply-adds: the barrier after a step, and reading a byte of weights, which in a batch of
+// few rows takes longer than multiplying. What exceeds a core's first-level cache comes from its second, and weights
+// beyond that from farther away.
+constexpr double barrier_cost = 40'000, first_level_cost = 0.125, second_level_cost = 0.875, far_cost = 2.75;
+constexpr double first_level_bytes = 48'000, second_level_bytes = 1'500'000;
 // How much better a plan with barriers must look.
-constexpr double margin = 1.1;
+constexpr double margin = 1.03;
 
 size_t largest_part(size_t total, int members) {
   const auto n = static_cast<size_t>(members);
   return (total + n - 1) / n;
 }
 
+double reading_cost(double bytes) {
+  if (bytes > second_level_bytes) return bytes * far_cost;
+  const double near = std::min(bytes, first_level_bytes);
+  return near * first_level_cost + (bytes - near) * second_level_cost;
+}
+
 // Of a step of the slowest member, which has so many rows and the given share of the weights.
 double step_cost(const Work& work, size_t rows, double share) {
-  const bool near = share * static_cast<double>(work.weight_bytes) <= cache_bytes;
-  const double reading = near ? near_weight_cost : far_weight_cost;
-  return share * static_cast<double>(work.row_work) * (static_cast<double>(rows) + reading);
+  return share * static_cast<double>(rows * work.row_work) +
+         reading_cost(share * static_cast<double>(work.weight_bytes));
 }
 
 }  // namespace

@@ -201,6 +201,24 @@ def test_large_layers_and_long_sequences(
     check(large_problem(*sizes, reset_after), isa, dtype, threads=threads)
 
 
+@pytest.mark.parametrize("rows", [127, 128, 129, 255, 256, 257])
+@both_resets
+@both_dtypes
+@every_isa
+def test_around_every_boundary_of_the_sums_over_rows(isa: str, dtype: type, reset_after: bool, rows: int) -> None:
+    """Weight gradients sum over windows of 128 rows; of inputs as wide as these a chunk holds no more of them."""
+    check(large_problem(rows, 1, 1030, 9, reset_after), isa, dtype)
+
+
+@pytest.mark.parametrize("batch", [63, 64, 65, 72, 73, 129])
+@both_resets
+@both_dtypes
+@every_isa
+def test_around_every_boundary_of_blocks_of_rows(isa: str, dtype: type, reset_after: bool, batch: int) -> None:
+    """With more than one piece of k, and an odd number of panels."""
+    check(large_problem(2, batch, 131, 145, reset_after), isa, dtype)
+
+
 @settings(max_examples=400, deadline=None)
 @given(data=st.data())
 def test_any_combination_of_options(data: st.DataObject) -> None:
