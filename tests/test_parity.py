@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -207,7 +207,10 @@ def test_large_layers_and_long_sequences(
 @every_isa
 def test_around_every_boundary_of_the_sums_over_rows(isa: str, dtype: type, reset_after: bool, rows: int) -> None:
     """Weight gradients sum over windows of 128 rows; of inputs as wide as these a chunk holds no more of them."""
-    check(large_problem(rows, 1, 1030, 9, reset_after), isa, dtype)
+    rng = np.random.default_rng(rows)
+    cell = layer(rng, 1030, 9, reset_after=reset_after)
+    # So many inputs would else drive the gates to their ends.
+    check(problem(rng, replace(cell, weight_ih=cell.weight_ih / 16), rows, 1), isa, dtype)
 
 
 @pytest.mark.parametrize("batch", [63, 64, 65, 72, 73, 129])
