@@ -49,8 +49,9 @@ class BackwardRun {
       everyone.wait();
       if (member < recurrence_.members) recur_in_blocks(recurrence_.slice(member, call_.batch, panels_), recurrent);
       everyone.wait();
-      input_gradient(part_of(rows_, member, members_));
       weight_gradients(member);
+      everyone.wait();
+      input_gradient(part_of(rows_, member, members_));
     };
     return run_team(members_, work);
   }

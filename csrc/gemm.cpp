@@ -31,7 +31,7 @@ GateProductRun<T>::GateProductRun(const Kernels<T>& kernels, const GateProduct<T
 
 template <class T>
 size_t GateProductRun<T>::scratch_size(size_t blocks) const {
-  return product(chunk_, product_.left.size) + product(blocks, sums_size());
+  return packed_size() + product(blocks, sums_size());
 }
 
 template <class T>
@@ -44,7 +44,7 @@ void GateProductRun<T>::compute(Part blocks, T* scratch) const {
     const size_t last = std::min(first + chunk_, rows_);
     pack({first, last}, packed);
     for (size_t block = blocks.first; block < blocks.last; ++block) {
-      T* sums = scratch + chunk_ * product_.left.size + (block - blocks.first) * sums_stride;
+      T* sums = scratch + packed_size() + (block - blocks.first) * sums_stride;
       add_rows(block, {first, last}, packed, sums);
       if (last == rows_) store(block, sums);
     }

@@ -31,8 +31,7 @@ class GateProductRun {
   void compute(Part blocks, T* scratch) const;
 
  private:
-  // Left rows that are packed at a time.
-  size_t packed_size() const { return chunk_ * product_.left.size; }
+  size_t packed_size() const { return product(chunk_, product_.left.size); }
   size_t sums_size() const { return (columns_ + 1) * product_.gates * kernels_.vector; }
   size_t columns_of(size_t block) const;
   void pack(Part rows, T* packed) const;
@@ -43,7 +42,7 @@ class GateProductRun {
   GateProduct<T> product_;
   size_t rows_, panels_, column_blocks_;
   size_t columns_;  // of a block, except perhaps the last
-  size_t chunk_;
+  size_t chunk_;    // left rows that are packed at a time
 };
 
 // out (O, I) contiguous = the sum over rows of left[row] (O) times right[row] (I); by BLAS, on as many as `threads`.

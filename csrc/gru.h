@@ -161,7 +161,7 @@ struct GruBackward {
   Sequence<const T> output;    // what the forward call computed
   Sequence<const T> d_output;  // (T, B, H), or none for zeros
   Rows<const T> d_h_n;         // (B, H), or none for zeros
-  Sequence<T> d_x;             // (T, B, I), or none when it is not wanted
+  Sequence<T> d_x;             // (T, B, I), or none when it is not wanted; may be x's own memory
   bool accumulate_d_x;         // whether to add to what d_x holds
   Rows<T> d_h_0;               // (B, H), or none when it is not wanted
   T* d_weight_ih;              // (3H, I) contiguous

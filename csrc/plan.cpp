@@ -8,7 +8,8 @@ namespace gru {
 
 namespace {
 
-// Multiply-adds that are worth another thread: waking it costs some microseconds.
+// Multiply-adds that are worth another thread: waking one that sleeps takes 50 microseconds and more, one that is awake
+// a single one.
 constexpr size_t work_per_member = 1'000'000;
 // What else takes time, in multiply-adds: the barrier after a step, and reading a byte of weights, which in a batch of
 // few rows takes longer than multiplying. What exceeds a core's first-level cache comes from its second, and weights

@@ -197,6 +197,7 @@ cdef class GRULayer:
         cdef GRULayerTape tape
         if not count or not self.accepts(x, h_0):
             return None
+        given = x
         x = constant(x)
         if h_0 is not None:
             h_0 = constant(h_0)
@@ -205,6 +206,7 @@ cdef class GRULayer:
         tape = GRULayerTape()
         tape.layer = self
         tape.arrays = (x, h_0, output)
+        tape.owns_x = x is not given
         self.describe(&tape.call, x, h_0, output, h_n)
         with nogil:
             layer_forward_taped(tape.call, tape.gates, count)
@@ -247,6 +249,7 @@ cdef class GRULayerTape:
     cdef LayerTape gates
     cdef Layer call
     cdef tuple arrays  # that the call points into
+    cdef bint owns_x
     cdef bint used
 
     def backward(self, d_output, d_h_n, threads):
@@ -256,11 +259,15 @@ cdef class GRULayerTape:
         The list has weight_ih (3H, I), weight_hh (3H, H) and, with biases, bias_ih and bias_hh (3H), for each direction.
         """
         cdef int count = thread_count(threads)
+        cdef int type_number, time_axis, directions
+        cdef np.npy_intp batch = self.call.batch, steps = self.call.steps, gates
         cdef GRULayer layer = self.layer
-        cdef int type_number = layer.type_number, time_axis = layer.time_axis, directions = layer.directions
-        cdef np.npy_intp batch = self.call.batch, steps = self.call.steps, gates = 3 * layer.hidden_size
         cdef LayerGradients gradients
         cdef np.ndarray d_x, d_h_0
+        if layer is None:
+            raise ValueError("tape: expected what forward returned, got an empty one")
+        type_number, time_axis, directions = layer.type_number, layer.time_axis, layer.directions
+        gates = 3 * layer.hidden_size
         if not count or not self.accepts(d_output, d_h_n):
             return None
         if self.used:
@@ -271,7 +278,11 @@ cdef class GRULayerTape:
             gradients.d_output_step = stride(d_output, time_axis)
             gradients.d_output_row = stride(d_output, 1 - time_axis)
         gradients.d_h_n = data_of(d_h_n)
-        d_x = new_array(type_number, batch if time_axis else steps, steps if time_axis else batch, layer.input_size)
+        if self.owns_x and directions == 1:
+            d_x = self.arrays[0]  # the copy of x has served once the gradient of x is written, and nobody else has it
+            np.PyArray_ENABLEFLAGS(d_x, np.NPY_ARRAY_WRITEABLE)
+        else:
+            d_x = new_array(type_number, batch if time_axis else steps, steps if time_axis else batch, layer.input_size)
         gradients.d_x = np.PyArray_DATA(d_x)
         gradients.d_x_step = stride(d_x, time_axis)
         gradients.d_x_row = stride(d_x, 1 - time_axis)

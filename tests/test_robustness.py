@@ -249,6 +249,12 @@ def test_objects_of_the_core_come_from_the_core_alone() -> None:
             duplicate(weights)
     with pytest.raises(TypeError, match="exactly 1 positional argument"):
         GRUStep.__new__(GRUStep)
+    (_, _, tape) = GRULayer((weights,), False).forward(np.zeros((1, 1, 3), f4), None, 1)
+    with pytest.raises(ValueError, match="^tape: expected what forward returned, got an empty one"):
+        type(tape)().backward(None, None, 1)
+    for duplicate in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="pickle"):
+            duplicate(tape)
     with pytest.raises(TypeError, match="GRULayer"):
         GRUStep(None)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="^weights: expected what pack_gru returns, got NoneType"):

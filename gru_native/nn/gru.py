@@ -291,8 +291,11 @@ class GRUCell(Module):
 
     def __call__(self, x: ArrayLike, h: ArrayLike | None = None, *, threads: int | None = None) -> Array:
         # Users call a cell for every step: nothing but the look-up stands between them and the compiled step.
-        h_1 = self._version.derive("step", self._packed_step, threads)(x, h)
-        return self._call(self.snapshot(), x, h, threads=threads) if h_1 is None else h_1
+        if threads is None:
+            h_1 = self._version.derive("step", self._packed_step, threads)(x, h)
+            if h_1 is not None:
+                return h_1
+        return self._call(self.snapshot(), x, h, threads=threads)
 
     def _call(
         self, snapshot: Snapshot, x: ArrayLike, h: ArrayLike | None = None, *, threads: int | None = None
