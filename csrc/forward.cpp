@@ -18,9 +18,9 @@ GruTape<T>::GruTape(const GruWeights<T>& weights, size_t steps_, size_t batch_)
 
 namespace {
 
-// A forward call, and the scratch of its members: the addresses of the rows of a chunk of steps and, without a tape,
-// the gates of the chunk. A slice of rows has its own part of each, step after step, so that a whole chunk of it is one
-// range.
+// A forward call, and its scratch: the addresses of the rows of a chunk of steps and, without a tape, the gates of the
+// chunk, step after step. Each member that has rows of its own has a region of it, which serves one block of them after
+// another; members that share all rows share one.
 template <class T>
 class ForwardRun {
  public:
@@ -30,9 +30,10 @@ class ForwardRun {
     plan_ = plan_recurrence({call.steps, call.batch, panels_, 3 * H * (w_.input_size + H), hidden_bytes}, threads);
     slots_ = tape || w_.reset == Reset::before ? 4 : 3;
     const size_t row_size = slots_ * w_.kernels.vector;
-    const size_t block = std::min(call.batch, most_rows_in_block);
-    chunk_ = plan_chunk(call.steps, panels_ * block * row_size * sizeof(T), hidden_bytes);
-    const size_t rows = product(chunk_, call.batch);
+    block_ = std::min(plan_.slice(0, call.batch, panels_).rows.size(), most_rows_in_block);  // the first is the largest
+    chunk_ = plan_chunk(call.steps, panels_ * block_ * row_size * sizeof(T), hidden_bytes);
+    const size_t regions = plan_.by_panels ? 1 : static_cast<size_t>(plan_.members);
+    const size_t rows = product(chunk_, regions * block_);
     if (!tape) {
       panel_stride_ = static_cast<ptrdiff_t>(product(rows | 1, row_size));
       gates_ = Buffer<T>(product(static_cast<size_t>(panel_stride_), panels_));
@@ -41,7 +42,7 @@ class ForwardRun {
     }
     x_rows_.resize(rows);
     gate_rows_.resize(rows);
-    h_rows_.resize(rows + call.batch);  // with the rows that the chunk continues from
+    h_rows_.resize(rows + regions * block_);  // with the rows that the chunk continues from
     zeros_ = Buffer<T>(H);
     std::fill_n(zeros_.data(), H, T(0));
   }
@@ -50,7 +51,8 @@ class ForwardRun {
     Barrier barrier(plan_.members);
     auto work = [&](int member) {
       const Slice slice = plan_.slice(member, call_.batch, panels_);
-      for_each_block(slice.rows, [&](const Part& rows) { run_member({rows, slice.panels}, barrier); });
+      const size_t region = plan_.by_panels ? 0 : static_cast<size_t>(member);
+      for_each_block(slice.rows, [&](const Part& rows) { run_block(region, {rows, slice.panels}, barrier); });
     };
     return run_team(plan_.members, work);
   }
@@ -58,15 +60,15 @@ class ForwardRun {
  private:
   size_t time(size_t s) const { return call_.reverse ? call_.steps - 1 - s : s; }
 
-  void run_member(const Slice& slice, Barrier& barrier) {
+  void run_block(size_t region, const Slice& slice, Barrier& barrier) {
     // Slices of panels share all rows, so one member writes their addresses.
     const bool fills = !plan_.by_panels || slice.panels.first == 0;
     for (size_t first = 0; first < call_.steps; first += chunk_) {
       const size_t steps = std::min(chunk_, call_.steps - first);
-      if (fills) fill_tables(first, steps, slice.rows);
+      if (fills) fill_tables(region, first, steps, slice.rows);
       meet(barrier);
-      project(steps, slice);
-      for (size_t s = 0; s < steps; ++s) step(s, (first + s) % 2 == 1, slice, barrier);
+      project(region, steps, slice);
+      for (size_t s = 0; s < steps; ++s) step(region, s, (first + s) % 2 == 1, slice, barrier);
     }
     copy_h_n(slice);
   }
@@ -75,12 +77,12 @@ class ForwardRun {
     if (plan_.by_panels) barrier.wait();
   }
 
-  // Where a slice's part of the tables begins; of the table of states, which has one step more, `h_begin`.
-  size_t begin(const Part& rows) const { return rows.first * chunk_; }
-  size_t h_begin(const Part& rows) const { return rows.first * (chunk_ + 1); }
+  // Where a region of the tables begins; of the table of states, which has one step more, `h_begin`.
+  size_t begin(size_t region) const { return region * block_ * chunk_; }
+  size_t h_begin(size_t region) const { return region * block_ * (chunk_ + 1); }
 
-  void fill_tables(size_t first, size_t steps, const Part& rows) {
-    size_t i = begin(rows), h = h_begin(rows);
+  void fill_tables(size_t region, size_t first, size_t steps, const Part& rows) {
+    size_t i = begin(region), h = h_begin(region);
     for (size_t b = rows.first; b < rows.last; ++b)
       h_rows_[h++] = first == 0 ? initial_state(b) : call_.output.at(time(first - 1), b);
     for (size_t s = 0; s < steps; ++s) {
@@ -101,21 +103,21 @@ class ForwardRun {
     return gates_.data() + i * slots_ * width + (slots_ == 4 ? width : 0);
   }
 
-  void project(size_t steps, const Slice& slice) const {
+  void project(size_t region, size_t steps, const Slice& slice) const {
     Pass<T> pass = pass_over(slice, w_.forward().input);
     pass.rows = steps * slice.rows.size();
     pass.bias = w_.forward().input_bias.data();
-    pass.left = plain_operand<T>(x_rows_.data() + begin(slice.rows), w_.input_size);
-    pass.gates.rows = gate_rows_.data() + begin(slice.rows);
+    pass.left = plain_operand<T>(x_rows_.data() + begin(region), w_.input_size);
+    pass.gates.rows = gate_rows_.data() + begin(region);
     w_.kernels.project(pass);
   }
 
   // Step s of the chunk.
-  void step(size_t s, bool descending, const Slice& slice, Barrier& barrier) const {
+  void step(size_t region, size_t s, bool descending, const Slice& slice, Barrier& barrier) const {
     const auto& packs = w_.forward();
     const size_t H = w_.hidden_size, rows = slice.rows.size();
-    T* const* h = h_rows_.data() + h_begin(slice.rows) + s * rows;
-    T* const* gates = gate_rows_.data() + begin(slice.rows) + s * rows;
+    T* const* h = h_rows_.data() + h_begin(region) + s * rows;
+    T* const* gates = gate_rows_.data() + begin(region) + s * rows;
     Pass<T> pass = pass_over(slice, packs.hidden);
     pass.descending = descending;
     pass.left = plain_operand<T>(h, H);
@@ -162,7 +164,7 @@ class ForwardRun {
   GruTape<T>* tape_;
   const size_t panels_;
   Plan plan_;
-  size_t slots_, chunk_;
+  size_t slots_, block_, chunk_;
   ptrdiff_t panel_stride_;
   Buffer<T> gates_, zeros_;
   std::vector<const T*> x_rows_;

@@ -37,8 +37,7 @@ struct LayerGradients {
 };
 
 // The tapes of both directions.
-class LayerTape {
- public:
+struct LayerTape {
   std::shared_ptr<void> of[2];  // GruTape
 };
 

@@ -1,4 +1,4 @@
-"""Loads the compiled core, so that no thread of it runs between calls.
+"""Loads the compiled core, so that its threads soon sleep after a call.
 
 OpenMP lets idle threads spin for milliseconds after a parallel region, and OpenBLAS starts a team of its own, which
 the core never uses. They read the environment once, when their libraries are loaded: it is set for that moment only.
@@ -10,7 +10,8 @@ import os
 
 import numpy  # noqa: F401  its own OpenBLAS must not see what is meant for ours
 
-# For GNU's and LLVM's OpenMP, unless the user says how threads wait; and for OpenBLAS.
+# For GNU's and LLVM's OpenMP, unless the user says how threads wait: some 40 µs, which span the gaps between the calls of a
+# training step, because waking a thread takes longer. And for OpenBLAS.
 WAITING = {"GOMP_SPINCOUNT": "4000", "KMP_BLOCKTIME": "0"}
 ALONE = {"OPENBLAS_NUM_THREADS": "1"}
 
