@@ -10,8 +10,8 @@ import os
 
 import numpy  # noqa: F401  its own OpenBLAS must not see what is meant for ours
 
-# For GNU's and LLVM's OpenMP, unless the user says how threads wait: some 40 µs, which span the gaps between the calls of
-# a training step, because waking a thread takes longer. And for OpenBLAS.
+# For GNU's and LLVM's OpenMP, unless the user says how threads wait: some 40 µs. That spans the gaps between the calls
+# of a training step, and waking a thread takes longer. And for OpenBLAS.
 WAITING = {"GOMP_SPINCOUNT": "4000", "KMP_BLOCKTIME": "0"}
 ALONE = {"OPENBLAS_NUM_THREADS": "1"}
 
