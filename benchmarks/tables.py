@@ -117,6 +117,42 @@ def _scaling(results: Path) -> str:
     return _markdown(["mode", "T,B,I,H,L", "one thread, ms", "times as fast with two"], rows)
 
 
+# The time of oneDNN's own primitive, called from C++ for forward and backward, as a share of PyTorch's training step:
+# both measured on another machine of this kind, with two threads.
+ONEDNN = {
+    "100,1,16,16,1": 0.049,
+    "100,1,64,64,1": 0.080,
+    "100,1,128,128,1": 0.15,
+    "100,1,256,256,1": 0.33,
+    "100,1,512,512,1": 0.50,
+    "100,1,1024,1024,1": 0.51,
+    "100,8,128,128,1": 0.27,
+    "100,8,512,512,1": 0.63,
+    "100,32,64,64,1": 0.25,
+    "100,32,128,128,1": 0.38,
+    "100,32,256,256,1": 0.48,
+    "100,32,512,512,1": 0.61,
+    "50,32,1024,1024,1": 0.69,
+    "100,64,256,256,2": 0.58,
+    "100,128,256,256,1": 0.57,
+    "50,256,512,512,1": 0.55,
+}
+
+
+def _onednn(results: Path) -> str:
+    rows = []
+    for comparison in _comparisons(results, "grid"):
+        name = comparison.case.name
+        if (comparison.mode, comparison.threads) != ("train", 2) or name not in ONEDNN:
+            continue
+        torch = next(timing.seconds for timing in comparison.timings if timing.peer == "torch")
+        theirs = ONEDNN[name] * torch
+        figures = [f"{1e3 * comparison.seconds:.3g}", f"{1e3 * torch:.3g}", f"{ONEDNN[name]:g}", f"{1e3 * theirs:.3g}"]
+        rows.append([name, *figures, f"{theirs / comparison.seconds:.2f}"])
+    header = ["T,B,I,H,L", "ms", "torch, ms", "oneDNN's share of it", "so oneDNN, ms", "ratio"]
+    return _markdown(header, rows)
+
+
 def _cliffs(results: Path) -> str:
     figures = _read(results, "sweeps")
     steps = sum(len(line["sizes"]) - 1 for line in figures["lines"])
@@ -157,6 +193,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "groups": lambda results: _groups(results, "grid"),
     "groups-avx2": lambda results: _groups(results, "grid-avx2"),
     "scaling": _scaling,
+    "onednn": _onednn,
     "cliffs": _cliffs,
     "growth": lambda results: _figures(results, "growth"),
     "overheads": lambda results: _figures(results, "overheads"),
