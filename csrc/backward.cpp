@@ -4,7 +4,7 @@
 
 #include "gemm.h"
 #include "gru.h"
-#include "plan.h"
+#include "schedule.h"
 #include "team.h"
 
 namespace gru {
@@ -12,20 +12,23 @@ namespace gru {
 namespace {
 
 // A backward call: the recurrence from the last step to the first, in which the tape's gates become their gradients in
-// place, and then the products that need all of them. Tables hold the address of row (t, b) at t * batch + b.
+// place, and then the products that need all of them. Tables hold the addresses of rows by index.
 template <class T>
 class BackwardRun {
  public:
-  BackwardRun(const GruWeights<T>& weights, const GruBackward<T>& call, GruTape<T>& tape, int threads)
+  BackwardRun(const GruWeights<T>& weights, const GruBackward<T>& call, const Schedule& schedule, GruTape<T>& tape,
+              int threads)
       : w_(weights),
         packs_(weights.backward(threads)),
         call_(call),
+        schedule_(schedule),
         tape_(tape),
         panels_(weights.panels()),
-        rows_(product(call.steps, call.batch)),
+        rows_(schedule.size()),
         width_(static_cast<ptrdiff_t>(weights.kernels.vector)) {
     const size_t H = w_.hidden_size, row_work = 3 * H * (w_.input_size + H);
-    recurrence_ = plan_recurrence({call.steps, call.batch, panels_, row_work, 3 * H * H * sizeof(T)}, threads);
+    recurrence_ = plan_recurrence(
+        {schedule.steps(), schedule.rows_on_average(), panels_, row_work, 3 * H * H * sizeof(T)}, threads);
     // Members who take no part in the recurrence wait for it, perhaps asleep: that must be worth more to them.
     const size_t products_work = 2 * rows_ * row_work / (recurrence_.members > 1 ? 1 : 16);
     members_ = std::max(recurrence_.members, plan_members(products_work, rows_, threads));
@@ -38,45 +41,51 @@ class BackwardRun {
     d_output_rows_.resize(rows_);
     if (call.d_x.data) d_x_rows_.resize(rows_);
     if (call.d_h_0.data) d_h_0_rows_.resize(call.batch);
+    if (schedule.has_resets()) flowing_rows_.resize(rows_);
     plan_weight_gradients();
   }
 
   bool run() {
     Barrier everyone(members_), recurrent(recurrence_.members);
     auto work = [&](int member) {
-      fill_tables(part_of(rows_, member, members_));
+      fill_tables(part_of(schedule_.steps(), member, members_));
       if (member == 0) fill_d_h_0_rows();
+      if (member == 0 && schedule_.has_resets()) zero_spare_row();
       everyone.wait();
-      if (member < recurrence_.members) recur_in_blocks(recurrence_.slice(member, call_.batch, panels_), recurrent);
+      if (member < recurrence_.members) recur_in_blocks(recurrence_.slice(member, schedule_, panels_), recurrent);
       everyone.wait();
       weight_gradients(member);
       everyone.wait();
       input_gradient(part_of(rows_, member, members_));
+      zero_padding(part_of(call_.batch, member, members_));
     };
     return run_team(members_, work);
   }
 
  private:
-  size_t time(size_t s) const { return call_.reverse ? call_.steps - 1 - s : s; }
-
-  void fill_tables(const Part& rows) {
-    for (size_t i = rows.first; i < rows.last; ++i) {
-      const size_t t = i / call_.batch, b = i % call_.batch;
-      gate_rows_[i] = tape_.row(t, b);
-      x_rows_[i] = call_.x.at(t, b);
-      h_rows_[i] = previous_state(t, b);
-      d_output_rows_[i] = call_.d_output.data ? call_.d_output.at(t, b) : zeros_.data();
-      if (call_.d_x.data) d_x_rows_[i] = call_.d_x.at(t, b);
+  void fill_tables(const Part& steps) {
+    for (size_t s = steps.first; s < steps.last; ++s) {
+      const Part live = schedule_.live(s, {0, call_.batch});
+      for (size_t place = 0; place < live.last; ++place) {
+        const size_t i = schedule_.index(s, place), t = schedule_.time(s, place), b = schedule_.row(place);
+        gate_rows_[i] = tape_.row(i);
+        x_rows_[i] = call_.x.at(t, b);
+        h_rows_[i] = state_before<T>(schedule_, s, place, call_.h_0, call_.output, zeros_.data());
+        d_output_rows_[i] = call_.d_output.data ? call_.d_output.at(t, b) : zeros_.data();
+        if (call_.d_x.data) d_x_rows_[i] = call_.d_x.at(t, b);
+        if (schedule_.has_resets()) flowing_rows_[i] = tape_.row(schedule_.fresh(s, place) ? rows_ : i);
+      }
     }
   }
 
   void fill_d_h_0_rows() {
-    for (size_t b = 0; b < d_h_0_rows_.size(); ++b) d_h_0_rows_[b] = call_.d_h_0.at(b);
+    for (size_t place = 0; place < d_h_0_rows_.size(); ++place)
+      d_h_0_rows_[place] = call_.d_h_0.at(schedule_.row(place));
   }
 
-  const T* previous_state(size_t t, size_t b) const {
-    if (t != time(0)) return call_.output.at(call_.reverse ? t + 1 : t - 1, b);
-    return call_.h_0.data ? call_.h_0.at(b) : zeros_.data();
+  void zero_spare_row() {
+    for (size_t panel = 0; panel < panels_; ++panel)
+      std::fill_n(tape_.row(rows_) + static_cast<ptrdiff_t>(panel) * tape_.panel_stride() - width_, 4 * width_, T(0));
   }
 
   // ---- The recurrence ----
@@ -87,42 +96,66 @@ class BackwardRun {
 
   void recur(const Slice& slice, Barrier& barrier) {
     begin_carry(slice);
-    for (size_t s = call_.steps; s-- > 0;) {
-      Pass<T> pass = pass_over(slice, packs_.hidden, time(s));
-      pass.descending = s % 2 == 1;
-      if (s + 1 < call_.steps) pass.left = gradients_of(slice, time(s + 1));
-      if (w_.reset == Reset::after) {
-        w_.kernels.reset_after_backward(pass);
-      } else {
-        w_.kernels.reset_before_backward_output(pass);
-        meet(barrier);
-        pass.right = packs_.hidden_n.view();
-        pass.left = {pass.gates.rows, 2 * width_, panels_ * w_.kernels.vector, w_.kernels.vector, tape_.panel_stride()};
-        w_.kernels.reset_before_backward_gates(pass);
-      }
-      meet(barrier);
+    for (size_t s = schedule_.length(slice.rows.first); s-- > 0;) {
+      cut_carry(s + 1, slice);
+      step({schedule_.live(s, slice.rows), slice.panels}, s, barrier);
     }
-    if (!call_.d_h_0.data) return;
-    Pass<T> pass = pass_over(slice, packs_.hidden, 0);
-    pass.output = d_h_0_rows_.data() + slice.rows.first;
-    pass.left = call_.steps ? gradients_of(slice, time(0)) : no_operand(pass.output);
-    w_.kernels.state_backward(pass);
+    cut_carry(0, slice);
+    if (call_.d_h_0.data) initial_state(slice);
+  }
+
+  void step(const Slice& slice, size_t s, Barrier& barrier) {
+    const bool after = w_.reset == Reset::after;
+    const auto kernel = after ? w_.kernels.reset_after_backward : w_.kernels.reset_before_backward_output;
+    for_each_flow(s + 1, slice, [&](const Slice& rows, const Operand<T>* gradients) {
+      Pass<T> pass = pass_over(rows, packs_.hidden, s);
+      if (gradients) pass.left = *gradients;
+      kernel(pass);
+    });
+    meet(barrier);
+    if (after) return;
+    Pass<T> pass = pass_over(slice, packs_.hidden_n, s);
+    pass.left = {pass.gates.rows, 2 * width_, panels_ * w_.kernels.vector, w_.kernels.vector, tape_.panel_stride()};
+    w_.kernels.reset_before_backward_gates(pass);
+    meet(barrier);
+  }
+
+  void initial_state(const Slice& slice) {
+    for_each_flow(0, slice, [&](const Slice& rows, const Operand<T>* gradients) {
+      Pass<T> pass = pass_over(rows, packs_.hidden, 0);
+      pass.output = d_h_0_rows_.data() + rows.rows.first;
+      pass.left = gradients ? *gradients : no_operand(pass.output);
+      w_.kernels.state_backward(pass);
+    });
+  }
+
+  // Calls work(rows, gradients) for those rows into whose last state gradients flow from step `next`, and without them
+  // for those that end before it.
+  template <class Work>
+  void for_each_flow(size_t next, const Slice& slice, Work work) {
+    const Part going_on = schedule_.live(next, slice.rows), ending{going_on.last, slice.rows.last};
+    if (going_on.size() > 0) {
+      const Operand<T> gradients = gradients_of(next, going_on.first);
+      work(Slice{going_on, slice.panels}, &gradients);
+    }
+    if (ending.size() > 0) work(Slice{ending, slice.panels}, nullptr);
   }
 
   void meet(Barrier& barrier) const {
     if (recurrence_.by_panels) barrier.wait();
   }
 
-  Pass<T> pass_over(const Slice& slice, const Pack<T>& pack, size_t t) {
-    const size_t i = t * call_.batch + slice.rows.first;
+  Pass<T> pass_over(const Slice& slice, const Pack<T>& pack, size_t s) {
+    const size_t i = schedule_.index(s, slice.rows.first);
     Pass<T> pass{};
     pass.rows = slice.rows.size();
     pass.first_panel = slice.panels.first;
     pass.last_panel = slice.panels.last;
+    pass.descending = s % 2 == 1;
     pass.units = w_.hidden_size;
     pass.right = pack.view();
     pass.gates = {gate_rows_.data() + i, tape_.panel_stride()};
-    pass.left = no_operand(pass.gates.rows);  // until a step has a successor
+    pass.left = no_operand(pass.gates.rows);
     pass.h_previous = h_rows_.data() + i;
     pass.d_output = d_output_rows_.data() + i;
     pass.carry = carry_.data() + slice.rows.first * w_.kernels.vector;
@@ -133,24 +166,39 @@ class BackwardRun {
   // A left factor of size zero, whose addresses are valid but not followed.
   static Operand<T> no_operand(const T* const* rows) { return {rows, 0, 0, 1, 0}; }
 
-  // The gradients at time t that flow into the state before it: of slots hn, r, z, or of r, z.
-  Operand<T> gradients_of(const Slice& slice, size_t t) const {
+  // The gradients of a step, from a place on, that flow into the state before it: of slots hn, r, z, or of r, z.
+  Operand<T> gradients_of(size_t s, size_t place) const {
     const bool after = w_.reset == Reset::after;
     const size_t block = (after ? 3 : 2) * w_.kernels.vector;
-    return {gate_rows_.data() + t * call_.batch + slice.rows.first, after ? -width_ : 0, panels_ * block, block,
-            tape_.panel_stride()};
+    const auto& rows = schedule_.has_resets() ? flowing_rows_ : gate_rows_;
+    return {rows.data() + schedule_.index(s, place), after ? -width_ : 0, panels_ * block, block, tape_.panel_stride()};
   }
 
   // The gradient of the last state: d_h_n in panels, zeros behind its last unit.
   void begin_carry(const Slice& slice) {
     const size_t width = w_.kernels.vector, H = w_.hidden_size;
     for (size_t panel = slice.panels.first; panel < slice.panels.last; ++panel)
-      for (size_t b = slice.rows.first; b < slice.rows.last; ++b) {
-        T* to = carry_.data() + (panel * call_.batch + b) * width;
+      for (size_t place = slice.rows.first; place < slice.rows.last; ++place) {
+        T* to = carry(panel, place);
         const size_t n = call_.d_h_n.data ? std::min(width, H - panel * width) : 0;
-        if (n) std::copy_n(call_.d_h_n.at(b) + panel * width, n, to);
+        if (n) std::copy_n(call_.d_h_n.at(schedule_.row(place)) + panel * width, n, to);
         std::fill(to + n, to + width, T(0));
       }
+  }
+
+  // Nothing flows around the product either where a reset stands before step s.
+  void cut_carry(size_t s, const Slice& slice) {
+    if (!schedule_.has_resets()) return;
+    const Part live = schedule_.live(s, slice.rows);
+    for (size_t place = live.first; place < live.last; ++place) {
+      if (!schedule_.fresh(s, place)) continue;
+      for (size_t panel = slice.panels.first; panel < slice.panels.last; ++panel)
+        std::fill_n(carry(panel, place), w_.kernels.vector, T(0));
+    }
+  }
+
+  T* carry(size_t panel, size_t place) const {
+    return carry_.data() + (panel * call_.batch + place) * w_.kernels.vector;
   }
 
   // ---- The products over all steps ----
@@ -172,13 +220,20 @@ class BackwardRun {
     w_.kernels.affine(pass);
   }
 
+  void zero_padding(const Part& places) {
+    if (!call_.d_x.data || call_.accumulate_d_x) return;
+    for (size_t place = places.first; place < places.last; ++place)
+      for (size_t t = schedule_.length(place); t < call_.steps; ++t)
+        std::fill_n(call_.d_x.at(t, schedule_.row(place)), w_.input_size, T(0));
+  }
+
   // The weight gradients, two products with reset after and three with reset before.
   void plan_weight_gradients() {
     const size_t H = w_.hidden_size, I = w_.input_size;
     const ptrdiff_t hn = -width_, r = 0, n = 2 * width_;
     const auto matrix = [](T* all, size_t gate, size_t size) { return all ? all + gate * size : nullptr; };
     const auto add = [&](const Operand<T>& left, ptrdiff_t slot, std::initializer_list<size_t> gates, T* out, T* bias) {
-      GateProduct<T> product{left, tape_.row(0, 0) + slot, tape_.row_stride(), tape_.panel_stride(), 0, H, {}, {}};
+      GateProduct<T> product{left, tape_.row(0) + slot, tape_.row_stride(), tape_.panel_stride(), 0, H, {}, {}};
       for (const size_t gate : gates) {
         product.out[product.gates] = matrix(out, gate, H * left.size);
         product.totals[product.gates++] = matrix(bias, gate, H);
@@ -213,6 +268,7 @@ class BackwardRun {
   const GruWeights<T>& w_;
   const typename GruWeights<T>::Backward& packs_;
   const GruBackward<T>& call_;
+  const Schedule& schedule_;
   GruTape<T>& tape_;
   const size_t panels_, rows_;
   const ptrdiff_t width_;
@@ -222,6 +278,8 @@ class BackwardRun {
   Buffer<T> carry_, zeros_, scratch_;
   std::vector<GateProductRun<T>> products_;
   std::vector<T*> gate_rows_, d_x_rows_, d_h_0_rows_;
+  // With resets, the gates whose gradients flow into the step before: zeros for a row that a reset cuts off.
+  std::vector<T*> flowing_rows_;
   std::vector<const T*> x_rows_, h_rows_, d_output_rows_;
 };
 
@@ -243,7 +301,9 @@ void zero_gradients(const GruWeights<T>& weights, const GruBackward<T>& call) {
 template <class T>
 void gru_backward(const GruWeights<T>& weights, const GruBackward<T>& call, GruTape<T>& tape, int threads) {
   if (call.batch == 0 || weights.hidden_size == 0) return zero_gradients(weights, call);
-  if (!BackwardRun<T>(weights, call, tape, threads).run()) BackwardRun<T>(weights, call, tape, 1).run();
+  const Schedule schedule(call);
+  if (!BackwardRun<T>(weights, call, schedule, tape, threads).run())
+    BackwardRun<T>(weights, call, schedule, tape, 1).run();
 }
 
 template void gru_backward(const GruWeights<float>&, const GruBackward<float>&, GruTape<float>&, int);

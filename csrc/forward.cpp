@@ -2,16 +2,16 @@
 #include <vector>
 
 #include "gru.h"
-#include "plan.h"
+#include "schedule.h"
 #include "team.h"
 
 namespace gru {
 
 template <class T>
-GruTape<T>::GruTape(const GruWeights<T>& weights, size_t steps_, size_t batch_)
-    : steps(steps_), batch(batch_), vector_(weights.kernels.vector) {
+GruTape<T>::GruTape(const GruWeights<T>& weights, const Steps& call)
+    : steps(call.steps), batch(call.batch), size(live_steps(call)), vector_(weights.kernels.vector) {
   // An odd number of rows to a panel: panels a power of two apart would share a few sets of the cache.
-  const size_t panel_size = product(product(steps, batch) | 1, 4 * vector_);
+  const size_t panel_size = product((size + 1) | 1, 4 * vector_);
   buffer_ = Buffer<T>(product(panel_size, weights.panels()));
   panel_stride_ = static_cast<ptrdiff_t>(panel_size);
 }
@@ -24,14 +24,17 @@ namespace {
 template <class T>
 class ForwardRun {
  public:
-  ForwardRun(const GruWeights<T>& weights, const GruForward<T>& call, GruTape<T>* tape, int threads)
-      : w_(weights), call_(call), tape_(tape), panels_(weights.panels()) {
+  ForwardRun(const GruWeights<T>& weights, const GruForward<T>& call, const Schedule& schedule, GruTape<T>* tape,
+             int threads)
+      : w_(weights), call_(call), schedule_(schedule), tape_(tape), panels_(weights.panels()) {
     const size_t H = w_.hidden_size, hidden_bytes = 3 * H * H * sizeof(T);
-    plan_ = plan_recurrence({call.steps, call.batch, panels_, 3 * H * (w_.input_size + H), hidden_bytes}, threads);
+    const size_t row_work = 3 * H * (w_.input_size + H);
+    plan_ = plan_recurrence({schedule.steps(), schedule.rows_on_average(), panels_, row_work, hidden_bytes}, threads);
     slots_ = tape || w_.reset == Reset::before ? 4 : 3;
     const size_t row_size = slots_ * w_.kernels.vector;
-    block_ = std::min(plan_.slice(0, call.batch, panels_).rows.size(), most_rows_in_block);  // the first is the largest
-    chunk_ = plan_chunk(call.steps, panels_ * block_ * row_size * sizeof(T), hidden_bytes);
+    for (int member = 0; member < plan_.members; ++member)
+      block_ = std::max(block_, std::min(slice_of(member).rows.size(), most_rows_in_block));
+    chunk_ = plan_chunk(schedule.steps(), panels_ * block_ * row_size * sizeof(T), hidden_bytes);
     const size_t regions = plan_.by_panels ? 1 : static_cast<size_t>(plan_.members);
     const size_t rows = product(chunk_, regions * block_);
     if (!tape) {
@@ -41,8 +44,9 @@ class ForwardRun {
       panel_stride_ = tape->panel_stride();
     }
     x_rows_.resize(rows);
+    h_rows_.resize(rows);
+    output_rows_.resize(rows);
     gate_rows_.resize(rows);
-    h_rows_.resize(rows + regions * block_);  // with the rows that the chunk continues from
     zeros_ = Buffer<T>(H);
     std::fill_n(zeros_.data(), H, T(0));
   }
@@ -50,7 +54,7 @@ class ForwardRun {
   bool run() {
     Barrier barrier(plan_.members);
     auto work = [&](int member) {
-      const Slice slice = plan_.slice(member, call_.batch, panels_);
+      const Slice slice = slice_of(member);
       const size_t region = plan_.by_panels ? 0 : static_cast<size_t>(member);
       for_each_block(slice.rows, [&](const Part& rows) { run_block(region, {rows, slice.panels}, barrier); });
     };
@@ -58,73 +62,73 @@ class ForwardRun {
   }
 
  private:
-  size_t time(size_t s) const { return call_.reverse ? call_.steps - 1 - s : s; }
+  Slice slice_of(int member) const { return plan_.slice(member, schedule_, panels_); }
 
   void run_block(size_t region, const Slice& slice, Barrier& barrier) {
     // Slices of panels share all rows, so one member writes their addresses.
     const bool fills = !plan_.by_panels || slice.panels.first == 0;
-    for (size_t first = 0; first < call_.steps; first += chunk_) {
-      const size_t steps = std::min(chunk_, call_.steps - first);
-      if (fills) fill_tables(region, first, steps, slice.rows);
+    const size_t steps = schedule_.length(slice.rows.first);
+    for (size_t first = 0; first < steps; first += chunk_) {
+      const size_t last = std::min(first + chunk_, steps);
+      if (fills) fill_tables(region, first, last, slice.rows);
       meet(barrier);
-      project(region, steps, slice);
-      for (size_t s = 0; s < steps; ++s) step(region, s, (first + s) % 2 == 1, slice, barrier);
+      project(region, first, last, slice);
+      size_t row = begin(region);
+      for (size_t s = first; s < last; ++s) {
+        const Slice live{schedule_.live(s, slice.rows), slice.panels};
+        step(row, s % 2 == 1, live, barrier);
+        row += live.rows.size();
+      }
     }
-    copy_h_n(slice);
+    finish(slice);
   }
 
   void meet(Barrier& barrier) const {
     if (plan_.by_panels) barrier.wait();
   }
 
-  // Where a region of the tables begins; of the table of states, which has one step more, `h_begin`.
+  // Where a region of the tables begins.
   size_t begin(size_t region) const { return region * block_ * chunk_; }
-  size_t h_begin(size_t region) const { return region * block_ * (chunk_ + 1); }
 
-  void fill_tables(size_t region, size_t first, size_t steps, const Part& rows) {
-    size_t i = begin(region), h = h_begin(region);
-    for (size_t b = rows.first; b < rows.last; ++b)
-      h_rows_[h++] = first == 0 ? initial_state(b) : call_.output.at(time(first - 1), b);
-    for (size_t s = 0; s < steps; ++s) {
-      const size_t t = time(first + s);
-      for (size_t b = rows.first; b < rows.last; ++b, ++i) {
+  void fill_tables(size_t region, size_t first, size_t last, const Part& places) {
+    size_t i = begin(region);
+    for (size_t s = first; s < last; ++s) {
+      const Part live = schedule_.live(s, places);
+      for (size_t place = live.first; place < live.last; ++place, ++i) {
+        const size_t t = schedule_.time(s, place), b = schedule_.row(place);
         x_rows_[i] = call_.x.at(t, b);
-        h_rows_[h++] = call_.output.at(t, b);
-        gate_rows_[i] = tape_ ? tape_->row(t, b) : scratch_row(i);
+        h_rows_[i] = state_before<T>(schedule_, s, place, call_.h_0, call_.output, zeros_.data());
+        output_rows_[i] = call_.output.at(t, b);
+        gate_rows_[i] = tape_ ? tape_->row(schedule_.index(s, place)) : scratch_row(i);
       }
     }
   }
-
-  // The initial state is read through the table of states, and never written through it.
-  T* initial_state(size_t b) const { return call_.h_0.data ? const_cast<T*>(call_.h_0.at(b)) : zeros_.data(); }
 
   T* scratch_row(size_t i) const {
     const size_t width = w_.kernels.vector;
     return gates_.data() + i * slots_ * width + (slots_ == 4 ? width : 0);
   }
 
-  void project(size_t region, size_t steps, const Slice& slice) const {
+  void project(size_t region, size_t first, size_t last, const Slice& slice) const {
     Pass<T> pass = pass_over(slice, w_.forward().input);
-    pass.rows = steps * slice.rows.size();
+    pass.rows = 0;
+    for (size_t s = first; s < last; ++s) pass.rows += schedule_.live(s, slice.rows).size();
     pass.bias = w_.forward().input_bias.data();
     pass.left = plain_operand<T>(x_rows_.data() + begin(region), w_.input_size);
     pass.gates.rows = gate_rows_.data() + begin(region);
     w_.kernels.project(pass);
   }
 
-  // Step s of the chunk.
-  void step(size_t region, size_t s, bool descending, const Slice& slice, Barrier& barrier) const {
+  // A step of all rows of a slice, of which the tables hold the first one at `row`.
+  void step(size_t row, bool descending, const Slice& slice, Barrier& barrier) const {
     const auto& packs = w_.forward();
-    const size_t H = w_.hidden_size, rows = slice.rows.size();
-    T* const* h = h_rows_.data() + h_begin(region) + s * rows;
-    T* const* gates = gate_rows_.data() + begin(region) + s * rows;
     Pass<T> pass = pass_over(slice, packs.hidden);
     pass.descending = descending;
-    pass.left = plain_operand<T>(h, H);
+    pass.left = plain_operand<T>(h_rows_.data() + row, w_.hidden_size);
     pass.bias = packs.hidden_bias.data();
-    pass.h_previous = h;
-    pass.output = h + rows;
-    pass.gates.rows = gates;
+    pass.h_previous = h_rows_.data() + row;
+    pass.output = output_rows_.data() + row;
+    pass.gates.rows = gate_rows_.data() + row;
     if (w_.reset == Reset::after) {
       (tape_ ? w_.kernels.reset_after_taped : w_.kernels.reset_after)(pass);
     } else {
@@ -132,7 +136,7 @@ class ForwardRun {
       meet(barrier);
       const auto width = static_cast<ptrdiff_t>(w_.kernels.vector);
       pass.right = packs.hidden_n.view();
-      pass.left = {gates, -width, H, w_.kernels.vector, panel_stride_};
+      pass.left = {pass.gates.rows, -width, w_.hidden_size, w_.kernels.vector, panel_stride_};
       w_.kernels.reset_before_output(pass);
     }
     meet(barrier);
@@ -149,26 +153,32 @@ class ForwardRun {
     return pass;
   }
 
-  void copy_h_n(const Slice& slice) const {
+  // The last states, and zeros behind them.
+  void finish(const Slice& slice) const {
     const size_t width = w_.kernels.vector;
     const size_t first = slice.panels.first * width, last = std::min(slice.panels.last * width, w_.hidden_size);
     if (first >= last) return;
-    for (size_t b = slice.rows.first; b < slice.rows.last; ++b) {
-      const T* from = call_.steps ? call_.output.at(time(call_.steps - 1), b) : initial_state(b);
+    for (size_t place = slice.rows.first; place < slice.rows.last; ++place) {
+      const size_t b = schedule_.row(place), length = schedule_.length(place);
+      const T* from = call_.h_0.data ? call_.h_0.at(b) : zeros_.data();
+      if (length > 0) from = call_.output.at(schedule_.time(length - 1, place), b);
       if (from != call_.h_n.at(b)) std::copy(from + first, from + last, call_.h_n.at(b) + first);
+      for (size_t t = length; t < call_.steps; ++t)
+        std::fill(call_.output.at(t, b) + first, call_.output.at(t, b) + last, T(0));
     }
   }
 
   const GruWeights<T>& w_;
   const GruForward<T>& call_;
+  const Schedule& schedule_;
   GruTape<T>* tape_;
   const size_t panels_;
   Plan plan_;
-  size_t slots_, block_, chunk_;
+  size_t slots_, block_ = 0, chunk_;
   ptrdiff_t panel_stride_;
   Buffer<T> gates_, zeros_;
-  std::vector<const T*> x_rows_;
-  std::vector<T*> gate_rows_, h_rows_;
+  std::vector<const T*> x_rows_, h_rows_;
+  std::vector<T*> output_rows_, gate_rows_;
 };
 
 }  // namespace
@@ -177,7 +187,9 @@ template <class T>
 void gru_forward(const GruWeights<T>& weights, const GruForward<T>& call, GruTape<T>* tape, int threads) {
   // Then there is nothing to compute, however many steps there are.
   if (call.batch == 0 || weights.hidden_size == 0) return;
-  if (!ForwardRun<T>(weights, call, tape, threads).run()) ForwardRun<T>(weights, call, tape, 1).run();
+  const Schedule schedule(call);
+  if (!ForwardRun<T>(weights, call, schedule, tape, threads).run())
+    ForwardRun<T>(weights, call, schedule, tape, 1).run();
 }
 
 template class GruTape<float>;

@@ -117,16 +117,28 @@ class GRU_API GruWeights {
   Lazy<Backward> backward_;
 };
 
-// The gates of a training forward, [panel][t * B + b][hn, r, z, n][vector]: see Gates.
+// The sequences of a call. With `reverse` the steps of each row run from its last to its first.
+struct Steps {
+  size_t steps, batch;
+  bool reverse;
+  const int64_t* lengths;      // (B), each from 0 to T; null when all are T. What is behind them is padding.
+  Sequence<const bool> reset;  // (T, B), or none: whether no state passes between times t - 1 and t, in any direction
+};
+
+// The steps of all rows together. Throws std::bad_alloc when T * B cannot be represented.
+GRU_API size_t live_steps(const Steps& call);
+
+// The gates of a training forward, [panel][index][hn, r, z, n][vector]: see Gates, and Schedule for the index.
 template <class T>
 class GRU_API GruTape {
  public:
-  GruTape(const GruWeights<T>& weights, size_t steps, size_t batch);
+  GruTape(const GruWeights<T>& weights, const Steps& steps);
 
   const size_t steps, batch;
+  const size_t size;  // indices
 
-  // The address of slot r of row (t, b) in panel 0.
-  T* row(size_t t, size_t b) const { return buffer_.data() + (t * batch + b) * 4 * vector_ + vector_; }
+  // The address of slot r in panel 0. There is one more row than there are indices, which the backward pass uses.
+  T* row(size_t index) const { return buffer_.data() + index * 4 * vector_ + vector_; }
   ptrdiff_t row_stride() const { return static_cast<ptrdiff_t>(4 * vector_); }
   ptrdiff_t panel_stride() const { return panel_stride_; }
   size_t bytes() const { return buffer_.size() * sizeof(T); }
@@ -137,25 +149,22 @@ class GRU_API GruTape {
   Buffer<T> buffer_;
 };
 
-// One layer, one direction. With `reverse` the steps run from the last to the first.
+// One layer, one direction. Padding is not read; outputs and gradients there are zeros.
 template <class T>
-struct GruForward {
-  size_t steps, batch;
-  bool reverse;
-  Sequence<const T> x;  // (T, B, I)
-  Rows<const T> h_0;    // (B, H), or none for zeros
-  Sequence<T> output;   // (T, B, H); may not overlap anything
-  Rows<T> h_n;          // (B, H); may be h_0's own rows
+struct GruForward : Steps {
+  Sequence<const T> x;
+  Rows<const T> h_0;   // (B, H), or none for zeros
+  Sequence<T> output;  // (T, B, H); may not overlap anything
+  Rows<T> h_n;         // (B, H), the state after each row's last step; may be h_0's own rows
 };
 
 // Computes output and h_n, and fills `tape` unless it is null. `threads` is an upper limit.
 template <class T>
 GRU_API void gru_forward(const GruWeights<T>& weights, const GruForward<T>& call, GruTape<T>* tape, int threads);
 
+// Steps must be those of the forward call.
 template <class T>
-struct GruBackward {
-  size_t steps, batch;
-  bool reverse;
+struct GruBackward : Steps {
   Sequence<const T> x;         // as in the forward call
   Rows<const T> h_0;           // as in the forward call
   Sequence<const T> output;    // what the forward call computed

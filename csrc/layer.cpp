@@ -22,22 +22,24 @@ Sequence<T> side(Data* all, ptrdiff_t step, ptrdiff_t row, int direction, size_t
   return {first + static_cast<size_t>(direction) * hidden_size, step, row};
 }
 
+Steps steps_of(const Layer& layer, int direction) {
+  return {layer.steps, layer.batch, direction == 1, layer.lengths, {layer.reset, layer.reset_step, layer.reset_row}};
+}
+
 template <class T>
 void forward(const Layer& layer, LayerTape* tape, int threads) {
   for (int d = 0; d < layer.directions; ++d) {
     const auto& weights = *static_cast<const GruWeights<T>*>(layer.weights[d]);
     const size_t H = weights.hidden_size;
     GruForward<T> call{};
-    call.steps = layer.steps;
-    call.batch = layer.batch;
-    call.reverse = d == 1;
+    static_cast<Steps&>(call) = steps_of(layer, d);
     call.x = {static_cast<const T*>(layer.x), layer.x_step, layer.x_row};
     call.h_0 = states<const T>(layer.h_0, layer, d, H);
     call.output = side<T>(layer.output, layer.output_step, layer.output_row, d, H);
     call.h_n = states<T>(layer.h_n, layer, d, H);
     GruTape<T>* own = nullptr;
     if (tape) {
-      const auto made = std::make_shared<GruTape<T>>(weights, layer.steps, layer.batch);
+      const auto made = std::make_shared<GruTape<T>>(weights, call);
       own = made.get();
       tape->of[d] = made;
     }
@@ -51,9 +53,7 @@ void backward(const Layer& layer, const LayerGradients& gradients, LayerTape& ta
     const auto& weights = *static_cast<const GruWeights<T>*>(layer.weights[d]);
     const size_t H = weights.hidden_size;
     GruBackward<T> call{};
-    call.steps = layer.steps;
-    call.batch = layer.batch;
-    call.reverse = d == 1;
+    static_cast<Steps&>(call) = steps_of(layer, d);
     call.x = {static_cast<const T*>(layer.x), layer.x_step, layer.x_row};
     call.h_0 = states<const T>(layer.h_0, layer, d, H);
     call.output = side<const T>(layer.output, layer.output_step, layer.output_row, d, H);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 
 #include "export.h"
@@ -15,6 +16,9 @@ struct Layer {
   int directions;          // 1 or 2: the second one runs from the last step to the first
   const void* weights[2];  // GruWeights
   size_t steps, batch;
+  const int64_t* lengths;  // (B), from 0 to T, or null
+  const bool* reset;       // (T, B), or null
+  ptrdiff_t reset_step, reset_row;
   const void* x;  // (T, B, I)
   ptrdiff_t x_step, x_row;
   const void* h_0;  // (directions, B, H), or null

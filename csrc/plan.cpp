@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "schedule.h"
 #include "team.h"
 
 namespace gru {
@@ -45,9 +46,9 @@ Part part_of(size_t total, int member, int members) {
   return {first, first + share + (m < rest ? 1 : 0)};
 }
 
-Slice Plan::slice(int member, size_t batch, size_t panels) const {
-  if (by_panels) return {{0, batch}, part_of(panels, member, members)};
-  return {part_of(batch, member, members), {0, panels}};
+Slice Plan::slice(int member, const Schedule& schedule, size_t panels) const {
+  if (by_panels) return {{0, schedule.batch()}, part_of(panels, member, members)};
+  return {schedule.part(member, members), {0, panels}};
 }
 
 Plan plan_recurrence(const Work& work, int threads) {

@@ -5,6 +5,8 @@
 
 namespace gru {
 
+class Schedule;
+
 // The part of [0, total) that belongs to one of `members`; parts differ by one at most.
 struct Part {
   size_t first, last;
@@ -36,10 +38,11 @@ struct Plan {
   int members;
   bool by_panels;
 
-  Slice slice(int member, size_t batch, size_t panels) const;
+  Slice slice(int member, const Schedule& schedule, size_t panels) const;
 };
 
-// The size of a recurrence: `row_work` is the multiply-adds of one row in one step, `weight_bytes` what a step reads.
+// The size of a recurrence: `batch` rows at a step on average; `row_work` is the multiply-adds of one row in one step,
+// `weight_bytes` what a step reads.
 struct Work {
   size_t steps, batch, panels;
   size_t row_work, weight_bytes;

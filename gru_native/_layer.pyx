@@ -3,7 +3,7 @@
 
 cimport cython
 cimport numpy as np
-from libc.stdint cimport uintptr_t
+from libc.stdint cimport int64_t, uintptr_t
 from libcpp cimport bool as cbool
 
 from gru_native import _core
@@ -16,6 +16,9 @@ cdef extern from "layer.h" namespace "gru" nogil:
         int directions
         const void* weights[2]
         size_t steps, batch
+        const int64_t* lengths
+        const cbool* reset
+        ptrdiff_t reset_step, reset_row
         const void* x
         ptrdiff_t x_step, x_row
         const void* h_0
@@ -86,6 +89,21 @@ cdef inline bint fits_sequence(object array, int type_number, np.npy_intp featur
             or np.PyArray_SIZE(array) == 0
         )
     )
+
+
+cdef inline bint fits_lengths(object array, np.npy_intp batch, np.npy_intp steps) noexcept:
+    cdef const int64_t* lengths
+    if not (fits(array, np.NPY_INT64, 1) and np.PyArray_IS_C_CONTIGUOUS(array) and np.PyArray_DIM(array, 0) == batch):
+        return False
+    lengths = <const int64_t*>np.PyArray_DATA(array)
+    for row in range(batch):
+        if not 0 <= lengths[row] <= steps:
+            return False
+    return True
+
+
+cdef inline bint fits_flags(object array, np.npy_intp a, np.npy_intp b) noexcept:
+    return fits(array, np.NPY_BOOL, 2) and np.PyArray_DIM(array, 0) == a and np.PyArray_DIM(array, 1) == b
 
 
 # Threads for a call, 0 for what Python has to look at.
@@ -172,53 +190,61 @@ cdef class GRULayer:
         for i, direction in enumerate(weights):
             self.layer.weights[i] = <const void*><uintptr_t>direction.address
 
-    def __call__(self, x, h_0, threads):
+    def __call__(self, x, h_0, lengths, reset, threads):
         """Return output and h_n, or None where an argument is not an array as the core takes it.
 
         x is (T, B, I), or (B, T, I) with `batch_first`, with a contiguous last axis, `h_0` (D, B, H) and contiguous or
-        None, `threads` None or 1 to 256.
+        None, `lengths` (B) of int64 and contiguous or None, `reset` of bool and x's first two axes or None, `threads`
+        None or 1 to 256.
         """
         cdef int count = thread_count(threads)
         cdef np.ndarray output, h_n
         cdef Layer call
-        if not count or not self.accepts(x, h_0):
+        if not count or not self.accepts(x, h_0, lengths, reset):
             return None
         output = self.new_output(x)
         h_n = new_array(self.type_number, self.directions, np.PyArray_DIM(x, 1 - self.time_axis), self.hidden_size)
-        self.describe(&call, x, h_0, output, h_n)
+        self.describe(&call, x, h_0, lengths, reset, output, h_n)
         with nogil:
             layer_forward(call, count)
         return output, h_n
 
-    def forward(self, x, h_0, threads):
+    def forward(self, x, h_0, lengths, reset, threads):
         """Return output (read-only), h_n and a `GRULayerTape`, or None as above."""
         cdef int count = thread_count(threads)
         cdef np.ndarray output, h_n
         cdef GRULayerTape tape
-        if not count or not self.accepts(x, h_0):
+        if not count or not self.accepts(x, h_0, lengths, reset):
             return None
         given = x
         x = constant(x)
         if h_0 is not None:
             h_0 = constant(h_0)
+        if lengths is not None:
+            lengths = constant(lengths)
+        if reset is not None:
+            reset = constant(reset)
         output = self.new_output(x)
         h_n = new_array(self.type_number, self.directions, np.PyArray_DIM(x, 1 - self.time_axis), self.hidden_size)
         tape = GRULayerTape()
         tape.layer = self
-        tape.arrays = (x, h_0, output)
+        tape.arrays = (x, h_0, lengths, reset, output)
         tape.owns_x = x is not given
-        self.describe(&tape.call, x, h_0, output, h_n)
+        self.describe(&tape.call, x, h_0, lengths, reset, output, h_n)
         with nogil:
             layer_forward_taped(tape.call, tape.gates, count)
         np.PyArray_CLEARFLAGS(output, np.NPY_ARRAY_WRITEABLE)
         return output, h_n, tape
 
-    cdef bint accepts(self, object x, object h_0):
-        return fits_sequence(x, self.type_number, self.input_size) and (
-            h_0 is None
-            or fits_states(
-                h_0, self.type_number, self.directions, np.PyArray_DIM(x, 1 - self.time_axis), self.hidden_size
-            )
+    cdef bint accepts(self, object x, object h_0, object lengths, object reset):
+        cdef np.npy_intp batch, steps
+        if not fits_sequence(x, self.type_number, self.input_size):
+            return False
+        batch, steps = np.PyArray_DIM(x, 1 - self.time_axis), np.PyArray_DIM(x, self.time_axis)
+        return (
+            (h_0 is None or fits_states(h_0, self.type_number, self.directions, batch, self.hidden_size))
+            and (lengths is None or fits_lengths(lengths, batch, steps))
+            and (reset is None or fits_flags(reset, np.PyArray_DIM(x, 0), np.PyArray_DIM(x, 1)))
         )
 
     cdef np.ndarray new_output(self, np.ndarray x):
@@ -226,11 +252,18 @@ cdef class GRULayer:
             self.type_number, np.PyArray_DIM(x, 0), np.PyArray_DIM(x, 1), self.directions * self.hidden_size
         )
 
-    cdef void describe(self, Layer* call, np.ndarray x, object h_0, np.ndarray output, np.ndarray h_n):
+    cdef void describe(
+        self, Layer* call, np.ndarray x, object h_0, object lengths, object reset, np.ndarray output, np.ndarray h_n
+    ):
         cdef int time_axis = self.time_axis
         call[0] = self.layer
         call.steps = np.PyArray_DIM(x, time_axis)
         call.batch = np.PyArray_DIM(x, 1 - time_axis)
+        call.lengths = <const int64_t*>data_of(lengths)
+        call.reset = <const cbool*>data_of(reset)
+        if reset is not None:
+            call.reset_step = stride(reset, time_axis)
+            call.reset_row = stride(reset, 1 - time_axis)
         call.x = np.PyArray_DATA(x)
         call.x_step = stride(x, time_axis)
         call.x_row = stride(x, 1 - time_axis)

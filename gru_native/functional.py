@@ -36,6 +36,8 @@ class GRUTape:
     core: _core.GruTape32 | _core.GruTape64
     x: Array
     h_0: Array | None
+    lengths: Array | None
+    reset: Array | None
     output: Array
     reverse: bool
     batch_first: bool
@@ -105,6 +107,8 @@ def gru(
     weights: GRUWeights,
     h_0: ArrayLike | None = None,
     *,
+    lengths: ArrayLike | None = None,
+    reset: ArrayLike | None = None,
     reverse: bool = False,
     batch_first: bool = False,
     output: Array | None = None,
@@ -124,8 +128,14 @@ def gru(
         What `pack_gru` returned.
     h_0
         (B, H), ``None`` for zeros.
+    lengths
+        (B), the steps of each row, whole numbers from 0 to T in any order; ``None`` when all are T. What is behind
+        them is padding: x is not read there, and output is zero.
+    reset
+        (T, B), or (B, T) with `batch_first`, of bool: where a new episode begins. No state passes between that step
+        and the one before it, in either direction: it becomes zero, and no gradient flows.
     reverse
-        Whether to run from the last step to the first.
+        Whether to run from each row's last step to its first.
     output, h_n
         Arrays to write the results to: of x's layout with H in place of I, and (B, H). `h_n` may be `h_0` itself.
 
@@ -134,9 +144,9 @@ def gru(
     output
         The state after each step.
     h_n
-        (B, H), the state after the last step run; `h_0` when there is none.
+        (B, H), the state after the last step that is run of each row; `h_0` where there is none.
     """
-    call = _GRUCall(x, weights, h_0, reverse, batch_first, output, h_n)
+    call = _GRUCall(x, weights, h_0, lengths, reset, reverse, batch_first, output, h_n)
     _core.gru_forward(weights, *call.arguments, False, thread_count(threads))
     return call.output, call.h_n
 
@@ -146,6 +156,8 @@ def gru_forward(
     weights: GRUWeights,
     h_0: ArrayLike | None = None,
     *,
+    lengths: ArrayLike | None = None,
+    reset: ArrayLike | None = None,
     reverse: bool = False,
     batch_first: bool = False,
     output: Array | None = None,
@@ -155,16 +167,19 @@ def gru_forward(
     """Run `gru`, with the same arguments and results, and keep a tape for `gru_backward`.
 
     The output that this function allocates is read-only, because the tape refers to it; an `output` that the caller
-    gives must stay as it is until backward has run. `x` is copied unless nobody can write to it, `h_0` always.
+    gives must stay as it is until backward has run. `x` is copied unless nobody can write to it, the others always.
     """
-    call = _GRUCall(x, weights, h_0, reverse, batch_first, output, h_n)
+    call = _GRUCall(x, weights, h_0, lengths, reset, reverse, batch_first, output, h_n)
     x_kept = call.x if _is_constant(call.x) else call.x.copy()
-    h_0_kept = None if call.h_0 is None else call.h_0.copy()
+    h_0_kept, lengths_kept, reset_kept = (
+        None if array is None else array.copy() for array in (call.h_0, call.lengths, call.reset)
+    )
     core = _core.gru_forward(weights, *call.arguments, True, thread_count(threads))
     assert core is not None
     if output is None:
         call.output.flags.writeable = False
-    tape = GRUTape(weights, core, x_kept, h_0_kept, call.time_major(call.output), reverse, batch_first)
+    kept = call.time_major(call.output)
+    tape = GRUTape(weights, core, x_kept, h_0_kept, lengths_kept, reset_kept, kept, reverse, batch_first)
     return (call.output, call.h_n), tape
 
 
@@ -184,9 +199,9 @@ def gru_backward(
     tape
         From `gru_forward`; it can be used once.
     d_output, d_h_n
-        Gradients of the loss with respect to the two results, ``None`` for zeros.
+        Gradients of the loss with respect to the two results, ``None`` for zeros. That of padding is not read.
     d_x
-        An array to write the gradient of x to, in x's layout.
+        An array to write the gradient of x to, in x's layout; zeros in padding.
     accumulate_d_x
         Whether to add to what `d_x` holds.
 
@@ -232,6 +247,8 @@ def gru_backward(
         tape.core,
         x,
         tape.h_0,
+        tape.lengths,
+        tape.reset,
         tape.output,
         d_output,
         d_h_n,
@@ -256,6 +273,8 @@ class _GRUCall:
         x: ArrayLike,
         weights: GRUWeights,
         h_0: ArrayLike | None,
+        lengths: ArrayLike | None,
+        reset: ArrayLike | None,
         reverse: bool,
         batch_first: bool,
         output: Array | None,
@@ -274,6 +293,8 @@ class _GRUCall:
         self.x = _with_contiguous_last_axis(self.time_major(x))
         steps, batch, _ = self.x.shape
         self.h_0 = _optional("h_0", h_0, (batch, hidden_size), dtype, "(B, H)")
+        self.lengths = sequence_lengths(lengths, steps, batch)
+        self.reset = reset_flags(reset, steps, batch, batch_first)
         if output is None:
             self.output = np.empty((*x.shape[:2], hidden_size), dtype)
             major = self.time_major(self.output)
@@ -288,7 +309,7 @@ class _GRUCall:
             _refuse_overlap("h_n", self.h_n, x=self.x, output=major if output is not None else None)
             if self.h_0 is not None and not _same_place(self.h_n, self.h_0):
                 _refuse_overlap("h_n", self.h_n, h_0=self.h_0)
-        self.arguments = (self.x, self.h_0, major, self.h_n, bool(reverse))
+        self.arguments = (self.x, self.h_0, self.lengths, self.reset, major, self.h_n, bool(reverse))
 
     def time_major(self, array: Array) -> Array:
         return _major(array, self.batch_first)
@@ -519,6 +540,27 @@ def thread_count(threads: int | None) -> int:
     if threads is None:
         return min(_core.default_threads(), MAX_THREADS)
     return _integer("threads", threads, 1, MAX_THREADS)
+
+
+def sequence_lengths(lengths: ArrayLike | None, steps: int, batch: int) -> Array | None:
+    """Return the lengths of a batch's rows, checked: (B) of int64."""
+    if lengths is None:
+        return None
+    array = _indices("lengths", lengths, steps + 1)
+    if array.shape != (batch,):
+        raise ValueError(f"lengths: expected shape (B,) = ({batch},), got {array.shape}")
+    return np.ascontiguousarray(array)
+
+
+def reset_flags(reset: ArrayLike | None, steps: int, batch: int, batch_first: bool) -> Array | None:
+    """Return the resets of a batch, checked: (T, B) of bool."""
+    if reset is None:
+        return None
+    shape, axes = ((batch, steps), "(B, T)") if batch_first else ((steps, batch), "(T, B)")
+    array = _array("reset", reset, np.bool_)
+    if array.shape != shape:
+        raise ValueError(f"reset: expected shape {axes} = {shape}, got {array.shape}")
+    return _major(array, batch_first)
 
 
 def _integer(name: str, value: Any, least: int, most: int) -> int:

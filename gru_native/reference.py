@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Tape:
 
     x: Array  # (T, B, I)
     h: Array  # (T, B, H), the state each step began with
+    alive: Bools  # (T, B, 1), whether a row has this step
+    fresh: Bools  # (T, B, 1), whether a reset made it begin with zeros
     r: Array  # (T, B, H)
     z: Array  # (T, B, H)
     n: Array  # (T, B, H)
@@ -54,6 +57,8 @@ def gru_forward(
     *,
     reset_after: bool = True,
     reverse: bool = False,
+    lengths: npt.ArrayLike | None = None,
+    reset: npt.ArrayLike | None = None,
 ) -> tuple[Array, Array, Tape]:
     """Run one GRU layer in one direction.
 
@@ -69,6 +74,11 @@ def gru_forward(
     reverse : bool
         Go from the last step to the first; `output` stays in the order of `x`, and `h_n` is the state after
         step 0.
+    lengths : (B,), or None
+        Steps of each row, 0 to T. What is behind them is padding: it is not read, the output there is zero,
+        and the reverse direction begins at the row's own last step.
+    reset : (T, B) of bool, or None
+        Whether no state passes between steps t - 1 and t, in any direction: it becomes zero there.
 
     Returns
     -------
@@ -78,6 +88,8 @@ def gru_forward(
     """
     x, weight_ih, weight_hh = _float64(x), _float64(weight_ih), _float64(weight_hh)
     (steps, batch, _), hidden = x.shape, weight_hh.shape[1]
+    alive, fresh = _alive_and_fresh(steps, batch, reverse, lengths, reset)
+    x[~alive[:, :, 0]] = 0
     biases = {name: bias for name, bias in (("bias_ih", bias_ih), ("bias_hh", bias_hh)) if bias is not None}
     b_i, b_h = (_float64(biases.get(name, np.zeros(3 * hidden))) for name in ("bias_ih", "bias_hh"))
     h = np.zeros((batch, hidden)) if h_0 is None else _float64(h_0)
@@ -87,13 +99,15 @@ def gru_forward(
     output, h_before, r, z, n, u = (np.empty((steps, batch, hidden)) for _ in range(6))
     for t in _order(steps, reverse):
         x_r, x_z, x_n = np.split(x[t] @ weight_ih.T + b_i, 3, axis=1)
-        h_before[t] = h
+        h_before[t] = h = np.where(fresh[t], 0.0, h)
         r[t] = sigmoid(x_r + h @ u_r.T + b_hr)
         z[t] = sigmoid(x_z + h @ u_z.T + b_hz)
         u[t] = h @ u_n.T + b_hn
         n[t] = np.tanh(x_n + (r[t] * u[t] if reset_after else (r[t] * h) @ u_n.T + b_hn))
-        output[t] = h = (1.0 - z[t]) * n[t] + z[t] * h
-    tape = Tape(x, h_before, r, z, n, u, weight_ih, weight_hh, tuple(biases), reset_after, reverse)
+        h_after = (1.0 - z[t]) * n[t] + z[t] * h
+        output[t] = np.where(alive[t], h_after, 0.0)
+        h = np.where(alive[t], h_after, h)
+    tape = Tape(x, h_before, alive, fresh, r, z, n, u, weight_ih, weight_hh, tuple(biases), reset_after, reverse)
     return output, h, tape
 
 
@@ -116,13 +130,14 @@ def gru_backward(tape: Tape, d_output: npt.ArrayLike | None, d_h_n: npt.ArrayLik
     steps, batch, hidden = tape.r.shape
     u_rz, u_n = tape.weight_hh[: 2 * hidden], tape.weight_hh[2 * hidden :]
     d_output = np.zeros((steps, batch, hidden)) if d_output is None else _float64(d_output)
+    d_output[~tape.alive[:, :, 0]] = 0
     d_h = np.zeros((batch, hidden)) if d_h_n is None else _float64(d_h_n)
 
     d_x, d_weight_ih, d_weight_hh = (np.zeros_like(a) for a in (tape.x, tape.weight_ih, tape.weight_hh))
     d_bias = {"bias_ih": np.zeros(3 * hidden), "bias_hh": np.zeros(3 * hidden)}
     for t in _order(steps, not tape.reverse):
         h, r, z, n = tape.h[t], tape.r[t], tape.z[t], tape.n[t]
-        d_h = d_h + d_output[t]
+        d_h_after, d_h = d_h, np.where(tape.alive[t], d_h + d_output[t], 0.0)
         # d_r, d_z, d_n: of the sums that enter sigmoid and tanh; d_u: of U_n applied to what it saw.
         d_n = d_h * (1.0 - z) * (1.0 - n * n)
         d_z = d_h * (h - n) * z * (1.0 - z)
@@ -135,7 +150,8 @@ def gru_backward(tape: Tape, d_output: npt.ArrayLike | None, d_h_n: npt.ArrayLik
             d_r = (d_u @ u_n) * h * r * (1.0 - r)
             d_h = d_h * z + (d_u @ u_n) * r
         d_rz = np.concatenate([d_r, d_z], axis=1)
-        d_h = d_h + d_rz @ u_rz
+        d_h = np.where(tape.alive[t], d_h + d_rz @ u_rz, d_h_after)
+        d_h = np.where(tape.fresh[t], 0.0, d_h)
 
         d_gates = np.concatenate([d_rz, d_n], axis=1)
         d_x[t] = d_gates @ tape.weight_ih
@@ -156,6 +172,8 @@ def stack_forward(
     num_layers: int = 1,
     bidirectional: bool = False,
     reset_after: bool = True,
+    lengths: npt.ArrayLike | None = None,
+    reset: npt.ArrayLike | None = None,
 ) -> tuple[Array, list[Array], list[list[Tape]]]:
     """Run a stack of GRU layers, each reading the output of the one below.
 
@@ -169,7 +187,8 @@ def stack_forward(
     num_layers : int
     bidirectional : bool
         With True, D = 2: a layer's output is that of the forward direction beside that of the reverse one.
-    reset_after : bool
+    reset_after, lengths, reset
+        As of `gru_forward`.
 
     Returns
     -------
@@ -189,6 +208,8 @@ def stack_forward(
                 state.get("bias_hh" + suffix),
                 reset_after=reset_after,
                 reverse=direction == 1,
+                lengths=lengths,
+                reset=reset,
             )
             for direction, suffix in enumerate(_suffixes(layer, 2 if bidirectional else 1))
         ]
@@ -235,6 +256,17 @@ def stack_backward(
 def _float64(array: Any) -> Array:
     """Copy, so that a tape does not change with the caller's arrays."""
     return np.array(array, dtype=np.float64)
+
+
+def _alive_and_fresh(
+    steps: int, batch: int, reverse: bool, lengths: npt.ArrayLike | None, reset: npt.ArrayLike | None
+) -> tuple[Bools, Bools]:
+    """Return for each step (T, B, 1) whether a row has it, and whether a reset makes the row begin it with zeros."""
+    alive = np.arange(steps)[:, None] < (np.full(batch, steps) if lengths is None else np.asarray(lengths))
+    cut = alive & (np.zeros((steps, batch), bool) if reset is None else np.asarray(reset))
+    # In reverse, what stands between t and t + 1 is met on the way to t.
+    fresh = np.concatenate([cut[1:], np.zeros((min(steps, 1), batch), bool)]) if reverse else cut
+    return alive[:, :, None], fresh[:, :, None]
 
 
 def _order(steps: int, backwards: bool) -> Iterator[int]:

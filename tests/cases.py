@@ -61,7 +61,8 @@ class Layer:
         assert weights.isa == isa
         return weights
 
-    def reference(self, x: Array, h_0: Array | None, reverse: bool = False) -> tuple[Array, Array, reference.Tape]:
+    def reference(self, x: Array, h_0: Array | None, **steps: Any) -> tuple[Array, Array, reference.Tape]:
+        """Run the reference; `steps` are its reverse, lengths and reset."""
         return reference.gru_forward(
             x,
             h_0,
@@ -70,7 +71,7 @@ class Layer:
             self.bias_ih,
             self.bias_hh,
             reset_after=self.reset_after,
-            reverse=reverse,
+            **steps,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -45,22 +46,27 @@ class Problem:
         threads: int = 1,
         batch_first: bool = False,
         reverse: bool = False,
+        steps: Any = slice(None),
+        lengths: Array | None = None,
+        reset: Array | None = None,
     ) -> Results:
-        """Run forward and backward of some rows and return all results, time-major."""
+        """Run forward and backward of some rows and steps and return all results, time-major."""
 
         def turned(array: Array) -> Array:
             return array.swapaxes(0, 1) if batch_first else array
 
         (output, h_n), tape = F.gru_forward(
-            turned(self.x[:, rows]),
+            turned(self.x[steps, rows]),
             weights,
             self.h_0[rows],
+            lengths=None if lengths is None else lengths[rows],
+            reset=None if reset is None else turned(reset[steps, rows]),
             batch_first=batch_first,
             reverse=reverse,
             threads=threads,
         )
         (d_x, d_h_0), gradients = F.gru_backward(
-            tape, turned(self.d_output[:, rows]), self.d_h_n[rows], threads=threads
+            tape, turned(self.d_output[steps, rows]), self.d_h_n[rows], threads=threads
         )
         rowwise = {"output": turned(output), "h_n": h_n, "d_x": turned(d_x), "d_h_0": d_h_0}
         return rowwise | {f"d_{name}": gradient for name, gradient in gradients.items()}
@@ -188,6 +194,63 @@ def test_pieces_in_reverse(rng: np.random.Generator, isa: str, dtype: type, rese
     early, h = F.gru(problem.x[:12], weights, h, reverse=True)
     assert_same_bits(np.concatenate([early, late]), output)
     assert_same_bits(h, h_n)
+
+
+@pytest.mark.parametrize("sizes", [BY_ROWS, BY_PANELS, BY_FEW_PANELS, BY_PANELS_FOR_CACHE], ids=str)
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@both_resets
+@every_isa
+def test_ragged_rows_and_threads(
+    rng: np.random.Generator, isa: str, reset_after: bool, reverse: bool, sizes: tuple[int, int, int, int]
+) -> None:
+    """A row of a ragged batch has the bits of the row alone, without padding; and nothing depends on threads."""
+    problem = Problem(rng, sizes, np.float32, reset_after)
+    weights = problem.cell.pack(isa)
+    steps, batch, *_ = sizes
+    lengths, reset = rng.integers(0, steps + 1, batch), rng.random((steps, batch)) < 0.1
+    options: dict[str, Any] = {"reverse": reverse, "lengths": lengths, "reset": reset}
+    whole = problem.run(weights, **options)
+    for threads in THREADS[1:]:
+        assert_all_same(problem.run(weights, threads=threads, **options), whole, f"with {threads} threads")
+    for row, length in enumerate(lengths):
+        live = slice(0, length)
+        alone = problem.run(weights, [row], steps=live, reverse=reverse, reset=reset, threads=2)
+        of_whole = rows_of(whole, [row])
+        for name in ("output", "d_x"):
+            assert not of_whole[name][length:].any(), f"{name} in padding"
+            of_whole[name] = of_whole[name][live]
+        assert_all_same({name: alone[name] for name in of_whole}, of_whole, f"of row {row} alone")
+
+
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@both_resets
+@both_dtypes
+@every_isa
+def test_resets_are_cuts(rng: np.random.Generator, isa: str, dtype: type, reset_after: bool, reverse: bool) -> None:
+    """The output is that of sequences cut by hand, to the bit; gradients are too but for the sign of a zero."""
+    steps, batch = 13, 6
+    problem = Problem(rng, (steps, batch, 9, 37), dtype, reset_after)
+    weights = problem.cell.pack(isa)
+    reset = rng.random((steps, batch)) < 0.3
+    whole = problem.run(weights, reverse=reverse, reset=reset)
+    for row in range(batch):
+        cuts = [0, *(t for t in range(1, steps) if reset[t, row]), steps]
+        for first, last in pairwise(cuts):
+            # The state that is given belongs to the piece that is computed first, unless that too begins anew.
+            given = (last == steps) if reverse else (first == 0 and not reset[0, row])
+            h_0 = problem.h_0[[row]] if given else None
+            (output, h_n), tape = F.gru_forward(problem.x[first:last, [row]], weights, h_0, reverse=reverse)
+            assert_same_bits(output, whole["output"][first:last, [row]], f"row {row}, steps {first} to {last}")
+            ends = first == 0 if reverse else last == steps
+            if ends:
+                assert_same_bits(h_n, whole["h_n"][[row]], f"h_n of row {row}")
+            d_h_n = problem.d_h_n[[row]] if ends else None
+            (d_x, d_h_0), _ = F.gru_backward(tape, problem.d_output[first:last, [row]], d_h_n)
+            np.testing.assert_array_equal(d_x, whole["d_x"][first:last, [row]])
+            if given:
+                np.testing.assert_array_equal(d_h_0, whole["d_h_0"][[row]])
+        if not reverse and reset[0, row]:
+            assert not whole["d_h_0"][row].any()
 
 
 @both_resets

@@ -56,6 +56,62 @@ def test_a_stack_is_the_references(
 
 
 @pytest.mark.parametrize("batch_first", [False, True])
+def test_a_ragged_stack_with_resets_is_the_references(batch_first: bool, rng: np.random.Generator) -> None:
+    gru = nn.GRU(5, 12, 2, bidirectional=True, batch_first=batch_first, dtype="float64", seed=1)
+    steps, batch = 8, 5
+    x, d_output = rng.standard_normal((steps, batch, 5)), rng.standard_normal((steps, batch, 24))
+    h_0, d_h_n = rng.standard_normal((4, batch, 12)), rng.standard_normal((4, batch, 12))
+    lengths, reset = [8, 0, 3, 8, 5], rng.random((steps, batch)) < 0.2
+
+    def turned(array: np.ndarray) -> np.ndarray:
+        return array.swapaxes(0, 1) if batch_first else array
+
+    (output, h_n), tape = gru.forward(turned(x), h_0, lengths, turned(reset))
+    called, _ = gru(turned(x), h_0, lengths=lengths, reset=turned(reset))
+    np.testing.assert_array_equal(called, output)
+    expected, h_expected, tapes = reference.stack_forward(
+        x, np.split(h_0, 2), gru.parameters(), num_layers=2, bidirectional=True, lengths=lengths, reset=reset
+    )
+    assert_close(turned(output), expected, "float64")
+    assert_close(h_n, np.concatenate(h_expected), "float64")
+    (d_x, d_h_0), gradients = gru.backward(tape, turned(d_output), d_h_n)
+    (d_x_expected, d_h_0_expected), expected_gradients = reference.stack_backward(tapes, d_output, np.split(d_h_n, 2))
+    assert_gradient(turned(d_x), d_x_expected, "float64_gradient")
+    assert_gradient(d_h_0, np.concatenate(d_h_0_expected), "float64_gradient")
+    for name, gradient in gradients.items():
+        assert_gradient(gradient, expected_gradients[name], "float64_gradient", name)
+
+
+def test_lengths_and_resets_as_arrays_need_no_conversion(rng: np.random.Generator) -> None:
+    gru = nn.GRU(3, 4, seed=2)
+    x = rng.standard_normal((6, 2, 3)).astype(np.float32)
+    lengths, reset = np.array([2, 6]), np.zeros((6, 2), bool)
+    reset[4] = True
+    (output, h_n), tape = gru.forward(x, None, lengths, reset)
+    expected, _ = gru(x, lengths=[2, 6], reset=reset.tolist())
+    np.testing.assert_array_equal(output, expected)
+    # The tape has arrays of its own.
+    untouched = gru.forward(x, None, lengths, reset)[1]
+    lengths[:], reset[:] = 0, False
+    for (d_x, _), _ in (gru.backward(tape, output, h_n), gru.backward(untouched, output, h_n)):
+        assert d_x[1, 0].any()
+        assert not d_x[2:, 0].any()
+
+
+def test_resets_without_a_batch(rng: np.random.Generator) -> None:
+    x = rng.standard_normal((6, 3)).astype(np.float32)
+    reset = np.arange(6) == 4
+    for batch_first in (False, True):
+        gru = nn.GRU(3, 4, batch_first=batch_first, seed=2)
+        output, h_n = gru(x, reset=reset)
+        expected, h_expected = gru(x[4:])
+        np.testing.assert_array_equal(output[4:], expected)
+        np.testing.assert_array_equal(h_n, h_expected)
+        with pytest.raises(ValueError, match="lengths: expected x with a batch axis"):
+            gru(x, lengths=[6])
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
 def test_axes_are_all_that_batch_first_changes(batch_first: bool, rng: np.random.Generator) -> None:
     time_major = nn.GRU(3, 4, 2, bidirectional=True, seed=2)
     other = nn.GRU(3, 4, 2, bidirectional=True, batch_first=batch_first, seed=2)

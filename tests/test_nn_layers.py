@@ -215,6 +215,21 @@ def test_a_chain_is_its_layers(rng: np.random.Generator) -> None:
     assert not np.array_equal(model(indices)[0], output)
 
 
+def test_a_chain_hands_on_lengths_and_resets(rng: np.random.Generator) -> None:
+    inner = nn.Sequential(nn.GRU(4, 5, bidirectional=True, seed=2))
+    model = nn.Sequential(nn.GRU(3, 4, seed=1), inner, nn.Linear(10, 2))
+    x, lengths, reset = rng.standard_normal((6, 3, 3)).astype(F32), [6, 2, 0], rng.random((6, 3)) < 0.3
+    output, _ = model(x, lengths=lengths, reset=reset)
+    first, _ = model[0](x, lengths=lengths, reset=reset)
+    second, _ = model[1][0](first, lengths=lengths, reset=reset)
+    np.testing.assert_array_equal(output, model[2](second))
+    (forward, _), _ = model.forward(x, lengths=lengths, reset=reset)
+    np.testing.assert_array_equal(forward, output)
+    for name in ("lengths", "reset"):
+        with pytest.raises(ValueError, match=f"{name}: expected None, because no layer is recurrent, got list"):
+            nn.Sequential(nn.Linear(3, 4))(x, **{name: [1]})
+
+
 def test_a_chain_without_recurrent_layers_has_no_states(rng: np.random.Generator) -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
     x = rng.standard_normal((5, 3)).astype(F32)

@@ -78,6 +78,26 @@ def test_gru(options: dict[str, Any], batched: bool, given: bool, dtype: str, rn
         assert_gradient(d_h_0, h_theirs.grad, backward)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_ragged_batches_are_packed_sequences(dtype: str, rng: np.random.Generator) -> None:
+    ours = nn.GRU(5, 17, 2, bidirectional=True, dtype=dtype)
+    theirs = torch.nn.GRU(5, 17, 2, bidirectional=True, dtype=getattr(torch, dtype))
+    twin(theirs, ours)
+    x, lengths = rng.standard_normal((9, 4, 5)).astype(dtype), [3, 9, 1, 6]
+    (output, h_n), tape = ours.forward(x, lengths=lengths)
+    inputs = tensor(x, grad=True)
+    packed = torch.nn.utils.rnn.pack_padded_sequence(inputs, torch.tensor(lengths), enforce_sorted=False)
+    result, state = theirs(packed)
+    expected, _ = torch.nn.utils.rnn.pad_packed_sequence(result)
+    assert_close(output, expected.detach(), f"{dtype}_forward")
+    assert_close(h_n, state.detach(), f"{dtype}_forward")
+    d_output, d_h_n = (rng.standard_normal(array.shape).astype(dtype) for array in (output, h_n))
+    torch.autograd.backward([expected, state], [tensor(d_output), tensor(d_h_n)])
+    (d_x, _), gradients = ours.backward(tape, d_output, d_h_n)
+    assert_gradient(d_x, inputs.grad, f"{dtype}_gradient")
+    assert_same_gradients(theirs, gradients, f"{dtype}_gradient")
+
+
 def test_a_size_per_layer_is_a_chain_of_theirs(rng: np.random.Generator) -> None:
     ours = nn.GRU(4, [7, 3, 5], dtype="float64")
     chain = [torch.nn.GRU(inputs, hidden, dtype=torch.float64) for inputs, hidden in [(4, 7), (7, 3), (3, 5)]]

@@ -65,7 +65,7 @@ class Problem:
     """Arguments in float32 numbers, and what the reference makes of them."""
 
     cell: Layer
-    reverse: bool
+    steps: dict[str, Any]  # reverse, lengths and reset
     x: Array
     h_0: Array | None
     d_output: Array | None
@@ -82,6 +82,8 @@ def problem(
     batch: int,
     *,
     reverse: bool = False,
+    ragged: bool = False,
+    resets: bool = False,
     h_0: bool = True,
     d_output: bool = True,
     d_h_n: bool = True,
@@ -91,9 +93,16 @@ def problem(
     start = normal(rng, batch, hidden) if h_0 else None
     d_out = normal(rng, steps, batch, hidden) if d_output else None
     d_last = normal(rng, batch, hidden) if d_h_n else None
-    output, h_n, tape = cell.reference(x, start, reverse)
+    lengths = rng.integers(0, steps + 1, batch) if ragged else None
+    reset = rng.random((steps, batch)) < 0.3 if resets else None
+    if lengths is not None:
+        for array in (x, d_out):
+            if array is not None:
+                array[np.arange(steps)[:, None] >= lengths] = np.nan
+    how = {"reverse": reverse, "lengths": lengths, "reset": reset}
+    output, h_n, tape = cell.reference(x, start, **how)
     gradients = reference.gru_backward(tape, d_out, d_last)
-    return Problem(cell, reverse, x, start, d_out, d_last, output, h_n, gradients)
+    return Problem(cell, how, x, start, d_out, d_last, output, h_n, gradients)
 
 
 def check(
@@ -110,13 +119,15 @@ def check(
     precision = np.dtype(dtype).name
 
     def turned(array: Array) -> Array:
-        return array.swapaxes(0, 1) if batch_first and array.ndim == 3 else array
+        return array.swapaxes(0, 1) if batch_first and array.ndim > 2 else array
 
     def laid_out(array: Array | None) -> Array | None:
         return None if array is None else layout(turned(array.astype(dtype)))
 
     weights = p.cell.to(dtype).pack(isa)
-    options: dict[str, Any] = {"reverse": p.reverse, "batch_first": batch_first, "threads": threads}
+    options: dict[str, Any] = {**p.steps, "batch_first": batch_first, "threads": threads}
+    if batch_first and p.steps["reset"] is not None:
+        options["reset"] = p.steps["reset"].T
     arguments = laid_out(p.x), weights, laid_out(p.h_0)
     plain = F.gru(*arguments, **options)
     taped, tape = F.gru_forward(*arguments, **options)
@@ -128,7 +139,7 @@ def check(
     expected = dict(p.gradients)
     given_d_x = None
     if accumulate:
-        before = np.cos(p.x)
+        before = np.cos(np.nan_to_num(p.x))
         given_d_x = laid_out(before)
         expected["x"] = expected["x"] + before
     (d_x, d_h_0), gradients = F.gru_backward(
@@ -236,13 +247,37 @@ def test_any_combination_of_options(data: st.DataObject) -> None:
     steps, batch = draw("steps", st.integers(0, 12)), draw("batch", st.integers(0, 20))
     cell = layer(rng, inputs, hidden, **flags("reset_after", "bias_ih", "bias_hh"))
     check(
-        problem(rng, cell, steps, batch, **flags("reverse", "h_0", "d_output", "d_h_n")),
+        problem(rng, cell, steps, batch, **flags("reverse", "ragged", "resets", "h_0", "d_output", "d_h_n")),
         draw("isa", st.sampled_from(ISAS)),
         draw("dtype", st.sampled_from([np.float32, np.float64])),
         layout=LAYOUTS[draw("layout", st.sampled_from(sorted(LAYOUTS)))],
         threads=draw("threads", st.sampled_from(THREADS)),
         **flags("batch_first"),
     )
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7, 8, 9, 17, 63, 65, 130])
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@both_resets
+@both_dtypes
+@every_isa
+def test_ragged_batches_with_resets(
+    rng: np.random.Generator, isa: str, dtype: type, reset_after: bool, reverse: bool, batch: int
+) -> None:
+    """Padding holds NaN, and the lengths come in any order."""
+    cell = layer(rng, 19, 33, reset_after=reset_after)
+    for options in ({"ragged": True}, {"resets": True}, {"ragged": True, "resets": True}):
+        p = problem(rng, cell, 9, batch, reverse=reverse, **options)
+        check(p, isa, dtype, batch_first=bool(batch % 2), accumulate=reverse, threads=1 + batch % 3)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@both_resets
+def test_ragged_batches_cut_by_panels(reset_after: bool, reverse: bool, threads: int) -> None:
+    rng = np.random.default_rng(5)
+    cell = layer(rng, 32, 256, reset_after=reset_after)
+    check(problem(rng, cell, 40, 3, reverse=reverse, ragged=True, resets=True), ISAS[-1], threads=threads)
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "padded", "reversed_rows", "every_second_row"])

@@ -48,8 +48,10 @@ def central_difference(loss: Callable[[], float], array: np.ndarray, step: float
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("biases", [(), ("bias_ih",), ("bias_hh",), ("bias_ih", "bias_hh")])
 @pytest.mark.parametrize("reset_after", [True, False])
+@pytest.mark.parametrize("ragged", [False, True])
 def test_gradients_of_a_layer_are_finite_differences(
     rng: np.random.Generator,
+    ragged: bool,
     reset_after: bool,
     biases: tuple[str, ...],
     reverse: bool,
@@ -62,10 +64,12 @@ def test_gradients_of_a_layer_are_finite_differences(
     shapes |= dict.fromkeys(biases, (3 * hidden,))
     arrays = {name: rng.standard_normal(shape) for name, shape in shapes.items()}
     d_output, d_h_n = rng.standard_normal((steps, batch, hidden)), rng.standard_normal((batch, hidden))
+    lengths = rng.integers(0, steps + 1, batch) if ragged else None
+    reset = rng.random((steps, batch)) < 0.3 if ragged else None
 
     def run() -> tuple[np.ndarray, np.ndarray, reference.Tape]:
-        bias = {"bias_ih": None, "bias_hh": None}
-        return reference.gru_forward(**(bias | arrays), reset_after=reset_after, reverse=reverse)
+        options = {"reset_after": reset_after, "reverse": reverse, "lengths": lengths, "reset": reset}
+        return reference.gru_forward(**({"bias_ih": None, "bias_hh": None} | arrays), **options)
 
     def loss() -> float:
         output, h_n, _ = run()
@@ -75,6 +79,28 @@ def test_gradients_of_a_layer_are_finite_differences(
     assert gradients.keys() == arrays.keys()
     for name, array in arrays.items():
         assert_close(gradients[name], central_difference(loss, array), "finite_difference", name)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_ragged_rows_and_resets_are_sequences_cut_by_hand(rng: np.random.Generator, reverse: bool) -> None:
+    weights = [rng.standard_normal(shape) for shape in [(6, 3), (6, 2), (6,), (6,)]]
+    x, h_0 = rng.standard_normal((7, 2, 3)), rng.standard_normal((2, 2))
+    x[5:, 0] = np.nan
+    reset = np.zeros((7, 2), bool)
+    reset[3, 0] = reset[6, 0] = reset[0, 1] = True
+    output, h_n, _ = reference.gru_forward(x, h_0, *weights, lengths=[5, 7], reset=reset, reverse=reverse)
+    assert not output[5:, 0].any()
+    zeros = np.zeros((1, 2))
+    # The pieces in the order in which they are computed, with the states that they begin with.
+    starts = [zeros, h_0[:1]] if reverse else [h_0[:1], zeros]
+    for piece, start in zip([slice(0, 3), slice(3, 5)], starts, strict=True):
+        expected, h_expected, _ = reference.gru_forward(x[piece, :1], start, *weights, reverse=reverse)
+        assert_close(output[piece, :1], expected, "float64")
+        if piece.start == (0 if reverse else 3):
+            assert_close(h_n[:1], h_expected, "float64")
+    expected, h_expected, _ = reference.gru_forward(x[:, 1:], h_0[1:] if reverse else zeros, *weights, reverse=reverse)
+    assert_close(output[:, 1:], expected, "float64")
+    assert_close(h_n[1:], h_expected, "float64")
 
 
 @pytest.mark.parametrize("reset_after", [True, False])

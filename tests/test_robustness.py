@@ -249,7 +249,7 @@ def test_objects_of_the_core_come_from_the_core_alone() -> None:
             duplicate(weights)
     with pytest.raises(TypeError, match="exactly 1 positional argument"):
         GRUStep.__new__(GRUStep)
-    (_, _, tape) = GRULayer((weights,), False).forward(np.zeros((1, 1, 3), f4), None, 1)
+    (_, _, tape) = GRULayer((weights,), False).forward(np.zeros((1, 1, 3), f4), None, None, None, 1)
     with pytest.raises(ValueError, match="^tape: expected what forward returned, got an empty one"):
         type(tape)().backward(None, None, 1)
     for duplicate in (copy.copy, copy.deepcopy, pickle.dumps):
@@ -285,13 +285,13 @@ def test_a_tape_outlives_its_weights(rng: np.random.Generator) -> None:
     cell, x = layer(rng, 4, 5), normal(rng, 3, 2, 4)
     output, h_n = np.empty((3, 2, 5), f4), np.empty((2, 5), f4)
     weights = cell.pack(ISAS[-1])
-    tape = _core.gru_forward(weights, x, None, output, h_n, False, True, 1)
+    tape = _core.gru_forward(weights, x, None, None, None, output, h_n, False, True, 1)
     del weights
     gradients = [np.zeros((15, 4), f4), np.zeros((15, 5), f4), None, None]
     for _ in range(50):  # one of them might stand where the first was
         others = cell.pack(ISAS[-1])
         with pytest.raises(ValueError, match="tape: expected the weights that it was made with"):
-            _core.gru_backward(others, tape, x, None, output, *[None] * 3, False, None, *gradients, False, 1)
+            _core.gru_backward(others, tape, x, *[None] * 3, output, *[None] * 3, False, None, *gradients, False, 1)
 
 
 @pytest.mark.parametrize("padding", [-1, 0, 5])
@@ -316,7 +316,8 @@ def core_calls() -> dict[str, tuple[Callable[..., Any], list[Any]]]:
         return np.zeros(shape, f4)
 
     x, output, h_n = normal(rng, T, B, I), zeros(T, B, H), zeros(B, H)
-    forward = [weights, x, zeros(B, H), output, h_n, False]
+    given = [x, zeros(B, H), np.array([3, 1]), np.eye(T, B, dtype=bool)]
+    forward = [weights, *given, output, h_n, False]
     tape = _core.gru_forward(*forward, True, 1)
     gradients = [zeros(3 * H, I), zeros(3 * H, H), zeros(3 * H), zeros(3 * H)]
     d_sequence = [zeros(T, B, H), zeros(B, H), zeros(T, B, I), False, zeros(B, H)]
@@ -325,7 +326,7 @@ def core_calls() -> dict[str, tuple[Callable[..., Any], list[Any]]]:
         "gru_forward": (_core.gru_forward, [*forward, False, 2]),
         "gru_backward": (
             _core.gru_backward,
-            [weights, tape, x, zeros(B, H), output, *d_sequence, *gradients, False, 2],
+            [weights, tape, *given, output, *d_sequence, *gradients, False, 2],
         ),
         "pack_linear": (_core.pack_linear, [zeros(H, I), zeros(H), 1]),
         "linear_forward": (_core.linear_forward, [linear, zeros(N, I), zeros(N, H), 2]),
@@ -397,6 +398,8 @@ def wrong_things() -> list[Any]:
         things.append(read_only)
     things += [np.broadcast_to(f4(0), shape) for shape in ((3, 2, 4), (3, 2, 5), (2, 5), (6, 4), (HUGE, 4))]
     things.append(np.zeros(4 * 24 + 1, np.uint8)[1:].view(f4).reshape(3, 2, 4))
+    things += [np.array(lengths) for lengths in ([3, 0], [4, 0], [-1, 2], [2**62, 2**62], [1, 2, 3])]
+    things += [np.array([3, 9, 1, 9])[::2], np.ones((3, 2), bool), np.ones((6, 4), bool)[::-2, ::2]]
     return things
 
 
@@ -433,12 +436,29 @@ def test_every_wrong_thing_as_input_of_a_step() -> None:
     assert step(np.empty((0, 4), f4), np.empty((0, 5), f4)).shape == (0, 5)
 
 
+def test_every_wrong_thing_as_input_of_a_layer() -> None:
+    compiled = GRULayer((weights_of(4, 5),), False)
+    given: list[Any] = [np.ones((3, 2, 4), f4), np.zeros((1, 2, 5), f4), np.array([3, 1]), np.eye(3, 2, dtype=bool)]
+    assert compiled(*given, 1) is not None
+    for thing in wrong_things():
+        for place in range(4):
+            arguments = [*given]
+            arguments[place] = thing
+            taken = compiled(*arguments, 1), compiled.forward(*arguments, 1)
+            assert (taken[0] is None) == (taken[1] is None)
+            if place == 2 and taken[0] is not None:
+                assert thing is None or thing.tolist() == [3, 0]
+            if place == 3 and taken[0] is not None:
+                assert thing is None or (thing.dtype == bool and thing.shape == (3, 2))
+
+
 def test_memory_that_overlaps_does_no_harm_in_the_core() -> None:
     """functional refuses it; here the numbers are undefined, but nothing else happens."""
     weights = weights_of(5, 5)
     memory = np.ones(200, f4)
     for offset in range(8):
         x, output = memory[:30].reshape(3, 2, 5), memory[offset : offset + 30].reshape(3, 2, 5)
-        _core.gru_forward(weights, x, memory[:10].reshape(2, 5), output, memory[5:15].reshape(2, 5), False, False, 2)
+        h_0, h_n = memory[:10].reshape(2, 5), memory[5:15].reshape(2, 5)
+        _core.gru_forward(weights, x, h_0, None, None, output, h_n, False, False, 2)
     assert np.isfinite(memory).all()
     assert np.all(memory[40:] == 1)

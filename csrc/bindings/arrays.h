@@ -86,6 +86,16 @@ Rows<E> rows(const OptionalArray& array, const char* name, size_t count, size_t 
   return array ? rows<E>(*array, name, count, size) : Rows<E>{};
 }
 
+// (T, B) with any strides.
+inline Sequence<const bool> flags(const OptionalArray& array, const char* name, size_t steps, size_t batch) {
+  if (!array) return {};
+  const bool fits = array->dtype().equal(py::dtype::of<bool>()) && array->ndim() == 2 &&
+                    array->shape(0) == static_cast<py::ssize_t>(steps) &&
+                    array->shape(1) == static_cast<py::ssize_t>(batch);
+  if (!fits) refuse(name, "dtype bool and shape (T, B)");
+  return {static_cast<const bool*>(array->data()), array->strides(0), array->strides(1)};
+}
+
 // A C-contiguous array of exactly this shape.
 template <class E>
 E* contiguous(const py::array& array, const char* name, std::initializer_list<size_t> shape) {

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <atomic>
 #include <memory>
 
@@ -34,17 +35,24 @@ std::shared_ptr<GruWeights<T>> pack(const py::array& weight_ih, const py::array&
                                          std::move(owner), threads);
 }
 
+Steps steps_of(size_t steps, size_t batch, bool reverse, const OptionalArray& lengths, const OptionalArray& reset) {
+  Steps call{steps, batch, reverse, contiguous<const int64_t>(lengths, "lengths", {batch}),
+             flags(reset, "reset", steps, batch)};
+  const auto fits = [&](int64_t length) { return 0 <= length && length <= static_cast<int64_t>(steps); };
+  if (call.lengths && !std::all_of(call.lengths, call.lengths + batch, fits)) refuse("lengths", "0 to T");
+  return call;
+}
+
 template <class T>
 std::shared_ptr<TapeHolder<T>> forward(const std::shared_ptr<GruWeights<T>>& weights, const py::array& x,
-                                       const OptionalArray& h_0, const py::array& output, const py::array& h_n,
+                                       const OptionalArray& h_0, const OptionalArray& lengths,
+                                       const OptionalArray& reset, const py::array& output, const py::array& h_n,
                                        bool reverse, bool taped, int threads) {
   if (!weights) refuse("weights", "what pack_gru returned, got None");
   const size_t steps = axis_size(x, "x", 0), batch = axis_size(x, "x", 1);
   const size_t I = weights->input_size, H = weights->hidden_size;
   GruForward<T> call{};
-  call.steps = steps;
-  call.batch = batch;
-  call.reverse = reverse;
+  static_cast<Steps&>(call) = steps_of(steps, batch, reverse, lengths, reset);
   call.x = sequence<const T>(x, "x", steps, batch, I);
   call.h_0 = rows<const T>(h_0, "h_0", batch, H);
   call.output = sequence<T>(output, "output", steps, batch, H);
@@ -52,24 +60,23 @@ std::shared_ptr<TapeHolder<T>> forward(const std::shared_ptr<GruWeights<T>>& wei
   checked_threads(threads);
   py::gil_scoped_release release;
   std::shared_ptr<TapeHolder<T>> holder;
-  if (taped) holder.reset(new TapeHolder<T>{weights, std::make_unique<GruTape<T>>(*weights, steps, batch)});
+  if (taped) holder.reset(new TapeHolder<T>{weights, std::make_unique<GruTape<T>>(*weights, call)});
   gru_forward(*weights, call, holder ? holder->tape.get() : nullptr, threads);
   return holder;
 }
 
 template <class T>
 void backward(const GruWeights<T>& weights, TapeHolder<T>& holder, const py::array& x, const OptionalArray& h_0,
-              const py::array& output, const OptionalArray& d_output, const OptionalArray& d_h_n,
-              const OptionalArray& d_x, bool accumulate_d_x, const OptionalArray& d_h_0, const py::array& d_weight_ih,
-              const py::array& d_weight_hh, const OptionalArray& d_bias_ih, const OptionalArray& d_bias_hh,
-              bool reverse, int threads) {
+              const OptionalArray& lengths, const OptionalArray& reset, const py::array& output,
+              const OptionalArray& d_output, const OptionalArray& d_h_n, const OptionalArray& d_x, bool accumulate_d_x,
+              const OptionalArray& d_h_0, const py::array& d_weight_ih, const py::array& d_weight_hh,
+              const OptionalArray& d_bias_ih, const OptionalArray& d_bias_hh, bool reverse, int threads) {
   if (holder.weights.get() != &weights) refuse("tape", "the weights that it was made with");
   const size_t steps = holder.tape->steps, batch = holder.tape->batch;
   const size_t I = weights.input_size, H = weights.hidden_size;
   GruBackward<T> call{};
-  call.steps = steps;
-  call.batch = batch;
-  call.reverse = reverse;
+  static_cast<Steps&>(call) = steps_of(steps, batch, reverse, lengths, reset);
+  if (live_steps(call) != holder.tape->size) refuse("lengths", "those of the tape");
   call.x = sequence<const T>(x, "x", steps, batch, I);
   call.h_0 = rows<const T>(h_0, "h_0", batch, H);
   call.output = sequence<const T>(output, "output", steps, batch, H);

@@ -35,10 +35,10 @@ MAX_LAYERS = 10_000
 class GRU(Module):
     """A stack of GRU layers, with PyTorch's constructor, parameter names, shapes and results.
 
-    ``gru(x, h_0=None)`` gives ``(output, h_n)``; ``gru.forward(x, h_0=None, *, seed=None)`` gives ``((output,
-    h_n), tape)``; ``gru.backward(tape, d_output, d_h_n=None)`` gives ``((d_x, d_h_0), gradients)``. An `h_0`
-    or gradient that is ``None`` stands for zeros. With T time steps, B rows in the batch, L layers, D
-    directions (1 or 2), H = `hidden_size`:
+    ``gru(x, h_0=None, lengths=None, reset=None)`` gives ``(output, h_n)``; ``gru.forward`` takes the same and
+    a `seed`, and gives ``((output, h_n), tape)``; ``gru.backward(tape, d_output, d_h_n=None)`` gives
+    ``((d_x, d_h_0), gradients)``. An `h_0` or gradient that is ``None`` stands for zeros. With T time steps, B
+    rows in the batch, L layers, D directions (1 or 2), H = `hidden_size`:
 
     =========  ==========================  ====================================  ===============
     array      time-major                  `batch_first`                         unbatched
@@ -46,7 +46,15 @@ class GRU(Module):
     x          (T, B, input_size)          (B, T, input_size)                    (T, input_size)
     output     (T, B, D * H)               (B, T, D * H)                         (T, D * H)
     h_0, h_n   (L * D, B, H)               (L * D, B, H)                         (L * D, H)
+    lengths    (B,)                        (B,)
+    reset      (T, B)                      (B, T)                                (T,)
     =========  ==========================  ====================================  ===============
+
+    `lengths`, whole numbers from 0 to T in any order, are the steps of each row. What is behind them is
+    padding: x and the gradient of output are not read there, output and the gradient of x are zero, h_n is
+    the state after the row's own last step, and the reverse direction begins there. `reset`, of bool, marks
+    the first steps of new episodes: between such a step and the one before it no state passes in either
+    direction (it becomes zero), and no gradient.
 
     With a size per layer `h_0`, `h_n` and their gradients are lists of an array for each layer, (D, B, H_l)
     or (D, H_l). Layer and direction are ordered as in PyTorch: layer 0, layer 0 in reverse, layer 1, ... All
@@ -164,18 +172,25 @@ class GRU(Module):
         }
 
     def _call(
-        self, snapshot: Snapshot, x: ArrayLike, h_0: States = None, *, threads: int | None = None
+        self,
+        snapshot: Snapshot,
+        x: ArrayLike,
+        h_0: States = None,
+        lengths: ArrayLike | None = None,
+        reset: ArrayLike | None = None,
+        *,
+        threads: int | None = None,
     ) -> tuple[Array, States]:
         layers = snapshot.version.derive("layers", self._packed_layers, threads)
         if self._is_one_layer:
-            result = layers[0](x, h_0, threads)
+            result = layers[0](x, h_0, lengths, reset, threads)
             if result is not None:
                 return result
         x = float_array("x", x, self.dtype)
         layout, count, final = _Layout(self, x.shape), F.thread_count(threads), []
-        sequence = _plain(layout.with_batch(x))
+        sequence, steps = _plain(layout.with_batch(x)), layout.given_steps(lengths, reset)
         for layer, h in zip(layers, layout.given_states("h_0", h_0), strict=True):
-            sequence, h_n = _taken(layer(sequence, h, count))
+            sequence, h_n = _taken(layer(sequence, h, *steps, count))
             final.append(h_n)
         return layout.without_batch(sequence), layout.states(final)
 
@@ -184,26 +199,28 @@ class GRU(Module):
         snapshot: Snapshot,
         x: ArrayLike,
         h_0: States = None,
+        lengths: ArrayLike | None = None,
+        reset: ArrayLike | None = None,
         *,
         seed: Seed | None = None,
         threads: int | None = None,
     ) -> tuple[tuple[Array, States], _Saved]:
         layers = snapshot.version.derive("layers", self._packed_layers, threads)
         if self._is_one_layer:
-            result = layers[0].forward(x, h_0, threads)
+            result = layers[0].forward(x, h_0, lengths, reset, threads)
             if result is not None:
                 output, h_n, tape = result
                 return (output, h_n), _Saved(np.shape(x), [tape], [None])
         x = float_array("x", x, self.dtype)
         layout, count, final, saved = _Layout(self, x.shape), F.thread_count(threads), [], _Saved(x.shape, [], [])
-        sequence = _plain(layout.with_batch(x))
+        sequence, steps = _plain(layout.with_batch(x)), layout.given_steps(lengths, reset)
         for i, (layer, h) in enumerate(zip(layers, layout.given_states("h_0", h_0), strict=True)):
             noise = None
             if i > 0 and self.training and self.dropout > 0:
                 noise = Noise(sequence, self.dropout, None if seed is None else (*seed_path(seed), i))
                 sequence = sealed(noise(sequence))
             saved.noises.append(noise)
-            sequence, h_n, tape = _taken(layer.forward(sequence, h, count))
+            sequence, h_n, tape = _taken(layer.forward(sequence, h, *steps, count))
             saved.tapes.append(tape)
             final.append(h_n)
         return (layout.without_batch(sequence), layout.states(final)), saved
@@ -301,7 +318,8 @@ class GRUCell(Module):
         self, snapshot: Snapshot, x: ArrayLike, h: ArrayLike | None = None, *, threads: int | None = None
     ) -> Array:
         sequence, h_0, h_shape, count = self._checked(x, h, threads)
-        _, h_n = _taken(snapshot.version.derive("layer", self._packed_layer, threads)(sequence, h_0, count))
+        layer = snapshot.version.derive("layer", self._packed_layer, threads)
+        _, h_n = _taken(layer(sequence, h_0, None, None, count))
         return h_n.reshape(h_shape)
 
     def _forward(
@@ -315,7 +333,7 @@ class GRUCell(Module):
     ) -> tuple[Array, _SavedStep]:
         sequence, h_0, h_shape, count = self._checked(x, h, threads)
         layer = snapshot.version.derive("layer", self._packed_layer, threads)
-        _, h_n, tape = _taken(layer.forward(sequence, h_0, count))
+        _, h_n, tape = _taken(layer.forward(sequence, h_0, None, None, count))
         return h_n.reshape(h_shape), _SavedStep(tape, h_shape)
 
     def _backward(
@@ -378,6 +396,20 @@ class _Layout:
     def without_batch(self, sequence: Array) -> Array:
         """Undo `with_batch`."""
         return sequence if self._batched else sequence.squeeze(self._batch_axis)
+
+    def given_steps(self, lengths: ArrayLike | None, reset: ArrayLike | None) -> tuple[Array | None, Array | None]:
+        """Check lengths and resets that the user gave and return them as the layers take them."""
+        if not self._batched:
+            if lengths is not None:
+                raise ValueError("lengths: expected x with a batch axis, got x without one")
+            if reset is not None:
+                reset = np.expand_dims(np.asarray(reset), self._batch_axis)
+        batch_first = self._gru.batch_first
+        steps, rows = reversed(self.axes) if batch_first else self.axes
+        flags = F.reset_flags(reset, steps, rows, batch_first)
+        if flags is not None and batch_first:
+            flags = flags.T
+        return F.sequence_lengths(lengths, steps, rows), flags
 
     def states(self, by_layer: StatesByLayer) -> States:
         """Return final states as the user has them."""

@@ -14,9 +14,10 @@ class Sequential(Module):
     """Layers one after the other, each given what the one before it gives.
 
     ``model(x)`` gives the last layer's output. When a layer is recurrent (`GRU`, or a Sequential that holds
-    one), the states are handed through: ``model(x, states=None)`` gives ``(output, states)``, a list with
-    what each recurrent layer takes as `h_0` and gives as `h_n`, in order. ``forward(x, states=None, *,
-    seed=None)`` gives the same and a tape; the layer at place i gets the seed ``(*seed, i)``.
+    one), the states are handed through: ``model(x, states=None, lengths=None, reset=None)`` gives ``(output,
+    states)``, a list with what each recurrent layer takes as `h_0` and gives as `h_n`, in order; all of them
+    are given the lengths and resets. ``forward`` takes the same and a `seed`, and gives the same and a tape;
+    the layer at place i gets the seed ``(*seed, i)``.
     ``backward(tape, d_output, d_states=None)`` gives ``(d_x, gradients)``, or ``((d_x, d_states),
     gradients)`` with recurrent layers; a state or gradient that is ``None`` stands for zeros.
 
@@ -60,12 +61,20 @@ class Sequential(Module):
         return {"layers": {name: layer.config() for name, layer in self._children.items()}}
 
     def _call(
-        self, snapshot: Snapshot, x: Any, states: Sequence[Any] | None = None, *, threads: int | None = None
+        self,
+        snapshot: Snapshot,
+        x: Any,
+        states: Sequence[Any] | None = None,
+        lengths: Any = None,
+        reset: Any = None,
+        *,
+        threads: int | None = None,
     ) -> Any:
+        self._refuse_steps(lengths, reset)
         given, final = iter(self._states("states", states)), []
         for name, layer in self._children.items():
             if layer.recurrent:
-                x, state = layer._call(snapshot[name], x, next(given), threads=threads)
+                x, state = layer._call(snapshot[name], x, next(given), lengths, reset, threads=threads)
                 final.append(state)
             else:
                 x = layer._call(snapshot[name], x, threads=threads)
@@ -76,15 +85,18 @@ class Sequential(Module):
         snapshot: Snapshot,
         x: Any,
         states: Sequence[Any] | None = None,
+        lengths: Any = None,
+        reset: Any = None,
         *,
         seed: Seed | None = None,
         threads: int | None = None,
     ) -> tuple[Any, list[Any]]:
+        self._refuse_steps(lengths, reset)
         given, final, tapes = iter(self._states("states", states)), [], []
         for place, (name, layer) in enumerate(self._children.items()):
             keywords = {"seed": None if seed is None else (*seed_path(seed), place), "threads": threads}
             if layer.recurrent:
-                (x, state), tape = layer._forward(snapshot[name], x, next(given), **keywords)
+                (x, state), tape = layer._forward(snapshot[name], x, next(given), lengths, reset, **keywords)
                 final.append(state)
             else:
                 x, tape = layer._forward(snapshot[name], x, **keywords)
@@ -111,6 +123,11 @@ class Sequential(Module):
             gradients.append({f"{name}.{key}": gradient for key, gradient in own.items()})
         merged = {key: gradient for own in reversed(gradients) for key, gradient in own.items()}
         return ((d, d_initial[::-1]) if self.recurrent else d), merged
+
+    def _refuse_steps(self, lengths: Any, reset: Any) -> None:
+        for name, given in (("lengths", lengths), ("reset", reset)):
+            if given is not None and not self.recurrent:
+                raise ValueError(f"{name}: expected None, because no layer is recurrent, got {type(given).__name__}")
 
     def _states(self, argument: str, states: Sequence[Any] | None) -> Sequence[Any]:
         """Return one state for each recurrent layer."""
