@@ -15,7 +15,7 @@ x = rng.standard_normal((11, 5, 7)).astype(np.float32)
 
 output, h_n = gru(x)
 weights = {name: value.astype(np.float64) for name, value in gru.state_dict().items()}
-expected, expected_h_n, _ = reference.gru_forward(
+expected, expected_h_n, _ = reference.forward(
     x,
     None,
     weights["weight_ih_l0"],

@@ -2,6 +2,7 @@
 #include <initializer_list>
 #include <vector>
 
+#include "carry.h"
 #include "gemm.h"
 #include "gru.h"
 #include "schedule.h"
@@ -16,8 +17,8 @@ namespace {
 template <class T>
 class BackwardRun {
  public:
-  BackwardRun(const GruWeights<T>& weights, const GruBackward<T>& call, const Schedule& schedule, GruTape<T>& tape,
-              int threads)
+  BackwardRun(const RecurrentWeights<T>& weights, const RecurrentBackward<T>& call, const Schedule& schedule,
+              RecurrentTape<T>& tape, int threads)
       : w_(weights),
         packs_(weights.backward(threads)),
         call_(call),
@@ -26,13 +27,13 @@ class BackwardRun {
         panels_(weights.panels()),
         rows_(schedule.size()),
         width_(static_cast<ptrdiff_t>(weights.kernels.vector)) {
-    const size_t H = w_.hidden_size, row_work = 3 * H * (w_.input_size + H);
+    const size_t H = w_.hidden_size, G = w_.shape.gates, row_work = G * H * (w_.input_size + H);
     recurrence_ = plan_recurrence(
-        {schedule.steps(), schedule.rows_on_average(), panels_, row_work, 3 * H * H * sizeof(T)}, threads);
+        {schedule.steps(), schedule.rows_on_average(), panels_, row_work, G * H * H * sizeof(T)}, threads);
     // Members who take no part in the recurrence wait for it, perhaps asleep: that must be worth more to them.
     const size_t products_work = 2 * rows_ * row_work / (recurrence_.members > 1 ? 1 : 16);
     members_ = std::max(recurrence_.members, plan_members(products_work, rows_, threads));
-    carry_ = Buffer<T>(product(product(panels_, call.batch), w_.kernels.vector));
+    carry_ = Carry<T>(weights, schedule, w_.shape.states);
     zeros_ = Buffer<T>(H);
     std::fill_n(zeros_.data(), H, T(0));
     gate_rows_.resize(rows_);
@@ -84,8 +85,10 @@ class BackwardRun {
   }
 
   void zero_spare_row() {
+    const ptrdiff_t lead = static_cast<ptrdiff_t>(w_.shape.taped_lead) * width_;
     for (size_t panel = 0; panel < panels_; ++panel)
-      std::fill_n(tape_.row(rows_) + static_cast<ptrdiff_t>(panel) * tape_.panel_stride() - width_, 4 * width_, T(0));
+      std::fill_n(tape_.row(rows_) + static_cast<ptrdiff_t>(panel) * tape_.panel_stride() - lead, tape_.row_stride(),
+                  T(0));
   }
 
   // ---- The recurrence ----
@@ -95,28 +98,28 @@ class BackwardRun {
   }
 
   void recur(const Slice& slice, Barrier& barrier) {
-    begin_carry(slice);
+    carry_.load(slice, 0, call_.d_h_n);
+    if (w_.shape.states == 2) carry_.load(slice, 1, call_.d_c_n);
     for (size_t s = schedule_.length(slice.rows.first); s-- > 0;) {
-      cut_carry(s + 1, slice);
+      carry_.cut(slice, s + 1);
       step({schedule_.live(s, slice.rows), slice.panels}, s, barrier);
     }
-    cut_carry(0, slice);
+    carry_.cut(slice, 0);
     if (call_.d_h_0.data) initial_state(slice);
+    if (w_.shape.states == 2) carry_.store(slice, 1, call_.d_c_0);
   }
 
   void step(const Slice& slice, size_t s, Barrier& barrier) {
-    const bool after = w_.reset == Reset::after;
-    const auto kernel = after ? w_.kernels.reset_after_backward : w_.kernels.reset_before_backward_output;
     for_each_flow(s + 1, slice, [&](const Slice& rows, const Operand<T>* gradients) {
       Pass<T> pass = pass_over(rows, packs_.hidden, s);
       if (gradients) pass.left = *gradients;
-      kernel(pass);
+      w_.passes().step_backward(pass);
     });
     meet(barrier);
-    if (after) return;
+    if (!w_.passes().second_backward) return;
     Pass<T> pass = pass_over(slice, packs_.hidden_n, s);
     pass.left = {pass.gates.rows, 2 * width_, panels_ * w_.kernels.vector, w_.kernels.vector, tape_.panel_stride()};
-    w_.kernels.reset_before_backward_gates(pass);
+    w_.passes().second_backward(pass);
     meet(barrier);
   }
 
@@ -158,47 +161,19 @@ class BackwardRun {
     pass.left = no_operand(pass.gates.rows);
     pass.h_previous = h_rows_.data() + i;
     pass.d_output = d_output_rows_.data() + i;
-    pass.carry = carry_.data() + slice.rows.first * w_.kernels.vector;
-    pass.carry_panel = static_cast<ptrdiff_t>(call_.batch) * width_;
+    carry_.describe(pass, slice);
     return pass;
   }
 
   // A left factor of size zero, whose addresses are valid but not followed.
   static Operand<T> no_operand(const T* const* rows) { return {rows, 0, 0, 1, 0}; }
 
-  // The gradients of a step, from a place on, that flow into the state before it: of slots hn, r, z, or of r, z.
+  // The gradients of a step, from a place on, that flow into the state before it.
   Operand<T> gradients_of(size_t s, size_t place) const {
-    const bool after = w_.reset == Reset::after;
-    const size_t block = (after ? 3 : 2) * w_.kernels.vector;
+    const size_t block = w_.shape.hidden_gates * w_.kernels.vector;
     const auto& rows = schedule_.has_resets() ? flowing_rows_ : gate_rows_;
-    return {rows.data() + schedule_.index(s, place), after ? -width_ : 0, panels_ * block, block, tape_.panel_stride()};
-  }
-
-  // The gradient of the last state: d_h_n in panels, zeros behind its last unit.
-  void begin_carry(const Slice& slice) {
-    const size_t width = w_.kernels.vector, H = w_.hidden_size;
-    for (size_t panel = slice.panels.first; panel < slice.panels.last; ++panel)
-      for (size_t place = slice.rows.first; place < slice.rows.last; ++place) {
-        T* to = carry(panel, place);
-        const size_t n = call_.d_h_n.data ? std::min(width, H - panel * width) : 0;
-        if (n) std::copy_n(call_.d_h_n.at(schedule_.row(place)) + panel * width, n, to);
-        std::fill(to + n, to + width, T(0));
-      }
-  }
-
-  // Nothing flows around the product either where a reset stands before step s.
-  void cut_carry(size_t s, const Slice& slice) {
-    if (!schedule_.has_resets()) return;
-    const Part live = schedule_.live(s, slice.rows);
-    for (size_t place = live.first; place < live.last; ++place) {
-      if (!schedule_.fresh(s, place)) continue;
-      for (size_t panel = slice.panels.first; panel < slice.panels.last; ++panel)
-        std::fill_n(carry(panel, place), w_.kernels.vector, T(0));
-    }
-  }
-
-  T* carry(size_t panel, size_t place) const {
-    return carry_.data() + (panel * call_.batch + place) * w_.kernels.vector;
+    return {rows.data() + schedule_.index(s, place), w_.shape.flow * width_, panels_ * block, block,
+            tape_.panel_stride()};
   }
 
   // ---- The products over all steps ----
@@ -212,8 +187,8 @@ class BackwardRun {
     pass.rows = rows.size();
     pass.last_panel = packs_.input.panels;
     pass.units = w_.input_size;
-    pass.left = {gate_rows_.data() + rows.first, 0, panels_ * 3 * w_.kernels.vector, 3 * w_.kernels.vector,
-                 tape_.panel_stride()};
+    const size_t block = w_.shape.gates * w_.kernels.vector;
+    pass.left = {gate_rows_.data() + rows.first, 0, panels_ * block, block, tape_.panel_stride()};
     pass.right = packs_.input.view();
     pass.output = d_x_rows_.data() + rows.first;
     pass.accumulate = call_.accumulate_d_x;
@@ -227,28 +202,46 @@ class BackwardRun {
         std::fill_n(call_.d_x.at(t, schedule_.row(place)), w_.input_size, T(0));
   }
 
-  // The weight gradients, two products with reset after and three with reset before.
+  // The weight gradients: of the input's weights, and of the hidden ones, which with reset before are two products.
   void plan_weight_gradients() {
+    using Gates = std::initializer_list<size_t>;
     const size_t H = w_.hidden_size, I = w_.input_size;
-    const ptrdiff_t hn = -width_, r = 0, n = 2 * width_;
     const auto matrix = [](T* all, size_t gate, size_t size) { return all ? all + gate * size : nullptr; };
-    const auto add = [&](const Operand<T>& left, ptrdiff_t slot, std::initializer_list<size_t> gates, T* out, T* bias) {
-      GateProduct<T> product{left, tape_.row(0) + slot, tape_.row_stride(), tape_.panel_stride(), 0, H, {}, {}};
+    // The gradients of some gates, which stand in slots from `slot` on.
+    const auto add = [&](const Operand<T>& left, ptrdiff_t slot, Gates gates, T* out, T* bias) {
+      const T* const right = tape_.row(0) + slot * width_;
+      GateProduct<T> product{left, right, tape_.row_stride(), tape_.panel_stride(), 0, H, {}, {}};
       for (const size_t gate : gates) {
         product.out[product.gates] = matrix(out, gate, H * left.size);
         product.totals[product.gates++] = matrix(bias, gate, H);
       }
       products_.emplace_back(w_.kernels, product, rows_);
     };
-    add(plain_operand<T>(x_rows_.data(), I), r, {0, 1, 2}, call_.d_weight_ih, call_.d_bias_ih);
+    const auto of_input = [&](Gates gates) {
+      add(plain_operand<T>(x_rows_.data(), I), 0, gates, call_.d_weight_ih, call_.d_bias_ih);
+    };
     const Operand<T> h = plain_operand<T>(h_rows_.data(), H);
-    if (w_.reset == Reset::after) {
-      add(h, hn, {2, 0, 1}, call_.d_weight_hh, call_.d_bias_hh);
-    } else {
-      // U_n multiplies r * h, which stands in the panels of slot hn.
-      const Operand<T> reset_h{gate_rows_.data(), hn, H, w_.kernels.vector, tape_.panel_stride()};
-      add(h, r, {0, 1}, call_.d_weight_hh, call_.d_bias_hh);
-      add(reset_h, n, {2}, call_.d_weight_hh, call_.d_bias_hh);
+    const auto of_hidden = [&](const Operand<T>& left, ptrdiff_t slot, Gates gates) {
+      add(left, slot, gates, call_.d_weight_hh, call_.d_bias_hh);
+    };
+    switch (w_.cell) {
+      case Cell::gru_reset_after:
+        of_input({0, 1, 2});
+        of_hidden(h, -1, {2, 0, 1});
+        break;
+      case Cell::gru_reset_before:
+        of_input({0, 1, 2});
+        of_hidden(h, 0, {0, 1});
+        // U_n multiplies r * h, which stands in the panels of slot hn.
+        of_hidden({gate_rows_.data(), -width_, H, w_.kernels.vector, tape_.panel_stride()}, 2, {2});
+        break;
+      case Cell::lstm:
+        of_input({0, 1, 2, 3});
+        of_hidden(h, 0, {0, 1, 2, 3});
+        break;
+      default:
+        of_input({0});
+        of_hidden(h, 0, {0});
     }
     for (const auto& run : products_)  // the first member's part is the largest
       member_scratch_ = std::max(member_scratch_, run.scratch_size(part_of(run.blocks(), 0, members_).size()));
@@ -265,17 +258,18 @@ class BackwardRun {
     }
   }
 
-  const GruWeights<T>& w_;
-  const typename GruWeights<T>::Backward& packs_;
-  const GruBackward<T>& call_;
+  const RecurrentWeights<T>& w_;
+  const typename RecurrentWeights<T>::Backward& packs_;
+  const RecurrentBackward<T>& call_;
   const Schedule& schedule_;
-  GruTape<T>& tape_;
+  RecurrentTape<T>& tape_;
   const size_t panels_, rows_;
   const ptrdiff_t width_;
   Plan recurrence_;
   int members_;
   size_t member_scratch_ = 0;
-  Buffer<T> carry_, zeros_, scratch_;
+  Buffer<T> zeros_, scratch_;
+  Carry<T> carry_;
   std::vector<GateProductRun<T>> products_;
   std::vector<T*> gate_rows_, d_x_rows_, d_h_0_rows_;
   // With resets, the gates whose gradients flow into the step before: zeros for a row that a reset cuts off.
@@ -285,8 +279,8 @@ class BackwardRun {
 
 // The gradients when there are no rows or no units, however many steps there are.
 template <class T>
-void zero_gradients(const GruWeights<T>& weights, const GruBackward<T>& call) {
-  const size_t I = weights.input_size, gates = 3 * weights.hidden_size;
+void zero_gradients(const RecurrentWeights<T>& weights, const RecurrentBackward<T>& call) {
+  const size_t I = weights.input_size, gates = weights.shape.gates * weights.hidden_size;
   std::fill_n(call.d_weight_ih, gates * I, T(0));
   std::fill_n(call.d_weight_hh, gates * weights.hidden_size, T(0));
   for (T* bias : {call.d_bias_ih, call.d_bias_hh})
@@ -299,14 +293,17 @@ void zero_gradients(const GruWeights<T>& weights, const GruBackward<T>& call) {
 }  // namespace
 
 template <class T>
-void gru_backward(const GruWeights<T>& weights, const GruBackward<T>& call, GruTape<T>& tape, int threads) {
+void recurrent_backward(const RecurrentWeights<T>& weights, const RecurrentBackward<T>& call, RecurrentTape<T>& tape,
+                        int threads) {
   if (call.batch == 0 || weights.hidden_size == 0) return zero_gradients(weights, call);
   const Schedule schedule(call);
   if (!BackwardRun<T>(weights, call, schedule, tape, threads).run())
     BackwardRun<T>(weights, call, schedule, tape, 1).run();
 }
 
-template void gru_backward(const GruWeights<float>&, const GruBackward<float>&, GruTape<float>&, int);
-template void gru_backward(const GruWeights<double>&, const GruBackward<double>&, GruTape<double>&, int);
+template void recurrent_backward(const RecurrentWeights<float>&, const RecurrentBackward<float>&, RecurrentTape<float>&,
+                                 int);
+template void recurrent_backward(const RecurrentWeights<double>&, const RecurrentBackward<double>&,
+                                 RecurrentTape<double>&, int);
 
 }  // namespace gru

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "carry.h"
 #include "gru.h"
 #include "schedule.h"
 #include "team.h"
@@ -8,11 +9,14 @@
 namespace gru {
 
 template <class T>
-GruTape<T>::GruTape(const GruWeights<T>& weights, const Steps& call)
-    : steps(call.steps), batch(call.batch), size(live_steps(call)), vector_(weights.kernels.vector) {
+RecurrentTape<T>::RecurrentTape(const RecurrentWeights<T>& weights, const Steps& call)
+    : steps(call.steps), batch(call.batch), size(live_steps(call)) {
+  const size_t width = weights.kernels.vector, row_size = weights.shape.taped_slots * width;
   // An odd number of rows to a panel: panels a power of two apart would share a few sets of the cache.
-  const size_t panel_size = product((size + 1) | 1, 4 * vector_);
+  const size_t panel_size = product((size + 1) | 1, row_size);
   buffer_ = Buffer<T>(product(panel_size, weights.panels()));
+  lead_ = static_cast<ptrdiff_t>(weights.shape.taped_lead * width);
+  row_stride_ = static_cast<ptrdiff_t>(row_size);
   panel_stride_ = static_cast<ptrdiff_t>(panel_size);
 }
 
@@ -24,14 +28,13 @@ namespace {
 template <class T>
 class ForwardRun {
  public:
-  ForwardRun(const GruWeights<T>& weights, const GruForward<T>& call, const Schedule& schedule, GruTape<T>* tape,
-             int threads)
+  ForwardRun(const RecurrentWeights<T>& weights, const RecurrentForward<T>& call, const Schedule& schedule,
+             RecurrentTape<T>* tape, int threads)
       : w_(weights), call_(call), schedule_(schedule), tape_(tape), panels_(weights.panels()) {
-    const size_t H = w_.hidden_size, hidden_bytes = 3 * H * H * sizeof(T);
-    const size_t row_work = 3 * H * (w_.input_size + H);
+    const size_t H = w_.hidden_size, G = w_.shape.gates, hidden_bytes = G * H * H * sizeof(T);
+    const size_t row_work = G * H * (w_.input_size + H);
     plan_ = plan_recurrence({schedule.steps(), schedule.rows_on_average(), panels_, row_work, hidden_bytes}, threads);
-    slots_ = tape || w_.reset == Reset::before ? 4 : 3;
-    const size_t row_size = slots_ * w_.kernels.vector;
+    const size_t row_size = (tape ? w_.shape.taped_slots : w_.shape.slots) * w_.kernels.vector;
     for (int member = 0; member < plan_.members; ++member)
       block_ = std::max(block_, std::min(slice_of(member).rows.size(), most_rows_in_block));
     chunk_ = plan_chunk(schedule.steps(), panels_ * block_ * row_size * sizeof(T), hidden_bytes);
@@ -47,8 +50,11 @@ class ForwardRun {
     h_rows_.resize(rows);
     output_rows_.resize(rows);
     gate_rows_.resize(rows);
-    zeros_ = Buffer<T>(H);
-    std::fill_n(zeros_.data(), H, T(0));
+    if (!call.h_0.data || schedule.has_resets()) {
+      zeros_ = Buffer<T>(H);
+      std::fill_n(zeros_.data(), H, T(0));
+    }
+    if (has_c()) carry_ = Carry<T>(weights, schedule, 1);
   }
 
   bool run() {
@@ -63,11 +69,13 @@ class ForwardRun {
 
  private:
   Slice slice_of(int member) const { return plan_.slice(member, schedule_, panels_); }
+  bool has_c() const { return w_.shape.states == 2; }
 
   void run_block(size_t region, const Slice& slice, Barrier& barrier) {
     // Slices of panels share all rows, so one member writes their addresses.
     const bool fills = !plan_.by_panels || slice.panels.first == 0;
     const size_t steps = schedule_.length(slice.rows.first);
+    if (has_c()) carry_.load(slice, 0, call_.c_0);
     for (size_t first = 0; first < steps; first += chunk_) {
       const size_t last = std::min(first + chunk_, steps);
       if (fills) fill_tables(region, first, last, slice.rows);
@@ -76,11 +84,13 @@ class ForwardRun {
       size_t row = begin(region);
       for (size_t s = first; s < last; ++s) {
         const Slice live{schedule_.live(s, slice.rows), slice.panels};
+        if (has_c()) carry_.cut(live, s);
         step(row, s % 2 == 1, live, barrier);
         row += live.rows.size();
       }
     }
     finish(slice);
+    if (has_c()) carry_.store(slice, 0, call_.c_n);
   }
 
   void meet(Barrier& barrier) const {
@@ -104,10 +114,7 @@ class ForwardRun {
     }
   }
 
-  T* scratch_row(size_t i) const {
-    const size_t width = w_.kernels.vector;
-    return gates_.data() + i * slots_ * width + (slots_ == 4 ? width : 0);
-  }
+  T* scratch_row(size_t i) const { return gates_.data() + (i * w_.shape.slots + w_.shape.lead) * w_.kernels.vector; }
 
   void project(size_t region, size_t first, size_t last, const Slice& slice) const {
     Pass<T> pass = pass_over(slice, w_.forward().input);
@@ -116,7 +123,7 @@ class ForwardRun {
     pass.bias = w_.forward().input_bias.data();
     pass.left = plain_operand<T>(x_rows_.data() + begin(region), w_.input_size);
     pass.gates.rows = gate_rows_.data() + begin(region);
-    w_.kernels.project(pass);
+    w_.passes().project(pass);
   }
 
   // A step of all rows of a slice, of which the tables hold the first one at `row`.
@@ -129,15 +136,14 @@ class ForwardRun {
     pass.h_previous = h_rows_.data() + row;
     pass.output = output_rows_.data() + row;
     pass.gates.rows = gate_rows_.data() + row;
-    if (w_.reset == Reset::after) {
-      (tape_ ? w_.kernels.reset_after_taped : w_.kernels.reset_after)(pass);
-    } else {
-      w_.kernels.reset_before_gates(pass);
+    if (has_c()) carry_.describe(pass, slice);
+    (tape_ ? w_.passes().step_taped : w_.passes().step)(pass);
+    if (w_.passes().second) {
       meet(barrier);
       const auto width = static_cast<ptrdiff_t>(w_.kernels.vector);
       pass.right = packs.hidden_n.view();
       pass.left = {pass.gates.rows, -width, w_.hidden_size, w_.kernels.vector, panel_stride_};
-      w_.kernels.reset_before_output(pass);
+      w_.passes().second(pass);
     }
     meet(barrier);
   }
@@ -168,15 +174,16 @@ class ForwardRun {
     }
   }
 
-  const GruWeights<T>& w_;
-  const GruForward<T>& call_;
+  const RecurrentWeights<T>& w_;
+  const RecurrentForward<T>& call_;
   const Schedule& schedule_;
-  GruTape<T>* tape_;
+  RecurrentTape<T>* tape_;
   const size_t panels_;
   Plan plan_;
-  size_t slots_, block_ = 0, chunk_;
+  size_t block_ = 0, chunk_;
   ptrdiff_t panel_stride_;
   Buffer<T> gates_, zeros_;
+  Carry<T> carry_;  // c of the LSTM
   std::vector<const T*> x_rows_, h_rows_;
   std::vector<T*> output_rows_, gate_rows_;
 };
@@ -184,7 +191,8 @@ class ForwardRun {
 }  // namespace
 
 template <class T>
-void gru_forward(const GruWeights<T>& weights, const GruForward<T>& call, GruTape<T>* tape, int threads) {
+void recurrent_forward(const RecurrentWeights<T>& weights, const RecurrentForward<T>& call, RecurrentTape<T>* tape,
+                       int threads) {
   // Then there is nothing to compute, however many steps there are.
   if (call.batch == 0 || weights.hidden_size == 0) return;
   const Schedule schedule(call);
@@ -192,9 +200,11 @@ void gru_forward(const GruWeights<T>& weights, const GruForward<T>& call, GruTap
     ForwardRun<T>(weights, call, schedule, tape, 1).run();
 }
 
-template class GruTape<float>;
-template class GruTape<double>;
-template void gru_forward(const GruWeights<float>&, const GruForward<float>&, GruTape<float>*, int);
-template void gru_forward(const GruWeights<double>&, const GruForward<double>&, GruTape<double>*, int);
+template class RecurrentTape<float>;
+template class RecurrentTape<double>;
+template void recurrent_forward(const RecurrentWeights<float>&, const RecurrentForward<float>&, RecurrentTape<float>*,
+                                int);
+template void recurrent_forward(const RecurrentWeights<double>&, const RecurrentForward<double>&,
+                                RecurrentTape<double>*, int);
 
 }  // namespace gru

@@ -61,9 +61,9 @@ template <class T>
 void GateProductRun<T>::pack(Part rows, T* packed) const {
   const Operand<T>& left = product_.left;
   for (size_t block = 0; block < column_blocks_; ++block)
-    kernels_.pack_outer(rows.size(), left.rows + rows.first,
-                        left.offset + static_cast<ptrdiff_t>(block) * left.block_stride, columns_of(block),
-                        packed + block * columns_ * rows.size());
+    kernels_.pack_outer[product_.gates - 1](rows.size(), left.rows + rows.first,
+                                            left.offset + static_cast<ptrdiff_t>(block) * left.block_stride,
+                                            columns_of(block), packed + block * columns_ * rows.size());
 }
 
 template <class T>

@@ -7,7 +7,7 @@
 
 namespace gru {
 
-// The gradients of one to three gates whose own gradients stand side by side in the rows of a tape:
+// The gradients of one to four gates whose own gradients stand side by side in the rows of a tape:
 // out[gate][unit][column] = sum over rows of left[row][column] * right[row][gate][unit].
 template <class T>
 struct GateProduct {
@@ -15,8 +15,8 @@ struct GateProduct {
   const T* right;                     // the first gate in panel 0 of row 0
   ptrdiff_t right_row, panel_stride;  // from one row to the next, and from one panel to the next
   size_t gates, units;
-  T* out[3];     // (units, left.size) contiguous, one for each gate
-  T* totals[3];  // (units), the sums of the right rows alone; or null
+  T* out[4];     // (units, left.size) contiguous, one for each gate
+  T* totals[4];  // (units), the sums of the right rows alone; or null
 };
 
 // Cuts a product into blocks, (panel, block of columns), and computes any range of them.

@@ -73,41 +73,63 @@ class Lazy {
   mutable Value value_;
 };
 
-enum class Reset { after, before };
+// What the loops must know of a cell beside its passes. Slots are those of Gates, counted from the first gate's.
+struct CellShape {
+  size_t gates;                    // of the projections: weights and biases have gates * H rows
+  size_t lead, slots;              // slots before the first gate's; all slots
+  size_t taped_lead, taped_slots;  // the same of a tape's rows
+  size_t hidden_gates;             // of the hidden weights' first product
+  ptrdiff_t flow;                  // the first of as many slots whose gradients flow through it into the state before
+  size_t states;                   // h, or h and c
+};
+constexpr CellShape shape_of(Cell cell) {
+  switch (cell) {
+    case Cell::gru_reset_after:
+      return {3, 0, 3, 1, 4, 3, -1, 1};
+    case Cell::gru_reset_before:
+      return {3, 1, 4, 1, 4, 2, 0, 1};
+    case Cell::lstm:
+      return {4, 0, 4, 0, 5, 4, 0, 2};
+    default:
+      return {1, 0, 1, 0, 1, 1, 0, 1};
+  }
+}
 
-// The weights of one GRU layer in one direction. The matrices are not copied: they may neither change nor go while this
-// object lives, which `owner` may see to.
+// The weights of one recurrent layer in one direction. G is the number of the cell's gates, in PyTorch's order. The
+// matrices are not copied: they may neither change nor go while this object lives, which `owner` may see to.
 template <class T>
-class GRU_API GruWeights {
+class GRU_API RecurrentWeights {
  public:
-  // weight_ih (3H, I), weight_hh (3H, H), bias_ih (3H), bias_hh (3H), all contiguous; either bias may be null (zeros).
+  // weight_ih (G H, I), weight_hh (G H, H), bias_ih (G H), bias_hh (G H), contiguous; either bias may be null (zeros).
   // Packs for the forward pass on as many as `threads`. Throws std::bad_alloc, and std::invalid_argument for a wrong
   // GRU_NATIVE_ISA.
-  GruWeights(size_t input_size, size_t hidden_size, Reset reset, const T* weight_ih, const T* weight_hh,
-             const T* bias_ih, const T* bias_hh, std::shared_ptr<const void> owner, int threads);
+  RecurrentWeights(Cell cell, size_t input_size, size_t hidden_size, const T* weight_ih, const T* weight_hh,
+                   const T* bias_ih, const T* bias_hh, std::shared_ptr<const void> owner, int threads);
 
+  const Cell cell;
+  const CellShape shape;
   const size_t input_size, hidden_size;
-  const Reset reset;
   const bool has_bias_ih, has_bias_hh;
   const Isa& isa;
   const Kernels<T>& kernels;
 
   struct Forward {
-    Pack<T> input;          // three gates
-    Pack<T> hidden;         // reset after: r, z, n; reset before: r, z
+    Pack<T> input;          // all gates
+    Pack<T> hidden;         // all gates, but of reset before r and z
     Pack<T> hidden_n;       // reset before: n
     Buffer<T> input_bias;   // [panel][gate][vector], with what can be added of the hidden side's bias
     Buffer<T> hidden_bias;  // reset after: b_hn, [panel][vector]
   };
   struct Backward {
-    Pack<T> hidden;    // to d_h, over the gates (n, r, z) of reset after or (r, z) of reset before
+    Pack<T> hidden;    // to d_h, over the gates of the slots that flow
     Pack<T> hidden_n;  // reset before: to d(r h), over n
-    Pack<T> input;     // to d_x, over (r, z, n)
+    Pack<T> input;     // to d_x, over all gates
   };
   const Forward& forward() const { return forward_; }
   // Packed by the first call of this function, on as many as `threads`.
   const Backward& backward(int threads) const;
 
+  const CellPasses<T>& passes() const { return kernels.cells[static_cast<size_t>(cell)]; }
   size_t panels() const { return (hidden_size + kernels.vector - 1) / kernels.vector; }
 
  private:
@@ -128,62 +150,65 @@ struct Steps {
 // The steps of all rows together. Throws std::bad_alloc when T * B cannot be represented.
 GRU_API size_t live_steps(const Steps& call);
 
-// The gates of a training forward, [panel][index][hn, r, z, n][vector]: see Gates, and Schedule for the index.
+// The gates of a training forward, [panel][index][slot][vector]: see Gates, and Schedule for the index.
 template <class T>
-class GRU_API GruTape {
+class GRU_API RecurrentTape {
  public:
-  GruTape(const GruWeights<T>& weights, const Steps& steps);
+  RecurrentTape(const RecurrentWeights<T>& weights, const Steps& steps);
 
   const size_t steps, batch;
   const size_t size;  // indices
 
-  // The address of slot r in panel 0. There is one more row than there are indices, which the backward pass uses.
-  T* row(size_t index) const { return buffer_.data() + index * 4 * vector_ + vector_; }
-  ptrdiff_t row_stride() const { return static_cast<ptrdiff_t>(4 * vector_); }
+  // The address of the first gate in panel 0. There is one more row than there are indices, which backward uses.
+  T* row(size_t index) const { return buffer_.data() + static_cast<ptrdiff_t>(index) * row_stride_ + lead_; }
+  ptrdiff_t row_stride() const { return row_stride_; }
   ptrdiff_t panel_stride() const { return panel_stride_; }
   size_t bytes() const { return buffer_.size() * sizeof(T); }
 
  private:
-  size_t vector_;
-  ptrdiff_t panel_stride_;
+  ptrdiff_t lead_, row_stride_, panel_stride_;
   Buffer<T> buffer_;
 };
 
 // One layer, one direction. Padding is not read; outputs and gradients there are zeros.
 template <class T>
-struct GruForward : Steps {
+struct RecurrentForward : Steps {
   Sequence<const T> x;
   Rows<const T> h_0;   // (B, H), or none for zeros
   Sequence<T> output;  // (T, B, H); may not overlap anything
   Rows<T> h_n;         // (B, H), the state after each row's last step; may be h_0's own rows
+  Rows<const T> c_0;   // of the LSTM, as h_0
+  Rows<T> c_n;         // of the LSTM, as h_n
 };
 
-// Computes output and h_n, and fills `tape` unless it is null. `threads` is an upper limit.
+// Computes output and the last states, and fills `tape` unless it is null. `threads` is an upper limit.
 template <class T>
-GRU_API void gru_forward(const GruWeights<T>& weights, const GruForward<T>& call, GruTape<T>* tape, int threads);
+GRU_API void recurrent_forward(const RecurrentWeights<T>& weights, const RecurrentForward<T>& call,
+                               RecurrentTape<T>* tape, int threads);
 
 // Steps must be those of the forward call.
 template <class T>
-struct GruBackward : Steps {
+struct RecurrentBackward : Steps {
   Sequence<const T> x;         // as in the forward call
   Rows<const T> h_0;           // as in the forward call
   Sequence<const T> output;    // what the forward call computed
   Sequence<const T> d_output;  // (T, B, H), or none for zeros
-  Rows<const T> d_h_n;         // (B, H), or none for zeros
+  Rows<const T> d_h_n, d_c_n;  // (B, H), or none for zeros
   Sequence<T> d_x;             // (T, B, I), or none when it is not wanted; may be x's own memory
   bool accumulate_d_x;         // whether to add to what d_x holds
-  Rows<T> d_h_0;               // (B, H), or none when it is not wanted
-  T* d_weight_ih;              // (3H, I) contiguous
-  T* d_weight_hh;              // (3H, H) contiguous
-  T* d_bias_ih;                // (3H), or null
-  T* d_bias_hh;                // (3H), or null
+  Rows<T> d_h_0, d_c_0;        // (B, H), or none when it is not wanted
+  T* d_weight_ih;              // (G H, I) contiguous
+  T* d_weight_hh;              // (G H, H) contiguous
+  T* d_bias_ih;                // (G H), or null
+  T* d_bias_hh;                // (G H), or null
 };
 
 // Computes all gradients by back-propagation through time. The tape's gates are overwritten: it serves once.
 template <class T>
-GRU_API void gru_backward(const GruWeights<T>& weights, const GruBackward<T>& call, GruTape<T>& tape, int threads);
+GRU_API void recurrent_backward(const RecurrentWeights<T>& weights, const RecurrentBackward<T>& call,
+                                RecurrentTape<T>& tape, int threads);
 
-// The weights of y = x W^T + b. The matrix is not copied, as with GruWeights.
+// The weights of y = x W^T + b. The matrix is not copied, as with RecurrentWeights.
 template <class T>
 class GRU_API LinearWeights {
  public:

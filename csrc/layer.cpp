@@ -29,44 +29,48 @@ Steps steps_of(const Layer& layer, int direction) {
 template <class T>
 void forward(const Layer& layer, LayerTape* tape, int threads) {
   for (int d = 0; d < layer.directions; ++d) {
-    const auto& weights = *static_cast<const GruWeights<T>*>(layer.weights[d]);
+    const auto& weights = *static_cast<const RecurrentWeights<T>*>(layer.weights[d]);
     const size_t H = weights.hidden_size;
-    GruForward<T> call{};
+    RecurrentForward<T> call{};
     static_cast<Steps&>(call) = steps_of(layer, d);
     call.x = {static_cast<const T*>(layer.x), layer.x_step, layer.x_row};
     call.h_0 = states<const T>(layer.h_0, layer, d, H);
+    call.c_0 = states<const T>(layer.c_0, layer, d, H);
     call.output = side<T>(layer.output, layer.output_step, layer.output_row, d, H);
     call.h_n = states<T>(layer.h_n, layer, d, H);
-    GruTape<T>* own = nullptr;
+    call.c_n = states<T>(layer.c_n, layer, d, H);
+    RecurrentTape<T>* own = nullptr;
     if (tape) {
-      const auto made = std::make_shared<GruTape<T>>(weights, call);
+      const auto made = std::make_shared<RecurrentTape<T>>(weights, call);
       own = made.get();
       tape->of[d] = made;
     }
-    gru_forward(weights, call, own, threads);
+    recurrent_forward(weights, call, own, threads);
   }
 }
 
 template <class T>
 void backward(const Layer& layer, const LayerGradients& gradients, LayerTape& tape, int threads) {
   for (int d = 0; d < layer.directions; ++d) {
-    const auto& weights = *static_cast<const GruWeights<T>*>(layer.weights[d]);
+    const auto& weights = *static_cast<const RecurrentWeights<T>*>(layer.weights[d]);
     const size_t H = weights.hidden_size;
-    GruBackward<T> call{};
+    RecurrentBackward<T> call{};
     static_cast<Steps&>(call) = steps_of(layer, d);
     call.x = {static_cast<const T*>(layer.x), layer.x_step, layer.x_row};
     call.h_0 = states<const T>(layer.h_0, layer, d, H);
     call.output = side<const T>(layer.output, layer.output_step, layer.output_row, d, H);
     call.d_output = side<const T>(gradients.d_output, gradients.d_output_step, gradients.d_output_row, d, H);
     call.d_h_n = states<const T>(gradients.d_h_n, layer, d, H);
+    call.d_c_n = states<const T>(gradients.d_c_n, layer, d, H);
     call.d_x = {static_cast<T*>(gradients.d_x), gradients.d_x_step, gradients.d_x_row};
     call.accumulate_d_x = d == 1;
     call.d_h_0 = states<T>(gradients.d_h_0, layer, d, H);
+    call.d_c_0 = states<T>(gradients.d_c_0, layer, d, H);
     call.d_weight_ih = static_cast<T*>(gradients.d_weight_ih[d]);
     call.d_weight_hh = static_cast<T*>(gradients.d_weight_hh[d]);
     call.d_bias_ih = static_cast<T*>(gradients.d_bias_ih[d]);
     call.d_bias_hh = static_cast<T*>(gradients.d_bias_hh[d]);
-    gru_backward(weights, call, *static_cast<GruTape<T>*>(tape.of[d].get()), threads);
+    recurrent_backward(weights, call, *static_cast<RecurrentTape<T>*>(tape.of[d].get()), threads);
     tape.of[d].reset();
   }
 }

@@ -14,35 +14,35 @@ namespace gru {
 struct Layer {
   bool float64;
   int directions;          // 1 or 2: the second one runs from the last step to the first
-  const void* weights[2];  // GruWeights
+  const void* weights[2];  // RecurrentWeights
   size_t steps, batch;
   const int64_t* lengths;  // (B), from 0 to T, or null
   const bool* reset;       // (T, B), or null
   ptrdiff_t reset_step, reset_row;
   const void* x;  // (T, B, I)
   ptrdiff_t x_step, x_row;
-  const void* h_0;  // (directions, B, H), or null
-  void* output;     // (T, B, directions * H), the directions side by side
+  const void *h_0, *c_0;  // (directions, B, H), or null; c is the LSTM's
+  void* output;           // (T, B, directions * H), the directions side by side
   ptrdiff_t output_step, output_row;
-  void* h_n;  // (directions, B, H)
+  void *h_n, *c_n;  // (directions, B, H)
 };
 
 struct LayerGradients {
   const void* d_output;  // (T, B, directions * H), or null
   ptrdiff_t d_output_step, d_output_row;
-  const void* d_h_n;  // (directions, B, H), or null
-  void* d_x;          // (T, B, I)
+  const void *d_h_n, *d_c_n;  // (directions, B, H), or null
+  void* d_x;                  // (T, B, I)
   ptrdiff_t d_x_step, d_x_row;
-  void* d_h_0;           // (directions, B, H)
-  void* d_weight_ih[2];  // (3H, I)
-  void* d_weight_hh[2];  // (3H, H)
-  void* d_bias_ih[2];    // (3H), or null
-  void* d_bias_hh[2];    // (3H), or null
+  void *d_h_0, *d_c_0;   // (directions, B, H)
+  void* d_weight_ih[2];  // (G H, I)
+  void* d_weight_hh[2];  // (G H, H)
+  void* d_bias_ih[2];    // (G H), or null
+  void* d_bias_hh[2];    // (G H), or null
 };
 
 // The tapes of both directions.
 struct LayerTape {
-  std::shared_ptr<void> of[2];  // GruTape
+  std::shared_ptr<void> of[2];  // RecurrentTape
 };
 
 GRU_API void layer_forward(const Layer& layer, int threads);

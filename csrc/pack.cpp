@@ -30,11 +30,13 @@ auto rows_of(const T* weights, size_t hidden_size, size_t k_size) {
 }  // namespace
 
 template <class T>
-GruWeights<T>::GruWeights(size_t input_size_, size_t hidden_size_, Reset reset_, const T* weight_ih, const T* weight_hh,
-                          const T* bias_ih, const T* bias_hh, std::shared_ptr<const void> owner, int threads)
-    : input_size(input_size_),
+RecurrentWeights<T>::RecurrentWeights(Cell cell_, size_t input_size_, size_t hidden_size_, const T* weight_ih,
+                                      const T* weight_hh, const T* bias_ih, const T* bias_hh,
+                                      std::shared_ptr<const void> owner, int threads)
+    : cell(cell_),
+      shape(shape_of(cell)),
+      input_size(input_size_),
       hidden_size(hidden_size_),
-      reset(reset_),
       has_bias_ih(bias_ih != nullptr),
       has_bias_hh(bias_hh != nullptr),
       isa(active_isa()),
@@ -42,51 +44,51 @@ GruWeights<T>::GruWeights(size_t input_size_, size_t hidden_size_, Reset reset_,
       weight_ih_(weight_ih),
       weight_hh_(weight_hh),
       owner_(std::move(owner)) {
-  const size_t H = hidden_size, I = input_size;
-  const bool after = reset == Reset::after;
+  const size_t H = hidden_size, I = input_size, G = shape.gates;
+  const bool second = passes().second != nullptr;
   const auto bias = [&](const T* from, size_t gate, size_t unit) { return from ? from[gate * H + unit] : T(0); };
 
   // Reset after multiplies b_hn by r, so it cannot join the input's bias.
-  forward_.input_bias = make_bias(kernels, 3, H, [&](size_t gate, size_t unit) {
+  const bool apart = cell == Cell::gru_reset_after;
+  forward_.input_bias = make_bias(kernels, G, H, [&](size_t gate, size_t unit) {
     const T own = bias(bias_ih, gate, unit);
-    return gate == 2 && after ? own : own + bias(bias_hh, gate, unit);
+    return gate == 2 && apart ? own : own + bias(bias_hh, gate, unit);
   });
-  if (after)
+  if (apart)
     forward_.hidden_bias = make_bias(kernels, 1, H, [&](size_t, size_t unit) { return bias(bias_hh, 2, unit); });
 
   const auto input = rows_of(weight_ih, H, I), hidden = rows_of(weight_hh, H, H);
   const auto hidden_n = [&](size_t, size_t unit) { return hidden(2, unit); };
-  forward_.input = empty_pack(kernels, 3, H, I);
-  forward_.hidden = empty_pack(kernels, after ? 3 : 2, H, H);
-  if (!after) forward_.hidden_n = empty_pack(kernels, 1, H, H);
-  fill_in_team(3 * H * (I + H), panels(), threads, [&](int member, int members) {
+  forward_.input = empty_pack(kernels, G, H, I);
+  forward_.hidden = empty_pack(kernels, shape.hidden_gates, H, H);
+  if (second) forward_.hidden_n = empty_pack(kernels, 1, H, H);
+  fill_in_team(G * H * (I + H), panels(), threads, [&](int member, int members) {
     const Part part = part_of(panels(), member, members);
-    fill_pack(kernels, forward_.input, 3, H, I, input, part);
-    fill_pack(kernels, forward_.hidden, after ? 3 : 2, H, H, hidden, part);
-    if (!after) fill_pack(kernels, forward_.hidden_n, 1, H, H, hidden_n, part);
+    fill_pack(kernels, forward_.input, G, H, I, input, part);
+    fill_pack(kernels, forward_.hidden, shape.hidden_gates, H, H, hidden, part);
+    if (second) fill_pack(kernels, forward_.hidden_n, 1, H, H, hidden_n, part);
   });
 }
 
 template <class T>
-const typename GruWeights<T>::Backward& GruWeights<T>::backward(int threads) const {
+const typename RecurrentWeights<T>::Backward& RecurrentWeights<T>::backward(int threads) const {
   return backward_.get([this, threads] {
-    const size_t H = hidden_size, I = input_size, V = kernels.vector;
-    const bool after = reset == Reset::after;
+    const size_t H = hidden_size, I = input_size, V = kernels.vector, G = shape.gates;
+    const bool second = passes().second != nullptr;
     const auto input = rows_of(weight_ih_, H, I), hidden = rows_of(weight_hh_, H, H);
-    // The tape's slots are hn, r, z: the gates from n on, cyclically.
-    const auto cyclic = [&](size_t slot, size_t unit) { return hidden(after ? (slot + 2) % 3 : slot, unit); };
+    // Slots that flow from hn on are the gates from n on, cyclically.
+    const auto flowing = [&](size_t slot, size_t unit) { return hidden(shape.flow < 0 ? (slot + 2) % 3 : slot, unit); };
     const auto hidden_n = [&](size_t, size_t unit) { return hidden(2, unit); };
-    const size_t gates = after ? 3 : 2;
     Backward packs;
-    packs.hidden = empty_pack(kernels, 1, H, transposed_size(gates, H, V));
-    packs.input = empty_pack(kernels, 1, I, transposed_size(3, H, V));
-    if (!after) packs.hidden_n = empty_pack(kernels, 1, H, transposed_size(1, H, V));
+    packs.hidden = empty_pack(kernels, 1, H, transposed_size(shape.hidden_gates, H, V));
+    packs.input = empty_pack(kernels, 1, I, transposed_size(G, H, V));
+    if (second) packs.hidden_n = empty_pack(kernels, 1, H, transposed_size(1, H, V));
     fill_in_team(
-        3 * H * (I + H), std::max(packs.hidden.panels, packs.input.panels), threads, [&](int member, int members) {
+        G * H * (I + H), std::max(packs.hidden.panels, packs.input.panels), threads, [&](int member, int members) {
           const Part part = part_of(panels(), member, members);
-          fill_transposed_pack(kernels, packs.hidden, gates, H, H, V, cyclic, part);
-          if (!after) fill_transposed_pack(kernels, packs.hidden_n, 1, H, H, V, hidden_n, part);
-          fill_transposed_pack(kernels, packs.input, 3, H, I, V, input, part_of(packs.input.panels, member, members));
+          fill_transposed_pack(kernels, packs.hidden, shape.hidden_gates, H, H, V, flowing, part);
+          if (second) fill_transposed_pack(kernels, packs.hidden_n, 1, H, H, V, hidden_n, part);
+          fill_transposed_pack(kernels, packs.input, G, H, I, V, input, part_of(packs.input.panels, member, members));
         });
     return packs;
   });
@@ -121,8 +123,8 @@ const Pack<T>& LinearWeights<T>::backward(int threads) const {
   });
 }
 
-template class GruWeights<float>;
-template class GruWeights<double>;
+template class RecurrentWeights<float>;
+template class RecurrentWeights<double>;
 template class LinearWeights<float>;
 template class LinearWeights<double>;
 

@@ -6,7 +6,7 @@ import numpy as np
 
 _Array = np.ndarray[Any, Any]
 
-class _GruWeights:
+class _RecurrentWeights:
     @property
     def input_size(self) -> int: ...
     @property
@@ -18,21 +18,25 @@ class _GruWeights:
     @property
     def dtype(self) -> np.dtype[Any]: ...
     @property
-    def reset_after(self) -> bool: ...
+    def cell(self) -> str: ...
+    @property
+    def gates(self) -> int: ...
+    @property
+    def states(self) -> int: ...
     @property
     def isa(self) -> str: ...
     @property
     def address(self) -> int: ...
 
-class GruWeights32(_GruWeights): ...
-class GruWeights64(_GruWeights): ...
+class RecurrentWeights32(_RecurrentWeights): ...
+class RecurrentWeights64(_RecurrentWeights): ...
 
-class _GruTape:
+class _RecurrentTape:
     @property
     def nbytes(self) -> int: ...
 
-class GruTape32(_GruTape): ...
-class GruTape64(_GruTape): ...
+class RecurrentTape32(_RecurrentTape): ...
+class RecurrentTape64(_RecurrentTape): ...
 
 class _LinearWeights:
     @property
@@ -47,29 +51,31 @@ class _LinearWeights:
 class LinearWeights32(_LinearWeights): ...
 class LinearWeights64(_LinearWeights): ...
 
-def pack_gru(
+def pack_recurrent(
+    cell: str,
     weight_ih: _Array,
     weight_hh: _Array,
     bias_ih: _Array | None,
     bias_hh: _Array | None,
-    reset_after: bool,
     threads: int,
-) -> GruWeights32 | GruWeights64: ...
-def gru_forward(
-    weights: GruWeights32 | GruWeights64,
+) -> RecurrentWeights32 | RecurrentWeights64: ...
+def recurrent_forward(
+    weights: RecurrentWeights32 | RecurrentWeights64,
     x: _Array,
     h_0: _Array | None,
+    c_0: _Array | None,
     lengths: _Array | None,
     reset: _Array | None,
     output: _Array,
     h_n: _Array,
+    c_n: _Array | None,
     reverse: bool,
     taped: bool,
     threads: int,
-) -> GruTape32 | GruTape64 | None: ...
-def gru_backward(
-    weights: GruWeights32 | GruWeights64,
-    tape: GruTape32 | GruTape64,
+) -> RecurrentTape32 | RecurrentTape64 | None: ...
+def recurrent_backward(
+    weights: RecurrentWeights32 | RecurrentWeights64,
+    tape: RecurrentTape32 | RecurrentTape64,
     x: _Array,
     h_0: _Array | None,
     lengths: _Array | None,
@@ -77,9 +83,11 @@ def gru_backward(
     output: _Array,
     d_output: _Array | None,
     d_h_n: _Array | None,
+    d_c_n: _Array | None,
     d_x: _Array | None,
     accumulate_d_x: bool,
     d_h_0: _Array | None,
+    d_c_0: _Array | None,
     d_weight_ih: _Array,
     d_weight_hh: _Array,
     d_bias_ih: _Array | None,

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""The calls whose overhead people feel: a layer over a sequence, under `gru_native.nn.GRU`, and a single step."""
+"""The calls whose overhead people feel: a layer over a sequence, under `gru_native.nn`, and a single step."""
 
 cimport cython
 cimport numpy as np
@@ -22,17 +22,21 @@ cdef extern from "layer.h" namespace "gru" nogil:
         const void* x
         ptrdiff_t x_step, x_row
         const void* h_0
+        const void* c_0
         void* output
         ptrdiff_t output_step, output_row
         void* h_n
+        void* c_n
 
     cdef struct LayerGradients:
         const void* d_output
         ptrdiff_t d_output_step, d_output_row
         const void* d_h_n
+        const void* d_c_n
         void* d_x
         ptrdiff_t d_x_step, d_x_row
         void* d_h_0
+        void* d_c_0
         void* d_weight_ih[2]
         void* d_weight_hh[2]
         void* d_bias_ih[2]
@@ -151,14 +155,34 @@ cdef inline np.ndarray constant(np.ndarray array):
     return array
 
 
+# (D, B, H), or None.
+cdef inline bint fits_optional_states(
+    object array, int type_number, np.npy_intp a, np.npy_intp b, np.npy_intp c
+) noexcept:
+    return array is None or fits_states(array, type_number, a, b, c)
+
+
+def kind_of(weights):
+    return weights.cell, weights.input_size, weights.hidden_size
+
+
+# h and c of the LSTM's state, a pair. For what is none, something that fits nowhere.
+cdef inline tuple pair(object state):
+    if state is None:
+        return None, None
+    if type(state) is tuple and len(<tuple>state) == 2:
+        return <tuple>state
+    return False, False
+
+
 @cython.final
-cdef class GRULayer:
+cdef class RecurrentLayer:
     """One layer, in one direction or both, over a sequence.
 
     Parameters
     ----------
     weights
-        What `gru_native.functional.pack_gru` returned, for each direction.
+        What a pack function of `gru_native.functional` returned, for each direction.
     batch_first
         Whether x, output and their gradients have the batch as first axis.
     """
@@ -166,55 +190,59 @@ cdef class GRULayer:
     cdef tuple weights
     cdef Layer layer  # with what does not change from call to call
     cdef int type_number, directions, time_axis
-    cdef np.npy_intp input_size, hidden_size
-    cdef bint bias
+    cdef np.npy_intp input_size, hidden_size, gates
+    cdef bint bias, has_c
 
     def __cinit__(self, tuple weights, bint batch_first):
         if not 1 <= len(weights) <= 2:
             raise ValueError(f"weights: expected those of one direction or two, got {len(weights)}")
         kind = type(weights[0])
         for direction in weights:
-            if kind not in (_core.GruWeights32, _core.GruWeights64) or type(direction) is not kind:
-                raise TypeError(f"weights: expected what pack_gru returns, got {type(direction).__name__}")
-            if (direction.input_size, direction.hidden_size) != (weights[0].input_size, weights[0].hidden_size):
-                raise ValueError("weights: expected the same sizes in both directions")
+            if kind not in (_core.RecurrentWeights32, _core.RecurrentWeights64) or type(direction) is not kind:
+                raise TypeError(f"weights: expected what a pack function returns, got {type(direction).__name__}")
+            if kind_of(direction) != kind_of(weights[0]):
+                raise ValueError("weights: expected the same cell and sizes in both directions")
         self.weights = weights
-        self.type_number = np.NPY_FLOAT64 if kind is _core.GruWeights64 else np.NPY_FLOAT32
+        self.type_number = np.NPY_FLOAT64 if kind is _core.RecurrentWeights64 else np.NPY_FLOAT32
         self.directions = len(weights)
         self.time_axis = 1 if batch_first else 0
         self.input_size = weights[0].input_size
         self.hidden_size = weights[0].hidden_size
+        self.gates = weights[0].gates
+        self.has_c = weights[0].states == 2
         self.bias = weights[0].has_bias_ih and weights[0].has_bias_hh
         self.layer.float64 = self.type_number == np.NPY_FLOAT64
         self.layer.directions = self.directions
         for i, direction in enumerate(weights):
             self.layer.weights[i] = <const void*><uintptr_t>direction.address
 
-    def __call__(self, x, h_0, lengths, reset, threads):
-        """Return output and h_n, or None where an argument is not an array as the core takes it.
+    def __call__(self, x, state, lengths, reset, threads):
+        """Return output and the last state, or None where an argument is not an array as the core takes it.
 
-        x is (T, B, I), or (B, T, I) with `batch_first`, with a contiguous last axis, `h_0` (D, B, H) and contiguous or
-        None, `lengths` (B) of int64 and contiguous or None, `reset` of bool and x's first two axes or None, `threads`
-        None or 1 to 256.
+        x is (T, B, I), or (B, T, I) with `batch_first`, with a contiguous last axis; `state` (D, B, H) and contiguous, of
+        the LSTM a tuple of two, or None; `lengths` (B) of int64 and contiguous or None; `reset` of bool and x's first
+        two axes or None; `threads` None or 1 to 256.
         """
         cdef int count = thread_count(threads)
-        cdef np.ndarray output, h_n
+        cdef np.ndarray output, h_n, c_n
         cdef Layer call
-        if not count or not self.accepts(x, h_0, lengths, reset):
+        h_0, c_0 = pair(state) if self.has_c else (state, None)
+        if not count or not self.accepts(x, h_0, c_0, lengths, reset):
             return None
         output = self.new_output(x)
-        h_n = new_array(self.type_number, self.directions, np.PyArray_DIM(x, 1 - self.time_axis), self.hidden_size)
-        self.describe(&call, x, h_0, lengths, reset, output, h_n)
+        h_n, c_n = self.new_states(np.PyArray_DIM(x, 1 - self.time_axis))
+        self.describe(&call, x, h_0, c_0, lengths, reset, output, h_n, c_n)
         with nogil:
             layer_forward(call, count)
-        return output, h_n
+        return output, (h_n, c_n) if self.has_c else h_n
 
-    def forward(self, x, h_0, lengths, reset, threads):
-        """Return output (read-only), h_n and a `GRULayerTape`, or None as above."""
+    def forward(self, x, state, lengths, reset, threads):
+        """Return output (read-only), the last state and a `RecurrentLayerTape`, or None as above."""
         cdef int count = thread_count(threads)
-        cdef np.ndarray output, h_n
-        cdef GRULayerTape tape
-        if not count or not self.accepts(x, h_0, lengths, reset):
+        cdef np.ndarray output, h_n, c_n
+        cdef RecurrentLayerTape tape
+        h_0, c_0 = pair(state) if self.has_c else (state, None)
+        if not count or not self.accepts(x, h_0, c_0, lengths, reset):
             return None
         given = x
         x = constant(x)
@@ -225,27 +253,35 @@ cdef class GRULayer:
         if reset is not None:
             reset = constant(reset)
         output = self.new_output(x)
-        h_n = new_array(self.type_number, self.directions, np.PyArray_DIM(x, 1 - self.time_axis), self.hidden_size)
-        tape = GRULayerTape()
+        h_n, c_n = self.new_states(np.PyArray_DIM(x, 1 - self.time_axis))
+        tape = RecurrentLayerTape()
         tape.layer = self
         tape.arrays = (x, h_0, lengths, reset, output)
         tape.owns_x = x is not given
-        self.describe(&tape.call, x, h_0, lengths, reset, output, h_n)
+        self.describe(&tape.call, x, h_0, c_0, lengths, reset, output, h_n, c_n)
         with nogil:
             layer_forward_taped(tape.call, tape.gates, count)
         np.PyArray_CLEARFLAGS(output, np.NPY_ARRAY_WRITEABLE)
-        return output, h_n, tape
+        return output, (h_n, c_n) if self.has_c else h_n, tape
 
-    cdef bint accepts(self, object x, object h_0, object lengths, object reset):
+    cdef bint accepts(self, object x, object h_0, object c_0, object lengths, object reset):
         cdef np.npy_intp batch, steps
         if not fits_sequence(x, self.type_number, self.input_size):
             return False
         batch, steps = np.PyArray_DIM(x, 1 - self.time_axis), np.PyArray_DIM(x, self.time_axis)
         return (
-            (h_0 is None or fits_states(h_0, self.type_number, self.directions, batch, self.hidden_size))
+            fits_optional_states(h_0, self.type_number, self.directions, batch, self.hidden_size)
+            and fits_optional_states(c_0, self.type_number, self.directions, batch, self.hidden_size)
             and (lengths is None or fits_lengths(lengths, batch, steps))
             and (reset is None or fits_flags(reset, np.PyArray_DIM(x, 0), np.PyArray_DIM(x, 1)))
         )
+
+    # h_n, and c_n or None.
+    cdef tuple new_states(self, np.npy_intp batch):
+        h_n = new_array(self.type_number, self.directions, batch, self.hidden_size)
+        if not self.has_c:
+            return h_n, None
+        return h_n, new_array(self.type_number, self.directions, batch, self.hidden_size)
 
     cdef np.ndarray new_output(self, np.ndarray x):
         return new_array(
@@ -253,7 +289,16 @@ cdef class GRULayer:
         )
 
     cdef void describe(
-        self, Layer* call, np.ndarray x, object h_0, object lengths, object reset, np.ndarray output, np.ndarray h_n
+        self,
+        Layer* call,
+        np.ndarray x,
+        object h_0,
+        object c_0,
+        object lengths,
+        object reset,
+        np.ndarray output,
+        object h_n,
+        object c_n,
     ):
         cdef int time_axis = self.time_axis
         call[0] = self.layer
@@ -268,40 +313,44 @@ cdef class GRULayer:
         call.x_step = stride(x, time_axis)
         call.x_row = stride(x, 1 - time_axis)
         call.h_0 = data_of(h_0)
+        call.c_0 = data_of(c_0)
         call.output = np.PyArray_DATA(output)
         call.output_step = stride(output, time_axis)
         call.output_row = stride(output, 1 - time_axis)
-        call.h_n = np.PyArray_DATA(h_n)
+        call.h_n = data_of(h_n)
+        call.c_n = data_of(c_n)
 
 
 @cython.final
-cdef class GRULayerTape:
-    """What `GRULayer.forward` keeps for the gradients. It serves once."""
+cdef class RecurrentLayerTape:
+    """What `RecurrentLayer.forward` keeps for the gradients. It serves once."""
 
-    cdef GRULayer layer
+    cdef RecurrentLayer layer
     cdef LayerTape gates
     cdef Layer call
     cdef tuple arrays  # that the call points into
     cdef bint owns_x
     cdef bint used
 
-    def backward(self, d_output, d_h_n, threads):
-        """Return d_x, d_h_0 and a list of the parameters' gradients, or None where an argument does not fit.
+    def backward(self, d_output, d_final, threads):
+        """Return d_x, that of the first state and a list of the parameters', or None where an argument does not fit.
 
-        d_output is of the output's shape with a contiguous last axis, or None; d_h_n (D, B, H) and contiguous, or None.
-        The list has weight_ih (3H, I), weight_hh (3H, H) and, with biases, bias_ih and bias_hh (3H), for each direction.
+        d_output is of the output's shape with a contiguous last axis, or None; d_final is as the last state, or None.
+        The list has weight_ih (G H, I), weight_hh (G H, H) and, with biases, bias_ih and bias_hh (G H), for each
+        direction.
         """
         cdef int count = thread_count(threads)
         cdef int type_number, time_axis, directions
         cdef np.npy_intp batch = self.call.batch, steps = self.call.steps, gates
-        cdef GRULayer layer = self.layer
+        cdef RecurrentLayer layer = self.layer
         cdef LayerGradients gradients
-        cdef np.ndarray d_x, d_h_0
+        cdef np.ndarray d_x, d_h_0, d_c_0
         if layer is None:
             raise ValueError("tape: expected what forward returned, got an empty one")
         type_number, time_axis, directions = layer.type_number, layer.time_axis, layer.directions
-        gates = 3 * layer.hidden_size
-        if not count or not self.accepts(d_output, d_h_n):
+        gates = layer.gates * layer.hidden_size
+        d_h_n, d_c_n = pair(d_final) if layer.has_c else (d_final, None)
+        if not count or not self.accepts(d_output, d_h_n, d_c_n):
             return None
         if self.used:
             raise RuntimeError("tape: it was used by an earlier backward, which overwrites it; run forward again")
@@ -311,6 +360,7 @@ cdef class GRULayerTape:
             gradients.d_output_step = stride(d_output, time_axis)
             gradients.d_output_row = stride(d_output, 1 - time_axis)
         gradients.d_h_n = data_of(d_h_n)
+        gradients.d_c_n = data_of(d_c_n)
         if self.owns_x and directions == 1:
             d_x = self.arrays[0]  # the copy of x has served once the gradient of x is written, and nobody else has it
             np.PyArray_ENABLEFLAGS(d_x, np.NPY_ARRAY_WRITEABLE)
@@ -319,8 +369,9 @@ cdef class GRULayerTape:
         gradients.d_x = np.PyArray_DATA(d_x)
         gradients.d_x_step = stride(d_x, time_axis)
         gradients.d_x_row = stride(d_x, 1 - time_axis)
-        d_h_0 = new_array(type_number, directions, batch, layer.hidden_size)
-        gradients.d_h_0 = np.PyArray_DATA(d_h_0)
+        d_h_0, d_c_0 = layer.new_states(batch)
+        gradients.d_h_0 = data_of(d_h_0)
+        gradients.d_c_0 = data_of(d_c_0)
         parameters = []
         for direction in range(directions):
             own = [new_matrix(type_number, gates, layer.input_size), new_matrix(type_number, gates, layer.hidden_size)]
@@ -332,10 +383,10 @@ cdef class GRULayerTape:
             parameters += own if layer.bias else own[:2]
         with nogil:
             layer_backward(self.call, gradients, self.gates, count)
-        return d_x, d_h_0, parameters
+        return d_x, (d_h_0, d_c_0) if layer.has_c else d_h_0, parameters
 
-    cdef bint accepts(self, object d_output, object d_h_n):
-        cdef GRULayer layer = self.layer
+    cdef bint accepts(self, object d_output, object d_h_n, object d_c_n):
+        cdef RecurrentLayer layer = self.layer
         cdef np.npy_intp batch = self.call.batch, steps = self.call.steps
         if d_output is not None and (
             not fits_sequence(d_output, layer.type_number, layer.directions * layer.hidden_size)
@@ -343,12 +394,14 @@ cdef class GRULayerTape:
             or np.PyArray_DIM(d_output, 1 - layer.time_axis) != batch
         ):
             return False
-        return d_h_n is None or fits_states(d_h_n, layer.type_number, layer.directions, batch, layer.hidden_size)
+        return fits_optional_states(
+            d_h_n, layer.type_number, layer.directions, batch, layer.hidden_size
+        ) and fits_optional_states(d_c_n, layer.type_number, layer.directions, batch, layer.hidden_size)
 
 
 @cython.final
-cdef class GRUStep:
-    """A layer's single step on the calling thread: ``step(x, h_0)`` gives h_1.
+cdef class RecurrentStep:
+    """A layer's single step on the calling thread: ``step(x, state)`` gives the next state.
 
     Parameters
     ----------
@@ -356,10 +409,10 @@ cdef class GRUStep:
         A layer of one direction.
     """
 
-    cdef GRULayer layer
+    cdef RecurrentLayer layer
     cdef Layer call  # with what does not change from call to call
 
-    def __cinit__(self, GRULayer layer not None):
+    def __cinit__(self, RecurrentLayer layer not None):
         if layer.directions != 1:
             raise ValueError(f"layer: expected one of one direction, got {layer.directions}")
         self.layer = layer
@@ -368,14 +421,18 @@ cdef class GRUStep:
         self.call.x_row = layer.input_size
         self.call.output_row = layer.hidden_size
 
-    def __call__(self, x, h_0):
-        """Return h_1 (B, H) from x (B, I) and h_0 (B, H), or None unless both are C-contiguous arrays of the dtype."""
-        cdef GRULayer layer = self.layer
-        cdef np.ndarray h_1
+    def __call__(self, x, state):
+        """Return the next state from x (B, I) and a state, or None unless all are C-contiguous arrays of the dtype.
+
+        A state is h (B, H), of the LSTM a tuple (h, c).
+        """
+        cdef RecurrentLayer layer = self.layer
+        cdef np.ndarray h_1, c_1
         cdef Layer call
-        if not fits_matrix(x, layer.type_number, layer.input_size):
-            return None
-        if not fits_matrix(h_0, layer.type_number, layer.hidden_size) or np.PyArray_DIM(h_0, 0) != np.PyArray_DIM(x, 0):
+        cdef object h_0 = state, c_0 = None
+        if layer.has_c:
+            h_0, c_0 = pair(state)
+        if not fits_matrix(x, layer.type_number, layer.input_size) or not self.fits_state(h_0, x):
             return None
         h_1 = new_matrix(layer.type_number, np.PyArray_DIM(x, 0), layer.hidden_size)
         call = self.call
@@ -383,6 +440,21 @@ cdef class GRUStep:
         call.x = np.PyArray_DATA(x)
         call.h_0 = np.PyArray_DATA(h_0)
         call.output = call.h_n = np.PyArray_DATA(h_1)
+        if not layer.has_c:
+            with nogil:
+                layer_forward(call, 1)
+            return h_1
+        if not self.fits_state(c_0, x):
+            return None
+        c_1 = new_matrix(layer.type_number, np.PyArray_DIM(x, 0), layer.hidden_size)
+        call.c_0 = np.PyArray_DATA(c_0)
+        call.c_n = np.PyArray_DATA(c_1)
         with nogil:
             layer_forward(call, 1)
-        return h_1
+        return h_1, c_1
+
+    cdef bint fits_state(self, object array, object x):
+        return (
+            fits_matrix(array, self.layer.type_number, self.layer.hidden_size)
+            and np.PyArray_DIM(array, 0) == np.PyArray_DIM(x, 0)
+        )

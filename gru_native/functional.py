@@ -19,21 +19,25 @@ from numpy.typing import ArrayLike, DTypeLike
 from gru_native import _core
 
 Array: TypeAlias = np.ndarray[Any, Any]
-GRUWeights: TypeAlias = _core.GruWeights32 | _core.GruWeights64
+RecurrentWeights: TypeAlias = _core.RecurrentWeights32 | _core.RecurrentWeights64
+# An array, or of the LSTM a pair of them.
+State: TypeAlias = Any
 LinearWeights: TypeAlias = _core.LinearWeights32 | _core.LinearWeights64
 
 MAX_THREADS = 256
 
 
-# ---- GRU ------------------------------------------------------------------------------------------------------------
+# ---- Recurrent layers -----------------------------------------------------------------------------------------------
+#
+# A state is h (B, H), and of the LSTM a pair (h, c) of them.
 
 
 @dataclass(frozen=True, eq=False)
-class GRUTape:
-    """What `gru_backward` needs of a `gru_forward`. It serves once, because backward overwrites it."""
+class RecurrentTape:
+    """What `recurrent_backward` needs of a `recurrent_forward`. It serves once, because backward overwrites it."""
 
-    weights: GRUWeights
-    core: _core.GruTape32 | _core.GruTape64
+    weights: RecurrentWeights
+    core: _core.RecurrentTape32 | _core.RecurrentTape64
     x: Array
     h_0: Array | None
     lengths: Array | None
@@ -56,7 +60,7 @@ def pack_gru(
     *,
     reset_after: bool = True,
     threads: int | None = None,
-) -> GRUWeights:
+) -> RecurrentWeights:
     """Copy the weights of one GRU layer, in one direction, into the order in which the kernels read them.
 
     The order of the backward pass follows when it is first needed; until then a matrix that nobody can write to is
@@ -74,8 +78,8 @@ def pack_gru(
 
     Returns
     -------
-    GRUWeights
-        Immutable, with the attributes ``input_size``, ``hidden_size``, ``dtype``, ``reset_after`` and ``isa``, the
+    RecurrentWeights
+        Immutable, with the attributes ``cell``, ``gates``, ``input_size``, ``hidden_size``, ``dtype`` and ``isa``, the
         instruction set that they are packed for.
 
     Raises
@@ -85,49 +89,96 @@ def pack_gru(
     MemoryError
         When the packed weights do not fit into memory.
     """
+    cell = "gru_reset_after" if reset_after else "gru_reset_before"
+    return _pack(cell, 3, weight_ih, weight_hh, bias_ih, bias_hh, threads)
+
+
+def pack_lstm(
+    weight_ih: ArrayLike,
+    weight_hh: ArrayLike,
+    bias_ih: ArrayLike | None = None,
+    bias_hh: ArrayLike | None = None,
+    *,
+    threads: int | None = None,
+) -> RecurrentWeights:
+    """Do for an LSTM layer what `pack_gru` does: (4H, I), (4H, H) and (4H), gates stacked i, f, g, o as in PyTorch.
+
+    ``c' = f * c + i * g``, ``h' = o * tanh(c')`` (Hochreiter and Schmidhuber 1997; Gers et al. 2000).
+    """
+    return _pack("lstm", 4, weight_ih, weight_hh, bias_ih, bias_hh, threads)
+
+
+def pack_rnn(
+    weight_ih: ArrayLike,
+    weight_hh: ArrayLike,
+    bias_ih: ArrayLike | None = None,
+    bias_hh: ArrayLike | None = None,
+    *,
+    nonlinearity: str = "tanh",
+    threads: int | None = None,
+) -> RecurrentWeights:
+    """Do for a plain recurrent layer (Elman 1990) what `pack_gru` does: (H, I), (H, H) and (H).
+
+    ``h' = tanh(W x + b_ih + U h + b_hh)``, or with ``nonlinearity="relu"`` ``max(0, ...)`` of the same.
+    """
+    if nonlinearity not in ("tanh", "relu"):
+        raise ValueError(f"nonlinearity: expected 'tanh' or 'relu', got {nonlinearity!r}")
+    return _pack(f"rnn_{nonlinearity}", 1, weight_ih, weight_hh, bias_ih, bias_hh, threads)
+
+
+def _pack(
+    cell: str,
+    gates: int,
+    weight_ih: ArrayLike,
+    weight_hh: ArrayLike,
+    bias_ih: ArrayLike | None,
+    bias_hh: ArrayLike | None,
+    threads: int | None,
+) -> RecurrentWeights:
     weight_ih, dtype = _float_array("weight_ih", weight_ih)
     weight_hh = _array("weight_hh", weight_hh, dtype)
-    if weight_hh.ndim != 2 or weight_hh.shape[0] != 3 * weight_hh.shape[1]:
-        raise ValueError(f"weight_hh: expected shape (3H, H), got {weight_hh.shape}")
-    gates = weight_hh.shape[0]
-    if weight_ih.ndim != 2 or weight_ih.shape[0] != gates:
-        raise ValueError(f"weight_ih: expected shape (3H, I) with 3H = {gates}, got {weight_ih.shape}")
-    return _core.pack_gru(
+    many = f"{gates}H" if gates > 1 else "H"
+    if weight_hh.ndim != 2 or weight_hh.shape[0] != gates * weight_hh.shape[1]:
+        raise ValueError(f"weight_hh: expected shape ({many}, H), got {weight_hh.shape}")
+    rows = weight_hh.shape[0]
+    if weight_ih.ndim != 2 or weight_ih.shape[0] != rows:
+        raise ValueError(f"weight_ih: expected shape ({many}, I) with {many} = {rows}, got {weight_ih.shape}")
+    return _core.pack_recurrent(
+        cell,
         _constant(weight_ih),
         _constant(weight_hh),
-        _vector("bias_ih", bias_ih, gates, dtype),
-        _vector("bias_hh", bias_hh, gates, dtype),
-        bool(reset_after),
+        _vector("bias_ih", bias_ih, rows, dtype),
+        _vector("bias_hh", bias_hh, rows, dtype),
         thread_count(threads),
     )
 
 
-def gru(
+def recurrent(
     x: ArrayLike,
-    weights: GRUWeights,
-    h_0: ArrayLike | None = None,
+    weights: RecurrentWeights,
+    state: State | None = None,
     *,
     lengths: ArrayLike | None = None,
     reset: ArrayLike | None = None,
     reverse: bool = False,
     batch_first: bool = False,
     output: Array | None = None,
-    h_n: Array | None = None,
+    final: State | None = None,
     threads: int | None = None,
-) -> tuple[Array, Array]:
-    """Run one GRU layer in one direction over a batch of sequences.
+) -> tuple[Array, Any]:
+    """Run one recurrent layer in one direction over a batch of sequences.
 
-    A sequence may be fed in pieces, down to single steps: with ``h_n`` of a call as ``h_0`` of the next, the results
-    are the bits of one call over the whole sequence. A row's results do not depend on the other rows either.
+    A sequence may be fed in pieces, down to single steps: with the last state of a call as the first of the next, the
+    results are the bits of one call over the whole sequence. A row's results do not depend on the other rows either.
 
     Parameters
     ----------
     x
         (T, B, I), or (B, T, I) with `batch_first`; the weights' dtype.
     weights
-        What `pack_gru` returned.
-    h_0
-        (B, H), ``None`` for zeros.
+        What a pack function returned.
+    state
+        The first state: h_0 (B, H), of the LSTM a pair (h_0, c_0); ``None`` for zeros.
     lengths
         (B), the steps of each row, whole numbers from 0 to T in any order; ``None`` when all are T. What is behind
         them is padding: x is not read there, and output is zero.
@@ -136,70 +187,73 @@ def gru(
         and the one before it, in either direction: it becomes zero, and no gradient flows.
     reverse
         Whether to run from each row's last step to its first.
-    output, h_n
-        Arrays to write the results to: of x's layout with H in place of I, and (B, H). `h_n` may be `h_0` itself.
+    output, final
+        Arrays to write the results to: of x's layout with H in place of I, and as `state`, whose own arrays `final`
+        may be.
 
     Returns
     -------
     output
-        The state after each step.
-    h_n
-        (B, H), the state after the last step that is run of each row; `h_0` where there is none.
+        h after each step.
+    final
+        The state after the last step that is run of each row, in the form of `state`; the first one where there is
+        no step.
     """
-    call = _GRUCall(x, weights, h_0, lengths, reset, reverse, batch_first, output, h_n)
-    _core.gru_forward(weights, *call.arguments, False, thread_count(threads))
-    return call.output, call.h_n
+    call = _Call(x, weights, state, lengths, reset, reverse, batch_first, output, final)
+    _core.recurrent_forward(weights, *call.arguments, False, thread_count(threads))
+    return call.output, call.final
 
 
-def gru_forward(
+def recurrent_forward(
     x: ArrayLike,
-    weights: GRUWeights,
-    h_0: ArrayLike | None = None,
+    weights: RecurrentWeights,
+    state: State | None = None,
     *,
     lengths: ArrayLike | None = None,
     reset: ArrayLike | None = None,
     reverse: bool = False,
     batch_first: bool = False,
     output: Array | None = None,
-    h_n: Array | None = None,
+    final: State | None = None,
     threads: int | None = None,
-) -> tuple[tuple[Array, Array], GRUTape]:
-    """Run `gru`, with the same arguments and results, and keep a tape for `gru_backward`.
+) -> tuple[tuple[Array, Any], RecurrentTape]:
+    """Run `recurrent`, with the same arguments and results, and keep a tape for `recurrent_backward`.
 
     The output that this function allocates is read-only, because the tape refers to it; an `output` that the caller
     gives must stay as it is until backward has run. `x` is copied unless nobody can write to it, the others always.
     """
-    call = _GRUCall(x, weights, h_0, lengths, reset, reverse, batch_first, output, h_n)
+    call = _Call(x, weights, state, lengths, reset, reverse, batch_first, output, final)
     x_kept = call.x if _is_constant(call.x) else call.x.copy()
     h_0_kept, lengths_kept, reset_kept = (
-        None if array is None else array.copy() for array in (call.h_0, call.lengths, call.reset)
+        None if array is None else array.copy() for array in (call.state[0], call.lengths, call.reset)
     )
-    core = _core.gru_forward(weights, *call.arguments, True, thread_count(threads))
+    core = _core.recurrent_forward(weights, *call.arguments, True, thread_count(threads))
     assert core is not None
     if output is None:
         call.output.flags.writeable = False
     kept = call.time_major(call.output)
-    tape = GRUTape(weights, core, x_kept, h_0_kept, lengths_kept, reset_kept, kept, reverse, batch_first)
-    return (call.output, call.h_n), tape
+    tape = RecurrentTape(weights, core, x_kept, h_0_kept, lengths_kept, reset_kept, kept, reverse, batch_first)
+    return (call.output, call.final), tape
 
 
-def gru_backward(
-    tape: GRUTape,
+def recurrent_backward(
+    tape: RecurrentTape,
     d_output: ArrayLike | None = None,
-    d_h_n: ArrayLike | None = None,
+    d_final: State | None = None,
     *,
     d_x: Array | None = None,
     accumulate_d_x: bool = False,
     threads: int | None = None,
-) -> tuple[tuple[Array, Array], dict[str, Array]]:
-    """Return the gradients of a `gru_forward`, by back-propagation through time.
+) -> tuple[tuple[Array, Any], dict[str, Array]]:
+    """Return the gradients of a `recurrent_forward`, by back-propagation through time.
 
     Parameters
     ----------
     tape
-        From `gru_forward`; it can be used once.
-    d_output, d_h_n
-        Gradients of the loss with respect to the two results, ``None`` for zeros. That of padding is not read.
+        From `recurrent_forward`; it can be used once.
+    d_output, d_final
+        Gradients of the loss with respect to the two results, ``None`` for zeros (also in a pair). That of padding is
+        not read.
     d_x
         An array to write the gradient of x to, in x's layout; zeros in padding.
     accumulate_d_x
@@ -207,24 +261,25 @@ def gru_backward(
 
     Returns
     -------
-    d_x, d_h_0
-        Gradients of the inputs; that of `h_0` also when it was ``None``.
+    d_x, d_state
+        Gradients of the inputs; that of the first state also when it was ``None``.
     gradients
-        ``weight_ih`` (3H, I), ``weight_hh`` (3H, H), and ``bias_ih``, ``bias_hh`` (3H) where there is such a bias.
+        ``weight_ih`` (G H, I), ``weight_hh`` (G H, H), and ``bias_ih``, ``bias_hh`` (G H) where there is such a bias,
+        with the number G of the cell's gates.
 
     Raises
     ------
     RuntimeError
         When the tape was used before.
     """
-    if not isinstance(tape, GRUTape):
-        raise TypeError(f"tape: expected what gru_forward returned, got {type(tape).__name__}")
+    if not isinstance(tape, RecurrentTape):
+        raise TypeError(f"tape: expected what recurrent_forward returned, got {type(tape).__name__}")
     weights, x = tape.weights, tape.x
     dtype = weights.dtype
     (steps, batch, input_size), hidden_size = x.shape, weights.hidden_size
     layout = "BT" if tape.batch_first else "TB"
     d_output = _sequence("d_output", d_output, (steps, batch, hidden_size), dtype, layout + "H", tape.batch_first)
-    d_h_n = _optional("d_h_n", d_h_n, (batch, hidden_size), dtype, "(B, H)")
+    d_h_n, d_c_n = _state("d_final", d_final, weights, batch)
     given_d_x = d_x
     if d_x is None:
         if accumulate_d_x:
@@ -233,16 +288,16 @@ def gru_backward(
     d_x_major = _major(d_x, tape.batch_first)
     if given_d_x is not None:
         d_x_major = _writable("d_x", given_d_x, x.shape, dtype, tape.batch_first)
-        _refuse_overlap("d_x", d_x_major, x=x, h_0=tape.h_0, output=tape.output, d_output=d_output, d_h_n=d_h_n)
-    d_h_0 = np.empty((batch, hidden_size), dtype)
-    gradients = {
-        "weight_ih": np.empty((3 * hidden_size, input_size), dtype),
-        "weight_hh": np.empty((3 * hidden_size, hidden_size), dtype),
-    }
+        others = {"x": x, "h_0": tape.h_0, "output": tape.output, "d_output": d_output}
+        _refuse_overlap("d_x", d_x_major, **others, d_final=d_h_n)
+        _refuse_overlap("d_x", d_x_major, d_final=d_c_n)
+    d_h_0, d_c_0 = d_state = _new_state(weights, batch)
+    rows = weights.gates * hidden_size
+    gradients = {"weight_ih": np.empty((rows, input_size), dtype), "weight_hh": np.empty((rows, hidden_size), dtype)}
     for name, present in (("bias_ih", weights.has_bias_ih), ("bias_hh", weights.has_bias_hh)):
         if present:
-            gradients[name] = np.empty(3 * hidden_size, dtype)
-    _core.gru_backward(
+            gradients[name] = np.empty(rows, dtype)
+    _core.recurrent_backward(
         weights,
         tape.core,
         x,
@@ -252,9 +307,11 @@ def gru_backward(
         tape.output,
         d_output,
         d_h_n,
+        d_c_n,
         d_x_major,
         bool(accumulate_d_x),
         d_h_0,
+        d_c_0,
         gradients["weight_ih"],
         gradients["weight_hh"],
         gradients.get("bias_ih"),
@@ -262,26 +319,26 @@ def gru_backward(
         tape.reverse,
         thread_count(threads),
     )
-    return (d_x, d_h_0), gradients
+    return (d_x, _as_given(d_state)), gradients
 
 
-class _GRUCall:
+class _Call:
     """The checked arguments of a forward call, and its results' arrays."""
 
     def __init__(
         self,
         x: ArrayLike,
-        weights: GRUWeights,
-        h_0: ArrayLike | None,
+        weights: RecurrentWeights,
+        state: State | None,
         lengths: ArrayLike | None,
         reset: ArrayLike | None,
         reverse: bool,
         batch_first: bool,
         output: Array | None,
-        h_n: Array | None,
+        final: State | None,
     ) -> None:
-        if not isinstance(weights, (_core.GruWeights32, _core.GruWeights64)):
-            raise TypeError(f"weights: expected what pack_gru returned, got {type(weights).__name__}")
+        if not isinstance(weights, (_core.RecurrentWeights32, _core.RecurrentWeights64)):
+            raise TypeError(f"weights: expected what a pack function returned, got {type(weights).__name__}")
         self.batch_first = batch_first
         dtype, hidden_size = weights.dtype, weights.hidden_size
         x = _array("x", x, dtype)
@@ -292,7 +349,7 @@ class _GRUCall:
             raise ValueError(f"x: expected {axes} with I = {weights.input_size}, got shape {x.shape}")
         self.x = _with_contiguous_last_axis(self.time_major(x))
         steps, batch, _ = self.x.shape
-        self.h_0 = _optional("h_0", h_0, (batch, hidden_size), dtype, "(B, H)")
+        self.state = _state("state", state, weights, batch)
         self.lengths = sequence_lengths(lengths, steps, batch)
         self.reset = reset_flags(reset, steps, batch, batch_first)
         if output is None:
@@ -301,18 +358,62 @@ class _GRUCall:
         else:
             self.output = output
             major = _writable("output", output, (steps, batch, hidden_size), dtype, batch_first)
-            _refuse_overlap("output", major, x=self.x, h_0=self.h_0)
-        if h_n is None:
-            self.h_n = np.empty((batch, hidden_size), dtype)
+            for part in self.state:
+                _refuse_overlap("output", major, x=self.x, state=part)
+        if final is None:
+            last = _new_state(weights, batch)
+            self.final = _as_given(last)
         else:
-            self.h_n = _writable("h_n", h_n, (batch, hidden_size), dtype)
-            _refuse_overlap("h_n", self.h_n, x=self.x, output=major if output is not None else None)
-            if self.h_0 is not None and not _same_place(self.h_n, self.h_0):
-                _refuse_overlap("h_n", self.h_n, h_0=self.h_0)
-        self.arguments = (self.x, self.h_0, self.lengths, self.reset, major, self.h_n, bool(reverse))
+            last = self._checked_final(final, weights, batch, None if output is None else major)
+            self.final = final
+        self.arguments = (self.x, *self.state, self.lengths, self.reset, major, *last, bool(reverse))
 
     def time_major(self, array: Array) -> Array:
         return _major(array, self.batch_first)
+
+    def _checked_final(
+        self, final: State, weights: RecurrentWeights, batch: int, output: Array | None
+    ) -> tuple[Array, Array | None]:
+        parts: list[Array] = []
+        for name, part in _parts("final", final, weights):
+            array = _writable(name, part, (batch, weights.hidden_size), weights.dtype)
+            _refuse_overlap(name, array, x=self.x, output=output)
+            for place, first in enumerate(self.state):
+                if first is not None and not (place == len(parts) and _same_place(array, first)):
+                    _refuse_overlap(name, array, state=first)
+            for other in parts:
+                _refuse_overlap(name, array, final=other)
+            parts.append(array)
+        return parts[0], parts[1] if len(parts) > 1 else None
+
+
+def _parts(name: str, state: Any, weights: RecurrentWeights) -> list[tuple[str, Any]]:
+    """Return a state's arrays and their names: one, or of the LSTM two."""
+    if weights.states == 1:
+        return [(name, state)]
+    if not isinstance(state, (tuple, list)) or len(state) != 2:
+        got = f"{len(state)} of them" if isinstance(state, (tuple, list)) else type(state).__name__
+        raise TypeError(f"{name}: expected a pair of arrays (h, c), got {got}")
+    return [(f"{name}[{place}]", part) for place, part in enumerate(state)]
+
+
+def _state(name: str, state: Any, weights: RecurrentWeights, batch: int) -> tuple[Array | None, Array | None]:
+    """Check a state that is read and return h and c, ``None`` for what is not given."""
+    if state is None:
+        return None, None
+    shape = (batch, weights.hidden_size)
+    h, *c = (_optional(own, part, shape, weights.dtype, "(B, H)") for own, part in _parts(name, state, weights))
+    return h, c[0] if c else None
+
+
+def _new_state(weights: RecurrentWeights, batch: int) -> tuple[Array, Array | None]:
+    """Return arrays for h and, if the cell has it, c."""
+    shape = (batch, weights.hidden_size)
+    return np.empty(shape, weights.dtype), np.empty(shape, weights.dtype) if weights.states == 2 else None
+
+
+def _as_given(state: tuple[Array, Array | None]) -> Any:
+    return state[0] if state[1] is None else state
 
 
 # ---- Linear ---------------------------------------------------------------------------------------------------------

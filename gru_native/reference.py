@@ -1,44 +1,25 @@
-"""The GRU written down in NumPy float64: the executable specification that everything compiled is held to.
+"""The recurrent layers written down in NumPy float64: the executable specification of everything compiled.
 
-It is short, slow and meant to be read. `gru_forward` and `gru_backward` are one layer in one direction;
-`stack_forward` and `stack_backward` compose them into layers and directions under PyTorch's parameter names.
+It is short, slow and meant to be read. `forward` and `backward` are one layer in one direction, of any of the
+`CELLS`; `stack_forward` and `stack_backward` compose them into layers and directions under PyTorch's names.
 Inputs of any real dtype are taken to float64, and so is every result. Nothing is validated here.
 
-T = time steps, B = batch, I = input size, H = hidden size, D = directions. The cell is that of Cho et al.
-2014 (arXiv:1406.1078): version 3 of the paper applies the reset gate before the recurrent product, version 1
-after it.
+T = time steps, B = batch, I = input size, H = hidden size, D = directions, G = gates of the cell. A state is a tuple of
+arrays (B, H): (h,), or of the LSTM (h, c).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Tape:
-    """What one layer's backward pass needs of its forward pass; every array is indexed by time."""
-
-    x: Array  # (T, B, I)
-    h: Array  # (T, B, H), the state each step began with
-    alive: Bools  # (T, B, 1), whether a row has this step
-    fresh: Bools  # (T, B, 1), whether a reset made it begin with zeros
-    r: Array  # (T, B, H)
-    z: Array  # (T, B, H)
-    n: Array  # (T, B, H)
-    u: Array  # (T, B, H), U_n h + b_hn: what the reset gate multiplies when it comes after the product
-    weight_ih: Array
-    weight_hh: Array
-    bias_names: tuple[str, ...]
-    reset_after: bool
-    reverse: bool
+State = tuple[Array, ...]
 
 
 def sigmoid(a: Array) -> Array:
@@ -47,32 +28,157 @@ def sigmoid(a: Array) -> Array:
         return np.asarray(1.0 / (1.0 + np.exp(-a)))
 
 
-def gru_forward(
+# ---- Cells -------------------------------------------------------------------------------------------------
+
+
+class Cell(Protocol):
+    """One step, and the gradients of one step."""
+
+    gates: int
+    states: int
+
+    def step(self, a: Array, state: State, u: Array, b: Array) -> tuple[State, Any]:
+        """Return the next state, and what `back` needs.
+
+        Parameters
+        ----------
+        a : (B, G * H), W x + b_ih
+        state : of the step before
+        u, b : weight_hh (G * H, H), bias_hh (G * H)
+        """
+
+    def back(self, saved: Any, d_state: State, u: Array) -> tuple[Array, State, Array, Array]:
+        """Return the gradients of `a`, of the state before, of `u` and of `b` from that of the next state."""
+
+
+class GRU:
+    """Cho et al. 2014 (arXiv:1406.1078): in version 3 the reset gate comes before the recurrent product, in 1 after."""
+
+    gates, states = 3, 1
+
+    def __init__(self, reset_after: bool) -> None:
+        self.reset_after = reset_after
+
+    def step(self, a: Array, state: State, u: Array, b: Array) -> tuple[State, Any]:
+        (h,) = state
+        (a_r, a_z, a_n), (u_r, u_z, u_n), (b_r, b_z, b_n) = np.split(a, 3, axis=1), np.split(u, 3), np.split(b, 3)
+        r = sigmoid(a_r + h @ u_r.T + b_r)
+        z = sigmoid(a_z + h @ u_z.T + b_z)
+        m = h @ u_n.T + b_n  # what the reset gate multiplies when it comes after the product
+        n = np.tanh(a_n + (r * m if self.reset_after else (r * h) @ u_n.T + b_n))
+        return ((1.0 - z) * n + z * h,), (h, r, z, n, m)
+
+    def back(self, saved: Any, d_state: State, u: Array) -> tuple[Array, State, Array, Array]:
+        (h, r, z, n, m), (d_h,), (u_rz, u_n) = saved, d_state, np.split(u, [2 * saved[0].shape[1]])
+        # d_r, d_z, d_n: of the sums that enter sigmoid and tanh; d_m: of U_n applied to what it saw.
+        d_n = d_h * (1.0 - z) * (1.0 - n * n)
+        d_z = d_h * (h - n) * z * (1.0 - z)
+        if self.reset_after:
+            seen, d_m = h, d_n * r
+            d_r = d_n * m * r * (1.0 - r)
+            d_h = d_h * z + d_m @ u_n
+        else:
+            seen, d_m = r * h, d_n
+            d_r = (d_m @ u_n) * h * r * (1.0 - r)
+            d_h = d_h * z + (d_m @ u_n) * r
+        d_rz = np.concatenate([d_r, d_z], axis=1)
+        d_u, d_b = np.concatenate([d_rz.T @ h, d_m.T @ seen]), np.concatenate([d_rz, d_m], axis=1).sum(axis=0)
+        return np.concatenate([d_rz, d_n], axis=1), (d_h + d_rz @ u_rz,), d_u, d_b
+
+
+class LSTM:
+    """Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000; gates i, f, g, o as in PyTorch."""
+
+    gates, states = 4, 2
+
+    def step(self, a: Array, state: State, u: Array, b: Array) -> tuple[State, Any]:
+        h, c = state
+        a_i, a_f, a_g, a_o = np.split(a + h @ u.T + b, 4, axis=1)
+        i, f, g, o = sigmoid(a_i), sigmoid(a_f), np.tanh(a_g), sigmoid(a_o)
+        c_next = f * c + i * g
+        return (o * np.tanh(c_next), c_next), (h, c, i, f, g, o, np.tanh(c_next))
+
+    def back(self, saved: Any, d_state: State, u: Array) -> tuple[Array, State, Array, Array]:
+        (h, c, i, f, g, o, t), (d_h, d_c) = saved, d_state
+        d_c = d_c + d_h * o * (1.0 - t * t)
+        d_gates = d_c * g * i * (1.0 - i), d_c * c * f * (1.0 - f), d_c * i * (1.0 - g * g), d_h * t * o * (1.0 - o)
+        d_a = np.concatenate(d_gates, axis=1)
+        return d_a, (d_a @ u, d_c * f), d_a.T @ h, d_a.sum(axis=0)
+
+
+class RNN:
+    """Elman 1990."""
+
+    gates, states = 1, 1
+
+    def __init__(self, nonlinearity: str) -> None:
+        self.nonlinearity = nonlinearity
+
+    def step(self, a: Array, state: State, u: Array, b: Array) -> tuple[State, Any]:
+        (h,) = state
+        s = a + h @ u.T + b
+        h_next = np.tanh(s) if self.nonlinearity == "tanh" else np.maximum(s, 0.0)
+        return (h_next,), (h, h_next)
+
+    def back(self, saved: Any, d_state: State, u: Array) -> tuple[Array, State, Array, Array]:
+        (h, h_next), (d_h,) = saved, d_state
+        d_a = d_h * (1.0 - h_next * h_next) if self.nonlinearity == "tanh" else np.where(h_next > 0, d_h, 0.0)
+        return d_a, (d_a @ u,), d_a.T @ h, d_a.sum(axis=0)
+
+
+CELLS: dict[str, Cell] = {
+    "gru_reset_after": GRU(reset_after=True),
+    "gru_reset_before": GRU(reset_after=False),
+    "lstm": LSTM(),
+    "rnn_tanh": RNN("tanh"),
+    "rnn_relu": RNN("relu"),
+}
+
+
+# ---- A layer -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Tape:
+    """What one layer's backward pass needs of its forward pass."""
+
+    cell: Cell
+    x: Array  # (T, B, I)
+    alive: Bools  # (T, B, 1), whether a row has this step
+    fresh: Bools  # (T, B, 1), whether a reset made it begin with zeros
+    saved: list[Any]  # by time
+    weight_ih: Array
+    weight_hh: Array
+    bias_names: tuple[str, ...]
+    reverse: bool
+
+
+def forward(
     x: npt.ArrayLike,
-    h_0: npt.ArrayLike | None,
+    state: Any,
     weight_ih: npt.ArrayLike,
     weight_hh: npt.ArrayLike,
     bias_ih: npt.ArrayLike | None,
     bias_hh: npt.ArrayLike | None,
     *,
-    reset_after: bool = True,
+    cell: str = "gru_reset_after",
     reverse: bool = False,
     lengths: npt.ArrayLike | None = None,
     reset: npt.ArrayLike | None = None,
-) -> tuple[Array, Array, Tape]:
-    """Run one GRU layer in one direction.
+) -> tuple[Array, Any, Tape]:
+    """Run one layer in one direction.
 
     Parameters
     ----------
     x : (T, B, I)
-    h_0 : (B, H), or None for zeros
-    weight_ih : (3H, I), gates stacked r, z, n
-    weight_hh : (3H, H)
-    bias_ih, bias_hh : (3H), or None
-    reset_after : bool
-        True: n = tanh(W_n x + b_in + r (U_n h + b_hn)); False: n = tanh(W_n x + b_in + U_n (r h) + b_hn).
+    state : h_0 (B, H), of the LSTM (h_0, c_0), or None for zeros
+    weight_ih : (G * H, I)
+    weight_hh : (G * H, H)
+    bias_ih, bias_hh : (G * H), or None
+    cell : str
+        A key of `CELLS`.
     reverse : bool
-        Go from the last step to the first; `output` stays in the order of `x`, and `h_n` is the state after
+        Go from the last step to the first; `output` stays in the order of `x`, and the last state is that after
         step 0.
     lengths : (B,), or None
         Steps of each row, 0 to T. What is behind them is padding: it is not read, the output there is zero,
@@ -83,130 +189,115 @@ def gru_forward(
     Returns
     -------
     output : (T, B, H)
-    h_n : (B, H)
+    final : as `state`
     tape : Tape
     """
+    kind = CELLS[cell]
     x, weight_ih, weight_hh = _float64(x), _float64(weight_ih), _float64(weight_hh)
-    (steps, batch, _), hidden = x.shape, weight_hh.shape[1]
+    (steps, batch, _), (rows, hidden) = x.shape, weight_hh.shape
     alive, fresh = _alive_and_fresh(steps, batch, reverse, lengths, reset)
     x[~alive[:, :, 0]] = 0
     biases = {name: bias for name, bias in (("bias_ih", bias_ih), ("bias_hh", bias_hh)) if bias is not None}
-    b_i, b_h = (_float64(biases.get(name, np.zeros(3 * hidden))) for name in ("bias_ih", "bias_hh"))
-    h = np.zeros((batch, hidden)) if h_0 is None else _float64(h_0)
+    b_i, b_h = (_float64(biases.get(name, np.zeros(rows))) for name in ("bias_ih", "bias_hh"))
+    present = _parts(kind, state, (batch, hidden))
 
-    u_r, u_z, u_n = np.split(weight_hh, 3)
-    b_hr, b_hz, b_hn = np.split(b_h, 3)
-    output, h_before, r, z, n, u = (np.empty((steps, batch, hidden)) for _ in range(6))
+    output, saved = np.empty((steps, batch, hidden)), [None] * steps
     for t in _order(steps, reverse):
-        x_r, x_z, x_n = np.split(x[t] @ weight_ih.T + b_i, 3, axis=1)
-        h_before[t] = h = np.where(fresh[t], 0.0, h)
-        r[t] = sigmoid(x_r + h @ u_r.T + b_hr)
-        z[t] = sigmoid(x_z + h @ u_z.T + b_hz)
-        u[t] = h @ u_n.T + b_hn
-        n[t] = np.tanh(x_n + (r[t] * u[t] if reset_after else (r[t] * h) @ u_n.T + b_hn))
-        h_after = (1.0 - z[t]) * n[t] + z[t] * h
-        output[t] = np.where(alive[t], h_after, 0.0)
-        h = np.where(alive[t], h_after, h)
-    tape = Tape(x, h_before, alive, fresh, r, z, n, u, weight_ih, weight_hh, tuple(biases), reset_after, reverse)
-    return output, h, tape
+        present = tuple(np.where(fresh[t], 0.0, part) for part in present)
+        after, saved[t] = kind.step(x[t] @ weight_ih.T + b_i, present, weight_hh, b_h)
+        output[t] = np.where(alive[t], after[0], 0.0)
+        present = tuple(np.where(alive[t], new, old) for new, old in zip(after, present, strict=True))
+    tape = Tape(kind, x, alive, fresh, saved, weight_ih, weight_hh, tuple(biases), reverse)
+    return output, _whole(present), tape
 
 
-def gru_backward(tape: Tape, d_output: npt.ArrayLike | None, d_h_n: npt.ArrayLike | None = None) -> dict[str, Array]:
-    """Take the gradients of a scalar through `gru_forward`.
+def backward(tape: Tape, d_output: npt.ArrayLike | None, d_final: Any = None) -> dict[str, Any]:
+    """Take the gradients of a scalar through `forward`.
 
     Parameters
     ----------
     tape : Tape
-        The third result of `gru_forward`.
+        The third result of `forward`.
     d_output : (T, B, H), or None for zeros
-    d_h_n : (B, H), or None for zeros
+    d_final : as the last state, or None for zeros
 
     Returns
     -------
     dict
-        The gradients of ``x``, ``h_0``, ``weight_ih``, ``weight_hh`` and, where there was one, ``bias_ih``
-        and ``bias_hh``, each in the shape of its array.
+        The gradients of ``x``, ``state``, ``weight_ih``, ``weight_hh`` and, where there was one, ``bias_ih`` and
+        ``bias_hh``, each in the shape of its array.
     """
-    steps, batch, hidden = tape.r.shape
-    u_rz, u_n = tape.weight_hh[: 2 * hidden], tape.weight_hh[2 * hidden :]
+    (steps, batch, _), hidden = tape.x.shape, tape.weight_hh.shape[1]
     d_output = np.zeros((steps, batch, hidden)) if d_output is None else _float64(d_output)
     d_output[~tape.alive[:, :, 0]] = 0
-    d_h = np.zeros((batch, hidden)) if d_h_n is None else _float64(d_h_n)
+    d_state = _parts(tape.cell, d_final, (batch, hidden))
 
     d_x, d_weight_ih, d_weight_hh = (np.zeros_like(a) for a in (tape.x, tape.weight_ih, tape.weight_hh))
-    d_bias = {"bias_ih": np.zeros(3 * hidden), "bias_hh": np.zeros(3 * hidden)}
+    d_bias = {name: np.zeros(len(tape.weight_hh)) for name in ("bias_ih", "bias_hh")}
     for t in _order(steps, not tape.reverse):
-        h, r, z, n = tape.h[t], tape.r[t], tape.z[t], tape.n[t]
-        d_h_after, d_h = d_h, np.where(tape.alive[t], d_h + d_output[t], 0.0)
-        # d_r, d_z, d_n: of the sums that enter sigmoid and tanh; d_u: of U_n applied to what it saw.
-        d_n = d_h * (1.0 - z) * (1.0 - n * n)
-        d_z = d_h * (h - n) * z * (1.0 - z)
-        if tape.reset_after:
-            seen, d_u = h, d_n * r
-            d_r = d_n * tape.u[t] * r * (1.0 - r)
-            d_h = d_h * z + d_u @ u_n
-        else:
-            seen, d_u = r * h, d_n
-            d_r = (d_u @ u_n) * h * r * (1.0 - r)
-            d_h = d_h * z + (d_u @ u_n) * r
-        d_rz = np.concatenate([d_r, d_z], axis=1)
-        d_h = np.where(tape.alive[t], d_h + d_rz @ u_rz, d_h_after)
-        d_h = np.where(tape.fresh[t], 0.0, d_h)
+        # What a row does not have contributes nothing, and passes on what comes from later.
+        d_after = tuple(np.where(tape.alive[t], part, 0.0) for part in (d_state[0] + d_output[t], *d_state[1:]))
+        d_a, d_before, d_u, d_b = tape.cell.back(tape.saved[t], d_after, tape.weight_hh)
+        d_state = tuple(
+            np.where(tape.fresh[t], 0.0, np.where(tape.alive[t], new, old))
+            for new, old in zip(d_before, d_state, strict=True)
+        )
+        d_x[t] = d_a @ tape.weight_ih
+        d_weight_ih += d_a.T @ tape.x[t]
+        d_weight_hh += d_u
+        d_bias["bias_ih"] += d_a.sum(axis=0)
+        d_bias["bias_hh"] += d_b
 
-        d_gates = np.concatenate([d_rz, d_n], axis=1)
-        d_x[t] = d_gates @ tape.weight_ih
-        d_weight_ih += d_gates.T @ tape.x[t]
-        d_weight_hh += np.concatenate([d_rz.T @ h, d_u.T @ seen])
-        d_bias["bias_ih"] += d_gates.sum(axis=0)
-        d_bias["bias_hh"] += np.concatenate([d_rz, d_u], axis=1).sum(axis=0)
-
-    grads = {"x": d_x, "h_0": d_h, "weight_ih": d_weight_ih, "weight_hh": d_weight_hh}
+    grads = {"x": d_x, "state": _whole(d_state), "weight_ih": d_weight_ih, "weight_hh": d_weight_hh}
     return grads | {name: d_bias[name] for name in tape.bias_names}
+
+
+# ---- A stack -----------------------------------------------------------------------------------------------
 
 
 def stack_forward(
     x: npt.ArrayLike,
-    h_0: Sequence[npt.ArrayLike] | None,
-    state: Mapping[str, npt.ArrayLike],
+    states: Sequence[Any] | None,
+    parameters: Mapping[str, npt.ArrayLike],
     *,
     num_layers: int = 1,
     bidirectional: bool = False,
-    reset_after: bool = True,
+    cell: str = "gru_reset_after",
     lengths: npt.ArrayLike | None = None,
     reset: npt.ArrayLike | None = None,
-) -> tuple[Array, list[Array], list[list[Tape]]]:
-    """Run a stack of GRU layers, each reading the output of the one below.
+) -> tuple[Array, list[Any], list[list[Tape]]]:
+    """Run a stack of layers, each reading the output of the one below.
 
     Parameters
     ----------
     x : (T, B, I)
-    h_0 : a (D, B, H_l) for each layer, or None for zeros
-    state : mapping
+    states : for each layer (D, B, H_l), of the LSTM a pair of them; or None for zeros
+    parameters : mapping
         The parameters under PyTorch's names: ``weight_ih_l0``, ``weight_hh_l0``, ``bias_ih_l0``,
         ``bias_hh_l0``, ``weight_ih_l0_reverse``, ... A layer whose biases are missing has none.
     num_layers : int
     bidirectional : bool
         With True, D = 2: a layer's output is that of the forward direction beside that of the reverse one.
-    reset_after, lengths, reset
-        As of `gru_forward`.
+    cell, lengths, reset
+        As of `forward`.
 
     Returns
     -------
     output : (T, B, D * H_last)
-    h_n : a (D, B, H_l) for each layer
+    final : as `states`
     tapes : a Tape for each layer and direction
     """
-    output, h_n, tapes = _float64(x), [], []
+    output, final, tapes = _float64(x), [], []
     for layer in range(num_layers):
         runs = [
-            gru_forward(
+            forward(
                 output,
-                None if h_0 is None else _float64(h_0[layer])[direction],
-                state["weight_ih" + suffix],
-                state["weight_hh" + suffix],
-                state.get("bias_ih" + suffix),
-                state.get("bias_hh" + suffix),
-                reset_after=reset_after,
+                None if states is None else _part(CELLS[cell], states[layer], direction),
+                parameters["weight_ih" + suffix],
+                parameters["weight_hh" + suffix],
+                parameters.get("bias_ih" + suffix),
+                parameters.get("bias_hh" + suffix),
+                cell=cell,
                 reverse=direction == 1,
                 lengths=lengths,
                 reset=reset,
@@ -214,16 +305,16 @@ def stack_forward(
             for direction, suffix in enumerate(_suffixes(layer, 2 if bidirectional else 1))
         ]
         output = np.concatenate([run[0] for run in runs], axis=2)
-        h_n.append(np.stack([run[1] for run in runs]))
+        final.append(_both(CELLS[cell], [run[1] for run in runs]))
         tapes.append([run[2] for run in runs])
-    return output, h_n, tapes
+    return output, final, tapes
 
 
 def stack_backward(
     tapes: Sequence[Sequence[Tape]],
     d_output: npt.ArrayLike | None,
-    d_h_n: Sequence[npt.ArrayLike] | None = None,
-) -> tuple[tuple[Array, list[Array]], dict[str, Array]]:
+    d_final: Sequence[Any] | None = None,
+) -> tuple[tuple[Array, list[Any]], dict[str, Array]]:
     """Take the gradients of a scalar through `stack_forward`.
 
     Parameters
@@ -231,26 +322,46 @@ def stack_backward(
     tapes : a Tape for each layer and direction
         The third result of `stack_forward`.
     d_output : (T, B, D * H_last), or None for zeros
-    d_h_n : a (D, B, H_l) for each layer, or None for zeros
+    d_final : as the last states, or None for zeros
 
     Returns
     -------
-    (d_x, d_h_0) : (T, B, I), and a (D, B, H_l) for each layer
+    (d_x, d_states) : (T, B, I), and as `states`
     grads : dict
         The gradients of the parameters, under the names that `stack_forward` read.
     """
-    d_h_0: list[Array] = []
+    d_states: list[Any] = []
     grads: dict[str, Array] = {}
     for layer in reversed(range(len(tapes))):
-        count = len(tapes[layer])
+        count, name = len(tapes[layer]), tapes[layer][0].cell
         d_own = [None] * count if d_output is None else np.split(_float64(d_output), count, axis=2)
-        d_last = [None] * count if d_h_n is None else _float64(d_h_n[layer])
-        backs = [gru_backward(*each) for each in zip(tapes[layer], d_own, d_last, strict=True)]
+        d_last = [None] * count if d_final is None else [_part(name, d_final[layer], d) for d in range(count)]
+        backs = [backward(*each) for each in zip(tapes[layer], d_own, d_last, strict=True)]
         for suffix, back in zip(_suffixes(layer, count), backs, strict=True):
-            grads |= {name + suffix: d for name, d in back.items() if name not in ("x", "h_0")}
-        d_h_0.insert(0, np.stack([back["h_0"] for back in backs]))
+            grads |= {key + suffix: d for key, d in back.items() if key not in ("x", "state")}
+        d_states.insert(0, _both(name, [back["state"] for back in backs]))
         d_output = np.sum([back["x"] for back in backs], axis=0)
-    return (_float64(d_output), d_h_0), grads
+    return (_float64(d_output), d_states), grads
+
+
+def _parts(cell: Cell, state: Any, shape: tuple[int, int]) -> State:
+    if state is None:
+        return (np.zeros(shape),) * cell.states
+    return (_float64(state),) if cell.states == 1 else tuple(map(_float64, state))
+
+
+def _whole(state: State) -> Any:
+    return state[0] if len(state) == 1 else state
+
+
+def _part(cell: Cell, states: Any, direction: int) -> Any:
+    """Return the state of one direction, from (D, B, H) or a pair of them."""
+    return states[direction] if cell.states == 1 else tuple(part[direction] for part in states)
+
+
+def _both(cell: Cell, states: Sequence[Any]) -> Any:
+    """Undo `_part` for all directions."""
+    return np.stack(states) if cell.states == 1 else tuple(map(np.stack, zip(*states, strict=True)))
 
 
 def _float64(array: Any) -> Array:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from gru_native import _core, reference
 from gru_native import functional as F
 
 Array = np.ndarray[Any, Any]
+# h (B, H), or of the LSTM a pair (h, c).
+State = Any
 
 THREADS = [1, 2, 3, 7]
 
@@ -37,6 +41,17 @@ def isas_of_this_cpu() -> list[str]:
 ISAS = isas_of_this_cpu()
 
 
+PACK: dict[str, Callable[..., F.RecurrentWeights]] = {
+    "gru_reset_after": F.pack_gru,
+    "gru_reset_before": partial(F.pack_gru, reset_after=False),
+    "lstm": F.pack_lstm,
+    "rnn_tanh": F.pack_rnn,
+    "rnn_relu": partial(F.pack_rnn, nonlinearity="relu"),
+}
+KINDS = list(PACK)
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
 @dataclass(frozen=True)
 class Layer:
     """The weights of a layer, uniform in ±1/√H."""
@@ -45,34 +60,24 @@ class Layer:
     weight_hh: Array
     bias_ih: Array | None
     bias_hh: Array | None
-    reset_after: bool
+    kind: str
 
     def to(self, dtype: Any) -> Layer:
         """Take the same numbers in another dtype."""
         arrays = {name: getattr(self, name) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
         return replace(self, **{name: None if a is None else a.astype(dtype) for name, a in arrays.items()})
 
-    def pack(self, isa: str) -> F.GRUWeights:
+    def pack(self, isa: str) -> F.RecurrentWeights:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("GRU_NATIVE_ISA", isa)
-            weights = F.pack_gru(
-                self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh, reset_after=self.reset_after
-            )
-        assert weights.isa == isa
+            weights = PACK[self.kind](self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
+        assert (weights.isa, weights.cell) == (isa, self.kind)
         return weights
 
-    def reference(self, x: Array, h_0: Array | None, **steps: Any) -> tuple[Array, Array, reference.Tape]:
+    def reference(self, x: Array, state: State, **steps: Any) -> tuple[Array, State, reference.Tape]:
         """Run the reference; `steps` are its reverse, lengths and reset."""
-        return reference.gru_forward(
-            x,
-            h_0,
-            self.weight_ih,
-            self.weight_hh,
-            self.bias_ih,
-            self.bias_hh,
-            reset_after=self.reset_after,
-            **steps,
-        )
+        parameters = self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh
+        return reference.forward(x, state, *parameters, cell=self.kind, **steps)
 
 
 def layer(
@@ -81,7 +86,7 @@ def layer(
     hidden: int,
     dtype: Any = np.float32,
     *,
-    reset_after: bool = True,
+    kind: str = "gru_reset_after",
     bias_ih: bool = True,
     bias_hh: bool = True,
 ) -> Layer:
@@ -91,18 +96,33 @@ def layer(
     def draw(*shape: int) -> Array:
         return rng.uniform(-bound, bound, shape).astype(dtype)
 
+    rows = reference.CELLS[kind].gates * hidden
     return Layer(
-        draw(3 * hidden, inputs),
-        draw(3 * hidden, hidden),
-        draw(3 * hidden) if bias_ih else None,
-        draw(3 * hidden) if bias_hh else None,
-        reset_after,
+        draw(rows, inputs), draw(rows, hidden), draw(rows) if bias_ih else None, draw(rows) if bias_hh else None, kind
     )
 
 
 def normal(rng: np.random.Generator, *shape: int, dtype: Any = np.float32) -> Array:
     """Draw standard normal numbers."""
     return rng.standard_normal(shape).astype(dtype)
+
+
+def normal_state(rng: np.random.Generator, kind: str, *shape: int, dtype: Any = np.float32) -> State:
+    """Draw a state of a cell."""
+    parts = [normal(rng, *shape, dtype=dtype) for _ in range(reference.CELLS[kind].states)]
+    return parts[0] if len(parts) == 1 else tuple(parts)
+
+
+def parts_of(state: State) -> tuple[Array, ...]:
+    """Return the arrays of a state."""
+    return state if isinstance(state, tuple) else (state,)
+
+
+def each(change: Callable[[Array], Array], state: State) -> State:
+    """Apply a function to each array of a state, if there is one."""
+    if state is None:
+        return None
+    return tuple(map(change, state)) if isinstance(state, tuple) else change(state)
 
 
 def assert_same_bits(actual: Array, expected: Array, what: str = "") -> None:

@@ -7,13 +7,25 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import ISAS, THREADS, Array, Layer, assert_same_bits, layer, normal
+from cases import (
+    ISAS,
+    THREADS,
+    Array,
+    Layer,
+    State,
+    assert_same_bits,
+    each,
+    every_kind,
+    layer,
+    normal,
+    normal_state,
+    parts_of,
+)
 
 from gru_native import functional as F
-from gru_native._layer import GRULayer, GRUStep
+from gru_native._layer import RecurrentLayer, RecurrentStep
 
 both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
-both_resets = pytest.mark.parametrize("reset_after", [True, False], ids=["after", "before"])
 every_isa = pytest.mark.parametrize("isa", ISAS)
 
 # (steps, batch, inputs, hidden), and how such a call is cut; test_threads.py counts the threads.
@@ -29,18 +41,16 @@ Results = dict[str, Array]
 class Problem:
     """A layer, and inputs and gradients of a batch, of which rows can be taken."""
 
-    def __init__(
-        self, rng: np.random.Generator, sizes: tuple[int, int, int, int], dtype: Any, reset_after: bool
-    ) -> None:
+    def __init__(self, rng: np.random.Generator, sizes: tuple[int, int, int, int], dtype: Any, kind: str) -> None:
         steps, batch, inputs, hidden = sizes
-        self.cell: Layer = layer(rng, inputs, hidden, dtype, reset_after=reset_after)
+        self.cell: Layer = layer(rng, inputs, hidden, dtype, kind=kind)
         self.x = normal(rng, steps, batch, inputs, dtype=dtype)
-        self.h_0, self.d_h_n = (normal(rng, batch, hidden, dtype=dtype) for _ in range(2))
+        self.state, self.d_final = (normal_state(rng, kind, batch, hidden, dtype=dtype) for _ in range(2))
         self.d_output = normal(rng, steps, batch, hidden, dtype=dtype)
 
     def run(
         self,
-        weights: F.GRUWeights,
+        weights: F.RecurrentWeights,
         rows: Any = slice(None),
         *,
         threads: int = 1,
@@ -55,28 +65,36 @@ class Problem:
         def turned(array: Array) -> Array:
             return array.swapaxes(0, 1) if batch_first else array
 
-        (output, h_n), tape = F.gru_forward(
+        (output, final), tape = F.recurrent_forward(
             turned(self.x[steps, rows]),
             weights,
-            self.h_0[rows],
+            each(lambda part: part[rows], self.state),
             lengths=None if lengths is None else lengths[rows],
             reset=None if reset is None else turned(reset[steps, rows]),
             batch_first=batch_first,
             reverse=reverse,
             threads=threads,
         )
-        (d_x, d_h_0), gradients = F.gru_backward(
-            tape, turned(self.d_output[steps, rows]), self.d_h_n[rows], threads=threads
+        (d_x, d_state), gradients = F.recurrent_backward(
+            tape,
+            turned(self.d_output[steps, rows]),
+            each(lambda part: part[rows], self.d_final),
+            threads=threads,
         )
-        rowwise = {"output": turned(output), "h_n": h_n, "d_x": turned(d_x), "d_h_0": d_h_0}
+        rowwise = {"output": turned(output), "d_x": turned(d_x)} | named("final", final) | named("d_state", d_state)
         return rowwise | {f"d_{name}": gradient for name, gradient in gradients.items()}
+
+
+def named(name: str, state: State) -> Results:
+    return {f"{name}_{place}": part for place, part in enumerate(parts_of(state))}
 
 
 def rows_of(results: Results, rows: Any) -> Results:
     """Take rows of what belongs to rows."""
     return {
-        name: results[name][:, rows] if results[name].ndim == 3 else results[name][rows]
-        for name in ("output", "h_n", "d_x", "d_h_0")
+        name: array[:, rows] if array.ndim == 3 else array[rows]
+        for name, array in results.items()
+        if not name.startswith(("d_weight", "d_bias"))
     }
 
 
@@ -86,34 +104,32 @@ def assert_all_same(actual: Results, expected: Results, what: str) -> None:
 
 
 @pytest.mark.parametrize("sizes", [BY_ROWS, BY_PANELS, BY_FEW_PANELS, BY_PANELS_FOR_CACHE], ids=str)
-@both_resets
+@every_kind
 @both_dtypes
 @every_isa
 def test_the_number_of_threads(
-    rng: np.random.Generator, isa: str, dtype: type, reset_after: bool, sizes: tuple[int, int, int, int]
+    rng: np.random.Generator, isa: str, dtype: type, kind: str, sizes: tuple[int, int, int, int]
 ) -> None:
-    problem = Problem(rng, sizes, dtype, reset_after)
+    problem = Problem(rng, sizes, dtype, kind)
     weights = problem.cell.pack(isa)
     expected = problem.run(weights)
-    assert len(expected) == 8
+    assert len(expected) == 6 + 2 * len(parts_of(problem.state))
     for threads in THREADS:
         for batch_first in (False, True):
             actual = problem.run(weights, threads=threads, batch_first=batch_first)
             assert_all_same(actual, expected, f"with {threads} threads, batch_first={batch_first}")
-        output, h_n = F.gru(problem.x, weights, problem.h_0, threads=threads)
-        assert_same_bits(output, expected["output"], f"without a tape, {threads} threads")
-        assert_same_bits(h_n, expected["h_n"], f"without a tape, {threads} threads")
+        output, final = F.recurrent(problem.x, weights, problem.state, threads=threads)
+        for name, array in ({"output": output} | named("final", final)).items():
+            assert_same_bits(array, expected[name], f"{name} without a tape, {threads} threads")
 
 
 @pytest.mark.parametrize("hidden", [5, 16, 37, 70])
-@both_resets
+@every_kind
 @both_dtypes
 @every_isa
-def test_the_other_rows_of_the_batch(
-    rng: np.random.Generator, isa: str, dtype: type, reset_after: bool, hidden: int
-) -> None:
+def test_the_other_rows_of_the_batch(rng: np.random.Generator, isa: str, dtype: type, kind: str, hidden: int) -> None:
     most = 37
-    problem = Problem(rng, (4, most, 13, hidden), dtype, reset_after)
+    problem = Problem(rng, (4, most, 13, hidden), dtype, kind)
     weights = problem.cell.pack(isa)
     whole = problem.run(weights)
     for batch in range(1, most + 1):
@@ -124,11 +140,11 @@ def test_the_other_rows_of_the_batch(
 
 @pytest.mark.parametrize("batch", [63, 64, 65, 128, 129])
 @pytest.mark.parametrize("hidden", [37, 370])
-@both_resets
+@every_kind
 @pytest.mark.parametrize("threads", [1, 2])
-def test_blocks_of_rows(rng: np.random.Generator, threads: int, reset_after: bool, hidden: int, batch: int) -> None:
+def test_blocks_of_rows(rng: np.random.Generator, threads: int, kind: str, hidden: int, batch: int) -> None:
     """A slice is computed in blocks of 64 rows, also where units are cut because the weights exceed a cache."""
-    problem = Problem(rng, (3, batch, 13, hidden), np.float32, reset_after)
+    problem = Problem(rng, (3, batch, 13, hidden), np.float32, kind)
     weights = problem.cell.pack(ISAS[-1])
     whole = problem.run(weights, threads=threads)
     for rows in (slice(0, 1), slice(30, 67), slice(batch - 1, batch)):
@@ -136,12 +152,12 @@ def test_blocks_of_rows(rng: np.random.Generator, threads: int, reset_after: boo
         assert_all_same(actual, rows_of(whole, rows), f"rows {rows} of {batch}")
 
 
-@both_resets
+@every_kind
 @both_dtypes
 @every_isa
-def test_every_row_alone(rng: np.random.Generator, isa: str, dtype: type, reset_after: bool) -> None:
+def test_every_row_alone(rng: np.random.Generator, isa: str, dtype: type, kind: str) -> None:
     """One row is cut by panels, the batch by rows."""
-    problem = Problem(rng, (20, 9, 24, 130), dtype, reset_after)
+    problem = Problem(rng, (20, 9, 24, 130), dtype, kind)
     weights = problem.cell.pack(isa)
     for threads in (1, 3):
         whole = problem.run(weights, threads=threads)
@@ -151,60 +167,62 @@ def test_every_row_alone(rng: np.random.Generator, isa: str, dtype: type, reset_
 
 
 @pytest.mark.parametrize("sizes", [(1400, 1, 3, 130), (90, 16, 20, 65), (150, 2, 9, 17)], ids=str)
-@both_resets
+@every_kind
 @both_dtypes
 @every_isa
 def test_pieces_and_single_steps(
-    rng: np.random.Generator, isa: str, dtype: type, reset_after: bool, sizes: tuple[int, int, int, int]
+    rng: np.random.Generator, isa: str, dtype: type, kind: str, sizes: tuple[int, int, int, int]
 ) -> None:
     """The longer ones exceed the chunk of steps whose projections are computed ahead."""
-    problem = Problem(rng, sizes, dtype, reset_after)
+    problem = Problem(rng, sizes, dtype, kind)
     weights = problem.cell.pack(isa)
-    output, h_n = F.gru(problem.x, weights, problem.h_0, threads=2)
+    output, final = F.recurrent(problem.x, weights, problem.state, threads=2)
     cuts = np.sort(rng.integers(0, sizes[0], 5))
-    step = GRUStep(GRULayer((weights,), False))
+    step = RecurrentStep(RecurrentLayer((weights,), False))
 
-    def one_step(x: Array, h: Array) -> tuple[Array, Array]:
-        h = step(x[0], h)
-        return h[None], h
+    def one_step(x: Array, state: State) -> tuple[Array, State]:
+        state = step(x[0], state)
+        return parts_of(state)[0][None], state
 
     ways = {
-        "pieces": (np.split(problem.x, cuts), lambda x, h: F.gru(x, weights, h, threads=3)),
-        "pieces with a tape": (np.split(problem.x, cuts), lambda x, h: F.gru_forward(x, weights, h)[0]),
-        "steps": (np.split(problem.x, sizes[0]), lambda x, h: F.gru(x, weights, h)),
-        "steps of GRUStep": (np.split(problem.x, sizes[0]), one_step),
+        "pieces": (np.split(problem.x, cuts), lambda x, h: F.recurrent(x, weights, h, threads=3)),
+        "pieces with a tape": (np.split(problem.x, cuts), lambda x, h: F.recurrent_forward(x, weights, h)[0]),
+        "steps": (np.split(problem.x, sizes[0]), lambda x, h: F.recurrent(x, weights, h)),
+        "steps of RecurrentStep": (np.split(problem.x, sizes[0]), one_step),
     }
     for name, (pieces, run) in ways.items():
-        h, outputs = problem.h_0, []
+        state, outputs = problem.state, []
         for piece in pieces:
-            part, h = run(piece, h)
+            part, state = run(piece, state)
             outputs.append(part)
         assert_same_bits(np.concatenate(outputs), output, name)
-        assert_same_bits(h, h_n, name)
+        for last, expected in zip(parts_of(state), parts_of(final), strict=True):
+            assert_same_bits(last, expected, name)
 
 
-@both_resets
+@every_kind
 @both_dtypes
 @every_isa
-def test_pieces_in_reverse(rng: np.random.Generator, isa: str, dtype: type, reset_after: bool) -> None:
-    problem = Problem(rng, (31, 3, 5, 19), dtype, reset_after)
+def test_pieces_in_reverse(rng: np.random.Generator, isa: str, dtype: type, kind: str) -> None:
+    problem = Problem(rng, (31, 3, 5, 19), dtype, kind)
     weights = problem.cell.pack(isa)
-    output, h_n = F.gru(problem.x, weights, problem.h_0, reverse=True)
-    late, h = F.gru(problem.x[12:], weights, problem.h_0, reverse=True)
-    early, h = F.gru(problem.x[:12], weights, h, reverse=True)
+    output, final = F.recurrent(problem.x, weights, problem.state, reverse=True)
+    late, state = F.recurrent(problem.x[12:], weights, problem.state, reverse=True)
+    early, state = F.recurrent(problem.x[:12], weights, state, reverse=True)
     assert_same_bits(np.concatenate([early, late]), output)
-    assert_same_bits(h, h_n)
+    for last, expected in zip(parts_of(state), parts_of(final), strict=True):
+        assert_same_bits(last, expected)
 
 
 @pytest.mark.parametrize("sizes", [BY_ROWS, BY_PANELS, BY_FEW_PANELS, BY_PANELS_FOR_CACHE], ids=str)
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
-@both_resets
+@every_kind
 @every_isa
 def test_ragged_rows_and_threads(
-    rng: np.random.Generator, isa: str, reset_after: bool, reverse: bool, sizes: tuple[int, int, int, int]
+    rng: np.random.Generator, isa: str, kind: str, reverse: bool, sizes: tuple[int, int, int, int]
 ) -> None:
     """A row of a ragged batch has the bits of the row alone, without padding; and nothing depends on threads."""
-    problem = Problem(rng, sizes, np.float32, reset_after)
+    problem = Problem(rng, sizes, np.float32, kind)
     weights = problem.cell.pack(isa)
     steps, batch, *_ = sizes
     lengths, reset = rng.integers(0, steps + 1, batch), rng.random((steps, batch)) < 0.1
@@ -223,13 +241,13 @@ def test_ragged_rows_and_threads(
 
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
-@both_resets
+@every_kind
 @both_dtypes
 @every_isa
-def test_resets_are_cuts(rng: np.random.Generator, isa: str, dtype: type, reset_after: bool, reverse: bool) -> None:
+def test_resets_are_cuts(rng: np.random.Generator, isa: str, dtype: type, kind: str, reverse: bool) -> None:
     """The output is that of sequences cut by hand, to the bit; gradients are too but for the sign of a zero."""
     steps, batch = 13, 6
-    problem = Problem(rng, (steps, batch, 9, 37), dtype, reset_after)
+    problem = Problem(rng, (steps, batch, 9, 37), dtype, kind)
     weights = problem.cell.pack(isa)
     reset = rng.random((steps, batch)) < 0.3
     whole = problem.run(weights, reverse=reverse, reset=reset)
@@ -238,35 +256,40 @@ def test_resets_are_cuts(rng: np.random.Generator, isa: str, dtype: type, reset_
         for first, last in pairwise(cuts):
             # The state that is given belongs to the piece that is computed first, unless that too begins anew.
             given = (last == steps) if reverse else (first == 0 and not reset[0, row])
-            h_0 = problem.h_0[[row]] if given else None
-            (output, h_n), tape = F.gru_forward(problem.x[first:last, [row]], weights, h_0, reverse=reverse)
+            state = each(lambda part, row=row: part[[row]], problem.state) if given else None
+            (output, final), tape = F.recurrent_forward(problem.x[first:last, [row]], weights, state, reverse=reverse)
             assert_same_bits(output, whole["output"][first:last, [row]], f"row {row}, steps {first} to {last}")
             ends = first == 0 if reverse else last == steps
             if ends:
-                assert_same_bits(h_n, whole["h_n"][[row]], f"h_n of row {row}")
-            d_h_n = problem.d_h_n[[row]] if ends else None
-            (d_x, d_h_0), _ = F.gru_backward(tape, problem.d_output[first:last, [row]], d_h_n)
+                for name, part in named("final", final).items():
+                    assert_same_bits(part, whole[name][[row]], f"{name} of row {row}")
+            d_final = each(lambda part, row=row: part[[row]], problem.d_final) if ends else None
+            (d_x, d_state), _ = F.recurrent_backward(tape, problem.d_output[first:last, [row]], d_final)
             np.testing.assert_array_equal(d_x, whole["d_x"][first:last, [row]])
             if given:
-                np.testing.assert_array_equal(d_h_0, whole["d_h_0"][[row]])
+                for name, part in named("d_state", d_state).items():
+                    np.testing.assert_array_equal(part, whole[name][[row]])
         if not reverse and reset[0, row]:
-            assert not whole["d_h_0"][row].any()
+            assert not whole["d_state_0"][row].any()
 
 
-@both_resets
+@every_kind
 @both_dtypes
 @every_isa
-def test_where_the_arrays_lie(rng: np.random.Generator, isa: str, dtype: type, reset_after: bool) -> None:
-    problem = Problem(rng, (6, 5, 21, 35), dtype, reset_after)
+def test_where_the_arrays_lie(rng: np.random.Generator, isa: str, dtype: type, kind: str) -> None:
+    problem = Problem(rng, (6, 5, 21, 35), dtype, kind)
     weights = problem.cell.pack(isa)
     expected = problem.run(weights)
     for offset in range(1, 9):
-        for name in ("x", "h_0", "d_output", "d_h_n"):
-            array = getattr(problem, name)
+
+        def moved(array: Array, offset: int = offset) -> Array:
             memory = np.zeros(array.size + 16, dtype)
-            moved = memory[offset : offset + array.size].reshape(array.shape)
-            moved[...] = array
-            setattr(problem, name, moved)
+            view = memory[offset : offset + array.size].reshape(array.shape)
+            view[...] = array
+            return view
+
+        for name in ("x", "state", "d_output", "d_final"):
+            setattr(problem, name, each(moved, getattr(problem, name)))
         assert_all_same(problem.run(weights), expected, f"moved by {offset} elements")
 
 

@@ -235,7 +235,8 @@ def run_loop(step: Step, arrays: Arrays, x: np.ndarray, h_0: np.ndarray) -> np.n
 
 def run_reference(weights: Arrays, reset_after: bool, x: np.ndarray, h_0: np.ndarray) -> np.ndarray:
     bias: dict[str, Any] = {"bias_ih": None, "bias_hh": None}
-    return reference.gru_forward(x, h_0, **(bias | weights), reset_after=reset_after)[0]
+    cell = "gru_reset_after" if reset_after else "gru_reset_before"
+    return reference.forward(x, h_0, **(bias | weights), cell=cell)[0]
 
 
 def expressible(rng: np.random.Generator, convention: Convention) -> Arrays:

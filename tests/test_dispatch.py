@@ -92,7 +92,7 @@ def test_different_code_runs(rng: np.random.Generator, dtype: type, one: str, ot
     """Sums are rounded in other places, so that equal bits everywhere would mean that one set ran twice."""
     cell = layer(rng, 16, 16, dtype)
     x = normal(rng, 20, 4, 16, dtype=dtype)
-    outputs = [F.gru(x, cell.pack(isa))[0] for isa in (one, other)]
+    outputs = [F.recurrent(x, cell.pack(isa))[0] for isa in (one, other)]
     assert not np.array_equal(*outputs)
 
 
@@ -102,10 +102,10 @@ def test_weights_keep_their_instruction_set(monkeypatch: pytest.MonkeyPatch, rng
     for isa in ISAS:
         weights = cell.pack(isa)
         monkeypatch.delenv(VARIABLE, raising=False)
-        expected = F.gru(x, weights)[0]
+        expected = F.recurrent(x, weights)[0]
         for other in [*ISAS, "avx1024"]:
             monkeypatch.setenv(VARIABLE, other)
-            np.testing.assert_array_equal(F.gru(x, weights)[0], expected)
+            np.testing.assert_array_equal(F.recurrent(x, weights)[0], expected)
 
 
 def test_the_variable_is_read_from_the_environment_of_the_process() -> None:

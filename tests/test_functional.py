@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import ISAS, Array, assert_same_bits, layer, normal
+from cases import ISAS, Array, assert_same_bits, each, every_kind, layer, normal, normal_state, parts_of
 from tolerances import assert_close, assert_gradient
 
 from gru_native import functional as F
@@ -43,12 +43,12 @@ def central_difference(loss: Callable[[], float], array: Array, step: float = 1e
 
 
 @pytest.mark.parametrize("batch_first", [False, True])
-@pytest.mark.parametrize("function", ["gru", "gru_forward"])
+@pytest.mark.parametrize("function", ["recurrent", "recurrent_forward"])
 def test_results_land_in_the_arrays_that_are_given(rng: np.random.Generator, function: str, batch_first: bool) -> None:
     weights = layer(rng, 5, 19).pack(ISAS[-1])
     x, h_0 = normal(rng, 4, 3, 5), normal(rng, 4 if batch_first else 3, 19)
     run = getattr(F, function)
-    first = (lambda result: result) if function == "gru" else (lambda result: result[0])
+    first = (lambda result: result) if function == "recurrent" else (lambda result: result[0])
     wanted = first(run(x, weights, h_0, batch_first=batch_first))
 
     # In the middle of larger arrays, of which nothing else may be touched.
@@ -57,7 +57,7 @@ def test_results_land_in_the_arrays_that_are_given(rng: np.random.Generator, fun
         np.full((h_0.shape[0] + 2, 30), 7, np.float32),
     )
     output, h_n = around_output[1:-1, 1:-1, 4:23], around_h_n[1:-1, 4:23]
-    actual = first(run(x, weights, h_0, batch_first=batch_first, output=output, h_n=h_n))
+    actual = first(run(x, weights, h_0, batch_first=batch_first, output=output, final=h_n))
     assert actual[0] is output
     assert actual[1] is h_n
     assert output.flags.writeable
@@ -74,36 +74,35 @@ def test_given_arrays_save_the_allocation(rng: np.random.Generator) -> None:
 
     def peak(**arguments: Any) -> int:
         tracemalloc.start()
-        F.gru(x, weights, h, **arguments)
+        F.recurrent(x, weights, h, **arguments)
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return most
 
     assert peak() > output.nbytes
     assert peak(output=output) < 10_000
-    assert peak(output=output, h_n=h_n) < 10_000
-    assert peak(output=output, h_n=h) < 10_000
+    assert peak(output=output, final=h_n) < 10_000
+    assert peak(output=output, final=h) < 10_000
 
 
-@pytest.mark.parametrize("reset_after", [True, False], ids=["after", "before"])
+@every_kind
 @pytest.mark.parametrize("sizes", [(3, 5, 9), (40, 1, 256), (0, 3, 4)], ids=str)
-def test_the_state_may_be_updated_in_place(
-    rng: np.random.Generator, sizes: tuple[int, int, int], reset_after: bool
-) -> None:
+def test_the_state_may_be_updated_in_place(rng: np.random.Generator, sizes: tuple[int, int, int], kind: str) -> None:
     steps, batch, hidden = sizes
-    weights = layer(rng, 4, hidden, reset_after=reset_after).pack(ISAS[-1])
-    x, h_0 = normal(rng, steps, batch, 4), normal(rng, batch, hidden)
-    output, h_n = F.gru(x, weights, h_0)
-    assert_same_bits(h_n, output[-1] if steps else h_0)
+    weights = layer(rng, 4, hidden, kind=kind).pack(ISAS[-1])
+    x, state = normal(rng, steps, batch, 4), normal_state(rng, kind, batch, hidden)
+    output, final = F.recurrent(x, weights, state)
+    assert_same_bits(parts_of(final)[0], output[-1] if steps else parts_of(state)[0])
     for threads in (1, 3):
-        h = h_0.copy()
-        assert F.gru(x, weights, h, h_n=h, threads=threads)[1] is h
-        assert_same_bits(h, h_n)
+        own = each(np.copy, state)
+        assert F.recurrent(x, weights, own, final=own, threads=threads)[1] is own
+        for part, expected in zip(parts_of(own), parts_of(final), strict=True):
+            assert_same_bits(part, expected)
     # The tape has the state from before.
-    h = h_0.copy()
-    _, tape = F.gru_forward(x, weights, h, h_n=h)
-    _, expected = F.gru_backward(F.gru_forward(x, weights, h_0)[1], output)
-    _, gradients = F.gru_backward(tape, output)
+    own = each(np.copy, state)
+    _, tape = F.recurrent_forward(x, weights, own, final=own)
+    _, expected = F.recurrent_backward(F.recurrent_forward(x, weights, state)[1], output)
+    _, gradients = F.recurrent_backward(tape, output)
     for name, gradient in expected.items():
         assert_same_bits(gradients[name], gradient, name)
 
@@ -111,33 +110,33 @@ def test_the_state_may_be_updated_in_place(
 def test_single_steps_equal_the_whole(rng: np.random.Generator) -> None:
     weights = layer(rng, 4, 21).pack(ISAS[-1])
     x, h = normal(rng, 9, 2, 4), np.zeros((2, 21), np.float32)
-    output, h_n = F.gru(x, weights)
+    output, h_n = F.recurrent(x, weights)
     step = np.empty((1, 2, 21), np.float32)
     for t in range(9):
-        F.gru(x[t : t + 1], weights, h, output=step, h_n=h)
+        F.recurrent(x[t : t + 1], weights, h, output=step, final=h)
         assert_same_bits(step[0], output[t])
     assert_same_bits(h, h_n)
 
 
 def test_weights_describe_themselves(rng: np.random.Generator) -> None:
-    cell = layer(rng, 4, 21, np.float64, reset_after=False, bias_hh=False)
+    cell = layer(rng, 4, 21, np.float64, kind="gru_reset_before", bias_hh=False)
     weights = cell.pack(ISAS[0])
-    names = ("input_size", "hidden_size", "dtype", "reset_after", "isa", "has_bias_ih", "has_bias_hh")
+    names = ("input_size", "hidden_size", "dtype", "cell", "gates", "isa", "has_bias_ih", "has_bias_hh")
     values = [getattr(weights, name) for name in names]
-    assert values == [4, 21, np.float64, False, ISAS[0], True, False]
+    assert values == [4, 21, np.float64, "gru_reset_before", 3, ISAS[0], True, False]
 
 
 def test_packed_weights_are_a_copy(rng: np.random.Generator) -> None:
     cell = layer(rng, 4, 5)
     weights, x = cell.pack(ISAS[-1]), normal(rng, 3, 2, 4)
-    (output, _), tape = F.gru_forward(x, weights)
-    _, expected = F.gru_backward(tape, output)
+    (output, _), tape = F.recurrent_forward(x, weights)
+    _, expected = F.recurrent_backward(tape, output)
     for array in (cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh):
         assert array is not None
         array[...] = np.nan
-    (again, _), tape = F.gru_forward(x, weights)
+    (again, _), tape = F.recurrent_forward(x, weights)
     assert_same_bits(again, output)
-    assert_same_bits(F.gru_backward(tape, output)[1]["weight_hh"], expected["weight_hh"])
+    assert_same_bits(F.recurrent_backward(tape, output)[1]["weight_hh"], expected["weight_hh"])
 
 
 def test_weights_of_any_layout(rng: np.random.Generator) -> None:
@@ -146,25 +145,25 @@ def test_weights_of_any_layout(rng: np.random.Generator) -> None:
     arrays += [np.repeat(bias, 2)[::2] for bias in (cell.bias_ih, cell.bias_hh)]
     for array in arrays:
         array.flags.writeable = False
-    assert_same_bits(F.gru(x, F.pack_gru(*arrays))[0], F.gru(x, cell.pack(ISAS[-1]))[0])
+    assert_same_bits(F.recurrent(x, F.pack_gru(*arrays))[0], F.recurrent(x, cell.pack(ISAS[-1]))[0])
 
 
 # ---- GRU: the tape -----------------------------------------------------------------------------------------
 
 
 def test_a_tape_serves_once(rng: np.random.Generator) -> None:
-    (output, _), tape = F.gru_forward(normal(rng, 3, 2, 4), layer(rng, 4, 5).pack(ISAS[-1]))
-    F.gru_backward(tape, output)
+    (output, _), tape = F.recurrent_forward(normal(rng, 3, 2, 4), layer(rng, 4, 5).pack(ISAS[-1]))
+    F.recurrent_backward(tape, output)
     for _ in range(2):
         with pytest.raises(RuntimeError, match="^tape: it was used by an earlier backward"):
-            F.gru_backward(tape, output)
+            F.recurrent_backward(tape, output)
 
 
 def test_a_refused_call_leaves_the_tape(rng: np.random.Generator) -> None:
-    (output, _), tape = F.gru_forward(normal(rng, 3, 2, 4), layer(rng, 4, 5).pack(ISAS[-1]))
+    (output, _), tape = F.recurrent_forward(normal(rng, 3, 2, 4), layer(rng, 4, 5).pack(ISAS[-1]))
     with pytest.raises(ValueError, match=r"^d_output: expected shape \(T, B, H\) = \(3, 2, 5\), got \(3, 2, 4\)"):
-        F.gru_backward(tape, output[..., 1:])
-    assert np.any(F.gru_backward(tape, output)[1]["weight_hh"])
+        F.recurrent_backward(tape, output[..., 1:])
+    assert np.any(F.recurrent_backward(tape, output)[1]["weight_hh"])
 
 
 @pytest.mark.parametrize("batch_first", [False, True])
@@ -172,12 +171,12 @@ def test_a_tape_does_not_change_with_the_callers_arrays(rng: np.random.Generator
     weights = layer(rng, 4, 5).pack(ISAS[-1])
     x, h_0, d_output = normal(rng, 3, 3, 4), normal(rng, 3, 5), normal(rng, 3, 3, 5)
 
-    def backward(tape: F.GRUTape) -> list[Array]:
-        (d_x, d_h_0), gradients = F.gru_backward(tape, d_output)
+    def backward(tape: F.RecurrentTape) -> list[Array]:
+        (d_x, d_h_0), gradients = F.recurrent_backward(tape, d_output)
         return [d_x, d_h_0, *gradients.values()]
 
-    expected = backward(F.gru_forward(x, weights, h_0, batch_first=batch_first)[1])
-    (output, h_n), tape = F.gru_forward(x, weights, h_0, batch_first=batch_first)
+    expected = backward(F.recurrent_forward(x, weights, h_0, batch_first=batch_first)[1])
+    (output, h_n), tape = F.recurrent_forward(x, weights, h_0, batch_first=batch_first)
     with pytest.raises(ValueError, match="read-only"):
         output += 1
     for array in (x, h_0, h_n):
@@ -189,18 +188,18 @@ def test_a_tape_does_not_change_with_the_callers_arrays(rng: np.random.Generator
 def test_a_constant_input_is_not_copied(rng: np.random.Generator) -> None:
     weights = layer(rng, 4, 5).pack(ISAS[-1])
     x = normal(rng, 3, 2, 4)
-    assert not np.shares_memory(F.gru_forward(x, weights)[1].x, x)
+    assert not np.shares_memory(F.recurrent_forward(x, weights)[1].x, x)
     view = x[:]
     view.flags.writeable = False
-    assert not np.shares_memory(F.gru_forward(view, weights)[1].x, x)
+    assert not np.shares_memory(F.recurrent_forward(view, weights)[1].x, x)
     x.flags.writeable = False
-    assert np.shares_memory(F.gru_forward(x, weights)[1].x, x)
-    assert np.shares_memory(F.gru_forward(x[1:], weights)[1].x, x)
+    assert np.shares_memory(F.recurrent_forward(x, weights)[1].x, x)
+    assert np.shares_memory(F.recurrent_forward(x[1:], weights)[1].x, x)
 
 
 def test_a_tape_says_how_large_it_is(rng: np.random.Generator) -> None:
     weights = layer(rng, 4, 64).pack(ISAS[-1])
-    _, tape = F.gru_forward(normal(rng, 30, 20, 4), weights)
+    _, tape = F.recurrent_forward(normal(rng, 30, 20, 4), weights)
     gates = 4 * 30 * 20 * 64 * 4
     assert gates <= tape.nbytes <= 1.01 * gates
 
@@ -211,8 +210,8 @@ def test_gradients_of_none_are_zeros(rng: np.random.Generator, batch_first: bool
     x, d_output, d_h_n = normal(rng, 3, 3, 4), normal(rng, 3, 3, 5), normal(rng, 3, 5)
 
     def backward(*gradients: Array | None) -> list[Array]:
-        _, tape = F.gru_forward(x, weights, batch_first=batch_first)
-        (d_x, d_h_0), grads = F.gru_backward(tape, *gradients)
+        _, tape = F.recurrent_forward(x, weights, batch_first=batch_first)
+        (d_x, d_h_0), grads = F.recurrent_backward(tape, *gradients)
         return [d_x, d_h_0, *grads.values()]
 
     zeros = np.zeros_like
@@ -232,7 +231,9 @@ def test_d_x_lands_in_the_array_that_is_given(rng: np.random.Generator, batch_fi
     x, d_output = normal(rng, 4, 3, 19), normal(rng, 4, 3, 5)
 
     def backward(**arguments: Any) -> Array:
-        return F.gru_backward(F.gru_forward(x, weights, batch_first=batch_first)[1], d_output, **arguments)[0][0]
+        return F.recurrent_backward(F.recurrent_forward(x, weights, batch_first=batch_first)[1], d_output, **arguments)[
+            0
+        ][0]
 
     expected = backward()
     around = np.full((6, 5, 30), 7, np.float32)
@@ -250,7 +251,7 @@ def test_d_x_lands_in_the_array_that_is_given(rng: np.random.Generator, batch_fi
 
 def gru_arguments() -> dict[str, Any]:
     weights = F.pack_gru(np.ones((6, 3), np.float32), np.ones((6, 2), np.float32))
-    return {"x": np.ones((5, 4, 3), np.float32), "weights": weights, "h_0": np.ones((4, 2), np.float32)}
+    return {"x": np.ones((5, 4, 3), np.float32), "weights": weights, "state": np.ones((4, 2), np.float32)}
 
 
 def read_only(array: Array) -> Array:
@@ -284,7 +285,7 @@ def assert_refused(call: Callable[..., Any], arguments: dict[str, Any], name: st
         call(**(arguments | {name: value}))
 
 
-@pytest.mark.parametrize("function", [F.gru, F.gru_forward])
+@pytest.mark.parametrize("function", [F.recurrent, F.recurrent_forward])
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
@@ -301,17 +302,17 @@ def assert_refused(call: Callable[..., Any], arguments: dict[str, Any], name: st
         ("x", ones((5, 4, 3)).tolist(), "TypeError: expected dtype float32, got float64"),
         ("x", None, "TypeError: expected dtype float32, got object"),
         ("x", "text", "TypeError: expected dtype float32, got <U4"),
-        ("h_0", f4(4, 3), "ValueError: expected shape (B, H) = (4, 2), got (4, 3)"),
-        ("h_0", f4(3, 2), "ValueError: expected shape (B, H) = (4, 2), got (3, 2)"),
-        ("h_0", f4(1, 4, 2), "ValueError: expected shape (B, H) = (4, 2), got (1, 4, 2)"),
-        ("h_0", ones((4, 2)), "TypeError: expected dtype float32, got float64"),
-        ("h_0", 0, "TypeError: expected dtype float32, got int64"),
-        ("weights", ones((6, 3)), "TypeError: expected what pack_gru returned, got ndarray"),
-        ("weights", None, "TypeError: expected what pack_gru returned, got NoneType"),
+        ("state", f4(4, 3), "ValueError: expected shape (B, H) = (4, 2), got (4, 3)"),
+        ("state", f4(3, 2), "ValueError: expected shape (B, H) = (4, 2), got (3, 2)"),
+        ("state", f4(1, 4, 2), "ValueError: expected shape (B, H) = (4, 2), got (1, 4, 2)"),
+        ("state", ones((4, 2)), "TypeError: expected dtype float32, got float64"),
+        ("state", 0, "TypeError: expected dtype float32, got int64"),
+        ("weights", ones((6, 3)), "TypeError: expected what a pack function returned, got ndarray"),
+        ("weights", None, "TypeError: expected what a pack function returned, got NoneType"),
         (
             "weights",
             F.pack_linear(f4(6, 3)),
-            "TypeError: expected what pack_gru returned, got LinearWeights32",
+            "TypeError: expected what a pack function returned, got LinearWeights32",
         ),
         ("output", f4(5, 4, 3), "ValueError: expected shape (5, 4, 2), got (5, 4, 3)"),
         ("output", f4(4, 5, 2), "ValueError: expected shape (5, 4, 2), got (4, 5, 2)"),
@@ -335,11 +336,11 @@ def assert_refused(call: Callable[..., Any], arguments: dict[str, Any], name: st
             np.broadcast_to(f4(2), (5, 4, 2)),
             "ValueError: expected a writable array, got a read-only",
         ),
-        ("h_n", f4(4, 1), "ValueError: expected shape (4, 2), got (4, 1)"),
-        ("h_n", ones((4, 2)), "TypeError: expected dtype float32, got float64"),
-        ("h_n", read_only(f4(4, 2)), "ValueError: expected a writable array, got a read-only one"),
-        ("h_n", misaligned(4, 2), "ValueError: expected aligned memory"),
-        ("h_n", overlapping_rows(4, 2), "ValueError: expected elements of their own"),
+        ("final", f4(4, 1), "ValueError: expected shape (4, 2), got (4, 1)"),
+        ("final", ones((4, 2)), "TypeError: expected dtype float32, got float64"),
+        ("final", read_only(f4(4, 2)), "ValueError: expected a writable array, got a read-only one"),
+        ("final", misaligned(4, 2), "ValueError: expected aligned memory"),
+        ("final", overlapping_rows(4, 2), "ValueError: expected elements of their own"),
         ("lengths", [5, 5, 6, 5], "ValueError: expected 0 to 5, got 6 at (2,)"),
         ("lengths", [5, -1, 5, 5], "ValueError: expected 0 to 5, got -1 at (1,)"),
         ("lengths", [5, 5, 5], "ValueError: expected shape (B,) = (4,), got (3,)"),
@@ -358,7 +359,7 @@ def assert_refused(call: Callable[..., Any], arguments: dict[str, Any], name: st
         ("threads", "2", "TypeError: expected a whole number, got '2'"),
     ],
 )
-def test_wrong_arguments_of_gru(function: Callable[..., Any], name: str, value: Any, message: str) -> None:
+def test_wrong_arguments_of_recurrent(function: Callable[..., Any], name: str, value: Any, message: str) -> None:
     assert_refused(function, gru_arguments(), name, value, message)
 
 
@@ -367,12 +368,12 @@ def test_wrong_arguments_of_gru(function: Callable[..., Any], name: str, value: 
     [
         (f4(5, 3), r"^x: expected 3 dimensions \(B, T, I\), got 2"),
         (f4(4, 5, 2), r"^x: expected \(B, T, I\) with I = 3, got shape \(4, 5, 2\)"),
-        (f4(5, 4, 3), r"^h_0: expected shape \(B, H\) = \(5, 2\), got \(4, 2\)"),
+        (f4(5, 4, 3), r"^state: expected shape \(B, H\) = \(5, 2\), got \(4, 2\)"),
     ],
 )
 def test_batch_first_is_said(x: Array, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        F.gru(**(gru_arguments() | {"x": x}), batch_first=True)
+        F.recurrent(**(gru_arguments() | {"x": x}), batch_first=True)
 
 
 def test_arrays_that_are_written_overlap_no_other() -> None:
@@ -384,21 +385,21 @@ def test_arrays_that_are_written_overlap_no_other() -> None:
 
     x, h_0, output = part(0, 5, 4, 2), part(40, 4, 2), part(60, 5, 4, 2)
     message = "expected memory of its own, got an array that overlaps"
-    for wrong, name in ((x, "x"), (part(39, 5, 4, 2), "x"), (part(47, 5, 4, 2), "h_0")):
+    for wrong, name in ((x, "x"), (part(39, 5, 4, 2), "x"), (part(47, 5, 4, 2), "state")):
         with pytest.raises(ValueError, match=f"^output: {message} {name}$"):
-            F.gru(x, weights, h_0, output=wrong)
+            F.recurrent(x, weights, h_0, output=wrong)
     for wrong, name in (
         (part(38, 4, 2), "x"),
-        (part(41, 4, 2), "h_0"),
-        (h_0[::-1], "h_0"),
+        (part(41, 4, 2), "state"),
+        (h_0[::-1], "state"),
         (part(99, 4, 2), "output"),
     ):
-        with pytest.raises(ValueError, match=f"^h_n: {message} {name}$"):
-            F.gru(x, weights, h_0, output=output, h_n=wrong)
+        with pytest.raises(ValueError, match=f"^final: {message} {name}$"):
+            F.recurrent(x, weights, h_0, output=output, final=wrong)
     # Memory that interleaves without touching is fine.
     both = f4(5, 8, 2)
-    expected = F.gru(both[:, ::2].copy(), weights)[0]
-    assert_same_bits(F.gru(both[:, ::2], weights, output=both[:, 1::2])[0], expected)
+    expected = F.recurrent(both[:, ::2].copy(), weights)[0]
+    assert_same_bits(F.recurrent(both[:, ::2], weights, output=both[:, 1::2])[0], expected)
 
 
 @pytest.mark.parametrize(
@@ -428,17 +429,17 @@ def test_wrong_arguments_of_pack_gru(name: str, value: Any, message: str) -> Non
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("tape", None, "TypeError: expected what gru_forward returned, got NoneType"),
+        ("tape", None, "TypeError: expected what recurrent_forward returned, got NoneType"),
         (
             "tape",
             gru_arguments()["weights"],
-            "TypeError: expected what gru_forward returned, got GruWeights32",
+            "TypeError: expected what recurrent_forward returned, got RecurrentWeights32",
         ),
         ("d_output", f4(4, 5, 2), "ValueError: expected shape (T, B, H) = (5, 4, 2), got (4, 5, 2)"),
         ("d_output", ones((5, 4, 2)), "TypeError: expected dtype float32, got float64"),
         ("d_output", 1.0, "TypeError: expected dtype float32, got float64"),
-        ("d_h_n", f4(1, 4, 2), "ValueError: expected shape (B, H) = (4, 2), got (1, 4, 2)"),
-        ("d_h_n", ones((4, 2), object), "TypeError: expected dtype float32, got object"),
+        ("d_final", f4(1, 4, 2), "ValueError: expected shape (B, H) = (4, 2), got (1, 4, 2)"),
+        ("d_final", ones((4, 2), object), "TypeError: expected dtype float32, got object"),
         ("d_x", f4(5, 4, 2), "ValueError: expected shape (5, 4, 3), got (5, 4, 2)"),
         ("d_x", ones((5, 4, 3)), "TypeError: expected dtype float32, got float64"),
         ("d_x", [0.0], "TypeError: expected an array to write to, got list"),
@@ -450,9 +451,9 @@ def test_wrong_arguments_of_pack_gru(name: str, value: Any, message: str) -> Non
         ("threads", 1.0, "TypeError: expected a whole number, got 1.0"),
     ],
 )
-def test_wrong_arguments_of_gru_backward(name: str, value: Any, message: str) -> None:
-    _, tape = F.gru_forward(**gru_arguments())
-    assert_refused(F.gru_backward, {"tape": tape}, name, value, message)
+def test_wrong_arguments_of_recurrent_backward(name: str, value: Any, message: str) -> None:
+    _, tape = F.recurrent_forward(**gru_arguments())
+    assert_refused(F.recurrent_backward, {"tape": tape}, name, value, message)
 
 
 def test_d_x_overlaps_no_other(rng: np.random.Generator) -> None:
@@ -460,14 +461,14 @@ def test_d_x_overlaps_no_other(rng: np.random.Generator) -> None:
     x, d_output, d_h_n = normal(rng, 5, 4, 3), normal(rng, 5, 4, 3), normal(rng, 5, 3)
     x.flags.writeable = False
     output = np.empty((5, 4, 3), np.float32)
-    _, tape = F.gru_forward(x, weights, output=output)
+    _, tape = F.recurrent_forward(x, weights, output=output)
     for d_x, name in ((output, "output"), (d_output, "d_output"), (d_output[::-1], "d_output")):
         with pytest.raises(ValueError, match=f"^d_x: expected memory of its own, got .* overlaps {name}$"):
-            F.gru_backward(tape, d_output, d_x=d_x)
+            F.recurrent_backward(tape, d_output, d_x=d_x)
     with pytest.raises(ValueError, match="^d_x: expected an array to accumulate into, got None$"):
-        F.gru_backward(tape, d_output, accumulate_d_x=True)
-    with pytest.raises(ValueError, match=r"^d_h_n: expected shape \(B, H\) = \(4, 3\), got \(5, 3\)"):
-        F.gru_backward(tape, d_output, d_h_n)
+        F.recurrent_backward(tape, d_output, accumulate_d_x=True)
+    with pytest.raises(ValueError, match=r"^d_final: expected shape \(B, H\) = \(4, 3\), got \(5, 3\)"):
+        F.recurrent_backward(tape, d_output, d_h_n)
 
 
 def test_what_is_read_may_have_any_memory(rng: np.random.Generator) -> None:
@@ -475,15 +476,15 @@ def test_what_is_read_may_have_any_memory(rng: np.random.Generator) -> None:
     weights = layer(rng, 3, 5).pack(ISAS[-1])
     row = normal(rng, 3)
     x = np.broadcast_to(row, (5, 4, 3))
-    expected = F.gru(x.copy(), weights)[0]
+    expected = F.recurrent(x.copy(), weights)[0]
     moved = misaligned(5, 4, 3)
     moved[...] = x
     window = np.lib.stride_tricks.sliding_window_view(np.tile(row, 8), 3)[: 5 * 3 : 3][:, None]
     for other in (x, read_only(x.copy()), moved, np.asfortranarray(x), np.repeat(x, 2, axis=2)[..., ::2]):
-        assert_same_bits(F.gru(other, weights)[0], expected)
-        _, tape = F.gru_forward(other, weights)
-        assert np.any(F.gru_backward(tape, expected)[1]["weight_ih"])
-    assert_same_bits(F.gru(window, weights)[0], expected[:, :1])
+        assert_same_bits(F.recurrent(other, weights)[0], expected)
+        _, tape = F.recurrent_forward(other, weights)
+        assert np.any(F.recurrent_backward(tape, expected)[1]["weight_ih"])
+    assert_same_bits(F.recurrent(window, weights)[0], expected[:, :1])
 
 
 # ---- Linear ------------------------------------------------------------------------------------------------
@@ -563,7 +564,7 @@ def test_shapes_and_memory_of_linear(rng: np.random.Generator) -> None:
         (
             "weights",
             gru_arguments()["weights"],
-            "TypeError: expected what pack_linear returned, got GruWeights32",
+            "TypeError: expected what pack_linear returned, got RecurrentWeights32",
         ),
         ("output", f4(5, 3), "ValueError: expected shape (5, 2), got (5, 3)"),
         ("output", ones((5, 2)), "TypeError: expected dtype float32, got float64"),
@@ -787,19 +788,19 @@ def test_wrong_arguments_of_cross_entropy(name: str, value: Any, message: str) -
 def test_threads_default_to_openmps() -> None:
     """None and any number give the same results as one: see test_bits.py. NumPy's integers count as whole."""
     arguments = gru_arguments()
-    expected = F.gru(**arguments, threads=1)[0]
+    expected = F.recurrent(**arguments, threads=1)[0]
     for threads in (None, 256, np.int64(2), np.uint8(3)):
-        assert_same_bits(F.gru(**arguments, threads=threads)[0], expected)
+        assert_same_bits(F.recurrent(**arguments, threads=threads)[0], expected)
 
 
 def test_the_reference_is_what_functional_computes(rng: np.random.Generator) -> None:
     """The two faces agree in names and shapes: see test_parity.py for the numbers."""
     cell = layer(rng, 4, 5, np.float64)
     x, d_output = normal(rng, 3, 2, 4, dtype=np.float64), normal(rng, 3, 2, 5, dtype=np.float64)
-    (_, _), tape = F.gru_forward(x, cell.pack(ISAS[-1]))
-    (d_x, d_h_0), gradients = F.gru_backward(tape, d_output)
-    expected = reference.gru_backward(cell.reference(x, None)[2], d_output)
-    ours = {"x": d_x, "h_0": d_h_0} | gradients
+    (_, _), tape = F.recurrent_forward(x, cell.pack(ISAS[-1]))
+    (d_x, d_h_0), gradients = F.recurrent_backward(tape, d_output)
+    expected = reference.backward(cell.reference(x, None)[2], d_output)
+    ours = {"x": d_x, "state": d_h_0} | gradients
     assert {name: array.shape for name, array in ours.items()} == {
         name: array.shape for name, array in expected.items()
     }

@@ -27,7 +27,8 @@ NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 def reference_engine(weights: Arrays, reset_after: bool = True) -> Run:
     def run(x: np.ndarray, h_0: np.ndarray | None = None, reverse: bool = False) -> tuple[np.ndarray, np.ndarray]:
         parameters = [weights.get(name) for name in NAMES]
-        output, h_n, _ = reference.gru_forward(x, h_0, *parameters, reset_after=reset_after, reverse=reverse)
+        cell = "gru_reset_after" if reset_after else "gru_reset_before"
+        output, h_n, _ = reference.forward(x, h_0, *parameters, cell=cell, reverse=reverse)
         return output, h_n
 
     return run
@@ -41,7 +42,7 @@ def compiled_engine(dtype: str) -> Engine:
 
         def run(x: np.ndarray, h_0: np.ndarray | None = None, reverse: bool = False) -> tuple[np.ndarray, np.ndarray]:
             state = None if h_0 is None else h_0.astype(dtype)
-            output, h_n = functional.gru(x.astype(dtype), packed, h_0=state, reverse=reverse)
+            output, h_n = functional.recurrent(x.astype(dtype), packed, state, reverse=reverse)
             assert output.dtype == h_n.dtype == dtype
             return output, h_n
 

@@ -98,6 +98,24 @@ def test_gru(options: dict[str, Any], batched: bool, rng: np.random.Generator) -
     check_gradients(gru, (x, nested_like(h_n, rng)), rng, seed=(5, 6))
 
 
+@pytest.mark.parametrize(
+    "stack",
+    [
+        nn.LSTM(2, 3, dtype="float64"),
+        nn.LSTM(2, [3, 2], bidirectional=True, dropout=0.5, dtype="float64"),
+        nn.LSTM(2, 2, 2, bias=False, batch_first=True, dtype="float64"),
+        nn.RNN(2, 3, 2, bidirectional=True, dtype="float64"),
+        nn.RNN(2, [3, 2], nonlinearity="relu", dtype="float64"),
+    ],
+    ids=lambda stack: stack.cell,
+)
+def test_other_cells(stack: Any, rng: np.random.Generator) -> None:
+    x = rng.standard_normal((3, 4, 2))
+    _, final = stack(x)
+    state = tuple(nested_like(part, rng) for part in final) if stack.states == 2 else nested_like(final, rng)
+    check_gradients(stack, (x, state), rng, seed=(5, 6))
+
+
 @pytest.mark.parametrize("batched", [True, False], ids=["batched", "unbatched"])
 @pytest.mark.parametrize("options", [{}, {"bias": False}, {"reset_after": False}], ids=str)
 def test_gru_cell(options: dict[str, Any], batched: bool, rng: np.random.Generator) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import parts_of
 from tolerances import assert_close, assert_gradient
 
 from gru_native import nn, reference
@@ -35,7 +36,7 @@ def test_a_stack_is_the_references(
         gru.parameters(),
         num_layers=len(hidden_size),
         bidirectional=bidirectional,
-        reset_after=reset_after,
+        cell="gru_reset_after" if reset_after else "gru_reset_before",
     )
     forward = "float64" if dtype == "float64" else "float32_forward"
     assert_close(output, expected, forward)
@@ -467,21 +468,61 @@ def test_arrays_of_any_layout_are_read(rng: np.random.Generator) -> None:
         gru.backward(tape, np.asfortranarray(output))
 
 
-@pytest.mark.parametrize("reset_after", [True, False], ids=["after", "before"])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("GRU", {}),
+        ("GRU", {"reset_after": False}),
+        ("LSTM", {}),
+        ("RNN", {}),
+        ("RNN", {"nonlinearity": "relu"}),
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_cell_is_one_step_of_a_layer(dtype: str, reset_after: bool, rng: np.random.Generator) -> None:
-    cell = nn.GRUCell(3, 20, reset_after=reset_after, dtype=dtype, seed=15)
-    gru = nn.GRU(3, 20, reset_after=reset_after, dtype=dtype)
-    gru.load_state_dict({f"{name}_l0": array for name, array in cell.state_dict().items()})
+def test_a_cell_is_one_step_of_a_layer(
+    dtype: str, kind: str, options: dict[str, Any], rng: np.random.Generator
+) -> None:
+    cell = getattr(nn, f"{kind}Cell")(3, 20, **options, dtype=dtype, seed=15)
+    stack = getattr(nn, kind)(3, 20, **options, dtype=dtype)
+    stack.load_state_dict({f"{name}_l0": array for name, array in cell.state_dict().items()})
     x = rng.standard_normal((6, 5, 3)).astype(dtype)
-    output, _ = gru(x)
-    h: np.ndarray | None = None
+    output, _ = stack(x)
+    state: Any = None
     for step in range(6):
-        forward, _ = cell.forward(x[step], h)
-        h = cell(x[step], h)
-        np.testing.assert_array_equal(h, output[step])
-        np.testing.assert_array_equal(h, forward)
-        h += 0  # the state is the user's
+        forward, _ = cell.forward(x[step], state)
+        state = cell(x[step], state)
+        np.testing.assert_array_equal(parts_of(state)[0], output[step])
+        for part, expected in zip(parts_of(state), parts_of(forward), strict=True):
+            np.testing.assert_array_equal(part, expected)
+            part += 0  # the state is the user's
+
+
+def test_a_state_of_the_lstm_is_a_pair(rng: np.random.Generator) -> None:
+    lstm, x = nn.LSTM(3, 4, 2, seed=1), rng.standard_normal((5, 2, 3)).astype(F32)
+    _, (h_n, c_n) = lstm(x)
+    assert h_n.shape == c_n.shape == (2, 2, 4)
+    output, _ = lstm(x, [h_n, c_n])
+    np.testing.assert_array_equal(output, lstm(x, (h_n, c_n))[0])
+    pieces = lstm(x[:2])
+    rest, (h, c) = lstm(x[2:], pieces[1])
+    np.testing.assert_array_equal(np.concatenate([pieces[0], rest]), lstm(x)[0])
+    np.testing.assert_array_equal(h, h_n)
+    np.testing.assert_array_equal(c, c_n)
+    for state, error, message in (
+        (h_n, TypeError, r"h_0: expected a pair \(h, c\), got ndarray"),
+        ((h_n,), TypeError, r"h_0: expected a pair \(h, c\), got 1 of them"),
+        ((h_n, None), TypeError, r"h_0\[1\]: expected dtype float32"),
+        ((h_n, c_n[1:]), ValueError, r"h_0\[1\]: expected shape \(2, 2, 4\), got \(1, 2, 4\)"),
+    ):
+        with pytest.raises(error, match=message):
+            lstm(x, state)
+    cell = nn.LSTMCell(3, 4)
+    with pytest.raises(TypeError, match=r"h: expected a pair \(h, c\), got ndarray"):
+        cell(x[0], h_n[0])
+    _, tape = cell.forward(x[0])
+    with pytest.raises(TypeError, match=r"d_h: expected a gradient, got None"):
+        cell.backward(tape, None)
 
 
 @pytest.mark.parametrize(

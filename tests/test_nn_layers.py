@@ -433,6 +433,10 @@ LAYERS = [
     nn.LayerNorm((2, 3), eps=1e-4, bias=False),
     nn.LayerNorm(3, elementwise_affine=False),
     nn.GRUCell(3, 4, bias=False, reset_after=False, dtype="float64"),
+    nn.LSTM(3, [4, 2], bidirectional=True),
+    nn.LSTMCell(3, 4, dtype="float64"),
+    nn.RNN(3, 4, 2, nonlinearity="relu"),
+    nn.RNNCell(3, 4, bias=False),
     nn.GRU(3, 4, 2, bias=False, batch_first=True, dropout=0.1, bidirectional=True, reset_after=False),
     nn.GRU(3, [4, 5], dtype="float64"),
     nn.Sequential(

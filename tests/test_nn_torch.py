@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import each, parts_of
 from tolerances import assert_close, assert_gradient
 
 from gru_native import losses, nn, optim
@@ -34,8 +35,27 @@ def assert_same_gradients(theirs: Any, gradients: dict[str, np.ndarray], toleran
         assert_gradient(gradient, expected[name], tolerance, name)
 
 
+# Both sides' class, and its options.
+RECURRENT: dict[str, tuple[str, dict[str, Any]]] = {
+    "GRU": ("GRU", {}),
+    "LSTM": ("LSTM", {}),
+    "RNN": ("RNN", {}),
+    "RNN relu": ("RNN", {"nonlinearity": "relu"}),
+}
+every_recurrent = pytest.mark.parametrize(("name", "own"), RECURRENT.values(), ids=RECURRENT.keys())
+
+
+def assert_same_state(ours: Any, theirs: Any, tolerance: str) -> None:
+    for part, expected in zip(parts_of(ours), parts_of(theirs), strict=True):
+        assert_close(part, expected.detach(), tolerance)
+
+
+def random_like(state: Any, rng: np.random.Generator) -> Any:
+    return each(lambda part: rng.standard_normal(part.shape).astype(part.dtype), state)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("given", [True, False], ids=["h_0", "zeros"])
+@pytest.mark.parametrize("given", [True, False], ids=["state", "zeros"])
 @pytest.mark.parametrize("batched", [True, False], ids=["batched", "unbatched"])
 @pytest.mark.parametrize(
     "options",
@@ -50,50 +70,65 @@ def assert_same_gradients(theirs: Any, gradients: dict[str, np.ndarray], toleran
     ],
     ids=str,
 )
-def test_gru(options: dict[str, Any], batched: bool, given: bool, dtype: str, rng: np.random.Generator) -> None:
-    theirs = torch.nn.GRU(5, 17, **options, dtype=getattr(torch, dtype))
-    ours = nn.GRU(5, 17, **options, dtype=dtype)
+@every_recurrent
+def test_recurrent_layers(
+    name: str,
+    own: dict[str, Any],
+    options: dict[str, Any],
+    batched: bool,
+    given: bool,
+    dtype: str,
+    rng: np.random.Generator,
+) -> None:
+    theirs = getattr(torch.nn, name)(5, 17, **own, **options, dtype=getattr(torch, dtype))
+    ours = getattr(nn, name)(5, 17, **own, **options, dtype=dtype)
     twin(theirs, ours)
     steps, rows = 9, 4
     shape = (steps, 5) if not batched else (rows, steps, 5) if ours.batch_first else (steps, rows, 5)
     x = rng.standard_normal(shape).astype(dtype)
-    x_theirs, h_theirs = tensor(x, grad=True), None
-    (output, h_n), tape = ours.forward(x)
+    x_theirs, state_theirs = tensor(x, grad=True), None
+    (output, final), tape = ours.forward(x)
     if given:
-        h_0 = rng.standard_normal(h_n.shape).astype(dtype)
-        h_theirs = tensor(h_0, grad=True)
-        (output, h_n), tape = ours.forward(x, h_0)
-    output_theirs, h_n_theirs = theirs(x_theirs, h_theirs)
+        state = random_like(final, rng)
+        state_theirs = each(lambda part: tensor(part, grad=True), state)
+        (output, final), tape = ours.forward(x, state)
+    output_theirs, final_theirs = theirs(x_theirs, state_theirs)
     forward = "float64" if dtype == "float64" else "float32_forward"
     assert_close(output, output_theirs.detach(), forward)
-    assert_close(h_n, h_n_theirs.detach(), forward)
+    assert_same_state(final, final_theirs, forward)
 
-    d_output, d_h_n = (rng.standard_normal(array.shape).astype(dtype) for array in (output, h_n))
-    torch.autograd.backward((output_theirs, h_n_theirs), (tensor(d_output), tensor(d_h_n)))
-    (d_x, d_h_0), gradients = ours.backward(tape, d_output, d_h_n)
+    d_output, d_final = random_like(output, rng), random_like(final, rng)
+    torch.autograd.backward(
+        (output_theirs, *parts_of(final_theirs)), (tensor(d_output), *map(tensor, parts_of(d_final)))
+    )
+    (d_x, d_state), gradients = ours.backward(tape, d_output, d_final)
     backward = f"{dtype}_gradient"
     assert_gradient(d_x, x_theirs.grad, backward)
     assert_same_gradients(theirs, gradients, backward)
-    if h_theirs is not None:
-        assert_gradient(d_h_0, h_theirs.grad, backward)
+    if state_theirs is not None:
+        for d, part in zip(parts_of(d_state), parts_of(state_theirs), strict=True):
+            assert_gradient(d, part.grad, backward)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_ragged_batches_are_packed_sequences(dtype: str, rng: np.random.Generator) -> None:
-    ours = nn.GRU(5, 17, 2, bidirectional=True, dtype=dtype)
-    theirs = torch.nn.GRU(5, 17, 2, bidirectional=True, dtype=getattr(torch, dtype))
+@every_recurrent
+def test_ragged_batches_are_packed_sequences(
+    name: str, own: dict[str, Any], dtype: str, rng: np.random.Generator
+) -> None:
+    ours = getattr(nn, name)(5, 17, 2, bidirectional=True, **own, dtype=dtype)
+    theirs = getattr(torch.nn, name)(5, 17, 2, bidirectional=True, **own, dtype=getattr(torch, dtype))
     twin(theirs, ours)
     x, lengths = rng.standard_normal((9, 4, 5)).astype(dtype), [3, 9, 1, 6]
-    (output, h_n), tape = ours.forward(x, lengths=lengths)
+    (output, final), tape = ours.forward(x, lengths=lengths)
     inputs = tensor(x, grad=True)
     packed = torch.nn.utils.rnn.pack_padded_sequence(inputs, torch.tensor(lengths), enforce_sorted=False)
-    result, state = theirs(packed)
+    result, final_theirs = theirs(packed)
     expected, _ = torch.nn.utils.rnn.pad_packed_sequence(result)
     assert_close(output, expected.detach(), f"{dtype}_forward")
-    assert_close(h_n, state.detach(), f"{dtype}_forward")
-    d_output, d_h_n = (rng.standard_normal(array.shape).astype(dtype) for array in (output, h_n))
-    torch.autograd.backward([expected, state], [tensor(d_output), tensor(d_h_n)])
-    (d_x, _), gradients = ours.backward(tape, d_output, d_h_n)
+    assert_same_state(final, final_theirs, f"{dtype}_forward")
+    d_output, d_final = random_like(output, rng), random_like(final, rng)
+    torch.autograd.backward([expected, *parts_of(final_theirs)], [tensor(d_output), *map(tensor, parts_of(d_final))])
+    (d_x, _), gradients = ours.backward(tape, d_output, d_final)
     assert_gradient(d_x, inputs.grad, f"{dtype}_gradient")
     assert_same_gradients(theirs, gradients, f"{dtype}_gradient")
 
@@ -116,19 +151,27 @@ def test_a_size_per_layer_is_a_chain_of_theirs(rng: np.random.Generator) -> None
 
 @pytest.mark.parametrize("batch", [(3,), ()], ids=str)
 @pytest.mark.parametrize("bias", [True, False])
-def test_gru_cell(bias: bool, batch: tuple[int, ...], rng: np.random.Generator) -> None:
-    theirs, ours = torch.nn.GRUCell(4, 6, bias, dtype=torch.float64), nn.GRUCell(4, 6, bias, dtype="float64")
+@every_recurrent
+def test_recurrent_cells(
+    name: str, own: dict[str, Any], bias: bool, batch: tuple[int, ...], rng: np.random.Generator
+) -> None:
+    theirs = getattr(torch.nn, f"{name}Cell")(4, 6, bias, **own, dtype=torch.float64)
+    ours = getattr(nn, f"{name}Cell")(4, 6, bias, **own, dtype="float64")
     twin(theirs, ours)
-    x, h, d = (rng.standard_normal((*batch, width)) for width in (4, 6, 6))
-    x_theirs, h_theirs = tensor(x, grad=True), tensor(h, grad=True)
-    assert_close(ours(x), theirs(x_theirs).detach(), "float64")
-    expected = theirs(x_theirs, h_theirs)
-    expected.backward(tensor(d))
-    result, tape = ours.forward(x, h)
-    assert_close(result, expected.detach(), "float64")
-    (d_x, d_h), gradients = ours.backward(tape, d)
+    x = rng.standard_normal((*batch, 4))
+    x_theirs = tensor(x, grad=True)
+    assert_same_state(ours(x), theirs(x_theirs), "float64")
+    state = random_like(ours(x), rng)
+    state_theirs = each(lambda part: tensor(part, grad=True), state)
+    expected = theirs(x_theirs, state_theirs)
+    assert_same_state(ours(x, state), expected, "float64")
+    _, tape = ours.forward(x, state)
+    d = random_like(state, rng)
+    torch.autograd.backward(parts_of(expected), tuple(map(tensor, parts_of(d))))
+    (d_x, d_state), gradients = ours.backward(tape, d)
     assert_gradient(d_x, x_theirs.grad, "float64_gradient")
-    assert_gradient(d_h, h_theirs.grad, "float64_gradient")
+    for gradient, part in zip(parts_of(d_state), parts_of(state_theirs), strict=True):
+        assert_gradient(gradient, part.grad, "float64_gradient")
     assert_same_gradients(theirs, gradients, "float64_gradient")
 
 

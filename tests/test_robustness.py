@@ -11,16 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import ISAS, Array, assert_same_bits, layer, normal
+from cases import ISAS, KINDS, Array, State, assert_same_bits, every_kind, layer, normal, normal_state, parts_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tolerances import assert_close
 
 from gru_native import _core, reference
 from gru_native import functional as F
-from gru_native._layer import GRULayer, GRUStep
+from gru_native._layer import RecurrentLayer, RecurrentStep
 
-both_resets = pytest.mark.parametrize("reset_after", [True, False], ids=["after", "before"])
 every_isa = pytest.mark.parametrize("isa", ISAS)
 
 f4 = np.float32
@@ -28,7 +27,7 @@ f4 = np.float32
 HUGE = 2**56
 
 
-def weights_of(inputs: int, hidden: int) -> F.GRUWeights:
+def weights_of(inputs: int, hidden: int) -> F.RecurrentWeights:
     return F.pack_gru(np.zeros((3 * hidden, inputs), f4), np.zeros((3 * hidden, hidden), f4))
 
 
@@ -40,45 +39,45 @@ def weights_of(inputs: int, hidden: int) -> F.GRUWeights:
 def test_an_empty_batch_of_endless_sequences(batch_first: bool, reverse: bool) -> None:
     shape = (0, HUGE) if batch_first else (HUGE, 0)
     x = np.empty((*shape, 3), f4)
-    (output, h_n), tape = F.gru_forward(x, weights_of(3, 4), reverse=reverse, batch_first=batch_first, threads=2)
+    (output, h_n), tape = F.recurrent_forward(x, weights_of(3, 4), reverse=reverse, batch_first=batch_first, threads=2)
     assert (output.shape, h_n.shape) == ((*shape, 4), (0, 4))
-    (d_x, d_h_0), gradients = F.gru_backward(tape, output, h_n, threads=2)
+    (d_x, d_h_0), gradients = F.recurrent_backward(tape, output, h_n, threads=2)
     assert (d_x.shape, d_h_0.shape) == (x.shape, (0, 4))
     assert not any(gradient.any() for gradient in gradients.values())
 
 
 def test_endless_sequences_without_units() -> None:
     x = np.broadcast_to(np.zeros((1, 1, 3), f4), (HUGE, 2, 3))
-    output, h_n = F.gru(x, weights_of(3, 0))
+    output, h_n = F.recurrent(x, weights_of(3, 0))
     assert (output.shape, h_n.shape) == ((HUGE, 2, 0), (2, 0))
     x = np.empty((HUGE, 2, 0), f4)
-    (output, h_n), tape = F.gru_forward(x, weights_of(0, 0))
-    (d_x, _), _ = F.gru_backward(tape, output, h_n)
+    (output, h_n), tape = F.recurrent_forward(x, weights_of(0, 0))
+    (d_x, _), _ = F.recurrent_backward(tape, output, h_n)
     assert d_x.shape == (HUGE, 2, 0)
 
 
 def test_a_batch_beyond_memory_without_units() -> None:
-    (output, h_n), tape = F.gru_forward(np.empty((0, HUGE, 3), f4), weights_of(3, 0))
+    (output, h_n), tape = F.recurrent_forward(np.empty((0, HUGE, 3), f4), weights_of(3, 0))
     assert (output.shape, h_n.shape) == ((0, HUGE, 0), (HUGE, 0))
-    assert F.gru_backward(tape)[0][1].shape == (HUGE, 0)
+    assert F.recurrent_backward(tape)[0][1].shape == (HUGE, 0)
 
 
 def test_without_units_the_gradient_of_x_is_zero() -> None:
-    _, tape = F.gru_forward(np.ones((3, 2, 4), f4), weights_of(4, 0))
+    _, tape = F.recurrent_forward(np.ones((3, 2, 4), f4), weights_of(4, 0))
     d_x = np.full((3, 2, 4), 7, f4)
-    F.gru_backward(tape, d_x=d_x)
+    F.recurrent_backward(tape, d_x=d_x)
     assert not d_x.any()
-    _, tape = F.gru_forward(np.ones((3, 2, 4), f4), weights_of(4, 0))
+    _, tape = F.recurrent_forward(np.ones((3, 2, 4), f4), weights_of(4, 0))
     d_x[...] = 7
-    F.gru_backward(tape, d_x=d_x, accumulate_d_x=True)
+    F.recurrent_backward(tape, d_x=d_x, accumulate_d_x=True)
     assert np.all(d_x == 7)
 
 
 def test_an_input_size_beyond_memory_without_units() -> None:
     x = np.empty((2, 0, HUGE), f4)
-    (output, _), tape = F.gru_forward(x, weights_of(HUGE, 0))
+    (output, _), tape = F.recurrent_forward(x, weights_of(HUGE, 0))
     assert output.shape == (2, 0, 0)
-    (d_x, _), gradients = F.gru_backward(tape)
+    (d_x, _), gradients = F.recurrent_backward(tape)
     assert (d_x.shape, gradients["weight_ih"].shape) == ((2, 0, HUGE), (0, HUGE))
 
 
@@ -108,8 +107,8 @@ def test_other_functions_beyond_memory() -> None:
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: F.gru(np.broadcast_to(np.zeros((1, 1, 3), f4), (HUGE, 1, 3)), weights_of(3, 2)),
-        lambda: F.gru(np.empty((0, HUGE, 3), f4), weights_of(3, 2)),
+        lambda: F.recurrent(np.broadcast_to(np.zeros((1, 1, 3), f4), (HUGE, 1, 3)), weights_of(3, 2)),
+        lambda: F.recurrent(np.empty((0, HUGE, 3), f4), weights_of(3, 2)),
         lambda: F.linear(np.broadcast_to(np.zeros((1, 3), f4), (HUGE, 3)), F.pack_linear(np.zeros((2, 3), f4))),
         lambda: F.embedding_backward(np.zeros(1, int), np.zeros((1, 3), f4), HUGE),
         lambda: F.embedding(np.broadcast_to(np.int64(0), (HUGE,)), np.zeros((1, 3), f4)),
@@ -124,7 +123,7 @@ def test_results_beyond_memory_are_memory_errors(call: Callable[[], Any]) -> Non
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: F.gru(np.empty((2**58, 0, 3), f4), weights_of(3, 16)),
+        lambda: F.recurrent(np.empty((2**58, 0, 3), f4), weights_of(3, 16)),
         lambda: F.embedding_backward(np.zeros(0, int), np.zeros((0, 3), f4), 2**62),
     ],
 )
@@ -138,19 +137,19 @@ def test_sizes_that_no_array_has_are_value_errors(call: Callable[[], Any]) -> No
 
 def assert_same_numbers(actual: Array, expected: Array, what: str) -> None:
     """Assert NaN and infinities in the same places, and the rest close."""
-    for kind in (np.isnan, np.isposinf, np.isneginf):
-        np.testing.assert_array_equal(kind(actual), kind(expected), err_msg=f"{kind.__name__} of {what}")
+    for question in (np.isnan, np.isposinf, np.isneginf):
+        np.testing.assert_array_equal(question(actual), question(expected), err_msg=f"{question.__name__} of {what}")
     finite = np.isfinite(expected)
     assert_close(actual[finite], expected[finite], "float64", what)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf], ids=str)
-@both_resets
+@every_kind
 @every_isa
-def test_odd_numbers_stay_in_their_row(rng: np.random.Generator, isa: str, reset_after: bool, value: float) -> None:
+def test_odd_numbers_stay_in_their_row(rng: np.random.Generator, isa: str, kind: str, value: float) -> None:
     """They give what the reference gives, and every other row has the bits that it has without them."""
     hidden, batch = 19, 11
-    cell = layer(rng, 5, hidden, np.float64, reset_after=reset_after)
+    cell = layer(rng, 5, hidden, np.float64, kind=kind)
     weights = cell.pack(isa)
 
     def draw(*shape: int) -> Array:
@@ -162,12 +161,23 @@ def test_odd_numbers_stay_in_their_row(rng: np.random.Generator, isa: str, reset
         "d_output": draw(6, batch, hidden),
         "d_h_n": draw(batch, hidden),
     }
+    c_0, d_c_n = draw(batch, hidden), draw(batch, hidden)
 
-    def run(x: Array, h_0: Array, d_output: Array, d_h_n: Array) -> dict[str, Array]:
-        (output, h_n), tape = F.gru_forward(x, weights, h_0)
-        assert_same_bits(F.gru(x, weights, h_0)[0], output)
-        (d_x, d_h_0), gradients = F.gru_backward(tape, d_output, d_h_n)
-        return {"output": output, "h_n": h_n, "d_x": d_x, "d_h_0": d_h_0} | gradients
+    def inputs(x: Array, h_0: Array, d_output: Array, d_h_n: Array) -> tuple[Array, State, Array, State]:
+        return (x, (h_0, c_0), d_output, (d_h_n, d_c_n)) if kind == "lstm" else (x, h_0, d_output, d_h_n)
+
+    def results(output: Array, final: State, gradients: dict[str, Any]) -> dict[str, Array]:
+        """Name all arrays; those of rows have their batch axis before the last one."""
+        states = {"final": final, "d_state": gradients["state"]}
+        parts = {f"{name}_{i}": part for name, state in states.items() for i, part in enumerate(parts_of(state))}
+        return parts | {"output": output} | {f"d_{name}": d for name, d in gradients.items() if name != "state"}
+
+    def run(**arrays: Array) -> dict[str, Array]:
+        x, state, d_output, d_final = inputs(**arrays)
+        (output, final), tape = F.recurrent_forward(x, weights, state)
+        assert_same_bits(F.recurrent(x, weights, state)[0], output)
+        (d_x, d_state), gradients = F.recurrent_backward(tape, d_output, d_final)
+        return results(output, final, {"x": d_x, "state": d_state} | gradients)
 
     before = run(**clean)
     others = np.arange(batch) != 4
@@ -175,53 +185,55 @@ def test_odd_numbers_stay_in_their_row(rng: np.random.Generator, isa: str, reset
         arrays = {key: array.copy() for key, array in clean.items()}
         arrays[name][(3, 4, 2) if arrays[name].ndim == 3 else (4, 2)] = value
         actual = run(**arrays)
+        x, state, d_output, d_final = inputs(**arrays)
         with np.errstate(invalid="ignore"):
-            output, h_n, tape = cell.reference(arrays["x"], arrays["h_0"])
-            expected = reference.gru_backward(tape, arrays["d_output"], arrays["d_h_n"])
-        expected |= {"output": output, "h_n": h_n, "d_x": expected.pop("x"), "d_h_0": expected.pop("h_0")}
+            output, final, tape = cell.reference(x, state)
+            expected = results(output, final, reference.backward(tape, d_output, d_final))
         for key, wanted in expected.items():
             assert_same_numbers(actual[key], wanted, f"{key} with {value} in {name}")
-        for key in ("output", "d_x"):
-            assert_same_bits(actual[key][:, others], before[key][:, others], f"{key} with {value} in {name}")
-        for key in ("h_n", "d_h_0"):
-            assert_same_bits(actual[key][others], before[key][others], f"{key} with {value} in {name}")
-        assert not all(np.isfinite(array).all() for array in actual.values())
+            if not key.startswith(("d_weight", "d_bias")):
+                rows = [array.take(np.flatnonzero(others), axis=-2) for array in (actual[key], before[key])]
+                assert_same_bits(*rows, f"{key} with {value} in {name}")
+        # What does not reach a unit of relu is dropped there.
+        assert kind == "rnn_relu" or not all(np.isfinite(array).all() for array in actual.values())
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf], ids=str)
-@both_resets
+@every_kind
 @every_isa
-def test_odd_numbers_in_weights(rng: np.random.Generator, isa: str, reset_after: bool, value: float) -> None:
-    x, h_0 = normal(rng, 5, 3, 5, dtype=np.float64), normal(rng, 3, 19, dtype=np.float64)
+def test_odd_numbers_in_weights(rng: np.random.Generator, isa: str, kind: str, value: float) -> None:
+    x, state = normal(rng, 5, 3, 5, dtype=np.float64), normal_state(rng, kind, 3, 19, dtype=np.float64)
     for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
-        cell = layer(rng, 5, 19, np.float64, reset_after=reset_after)
+        cell = layer(rng, 5, 19, np.float64, kind=kind)
         array = getattr(cell, name)
         array[rng.integers(0, array.shape[0])] = value
-        output, h_n = F.gru(x, cell.pack(isa), h_0)
+        output, final = F.recurrent(x, cell.pack(isa), state)
         with np.errstate(invalid="ignore"):
-            expected, last, _ = cell.reference(x, h_0)
+            expected, last, _ = cell.reference(x, state)
         assert_same_numbers(output, expected, f"output with {value} in {name}")
-        assert_same_numbers(h_n, last, f"h_n with {value} in {name}")
+        for part, wanted in zip(parts_of(final), parts_of(last), strict=True):
+            assert_same_numbers(part, wanted, f"the last state with {value} in {name}")
 
 
-@both_resets
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "rnn_relu"])
 @every_isa
-def test_enormous_numbers_saturate(rng: np.random.Generator, isa: str, reset_after: bool) -> None:
-    cell = layer(rng, 5, 19, reset_after=reset_after)
+def test_enormous_numbers_saturate(rng: np.random.Generator, isa: str, kind: str) -> None:
+    cell = layer(rng, 5, 19, kind=kind)
     x = 1e30 * normal(rng, 5, 3, 5)
-    output, _ = F.gru(x, cell.pack(isa))
+    output, _ = F.recurrent(x, cell.pack(isa))
     assert_close(output, cell.reference(x, None)[0], "float32_forward")
 
 
-@both_resets
+@every_kind
 @every_isa
-def test_subnormal_numbers_count_as_zero(rng: np.random.Generator, isa: str, reset_after: bool) -> None:
-    weights = layer(rng, 5, 19, reset_after=reset_after).pack(isa)
+def test_subnormal_numbers_count_as_zero(rng: np.random.Generator, isa: str, kind: str) -> None:
+    weights = layer(rng, 5, 19, kind=kind).pack(isa)
     x, h_0 = f4(1e-40) * np.ones((5, 3, 5), f4), f4(-1e-40) * np.ones((3, 19), f4)
     assert x.all()
+    state = (h_0, h_0) if kind == "lstm" else h_0
     for tiny, zero in (
-        (F.gru(x, weights), F.gru(0 * x, weights)),
-        (F.gru(x, weights, h_0), F.gru(x, weights)),
+        (F.recurrent(x, weights), F.recurrent(0 * x, weights)),
+        (F.recurrent(x, weights, state), F.recurrent(x, weights)),
     ):
         np.testing.assert_array_equal(tiny[0], zero[0])
 
@@ -232,10 +244,10 @@ def test_subnormal_numbers_count_as_zero(rng: np.random.Generator, isa: str, res
 def test_objects_of_the_core_come_from_the_core_alone() -> None:
     """One without a value behind it would be a dangling pointer."""
     for name in (
-        "GruWeights32",
-        "GruWeights64",
-        "GruTape32",
-        "GruTape64",
+        "RecurrentWeights32",
+        "RecurrentWeights64",
+        "RecurrentTape32",
+        "RecurrentTape64",
         "LinearWeights32",
         "LinearWeights64",
     ):
@@ -248,50 +260,52 @@ def test_objects_of_the_core_come_from_the_core_alone() -> None:
         with pytest.raises(TypeError, match="cannot pickle"):
             duplicate(weights)
     with pytest.raises(TypeError, match="exactly 1 positional argument"):
-        GRUStep.__new__(GRUStep)
-    (_, _, tape) = GRULayer((weights,), False).forward(np.zeros((1, 1, 3), f4), None, None, None, 1)
+        RecurrentStep.__new__(RecurrentStep)
+    (_, _, tape) = RecurrentLayer((weights,), False).forward(np.zeros((1, 1, 3), f4), None, None, None, 1)
     with pytest.raises(ValueError, match="^tape: expected what forward returned, got an empty one"):
         type(tape)().backward(None, None, 1)
     for duplicate in (copy.copy, copy.deepcopy, pickle.dumps):
         with pytest.raises(TypeError, match="pickling"):
             duplicate(tape)
-    with pytest.raises(TypeError, match="GRULayer"):
-        GRUStep(None)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="^weights: expected what pack_gru returns, got NoneType"):
-        GRULayer((None,), False)
+    with pytest.raises(TypeError, match="RecurrentLayer"):
+        RecurrentStep(None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="^weights: expected what a pack function returns, got NoneType"):
+        RecurrentLayer((None,), False)
     for wrong in ((), (weights,) * 3, (weights, weights_of(3, 5))):
         with pytest.raises(ValueError, match="^weights: expected"):
-            GRULayer(wrong, False)
+            RecurrentLayer(wrong, False)
     with pytest.raises(ValueError, match="^layer: expected one of one direction, got 2"):
-        GRUStep(GRULayer((weights, weights), False))
+        RecurrentStep(RecurrentLayer((weights, weights), False))
 
 
 def test_a_tape_belongs_to_its_weights(rng: np.random.Generator) -> None:
     x = normal(rng, 3, 2, 4)
     for hidden in (5, 500):
-        (output, _), tape = F.gru_forward(x, weights_of(4, 5))
+        (output, _), tape = F.recurrent_forward(x, weights_of(4, 5))
         other = weights_of(4, hidden)
         with pytest.raises(ValueError, match="tape: expected the weights that it was made with"):
-            F.gru_backward(dataclasses.replace(tape, weights=other, output=np.zeros((3, 2, hidden), f4)))
+            F.recurrent_backward(dataclasses.replace(tape, weights=other, output=np.zeros((3, 2, hidden), f4)))
     for name, wrong in (("x", x[1:]), ("x", x[:, :1]), ("output", output[1:]), ("h_0", np.zeros((3, 5), f4))):
         with pytest.raises(ValueError, match="expected another shape"):
-            F.gru_backward(dataclasses.replace(tape, **{name: wrong}))
+            F.recurrent_backward(dataclasses.replace(tape, **{name: wrong}))
     with pytest.raises(TypeError, match="incompatible function arguments"):
-        F.gru_backward(dataclasses.replace(tape, core=None))
-    assert F.gru_backward(tape, output)[1]["weight_hh"].shape == (15, 5)
+        F.recurrent_backward(dataclasses.replace(tape, core=None))
+    assert F.recurrent_backward(tape, output)[1]["weight_hh"].shape == (15, 5)
 
 
 def test_a_tape_outlives_its_weights(rng: np.random.Generator) -> None:
     cell, x = layer(rng, 4, 5), normal(rng, 3, 2, 4)
     output, h_n = np.empty((3, 2, 5), f4), np.empty((2, 5), f4)
     weights = cell.pack(ISAS[-1])
-    tape = _core.gru_forward(weights, x, None, None, None, output, h_n, False, True, 1)
+    tape = _core.recurrent_forward(weights, x, *[None] * 4, output, h_n, None, False, True, 1)
     del weights
     gradients = [np.zeros((15, 4), f4), np.zeros((15, 5), f4), None, None]
     for _ in range(50):  # one of them might stand where the first was
         others = cell.pack(ISAS[-1])
         with pytest.raises(ValueError, match="tape: expected the weights that it was made with"):
-            _core.gru_backward(others, tape, x, *[None] * 3, output, *[None] * 3, False, None, *gradients, False, 1)
+            _core.recurrent_backward(
+                others, tape, x, *[None] * 3, output, *[None] * 4, False, None, None, *gradients, False, 1
+            )
 
 
 @pytest.mark.parametrize("padding", [-1, 0, 5])
@@ -310,23 +324,26 @@ def core_calls() -> dict[str, tuple[Callable[..., Any], list[Any]]]:
     """Each function of the core with arguments that are right."""
     rng = np.random.default_rng(0)
     T, B, I, H, N = 3, 2, 4, 5, 6  # noqa: E741
-    weights, linear = layer(rng, I, H).pack(ISAS[-1]), F.pack_linear(normal(rng, H, I), normal(rng, H))
+    weights = layer(rng, I, H, kind="lstm").pack(ISAS[-1])
+    linear = F.pack_linear(normal(rng, H, I), normal(rng, H))
 
     def zeros(*shape: int) -> Array:
         return np.zeros(shape, f4)
 
-    x, output, h_n = normal(rng, T, B, I), zeros(T, B, H), zeros(B, H)
-    given = [x, zeros(B, H), np.array([3, 1]), np.eye(T, B, dtype=bool)]
-    forward = [weights, *given, output, h_n, False]
-    tape = _core.gru_forward(*forward, True, 1)
-    gradients = [zeros(3 * H, I), zeros(3 * H, H), zeros(3 * H), zeros(3 * H)]
-    d_sequence = [zeros(T, B, H), zeros(B, H), zeros(T, B, I), False, zeros(B, H)]
+    x, output, steps = normal(rng, T, B, I), zeros(T, B, H), [np.array([3, 1]), np.eye(T, B, dtype=bool)]
+    forward = [weights, x, zeros(B, H), zeros(B, H), *steps, output, zeros(B, H), zeros(B, H), False]
+    tape = _core.recurrent_forward(*forward, True, 1)
+    gradients = [zeros(4 * H, I), zeros(4 * H, H), zeros(4 * H), zeros(4 * H)]
+    d_sequence = [zeros(T, B, H), zeros(B, H), zeros(B, H), zeros(T, B, I), False, zeros(B, H), zeros(B, H)]
     return {
-        "pack_gru": (_core.pack_gru, [zeros(3 * H, I), zeros(3 * H, H), zeros(3 * H), zeros(3 * H), True, 1]),
-        "gru_forward": (_core.gru_forward, [*forward, False, 2]),
-        "gru_backward": (
-            _core.gru_backward,
-            [weights, tape, *given, output, *d_sequence, *gradients, False, 2],
+        "pack_recurrent": (
+            _core.pack_recurrent,
+            ["lstm", zeros(4 * H, I), zeros(4 * H, H), zeros(4 * H), zeros(4 * H), 1],
+        ),
+        "recurrent_forward": (_core.recurrent_forward, [*forward, False, 2]),
+        "recurrent_backward": (
+            _core.recurrent_backward,
+            [weights, tape, x, zeros(B, H), *steps, output, *d_sequence, *gradients, False, 2],
         ),
         "pack_linear": (_core.pack_linear, [zeros(H, I), zeros(H), 1]),
         "linear_forward": (_core.linear_forward, [linear, zeros(N, I), zeros(N, H), 2]),
@@ -426,7 +443,7 @@ def test_right_things_are_taken_by_the_core() -> None:
 
 def test_every_wrong_thing_as_input_of_a_step() -> None:
     """A step takes what fits and gives None for the rest."""
-    step = GRUStep(GRULayer((weights_of(4, 5),), False))
+    step = RecurrentStep(RecurrentLayer((weights_of(4, 5),), False))
     x, h_0 = np.zeros((6, 4), f4), np.zeros((6, 5), f4)
     assert step(x, h_0).shape == (6, 5)
     for thing in wrong_things():
@@ -437,7 +454,7 @@ def test_every_wrong_thing_as_input_of_a_step() -> None:
 
 
 def test_every_wrong_thing_as_input_of_a_layer() -> None:
-    compiled = GRULayer((weights_of(4, 5),), False)
+    compiled = RecurrentLayer((weights_of(4, 5),), False)
     given: list[Any] = [np.ones((3, 2, 4), f4), np.zeros((1, 2, 5), f4), np.array([3, 1]), np.eye(3, 2, dtype=bool)]
     assert compiled(*given, 1) is not None
     for thing in wrong_things():
@@ -459,6 +476,6 @@ def test_memory_that_overlaps_does_no_harm_in_the_core() -> None:
     for offset in range(8):
         x, output = memory[:30].reshape(3, 2, 5), memory[offset : offset + 30].reshape(3, 2, 5)
         h_0, h_n = memory[:10].reshape(2, 5), memory[5:15].reshape(2, 5)
-        _core.gru_forward(weights, x, h_0, None, None, output, h_n, False, False, 2)
+        _core.recurrent_forward(weights, x, h_0, None, None, None, output, h_n, None, False, False, 2)
     assert np.isfinite(memory).all()
     assert np.all(memory[40:] == 1)

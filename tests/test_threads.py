@@ -38,8 +38,8 @@ def problem(T, B, I, H):
     return rng.standard_normal((T, B, I)).astype(np.float32), weights
 
 def train(x, weights, threads):
-    (output, h_n), tape = F.gru_forward(x, weights, threads=threads)
-    (d_x, d_h_0), gradients = F.gru_backward(tape, output, threads=threads)
+    (output, h_n), tape = F.recurrent_forward(x, weights, threads=threads)
+    (d_x, d_h_0), gradients = F.recurrent_backward(tape, output, threads=threads)
     return [output, d_x, d_h_0, *gradients.values()]
 
 def same(a, b):
@@ -71,7 +71,7 @@ def test_large_calls_take_the_threads_that_they_are_given(sizes: tuple[int, ...]
 x, weights = problem{sizes}
 before = len(os.listdir("/proc/self/task"))
 for threads in (1, 2, 3, 7):
-    F.gru(x, weights, threads=threads)
+    F.recurrent(x, weights, threads=threads)
     print(1 + len(os.listdir("/proc/self/task")) - before)
 """
     assert run(script).split() == ["1", "2", "3", "7"]
@@ -93,7 +93,7 @@ def test_the_default_is_openmps() -> None:
     script = f"""
 x, weights = problem{BY_ROWS}
 before = len(os.listdir("/proc/self/task"))
-F.gru(x, weights)
+F.recurrent(x, weights)
 print(1 + len(os.listdir("/proc/self/task")) - before)
 """
     assert run(script, OMP_NUM_THREADS="3") == "3\n"
@@ -120,13 +120,13 @@ def test_other_python_threads_run_during_a_call(rng: np.random.Generator, monkey
     weights, x = layer(rng, 64, 256).pack("scalar"), normal(rng, 100, 16, 64)
     linear_weights, rows = F.pack_linear(normal(rng, 1000, 1000)), normal(rng, 1000, 1000)
     logits, targets = normal(rng, 2000, 5000), np.zeros(2000, np.int64)
-    output, _ = F.gru(x, weights, threads=1)
-    tapes = [F.gru_forward(x, weights, threads=1)[1] for _ in range(3)]
+    output, _ = F.recurrent(x, weights, threads=1)
+    tapes = [F.recurrent_forward(x, weights, threads=1)[1] for _ in range(3)]
     indices, d_embedded = np.zeros(100_000, np.int64), np.broadcast_to(logits[0, :1000], (100_000, 1000))
     calls: dict[str, Callable[[], Any]] = {
-        "gru": lambda: F.gru(x, weights, threads=1),
-        "gru_forward": lambda: F.gru_forward(x, weights, threads=1),
-        "gru_backward": lambda: F.gru_backward(tapes.pop(), output, threads=1),
+        "gru": lambda: F.recurrent(x, weights, threads=1),
+        "gru_forward": lambda: F.recurrent_forward(x, weights, threads=1),
+        "gru_backward": lambda: F.recurrent_backward(tapes.pop(), output, threads=1),
         "pack_linear": lambda: F.pack_linear(np.ones((4000, 4000), np.float32)),
         "linear": lambda: F.linear(rows, linear_weights, threads=1),
         "linear_backward": lambda: F.linear_backward(rows, linear_weights, rows, threads=1),
@@ -158,9 +158,9 @@ def test_calls_at_once_on_the_same_weights(rng: np.random.Generator, threads: in
     cells = [layer(rng, inputs, hidden) for _, _, inputs, hidden in sizes]
     inputs = [normal(rng, *size[:3]) for size in sizes]
 
-    def train(i: int, weights: F.GRUWeights) -> list[Any]:
-        (output, h_n), tape = F.gru_forward(inputs[i], weights, threads=threads)
-        (d_x, d_h_0), gradients = F.gru_backward(tape, output, threads=threads)
+    def train(i: int, weights: F.RecurrentWeights) -> list[Any]:
+        (output, h_n), tape = F.recurrent_forward(inputs[i], weights, threads=threads)
+        (d_x, d_h_0), gradients = F.recurrent_backward(tape, output, threads=threads)
         return [output, h_n, d_x, d_h_0, *gradients.values()]
 
     expected = [train(i, cell.pack(ISAS[-1])) for i, cell in enumerate(cells)]
@@ -176,12 +176,12 @@ def test_calls_at_once_on_the_same_weights(rng: np.random.Generator, threads: in
 def test_a_tape_is_taken_by_one_of_many_threads(rng: np.random.Generator) -> None:
     weights = layer(rng, 8, 64).pack(ISAS[-1])
     x = normal(rng, 20, 8, 8)
-    (output, _), tape = F.gru_forward(x, weights)
-    expected = F.gru_backward(F.gru_forward(x, weights)[1], output)[1]["weight_hh"]
+    (output, _), tape = F.recurrent_forward(x, weights)
+    expected = F.recurrent_backward(F.recurrent_forward(x, weights)[1], output)[1]["weight_hh"]
 
     def backward(_: int) -> Any:
         try:
-            return F.gru_backward(tape, output)[1]["weight_hh"]
+            return F.recurrent_backward(tape, output)[1]["weight_hh"]
         except RuntimeError as error:
             return str(error)
 
@@ -193,10 +193,10 @@ def test_a_tape_is_taken_by_one_of_many_threads(rng: np.random.Generator) -> Non
 
 def test_threads_that_come_and_go(rng: np.random.Generator) -> None:
     weights, x = layer(rng, 32, 256).pack(ISAS[-1]), normal(rng, *BY_PANELS[:3])
-    expected = F.gru(x, weights, threads=1)[0]
+    expected = F.recurrent(x, weights, threads=1)[0]
     results: list[Any] = []
     for _ in range(20):
-        thread = threading.Thread(target=lambda: results.append(F.gru(x, weights, threads=2)[0]))
+        thread = threading.Thread(target=lambda: results.append(F.recurrent(x, weights, threads=2)[0]))
         thread.start()
         thread.join()
     assert len(results) == 20
@@ -208,7 +208,7 @@ def test_beside_numpys_own_threads(rng: np.random.Generator) -> None:
     """NumPy's BLAS multiplies with its pool while ours computes: both are right, and neither hangs."""
     weights, x = layer(rng, 32, 256).pack(ISAS[-1]), normal(rng, *BY_PANELS[:3])
     a = normal(rng, 300, 300)
-    product, output = a @ a, F.gru(x, weights, threads=2)[0]
+    product, output = a @ a, F.recurrent(x, weights, threads=2)[0]
     stop, products = threading.Event(), []
 
     def multiply() -> None:
@@ -219,7 +219,7 @@ def test_beside_numpys_own_threads(rng: np.random.Generator) -> None:
     worker.start()
     try:
         for _ in range(20):
-            assert_same_bits(F.gru(x, weights, threads=2)[0], output)
+            assert_same_bits(F.recurrent(x, weights, threads=2)[0], output)
             np.testing.assert_array_equal(a @ a, product)
     finally:
         stop.set()
@@ -380,14 +380,14 @@ def test_subnormal_numbers_work_again_after_a_call(rng: np.random.Generator, thr
         assert np.all(subnormal + subnormal > subnormal)
         assert sys.float_info.min / 2 > 0
 
-    (output, _), tape = F.gru_forward(x, weights, threads=threads)
+    (output, _), tape = F.recurrent_forward(x, weights, threads=threads)
     assert_normal_arithmetic()
-    F.gru_backward(tape, output, threads=threads)
+    F.recurrent_backward(tape, output, threads=threads)
     assert_normal_arithmetic()
     F.linear_backward(x[0], F.pack_linear(normal(rng, 40, BY_ROWS[2])), normal(rng, 17, 40), threads=threads)
     assert_normal_arithmetic()
     np.testing.assert_array_equal(F.tanh(subnormal), 0)
     assert_normal_arithmetic()
     with pytest.raises(RuntimeError, match="tape: it was used"):
-        F.gru_backward(tape, output, threads=threads)
+        F.recurrent_backward(tape, output, threads=threads)
     assert_normal_arithmetic()

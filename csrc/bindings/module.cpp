@@ -4,7 +4,7 @@
 PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
   module.doc() = "The compiled core of gru_native; use gru_native.functional.";
   gru::bindings::bind_info(module);
-  gru::bindings::bind_gru(module);
+  gru::bindings::bind_recurrent(module);
   gru::bindings::bind_linear(module);
   gru::bindings::bind_elementwise(module);
   gru::bindings::bind_bandwidth(module);

@@ -5,7 +5,7 @@
 namespace gru::bindings {
 
 void bind_info(pybind11::module_& module);
-void bind_gru(pybind11::module_& module);
+void bind_recurrent(pybind11::module_& module);
 void bind_linear(pybind11::module_& module);
 void bind_elementwise(pybind11::module_& module);
 void bind_bandwidth(pybind11::module_& module);

@@ -41,6 +41,7 @@ struct Vector<float> {
   }
   static Reg min(Reg a, Reg b) { return _mm256_min_ps(a, b); }
   static Reg max(Reg a, Reg b) { return _mm256_max_ps(a, b); }
+  static Reg where_positive(Reg a, Reg b) { return _mm256_and_ps(_mm256_cmp_ps(a, zero(), _CMP_GT_OQ), b); }
   static Reg magnitude(Reg a) { return _mm256_andnot_ps(set(-0.0f), a); }
   static Reg negate_like(Reg a, Reg s) { return _mm256_xor_ps(a, _mm256_and_ps(s, set(-0.0f))); }
   static Reg exponent(Reg a) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a), 23)); }
@@ -76,6 +77,7 @@ struct Vector<double> {
   }
   static Reg min(Reg a, Reg b) { return _mm256_min_pd(a, b); }
   static Reg max(Reg a, Reg b) { return _mm256_max_pd(a, b); }
+  static Reg where_positive(Reg a, Reg b) { return _mm256_and_pd(_mm256_cmp_pd(a, zero(), _CMP_GT_OQ), b); }
   static Reg magnitude(Reg a) { return _mm256_andnot_pd(set(-0.0), a); }
   static Reg negate_like(Reg a, Reg s) { return _mm256_xor_pd(a, _mm256_and_pd(s, set(-0.0))); }
   static Reg exponent(Reg a) { return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(a), 52)); }
@@ -90,7 +92,7 @@ struct Vector<double> {
 }  // namespace
 }  // namespace gru
 
-#include "tile.inc.h"
+#include "kernels.inc.h"
 
 namespace gru {
 extern const Isa avx2;

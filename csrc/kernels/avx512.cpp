@@ -44,6 +44,7 @@ struct Vector<float> {
   }
   static Reg min(Reg a, Reg b) { return _mm512_min_ps(a, b); }
   static Reg max(Reg a, Reg b) { return _mm512_max_ps(a, b); }
+  static Reg where_positive(Reg a, Reg b) { return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, zero(), _CMP_GT_OQ), b); }
   static Reg magnitude(Reg a) { return _mm512_abs_ps(a); }
   static Reg negate_like(Reg a, Reg s) { return _mm512_xor_ps(a, _mm512_and_ps(s, set(-0.0f))); }
   static Reg exponent(Reg a) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a), 23)); }
@@ -83,6 +84,7 @@ struct Vector<double> {
   }
   static Reg min(Reg a, Reg b) { return _mm512_min_pd(a, b); }
   static Reg max(Reg a, Reg b) { return _mm512_max_pd(a, b); }
+  static Reg where_positive(Reg a, Reg b) { return _mm512_maskz_mov_pd(_mm512_cmp_pd_mask(a, zero(), _CMP_GT_OQ), b); }
   static Reg magnitude(Reg a) { return _mm512_abs_pd(a); }
   static Reg negate_like(Reg a, Reg s) { return _mm512_xor_pd(a, _mm512_and_pd(s, set(-0.0))); }
   static Reg exponent(Reg a) { return _mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(a), 52)); }
@@ -95,7 +97,7 @@ struct Vector<double> {
 }  // namespace
 }  // namespace gru
 
-#include "tile.inc.h"
+#include "kernels.inc.h"
 
 namespace gru {
 extern const Isa avx512;

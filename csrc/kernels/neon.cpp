@@ -44,6 +44,9 @@ struct Vector<float> {
   }
   static Reg min(Reg a, Reg b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
   static Reg max(Reg a, Reg b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
+  static Reg where_positive(Reg a, Reg b) {
+    return vreinterpretq_f32_u32(vandq_u32(vcgtq_f32(a, zero()), vreinterpretq_u32_f32(b)));
+  }
   static Reg magnitude(Reg a) { return vabsq_f32(a); }
   static Reg negate_like(Reg a, Reg s) {
     return vreinterpretq_f32_u32(
@@ -85,6 +88,9 @@ struct Vector<double> {
   }
   static Reg min(Reg a, Reg b) { return vbslq_f64(vcltq_f64(a, b), a, b); }
   static Reg max(Reg a, Reg b) { return vbslq_f64(vcgtq_f64(a, b), a, b); }
+  static Reg where_positive(Reg a, Reg b) {
+    return vreinterpretq_f64_u64(vandq_u64(vcgtq_f64(a, zero()), vreinterpretq_u64_f64(b)));
+  }
   static Reg magnitude(Reg a) { return vabsq_f64(a); }
   static Reg negate_like(Reg a, Reg s) {
     return vreinterpretq_f64_u64(
@@ -98,7 +104,7 @@ struct Vector<double> {
 }  // namespace
 }  // namespace gru
 
-#include "tile.inc.h"
+#include "kernels.inc.h"
 
 namespace gru {
 extern const Isa neon;

@@ -44,6 +44,7 @@ struct Portable {
   static Reg divide(Reg a, Reg b, Reg c) { return a / b - a / b * c / b; }
   static Reg min(Reg a, Reg b) { return a < b ? a : b; }
   static Reg max(Reg a, Reg b) { return a > b ? a : b; }
+  static Reg where_positive(Reg a, Reg b) { return a > Reg{} ? b : Reg{}; }
   static Reg magnitude(Reg a) { return reinterpret_cast<Reg>(bits(a) & ~sign()); }
   static Reg negate_like(Reg a, Reg s) { return reinterpret_cast<Reg>(bits(a) ^ (bits(s) & sign())); }
   static Reg zip_low(Reg a, Reg b) { return zip(a, b, 0); }
@@ -75,7 +76,7 @@ struct Vector<double> : Portable<double, Double2, Long2> {
 }  // namespace
 }  // namespace gru
 
-#include "tile.inc.h"
+#include "kernels.inc.h"
 
 namespace gru {
 extern const Isa scalar;

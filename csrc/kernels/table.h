@@ -29,10 +29,13 @@ struct Panels {
   bool far;  // too large for a core's own caches: worth fetching ahead
 };
 
-// The gates of some rows, each [panel][slot][vector]: `rows` are the addresses of slot r in panel 0.
-// Slots stand in the order (hn, r, z, n): with reset before, slot hn holds r * h. Inference with reset after has no
-// slot hn. A backward step overwrites a row in place by its gradients (d_hn, d_r, d_z, d_n), so that the gradients of
-// both projections are overlapping contiguous slices.
+// The gates of some rows, each [panel][slot][vector]: `rows` are the addresses of the first gate's slot in panel 0.
+// A step finds their projections there; with a tape it leaves the gates, which backward overwrites in place by their
+// gradients, so that the gradients of all products are contiguous slices of slots.
+//   GRU   (hn, r, z, n), the first gate being r: gradients of the hidden side stand in hn, r, z. Reset before has
+//         r * h in slot hn. Inference with reset after has no slot hn.
+//   LSTM  (i, f, g, o), on a tape also the c that the step began with
+//   RNN   (a), on a tape h'
 template <class T>
 struct Gates {
   T* const* rows;
@@ -54,8 +57,10 @@ struct Pass {
   Gates<T> gates;
   const T* const* h_previous;  // rows
   const T* const* d_output;    // rows
-  T* carry;                    // [panel][row][vector]: the part of d_h that bypasses the product
-  ptrdiff_t carry_panel;
+  // [panel][row][vector]: what goes from step to step beside h. Forward: c of the LSTM. Backward: the part of d_h that
+  // bypasses the product and, of the LSTM, behind it d_c.
+  T* carry;
+  ptrdiff_t carry_panel, carry_row;
   T* const* output;  // rows
   bool accumulate;   // affine: begin from what `output` holds
 };
@@ -75,35 +80,38 @@ struct Outer {
   bool accumulate;  // otherwise `sums` and `totals` are overwritten
 };
 
+enum class Cell { gru_reset_after, gru_reset_before, lstm, rnn_tanh, rnn_relu };
+constexpr size_t cell_kinds = 5;
+
+// The passes of a cell's step.
+template <class T>
+struct CellPasses {
+  void (*project)(const Pass<T>&);     // gates = bias + left * right
+  void (*step)(const Pass<T>&);        // from the projected gates to h' in `output`
+  void (*step_taped)(const Pass<T>&);  // the same, and what backward needs into the slots
+  // Backward, one gate: d_h = carry + d_output + left * right, where left holds the gate gradients of the step that
+  // follows in time (none at first); then the gates of this step become gradients, and the carry that of the step
+  // before.
+  void (*step_backward)(const Pass<T>&);
+  // Reset before has two passes, of which the first gives r * h and so d_n: left of the second. Null for the others.
+  void (*second)(const Pass<T>&);
+  void (*second_backward)(const Pass<T>&);
+};
+
 template <class T>
 struct Kernels {
   size_t vector;  // elements in a vector: the units of a panel
 
   size_t (*chains)(size_t panels, size_t gates);  // what Panels::chains must be
 
-  // output = bias + left * right                                                        (one gate)
-  void (*affine)(const Pass<T>&);
-  // gates r, z, n = bias + left * right                                                 (three gates)
-  void (*project)(const Pass<T>&);
-
-  // Reset after: from the projected gates and bias b_hn to h' in `output`               (three gates)
-  void (*reset_after)(const Pass<T>&);
-  void (*reset_after_taped)(const Pass<T>&);  // and hn, r, z, n into the gates
-  // Reset before: r, z and r * h into the gates (two gates), then n and h' (one gate; left is r * h)
-  void (*reset_before_gates)(const Pass<T>&);
-  void (*reset_before_output)(const Pass<T>&);
-
-  // Backward, one gate each: d_h = carry + d_output + left * right, where left holds the gate gradients of the step
-  // that follows in time (none at first); then the gates of this step become gradients and the carry d_h * z.
-  void (*reset_after_backward)(const Pass<T>&);
-  void (*reset_before_backward_output)(const Pass<T>&);  // d_z, d_n
-  void (*reset_before_backward_gates)(const Pass<T>&);   // d_r; left holds d_n, carry gains d(r h) * r
-  // output = carry + left * right: the gradient of h_0
+  void (*affine)(const Pass<T>&);   // output = bias + left * right (one gate)
+  CellPasses<T> cells[cell_kinds];  // in the order of Cell
+  // output = carry + left * right (one gate): the gradient of h_0
   void (*state_backward)(const Pass<T>&);
 
-  void (*outer[3])(const Outer<T>&);  // of one, two and three gates
+  void (*outer[4])(const Outer<T>&);  // of one to four gates
   // The left factor of `outer` from plain rows, of which the columns begin `offset` elements behind the address
-  void (*pack_outer)(size_t rows, const T* const* from, ptrdiff_t offset, size_t columns, T* to);
+  void (*pack_outer[4])(size_t rows, const T* const* from, ptrdiff_t offset, size_t columns, T* to);
   // to[column][row] = from[row][column]; a row of either begins so many elements behind the one before it
   void (*transpose)(size_t rows, size_t columns, const T* from, ptrdiff_t from_row, T* to, ptrdiff_t to_row);
   // to[row][vector] = from[row], of which the first n elements are valid, zeros behind them

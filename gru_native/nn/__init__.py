@@ -9,26 +9,33 @@ from gru_native.nn.dropout import Dropout
 from gru_native.nn.embedding import Embedding
 from gru_native.nn.gru import GRU, GRUCell
 from gru_native.nn.linear import Linear
+from gru_native.nn.lstm import LSTM, LSTMCell
 from gru_native.nn.module import Module, Tape
 from gru_native.nn.normalization import BatchNorm1d, LayerNorm
+from gru_native.nn.rnn import RNN, RNNCell
 from gru_native.nn.sequential import Sequential
 
 __all__ = [
     "GRU",
+    "LSTM",
+    "RNN",
     "BatchNorm1d",
     "Dropout",
     "Embedding",
     "GRUCell",
+    "LSTMCell",
     "LayerNorm",
     "Linear",
     "Module",
+    "RNNCell",
     "Sequential",
     "Tape",
     "from_config",
 ]
 
 _LAYERS: dict[str, type[Module]] = {
-    layer.__name__: layer for layer in (GRU, GRUCell, Linear, Embedding, Dropout, BatchNorm1d, LayerNorm)
+    layer.__name__: layer
+    for layer in (GRU, GRUCell, LSTM, LSTMCell, RNN, RNNCell, Linear, Embedding, Dropout, BatchNorm1d, LayerNorm)
 }
 
 

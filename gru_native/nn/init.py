@@ -21,8 +21,8 @@ from gru_native.nn.module import Array
 def uniform(rng: np.random.Generator, shape: tuple[int, ...], fan_in: int, dtype: DTypeLike) -> Array:
     """Return values uniform in ±1/√fan_in (zeros when `fan_in` is 0).
 
-    For a weight this is PyTorch's ``kaiming_uniform_(a=sqrt(5))``, for a GRU with its hidden size as `fan_in`
-    PyTorch's ``reset_parameters``.
+    For a weight this is PyTorch's ``kaiming_uniform_(a=sqrt(5))``, for a recurrent layer with its hidden size as
+    `fan_in` PyTorch's ``reset_parameters``.
     """
     _check_room(shape)
     bound = 1 / sqrt(fan_in) if fan_in else 0.0
@@ -41,19 +41,20 @@ def constant(value: float, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
     return np.full(shape, value, dtype)
 
 
-def gru(
+def recurrent(
     rng: np.random.Generator,
+    gates: int,
     input_size: int,
     hidden_size: int,
     bias: bool,
     dtype: DTypeLike,
     suffix: str = "",
 ) -> dict[str, Array]:
-    """Return the parameters of one layer and direction of a GRU under PyTorch's keys plus `suffix`."""
-    gates = 3 * hidden_size
-    shapes: dict[str, tuple[int, ...]] = {"weight_ih": (gates, input_size), "weight_hh": (gates, hidden_size)}
+    """Return the parameters of one recurrent layer and direction under PyTorch's keys plus `suffix`."""
+    rows = gates * hidden_size
+    shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, input_size), "weight_hh": (rows, hidden_size)}
     if bias:
-        shapes |= {"bias_ih": (gates,), "bias_hh": (gates,)}
+        shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
     return {name + suffix: uniform(rng, shape, hidden_size, dtype) for name, shape in shapes.items()}
 
 

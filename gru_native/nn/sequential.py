@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from gru_native.nn.gru import GRUCell
 from gru_native.nn.module import Gradients, Module, Snapshot
+from gru_native.nn.recurrent import RecurrentCell
 from gru_native.random import Seed, seed_path
 
 
 class Sequential(Module):
     """Layers one after the other, each given what the one before it gives.
 
-    ``model(x)`` gives the last layer's output. When a layer is recurrent (`GRU`, or a Sequential that holds
-    one), the states are handed through: ``model(x, states=None, lengths=None, reset=None)`` gives ``(output,
+    ``model(x)`` gives the last layer's output. When a layer is recurrent (`GRU`, `LSTM`, `RNN`, or a Sequential that
+    holds one), the states are handed through: ``model(x, states=None, lengths=None, reset=None)`` gives ``(output,
     states)``, a list with what each recurrent layer takes as `h_0` and gives as `h_n`, in order; all of them
     are given the lengths and resets. ``forward`` takes the same and a `seed`, and gives the same and a tape;
     the layer at place i gets the seed ``(*seed, i)``.
@@ -35,8 +35,11 @@ class Sequential(Module):
             name = str(key)
             if not isinstance(layer, Module):
                 raise TypeError(f"layer {name}: expected a Module, got {type(layer).__name__}")
-            if isinstance(layer, GRUCell):
-                raise TypeError(f"layer {name}: a GRUCell is stepped by hand; a chain takes a GRU")
+            if isinstance(layer, RecurrentCell):
+                kind = type(layer).__name__
+                raise TypeError(
+                    f"layer {name}: a {kind} is stepped by hand; a chain takes a {kind.removesuffix('Cell')}"
+                )
             if not name or "." in name or hasattr(self, name):
                 raise ValueError(f"layer {name!r}: this name cannot be used for a layer")
             setattr(self, name, layer)

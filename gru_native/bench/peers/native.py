@@ -8,7 +8,7 @@ import numpy as np
 
 from gru_native import functional as F
 from gru_native import nn
-from gru_native._layer import GRULayer, GRUStep
+from gru_native._layer import RecurrentLayer, RecurrentStep
 from gru_native.bench.cases import Array, Case
 from gru_native.bench.peers.base import Peer
 
@@ -31,7 +31,7 @@ class Native(Peer):
         self._output = np.empty((case.steps, case.batch, case.hidden_size), np.float32)
         self._h_n = np.empty((case.batch, case.hidden_size), np.float32)
         self._cell = nn.GRUCell(case.input_size, case.hidden_size, seed=0)
-        self._step = GRUStep(GRULayer((self._packed,), False))
+        self._step = RecurrentStep(RecurrentLayer((self._packed,), False))
         self._first = self._x[0], self._h_0[0]
 
     def forward(self) -> tuple[Array, Array]:
@@ -46,16 +46,18 @@ class Native(Peer):
 
     def given(self) -> tuple[Array, Array]:
         """Run one layer into arrays that the caller gives."""
-        return F.gru(self._x, self._packed, self._h_0[0], output=self._output, h_n=self._h_n, threads=self._threads)
+        h_0, h_n = self._h_0[0], self._h_n
+        return F.recurrent(self._x, self._packed, h_0, output=self._output, final=h_n, threads=self._threads)
 
     def cell(self) -> Array:
         """Take one step through ``GRUCell``."""
-        return self._cell(*self._first)
+        h: Array = self._cell(*self._first)
+        return h
 
     def step(self) -> Any:
         """Take one step through the Cython call under ``GRUCell``."""
         return self._step(*self._first)
 
-    def pack(self) -> F.GRUWeights:
+    def pack(self) -> F.RecurrentWeights:
         """Pack one layer's weights for the forward pass."""
         return F.pack_gru(*self._layer)

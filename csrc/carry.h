@@ -1,0 +1,73 @@
+// What goes from step to step of a recurrence beside h itself.
+#pragma once
+
+#include <algorithm>
+
+#include "gru.h"
+#include "plan.h"
+#include "schedule.h"
+
+namespace gru {
+
+// [panel][place][which][vector], with zeros behind the last unit. Each member of a team touches its own slice only.
+template <class T>
+class Carry {
+ public:
+  Carry() = default;
+  Carry(const RecurrentWeights<T>& weights, const Schedule& schedule, size_t vectors)
+      : schedule_(&schedule),
+        units_(weights.hidden_size),
+        width_(weights.kernels.vector),
+        row_(vectors * width_),
+        panel_(product(schedule.batch(), row_)),
+        buffer_(product(weights.panels(), panel_)) {}
+
+  // Takes (B, H), or zeros when there is none.
+  void load(const Slice& slice, size_t which, const Rows<const T>& from) {
+    for_each_row(slice, which, [&](T* row, size_t place, size_t unit, size_t n) {
+      if (!from.data) n = 0;
+      if (n) std::copy_n(from.at(schedule_->row(place)) + unit, n, row);
+      std::fill(row + n, row + width_, T(0));
+    });
+  }
+
+  void store(const Slice& slice, size_t which, const Rows<T>& to) const {
+    if (!to.data) return;
+    for_each_row(slice, which, [&](const T* row, size_t place, size_t unit, size_t n) {
+      std::copy_n(row, n, to.at(schedule_->row(place)) + unit);
+    });
+  }
+
+  // Zeros for the rows before whose step a reset stands.
+  void cut(const Slice& slice, size_t step) {
+    if (!schedule_->has_resets()) return;
+    const Part live = schedule_->live(step, slice.rows);
+    for (size_t place = live.first; place < live.last; ++place) {
+      if (!schedule_->fresh(step, place)) continue;
+      for (size_t panel = slice.panels.first; panel < slice.panels.last; ++panel)
+        std::fill_n(at(panel, place), row_, T(0));
+    }
+  }
+
+  void describe(Pass<T>& pass, const Slice& slice) const {
+    pass.carry = at(0, slice.rows.first);
+    pass.carry_panel = static_cast<ptrdiff_t>(panel_);
+    pass.carry_row = static_cast<ptrdiff_t>(row_);
+  }
+
+ private:
+  T* at(size_t panel, size_t place) const { return buffer_.data() + panel * panel_ + place * row_; }
+
+  template <class Function>
+  void for_each_row(const Slice& slice, size_t which, Function function) const {
+    for (size_t panel = slice.panels.first; panel < slice.panels.last; ++panel)
+      for (size_t place = slice.rows.first; place < slice.rows.last; ++place)
+        function(at(panel, place) + which * width_, place, panel * width_, std::min(width_, units_ - panel * width_));
+  }
+
+  const Schedule* schedule_ = nullptr;
+  size_t units_ = 0, width_ = 0, row_ = 0, panel_ = 0;
+  Buffer<T> buffer_;
+};
+
+}  // namespace gru

@@ -1,0 +1,152 @@
+// The two forms of the gated recurrent unit (Cho et al. 2014).
+#pragma once
+
+#include "activations.inc.h"
+#include "epilogue.inc.h"
+
+namespace gru {
+namespace {
+
+// The slots of one row in one panel.
+template <class T>
+struct Slots {
+  T* r_slot;
+  static constexpr ptrdiff_t width = Vector<T>::width;
+  GRU_INLINE T* hn() const { return r_slot - width; }
+  GRU_INLINE T* r() const { return r_slot; }
+  GRU_INLINE T* z() const { return r_slot + width; }
+  GRU_INLINE T* n() const { return r_slot + 2 * width; }
+};
+
+template <class T>
+GRU_INLINE Slots<T> slots_of(const Pass<T>& pass, size_t row, size_t panel) {
+  return {gates_of(pass, row, panel)};
+}
+
+// (1 - z) * n + z * h: z = 1 keeps h to the bit.
+template <class T>
+GRU_INLINE typename Vector<T>::Reg mix(typename Vector<T>::Reg z, typename Vector<T>::Reg n,
+                                       typename Vector<T>::Reg h) {
+  using V = Vector<T>;
+  return V::fma(z, h, V::mul(V::sub(V::set(1), z), n));
+}
+
+// n = tanh(W_n x + b_in + r (U_n h + b_hn)): PyTorch's and cuDNN's cell.
+template <class T, bool taped>
+struct ResetAfter {
+  using Element = T;
+  using V = Vector<T>;
+  static constexpr size_t gates = 3;
+
+  static GRU_INLINE void begin(const Pass<T>& pass, size_t row, size_t panel, size_t, typename V::Reg* sums) {
+    const auto slots = slots_of(pass, row, panel);
+    sums[0] = V::load(slots.r());
+    sums[1] = V::load(slots.z());
+    sums[2] = V::load(pass.bias + panel * V::width);
+  }
+  static GRU_INLINE void finish(const Pass<T>& pass, size_t row, size_t panel, size_t n, typename V::Reg* sums) {
+    const auto slots = slots_of(pass, row, panel);
+    const auto reset = sigmoid<T>(sums[0]), update = sigmoid<T>(sums[1]), hn = sums[2];
+    const auto candidate = tanh<T>(V::fma(reset, hn, V::load(slots.n())));
+    const auto h = load_units<T>(pass.h_previous[row] + panel * V::width, n);
+    store_units<T>(pass.output[row] + panel * V::width, mix<T>(update, candidate, h), n);
+    if constexpr (taped) {
+      V::store(slots.hn(), hn);
+      V::store(slots.r(), reset);
+      V::store(slots.z(), update);
+      V::store(slots.n(), candidate);
+    }
+  }
+};
+
+// n = tanh(W_n x + b_in + U_n (r h) + b_hn), first part (Cho et al. 2014).
+template <class T>
+struct ResetBeforeGates {
+  using Element = T;
+  using V = Vector<T>;
+  static constexpr size_t gates = 2;
+
+  static GRU_INLINE void begin(const Pass<T>& pass, size_t row, size_t panel, size_t, typename V::Reg* sums) {
+    const auto slots = slots_of(pass, row, panel);
+    sums[0] = V::load(slots.r());
+    sums[1] = V::load(slots.z());
+  }
+  static GRU_INLINE void finish(const Pass<T>& pass, size_t row, size_t panel, size_t n, typename V::Reg* sums) {
+    const auto slots = slots_of(pass, row, panel);
+    const auto reset = sigmoid<T>(sums[0]);
+    V::store(slots.hn(), V::mul(reset, load_units<T>(pass.h_previous[row] + panel * V::width, n)));
+    V::store(slots.r(), reset);
+    V::store(slots.z(), sigmoid<T>(sums[1]));
+  }
+};
+
+template <class T>
+struct ResetBeforeOutput {
+  using Element = T;
+  using V = Vector<T>;
+  static constexpr size_t gates = 1;
+
+  static GRU_INLINE void begin(const Pass<T>& pass, size_t row, size_t panel, size_t, typename V::Reg* sums) {
+    sums[0] = V::load(slots_of(pass, row, panel).n());
+  }
+  static GRU_INLINE void finish(const Pass<T>& pass, size_t row, size_t panel, size_t n, typename V::Reg* sums) {
+    const auto slots = slots_of(pass, row, panel);
+    const auto candidate = tanh<T>(sums[0]);
+    const auto h = load_units<T>(pass.h_previous[row] + panel * V::width, n);
+    store_units<T>(pass.output[row] + panel * V::width, mix<T>(V::load(slots.z()), candidate, h), n);
+    V::store(slots.n(), candidate);
+  }
+};
+
+template <class T>
+struct ResetBeforeBackwardOutput : BackwardPass<T> {
+  using V = Vector<T>;
+
+  // d_z and d_n before their activations from d_h, and the carry d_h z. Returns d_n.
+  static GRU_INLINE typename V::Reg finish(const Pass<T>& pass, size_t row, size_t panel, size_t n,
+                                           typename V::Reg* sums) {
+    const auto slots = slots_of(pass, row, panel);
+    const auto h = load_units<T>(pass.h_previous[row] + panel * V::width, n);
+    const auto one = V::set(1), d_h = sums[0], z = V::load(slots.z()), candidate = V::load(slots.n());
+    const auto keep = V::sub(one, z);
+    const auto d_n = V::mul(V::mul(d_h, keep), V::sub(one, V::mul(candidate, candidate)));
+    store_padded<T>(slots.z(), V::mul(V::mul(d_h, V::sub(h, candidate)), V::mul(z, keep)), n);
+    store_padded<T>(slots.n(), d_n, n);
+    store_padded<T>(carry_of(pass, row, panel), V::mul(d_h, z), n);
+    return d_n;
+  }
+};
+
+// All of the above, and d_r and d_hn, which follow from d_n at once.
+template <class T>
+struct ResetAfterBackward : ResetBeforeBackwardOutput<T> {
+  using V = Vector<T>;
+
+  static GRU_INLINE void finish(const Pass<T>& pass, size_t row, size_t panel, size_t n, typename V::Reg* sums) {
+    const auto slots = slots_of(pass, row, panel);
+    const auto reset = V::load(slots.r()), hn = V::load(slots.hn());
+    const auto d_n = ResetBeforeBackwardOutput<T>::finish(pass, row, panel, n, sums);
+    store_padded<T>(slots.hn(), V::mul(d_n, reset), n);
+    store_padded<T>(slots.r(), times_sigmoid_slope<T>(V::mul(d_n, hn), reset), n);
+  }
+};
+
+template <class T>
+struct ResetBeforeBackwardGates {
+  using Element = T;
+  using V = Vector<T>;
+  static constexpr size_t gates = 1;
+
+  static GRU_INLINE void begin(const Pass<T>&, size_t, size_t, size_t, typename V::Reg* sums) { sums[0] = V::zero(); }
+  static GRU_INLINE void finish(const Pass<T>& pass, size_t row, size_t panel, size_t n, typename V::Reg* sums) {
+    const auto slots = slots_of(pass, row, panel);
+    const auto h = load_units<T>(pass.h_previous[row] + panel * V::width, n);
+    const auto reset = V::load(slots.r());
+    T* carry = carry_of(pass, row, panel);
+    store_padded<T>(slots.r(), times_sigmoid_slope<T>(V::mul(sums[0], h), reset), n);
+    store_padded<T>(carry, V::fma(sums[0], reset, V::load(carry)), n);
+  }
+};
+
+}  // namespace
+}  // namespace gru

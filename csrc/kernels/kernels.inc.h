@@ -1,0 +1,66 @@
+// The bodies of all kernels, written once over the vector vocabulary of the file that includes this one, and their
+// table.
+#pragma once
+
+#include "elementwise.inc.h"
+#include "gru.inc.h"
+#include "lstm.inc.h"
+#include "rnn.inc.h"
+#include "sums.inc.h"
+#include "tile.inc.h"
+#include "transpose.inc.h"
+
+namespace gru {
+namespace {
+
+template <class T>
+constexpr CellPasses<T> gru_reset_after_passes = {run<Project<T, 3>>,
+                                                  run<ResetAfter<T, false>>,
+                                                  run<ResetAfter<T, true>>,
+                                                  run<ResetAfterBackward<T>>,
+                                                  nullptr,
+                                                  nullptr};
+
+template <class T>
+constexpr CellPasses<T> gru_reset_before_passes = {run<Project<T, 3>>,        run<ResetBeforeGates<T>>,
+                                                   run<ResetBeforeGates<T>>,  run<ResetBeforeBackwardOutput<T>>,
+                                                   run<ResetBeforeOutput<T>>, run<ResetBeforeBackwardGates<T>>};
+
+template <class T>
+constexpr CellPasses<T> lstm_passes = {
+    run<Project<T, 4>>, run<Lstm<T, false>>, run<Lstm<T, true>>, run<LstmBackward<T>>, nullptr, nullptr};
+
+template <class T, template <class> class Activation>
+constexpr CellPasses<T> rnn_passes = {run<Project<T, 1>>,
+                                      run<Rnn<T, Activation, false>>,
+                                      run<Rnn<T, Activation, true>>,
+                                      run<RnnBackward<T, Activation>>,
+                                      nullptr,
+                                      nullptr};
+
+template <class T>
+constexpr Kernels<T> kernels = {
+    Vector<T>::width,
+    chains_for,
+    run<Affine<T>>,
+    {
+        gru_reset_after_passes<T>,
+        gru_reset_before_passes<T>,
+        lstm_passes<T>,
+        rnn_passes<T, Tanh>,
+        rnn_passes<T, Relu>,
+    },
+    run<StateBackward<T>>,
+    {outer<T, 1>, outer<T, 2>, outer<T, 3>, outer<T, 4>},
+    {pack_outer<T, 1>, pack_outer<T, 2>, pack_outer<T, 3>, pack_outer<T, 4>},
+    transpose<T>,
+    copy_rows<T>,
+    sigmoid_all<T>,
+    tanh_all<T>,
+    max_of<T>,
+    exp_sum<T>,
+    read_all<T>,
+};
+
+}  // namespace
+}  // namespace gru

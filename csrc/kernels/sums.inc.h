@@ -1,0 +1,102 @@
+// Sums over rows: the gradients of weights.
+#pragma once
+
+#include "vocabulary.inc.h"
+
+namespace gru {
+namespace {
+
+// Columns of the widest tile of an outer product of G gates. Fewer than three gates gain nothing from more columns.
+template <class T, size_t G>
+constexpr size_t outer_columns = Vector<T>::accumulators / at_least(G, 3);
+
+// Calls function(column, wide) for tiles of nearly equal width.
+template <class T, size_t G, class Function>
+GRU_INLINE void for_each_outer_tile(size_t columns, Function function) {
+  const size_t tiles = divide_up(columns, outer_columns<T, G>);
+  size_t column = 0;
+  for (size_t i = 0; i < tiles; ++i) {
+    const size_t wide = (columns + i) / tiles;
+    function(column, wide);
+    column += wide;
+  }
+}
+
+// [tile][row][column of the tile]: each tile reads a range from its beginning to its end.
+template <class T, size_t G>
+void pack_outer(size_t rows, const T* const* from, ptrdiff_t offset, size_t columns, T* to) {
+  constexpr size_t widest = outer_columns<T, G>;
+  for_each_outer_tile<T, G>(columns, [&](size_t column, size_t wide) {
+    for (size_t row = 0; row < rows; ++row, to += wide) {
+      const T* source = from[row] + offset + column;
+      if (wide == widest)
+        __builtin_memcpy(to, source, widest * sizeof(T));
+      else
+        for (size_t i = 0; i < wide; ++i) to[i] = source[i];
+    }
+  });
+}
+
+// R columns from `column`, of G gates each.
+template <class T, size_t G, size_t R>
+void outer_tile(const Outer<T>& job, size_t column) {
+  using V = Vector<T>;
+  typename V::Reg sums[R][G];
+  GRU_FOR (r, 0, R)
+    GRU_FOR (g, 0, G) sums[r][g] = V::zero();
+  const T* left = job.left + column * job.packed_rows + job.first_row * R;
+  const T* right = job.right + static_cast<ptrdiff_t>(job.first_row) * job.right_row;
+  for (size_t row = job.first_row; row < job.last_row; ++row, left += R, right += job.right_row) {
+    typename V::Reg gates[G];
+    GRU_FOR (g, 0, G) gates[g] = V::load(right + g * V::width);
+    GRU_FOR (r, 0, R) {
+      const auto value = V::set(left[r]);
+      GRU_FOR (g, 0, G) sums[r][g] = V::fma(value, gates[g], sums[r][g]);
+    }
+  }
+  T* to = job.sums + column * G * V::width;
+  GRU_FOR (r, 0, R)
+    GRU_FOR (g, 0, G) {
+      V::store(to, job.accumulate ? V::add(V::load(to), sums[r][g]) : sums[r][g]);
+      to += V::width;
+    }
+}
+
+// The tiles of every width.
+template <class T, size_t G>
+struct OuterTiles {
+  void (*of[outer_columns<T, G>])(const Outer<T>&, size_t) = {};
+
+  constexpr OuterTiles() { fill<1>(); }
+
+ private:
+  template <size_t R>
+  constexpr void fill() {
+    of[R - 1] = outer_tile<T, G, R>;
+    if constexpr (R < outer_columns<T, G>) fill<R + 1>();
+  }
+};
+
+template <class T, size_t G>
+constexpr OuterTiles<T, G> outer_tiles;
+
+template <class T, size_t G>
+void add_totals(const Outer<T>& job) {
+  using V = Vector<T>;
+  typename V::Reg totals[G];
+  GRU_FOR (g, 0, G) totals[g] = job.accumulate ? V::load(job.totals + g * V::width) : V::zero();
+  const T* right = job.right + static_cast<ptrdiff_t>(job.first_row) * job.right_row;
+  for (size_t row = job.first_row; row < job.last_row; ++row, right += job.right_row)
+    GRU_FOR (g, 0, G) totals[g] = V::add(totals[g], V::load(right + g * V::width));
+  GRU_FOR (g, 0, G) V::store(job.totals + g * V::width, totals[g]);
+}
+
+template <class T, size_t G>
+void outer(const Outer<T>& job) {
+  for_each_outer_tile<T, G>(job.columns,
+                            [&](size_t column, size_t wide) { outer_tiles<T, G>.of[wide - 1](job, column); });
+  if (job.totals) add_totals<T, G>(job);
+}
+
+}  // namespace
+}  // namespace gru

@@ -1,0 +1,431 @@
+"""What recurrent layers share: stacks in both directions, and the single cell."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Any, ClassVar, NamedTuple, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from gru_native import _core
+from gru_native import functional as F
+from gru_native._layer import RecurrentLayer, RecurrentLayerTape, RecurrentStep
+from gru_native.nn import init
+from gru_native.nn.arguments import flag, float_array, float_dtype, number, shaped_array, size
+from gru_native.nn.dropout import Noise
+from gru_native.nn.module import Array, Gradients, Module, Snapshot, Version, sealed
+from gru_native.random import Seed, generator, seed_path
+
+# Of the whole module: one array (L * D, B, H), or with a size per layer a list of (D, B, H_l); of the LSTM a pair.
+States: TypeAlias = Any
+
+# Of one layer: (D, B, H), of the LSTM a tuple (h, c) of them, or None for zeros.
+State: TypeAlias = Any
+StatesByLayer: TypeAlias = Sequence[State]
+
+Taken = TypeVar("Taken")
+
+# Far beyond any use; a file that claims more would keep `load` busy for ever.
+MAX_LAYERS = 10_000
+
+
+class Recurrent(Module):
+    """A stack of layers of one cell, as `GRU` describes it.
+
+    A subclass names its cell, its number of gates and the arrays of its state, and adds what it has of its own to
+    ``__init__`` and `_config`.
+    """
+
+    #: Of the weights: they have gates * H rows.
+    gates: ClassVar[int]
+    #: The arrays of a state: h, or h and c.
+    states: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int | Sequence[int],
+        num_layers: int,
+        bias: bool,
+        batch_first: bool,
+        dropout: float,
+        bidirectional: bool,
+        dtype: DTypeLike,
+        seed: Seed | None,
+    ) -> None:
+        self.input_size = size("input_size", input_size, least=0)
+        self.num_layers = size("num_layers", num_layers)
+        if self.num_layers > MAX_LAYERS:
+            raise ValueError(f"num_layers: expected 1 to {MAX_LAYERS}, got {num_layers}")
+        self.hidden_size: int | tuple[int, ...]
+        if isinstance(hidden_size, Sequence):
+            self.hidden_size = tuple(size("hidden_size", hidden) for hidden in hidden_size)
+            if not self.hidden_size or self.num_layers not in (1, len(self.hidden_size)):
+                raise ValueError(
+                    f"hidden_size: expected a size for each of {num_layers} layers, got {self.hidden_size}"
+                )
+            self.num_layers = len(self.hidden_size)
+            self._layers_by_size = [(1, hidden) for hidden in self.hidden_size]
+        else:
+            self.hidden_size = size("hidden_size", hidden_size)
+            self._layers_by_size = [(self.num_layers, self.hidden_size)]
+        self.bias = flag("bias", bias)
+        self.batch_first = flag("batch_first", batch_first)
+        self.dropout = number("dropout", dropout, most=1.0)
+        self.bidirectional = flag("bidirectional", bidirectional)
+        self.dtype = float_dtype(dtype)
+        if self.dropout > 0 and self.num_layers == 1:
+            warnings.warn("dropout acts between layers, and there is one layer only", stacklevel=3)
+
+        self._sizes = [hidden for layers, hidden in self._layers_by_size for _ in range(layers)]
+        self._directions = 2 if self.bidirectional else 1
+        self._suffixes = [[f"_l{layer}", f"_l{layer}_reverse"][: self._directions] for layer in range(self.num_layers)]
+        self._is_one_layer = isinstance(self.hidden_size, int) and self.num_layers == 1
+        rng = generator(seed)
+        arrays: dict[str, Array] = {}
+        self._parameter_names: list[list[str]] = []  # of each layer
+        for layer, hidden in enumerate(self._sizes):
+            own: dict[str, Array] = {}
+            for suffix in self._suffixes[layer]:
+                own |= init.recurrent(rng, self.gates, self._inputs(layer), hidden, self.bias, self.dtype, suffix)
+            self._parameter_names.append(list(own))
+            arrays |= own
+        super().__init__(arrays)
+
+    @property
+    def recurrent(self) -> bool:
+        return True
+
+    @property
+    def cell(self) -> str:
+        """The name of the cell in the core."""
+        raise NotImplementedError
+
+    def _config(self) -> dict[str, Any]:
+        return {
+            "input_size": self.input_size,
+            "hidden_size": self.hidden_size if isinstance(self.hidden_size, int) else list(self.hidden_size),
+            "num_layers": self.num_layers,
+            "bias": self.bias,
+            "batch_first": self.batch_first,
+            "dropout": self.dropout,
+            "bidirectional": self.bidirectional,
+            "dtype": self.dtype.name,
+        }
+
+    def _call(
+        self,
+        snapshot: Snapshot,
+        x: ArrayLike,
+        h_0: States = None,
+        lengths: ArrayLike | None = None,
+        reset: ArrayLike | None = None,
+        *,
+        threads: int | None = None,
+    ) -> tuple[Array, States]:
+        layers = snapshot.version.derive("layers", self._packed_layers, threads)
+        if self._is_one_layer:
+            result = layers[0](x, h_0, lengths, reset, threads)
+            if result is not None:
+                return result
+        x = float_array("x", x, self.dtype)
+        layout, count, final = _Layout(self, x.shape), F.thread_count(threads), []
+        sequence, steps = _plain(layout.with_batch(x)), layout.given_steps(lengths, reset)
+        for layer, h in zip(layers, layout.given_states("h_0", h_0), strict=True):
+            sequence, h_n = _taken(layer(sequence, h, *steps, count))
+            final.append(h_n)
+        return layout.without_batch(sequence), layout.states(final)
+
+    def _forward(
+        self,
+        snapshot: Snapshot,
+        x: ArrayLike,
+        h_0: States = None,
+        lengths: ArrayLike | None = None,
+        reset: ArrayLike | None = None,
+        *,
+        seed: Seed | None = None,
+        threads: int | None = None,
+    ) -> tuple[tuple[Array, States], _Saved]:
+        layers = snapshot.version.derive("layers", self._packed_layers, threads)
+        if self._is_one_layer:
+            result = layers[0].forward(x, h_0, lengths, reset, threads)
+            if result is not None:
+                output, h_n, tape = result
+                return (output, h_n), _Saved(np.shape(x), [tape], [None])
+        x = float_array("x", x, self.dtype)
+        layout, count, final, saved = _Layout(self, x.shape), F.thread_count(threads), [], _Saved(x.shape, [], [])
+        sequence, steps = _plain(layout.with_batch(x)), layout.given_steps(lengths, reset)
+        for i, (layer, h) in enumerate(zip(layers, layout.given_states("h_0", h_0), strict=True)):
+            noise = None
+            if i > 0 and self.training and self.dropout > 0:
+                noise = Noise(sequence, self.dropout, None if seed is None else (*seed_path(seed), i))
+                sequence = sealed(noise(sequence))
+            saved.noises.append(noise)
+            sequence, h_n, tape = _taken(layer.forward(sequence, h, *steps, count))
+            saved.tapes.append(tape)
+            final.append(h_n)
+        return (layout.without_batch(sequence), layout.states(final)), saved
+
+    def _backward(
+        self, saved: _Saved, d_output: ArrayLike | None, d_h_n: States = None, *, threads: int | None = None
+    ) -> tuple[tuple[Array, States], Gradients]:
+        if self._is_one_layer:
+            result = saved.tapes[0].backward(d_output, d_h_n, threads)
+            if result is not None:
+                d_x, d_h_0, gradients = result
+                return (d_x, d_h_0), dict(zip(self._parameter_names[0], gradients, strict=True))
+        layout, count = _Layout(self, saved.x_shape), F.thread_count(threads)
+        d: Array | None = None
+        if d_output is not None:
+            d = layout.with_batch(shaped_array("d_output", d_output, layout.output_shape, self.dtype))
+        d_initial: list[Array] = []
+        in_layers: list[list[Array]] = []
+        d_final = layout.given_states("d_h_n", d_h_n)
+        for tape, noise, d_h in zip(reversed(saved.tapes), reversed(saved.noises), reversed(d_final), strict=True):
+            d, d_h_0, gradients = _taken(tape.backward(None if d is None else _plain(d), d_h, count))
+            d = d if noise is None else noise(d)
+            d_initial.insert(0, d_h_0)
+            in_layers.insert(0, gradients)
+        assert d is not None  # there is a layer
+        named = (zip(*both, strict=True) for both in zip(self._parameter_names, in_layers, strict=True))
+        return (layout.without_batch(d), layout.states(d_initial)), dict(chain.from_iterable(named))
+
+    def _packed_layers(self, version: Version, threads: int | None) -> list[RecurrentLayer]:
+        layers = []
+        for suffixes in self._suffixes:
+            weights = [_packed(version, self.cell, suffix, threads) for suffix in suffixes]
+            layers.append(RecurrentLayer(tuple(weights), self.batch_first))
+        return layers
+
+    def _inputs(self, layer: int) -> int:
+        return self.input_size if layer == 0 else self._sizes[layer - 1] * self._directions
+
+
+class RecurrentCell(Module):
+    """One step of a recurrent layer, as `GRUCell` describes it; for subclasses see `Recurrent`."""
+
+    gates: ClassVar[int]
+    states: ClassVar[int] = 1
+
+    def __init__(self, input_size: int, hidden_size: int, bias: bool, dtype: DTypeLike, seed: Seed | None) -> None:
+        self.input_size = size("input_size", input_size, least=0)
+        self.hidden_size = size("hidden_size", hidden_size)
+        self.bias = flag("bias", bias)
+        self.dtype = float_dtype(dtype)
+        super().__init__(init.recurrent(generator(seed), self.gates, input_size, hidden_size, bias, self.dtype))
+
+    @property
+    def cell(self) -> str:
+        """The name of the cell in the core."""
+        raise NotImplementedError
+
+    def _config(self) -> dict[str, Any]:
+        return {
+            "input_size": self.input_size,
+            "hidden_size": self.hidden_size,
+            "bias": self.bias,
+            "dtype": self.dtype.name,
+        }
+
+    def __call__(self, x: ArrayLike, h: State = None, *, threads: int | None = None) -> Any:
+        # Users call a cell for every step: nothing but the look-up stands between them and the compiled step.
+        if threads is None:
+            h_1 = self._version.derive("step", self._packed_step, threads)(x, h)
+            if h_1 is not None:
+                return h_1
+        return self._call(self.snapshot(), x, h, threads=threads)
+
+    def _call(self, snapshot: Snapshot, x: ArrayLike, h: State = None, *, threads: int | None = None) -> Any:
+        sequence, state, h_shape, count = self._checked(x, h, threads)
+        layer = snapshot.version.derive("layer", self._packed_layer, threads)
+        _, final = _taken(layer(sequence, state, None, None, count))
+        return self._each(lambda part: part.reshape(h_shape), final)
+
+    def _forward(
+        self,
+        snapshot: Snapshot,
+        x: ArrayLike,
+        h: State = None,
+        *,
+        seed: Seed | None = None,
+        threads: int | None = None,
+    ) -> tuple[Any, _SavedStep]:
+        sequence, state, h_shape, count = self._checked(x, h, threads)
+        layer = snapshot.version.derive("layer", self._packed_layer, threads)
+        _, final, tape = _taken(layer.forward(sequence, state, None, None, count))
+        return self._each(lambda part: part.reshape(h_shape), final), _SavedStep(tape, h_shape)
+
+    def _backward(
+        self, saved: _SavedStep, d_h: State, *, threads: int | None = None
+    ) -> tuple[tuple[Array, Any], Gradients]:
+        if d_h is None:
+            raise TypeError("d_h: expected a gradient, got None")
+        d_final = self._as_layers_take("d_h", d_h, saved.h_shape)
+        d_x, d_state, gradients = _taken(saved.tape.backward(None, d_final, F.thread_count(threads)))
+        d_first = self._each(lambda part: part.reshape(saved.h_shape), d_state)
+        named = dict(zip(self.parameters(), gradients, strict=True))
+        return (d_x.reshape(*saved.h_shape[:-1], self.input_size), d_first), named
+
+    def _packed_layer(self, version: Version, threads: int | None) -> RecurrentLayer:
+        return RecurrentLayer((_packed(version, self.cell, "", threads),), False)
+
+    def _packed_step(self, version: Version, threads: int | None) -> RecurrentStep:
+        return RecurrentStep(version.derive("layer", self._packed_layer, threads))
+
+    def _checked(self, x: ArrayLike, h: State, threads: int | None) -> tuple[Array, State, tuple[int, ...], int]:
+        """Return x as a sequence of one step, the state as a layer takes it, its shape, and the threads."""
+        x = float_array("x", x, self.dtype)
+        if x.ndim not in (1, 2):
+            raise ValueError(f"x: expected 2 dimensions (B, I), or 1 (I,), got {x.ndim} with shape {x.shape}")
+        if x.shape[-1] != self.input_size:
+            raise ValueError(f"x: expected a last axis of input_size = {self.input_size}, got shape {x.shape}")
+        h_shape = (*x.shape[:-1], self.hidden_size)
+        state = None if h is None else self._as_layers_take("h", h, h_shape)
+        sequence = _plain(x[None] if x.ndim == 2 else x[None, None])
+        return sequence, state, h_shape, F.thread_count(threads)
+
+    def _as_layers_take(self, name: str, state: State, shape: tuple[int, ...]) -> State:
+        parts = []
+        for own, part in _named_parts(name, state, self.states):
+            array = shaped_array(own, part, shape, self.dtype)
+            parts.append(_plain(array if array.ndim == 2 else array[None])[None])
+        return _state_of(parts)
+
+    def _each(self, change: Callable[[Array], Array], state: State) -> State:
+        return change(state) if self.states == 1 else tuple(map(change, state))
+
+
+class _Layout:
+    """How the arrays of one call lie: as the user has them, and as the layers take them.
+
+    The user's sequences may lack the batch axis, and his states are one array for all layers of a size. A
+    layer takes sequences with a batch axis, and states (D, B, H) of its own.
+    """
+
+    def __init__(self, stack: Recurrent, x_shape: tuple[int, ...]) -> None:
+        if len(x_shape) not in (2, 3):
+            axes = "(B, T, I)" if stack.batch_first else "(T, B, I)"
+            raise ValueError(f"x: expected 3 dimensions {axes}, or 2 (T, I), got {len(x_shape)} with shape {x_shape}")
+        if x_shape[-1] != stack.input_size:
+            raise ValueError(f"x: expected a last axis of input_size = {stack.input_size}, got shape {x_shape}")
+        self._stack = stack
+        self._batch_axis = 0 if stack.batch_first else 1
+        self._batched = len(x_shape) == 3
+        batch = x_shape[self._batch_axis : self._batch_axis + 1] if self._batched else ()
+        self._rows = batch[0] if batch else 1
+        self._state_shapes = [(layers * stack._directions, *batch, hidden) for layers, hidden in stack._layers_by_size]
+        self.axes = x_shape[:2] if self._batched else (1, x_shape[0]) if stack.batch_first else (x_shape[0], 1)
+        self.output_shape = (*x_shape[:-1], stack._sizes[-1] * stack._directions)
+
+    def with_batch(self, sequence: Array) -> Array:
+        return sequence if self._batched else np.expand_dims(sequence, self._batch_axis)
+
+    def without_batch(self, sequence: Array) -> Array:
+        """Undo `with_batch`."""
+        return sequence if self._batched else sequence.squeeze(self._batch_axis)
+
+    def given_steps(self, lengths: ArrayLike | None, reset: ArrayLike | None) -> tuple[Array | None, Array | None]:
+        """Check lengths and resets that the user gave and return them as the layers take them."""
+        if not self._batched:
+            if lengths is not None:
+                raise ValueError("lengths: expected x with a batch axis, got x without one")
+            if reset is not None:
+                reset = np.expand_dims(np.asarray(reset), self._batch_axis)
+        batch_first = self._stack.batch_first
+        steps, rows = reversed(self.axes) if batch_first else self.axes
+        flags = F.reset_flags(reset, steps, rows, batch_first)
+        if flags is not None and batch_first:
+            flags = flags.T
+        return F.sequence_lengths(lengths, steps, rows), flags
+
+    def states(self, by_layer: StatesByLayer) -> States:
+        """Return final states as the user has them."""
+        if self._stack.states == 1:
+            return self._joined(by_layer)
+        return tuple(map(self._joined, zip(*by_layer, strict=True)))
+
+    def given_states(self, name: str, states: States) -> StatesByLayer:
+        """Check states that the user gave and return them as the layers take them."""
+        if states is None:
+            return [None] * self._stack.num_layers
+        parts = [self._by_layer(own, part) for own, part in _named_parts(name, states, self._stack.states)]
+        return [_state_of(of_layer) for of_layer in zip(*parts, strict=True)]
+
+    def _joined(self, by_layer: Sequence[Array]) -> Any:
+        if not self._single:
+            return [state.reshape(shape) for state, shape in zip(by_layer, self._state_shapes, strict=True)]
+        joined = by_layer[0] if len(by_layer) == 1 else np.concatenate(by_layer)
+        return joined.reshape(self._state_shapes[0])
+
+    def _by_layer(self, name: str, states: Any) -> list[Array]:
+        stack, shapes = self._stack, self._state_shapes
+        if self._single:
+            arrays = [shaped_array(name, states, shapes[0], stack.dtype)]
+        elif isinstance(states, (list, tuple)) and len(states) == len(shapes):
+            arrays = [
+                shaped_array(f"{name}[{layer}]", state, shape, stack.dtype)
+                for layer, (state, shape) in enumerate(zip(states, shapes, strict=True))
+            ]
+        else:
+            got = f"{len(states)}" if isinstance(states, (list, tuple)) else type(states).__name__
+            raise ValueError(f"{name}: expected a list of {len(shapes)} arrays, one per layer, got {got}")
+        return [
+            layer
+            for array, (layers, hidden) in zip(arrays, stack._layers_by_size, strict=True)
+            for layer in _plain(array).reshape(layers, stack._directions, self._rows, hidden)
+        ]
+
+    @property
+    def _single(self) -> bool:
+        return isinstance(self._stack.hidden_size, int)
+
+
+class _Saved(NamedTuple):
+    x_shape: tuple[int, ...]
+    tapes: list[RecurrentLayerTape]  # of each layer
+    noises: list[Noise | None]  # on the input of each layer
+
+
+class _SavedStep(NamedTuple):
+    tape: RecurrentLayerTape
+    h_shape: tuple[int, ...]
+
+
+def _plain(array: Array) -> Array:
+    """Return an array, or a copy of it, as the compiled layers take it."""
+    return np.require(array, requirements=["C", "A"])
+
+
+def _taken(result: Taken | None) -> Taken:
+    """Return what a compiled layer gave; checked and plain arguments it always takes."""
+    assert result is not None
+    return result
+
+
+def _named_parts(name: str, state: Any, count: int) -> list[tuple[str, Any]]:
+    """Return a state's arrays and their names: one, or h and c."""
+    if count == 1:
+        return [(name, state)]
+    if not isinstance(state, (tuple, list)) or len(state) != count:
+        got = f"{len(state)} of them" if isinstance(state, (tuple, list)) else type(state).__name__
+        raise TypeError(f"{name}: expected a pair (h, c), got {got}")
+    return [(f"{name}[{place}]", part) for place, part in enumerate(state)]
+
+
+def _state_of(parts: Sequence[Array]) -> State:
+    return parts[0] if len(parts) == 1 else tuple(parts)
+
+
+def _packed(version: Version, cell: str, suffix: str, threads: int | None) -> F.RecurrentWeights:
+    return _core.pack_recurrent(
+        cell,
+        version["weight_ih" + suffix],
+        version["weight_hh" + suffix],
+        version.arrays.get("bias_ih" + suffix),
+        version.arrays.get("bias_hh" + suffix),
+        F.thread_count(threads),
+    )

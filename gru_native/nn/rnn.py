@@ -1,0 +1,102 @@
+"""Plain recurrent networks (Elman 1990)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from numpy.typing import DTypeLike
+
+from gru_native.nn.recurrent import Recurrent, RecurrentCell
+from gru_native.random import Seed
+
+
+class RNN(Recurrent):
+    """A stack of plain recurrent layers, with PyTorch's parameter names, shapes and results.
+
+    As `GRU`, but each step computes ``h' = tanh(W_ih x + b_ih + W_hh h + b_hh)``, or with
+    ``nonlinearity="relu"`` the larger of the same sum and 0.
+
+    Parameters
+    ----------
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, seed
+        As of `GRU`.
+    nonlinearity
+        "tanh" or "relu".
+
+    Attributes
+    ----------
+    weight_ih_l{k}, weight_hh_l{k} : (H, inputs of layer k), (H, H)
+    bias_ih_l{k}, bias_hh_l{k} : (H,)
+        Parameters, found in `parameters`; with ``_reverse`` behind the name for the other direction.
+    """
+
+    gates = 1
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int | Sequence[int],
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        *,
+        nonlinearity: str = "tanh",
+        dtype: DTypeLike = "float32",
+        seed: Seed | None = None,
+    ) -> None:
+        self.nonlinearity = _checked(nonlinearity)
+        super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, seed)
+
+    @property
+    def cell(self) -> str:
+        return f"rnn_{self.nonlinearity}"
+
+    def _config(self) -> dict[str, Any]:
+        return super()._config() | {"nonlinearity": self.nonlinearity}
+
+
+class RNNCell(RecurrentCell):
+    """One step of a plain recurrent layer, with PyTorch's parameter names; called as `GRUCell`.
+
+    Parameters
+    ----------
+    input_size, hidden_size, bias, nonlinearity, dtype, seed
+        As of `RNN`.
+
+    Attributes
+    ----------
+    weight_ih, weight_hh : (hidden_size, input_size), (hidden_size, hidden_size)
+    bias_ih, bias_hh : (hidden_size,)
+        Parameters, found in `parameters`.
+    """
+
+    gates = 1
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        *,
+        nonlinearity: str = "tanh",
+        dtype: DTypeLike = "float32",
+        seed: Seed | None = None,
+    ) -> None:
+        self.nonlinearity = _checked(nonlinearity)
+        super().__init__(input_size, hidden_size, bias, dtype, seed)
+
+    @property
+    def cell(self) -> str:
+        return f"rnn_{self.nonlinearity}"
+
+    def _config(self) -> dict[str, Any]:
+        return super()._config() | {"nonlinearity": self.nonlinearity}
+
+
+def _checked(nonlinearity: str) -> str:
+    if nonlinearity not in ("tanh", "relu"):
+        raise ValueError(f"nonlinearity: expected 'tanh' or 'relu', got {nonlinearity!r}")
+    return nonlinearity
