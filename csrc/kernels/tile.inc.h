@@ -83,12 +83,12 @@ void multiply_add(const Pass<T>& pass, size_t row, size_t panel, Piece piece, co
   };
   // Tiles of few rows do nothing but load: there a fetch would only be in the way.
   if (C == 1 && R >= 4 && ahead) {
-    sweep([&] GRU_LAMBDA_INLINE {
+    sweep([&]() GRU_LAMBDA_INLINE {
       __builtin_prefetch(ahead, 0, 2);
       ahead += V::width;
     });
   } else {
-    sweep([] GRU_LAMBDA_INLINE {});
+    sweep([]() GRU_LAMBDA_INLINE {});
   }
 
   GRU_FOR (r, 0, R)
