@@ -1,38 +1,48 @@
 #include <algorithm>
-#include <initializer_list>
+#include <optional>
 #include <vector>
 
 #include "carry.h"
-#include "gemm.h"
 #include "gru.h"
 #include "schedule.h"
 #include "team.h"
+#include "weight_gradients.h"
 
 namespace gru {
 
 namespace {
 
-// A backward call: the recurrence from the last step to the first, in which the tape's gates become their gradients in
-// place, and then the products that need all of them. Tables hold the addresses of rows by index.
+// A backward call: chunk by chunk of steps, the last one first, the recurrence, in which gates become their gradients
+// in place, and then the products that need all gradients of the chunk. A tape that kept the gates is one chunk;
+// without them they are computed again from the states. Tables hold the addresses of a chunk's rows, in the schedule's
+// order.
 template <class T>
 class BackwardRun {
  public:
   BackwardRun(const RecurrentWeights<T>& weights, const RecurrentBackward<T>& call, const Schedule& schedule,
-              RecurrentTape<T>& tape, int threads)
+              const RecurrentTape<T>& tape, int threads)
       : w_(weights),
         packs_(weights.backward(threads)),
         call_(call),
         schedule_(schedule),
         tape_(tape),
         panels_(weights.panels()),
-        rows_(schedule.size()),
-        width_(static_cast<ptrdiff_t>(weights.kernels.vector)) {
-    const size_t H = w_.hidden_size, G = w_.shape.gates, row_work = G * H * (w_.input_size + H);
-    recurrence_ = plan_recurrence(
-        {schedule.steps(), schedule.rows_on_average(), panels_, row_work, G * H * H * sizeof(T)}, threads);
+        width_(static_cast<ptrdiff_t>(weights.kernels.vector)),
+        again_(tape.keep == Keep::states) {
+    const size_t H = w_.hidden_size, G = w_.shape.gates;
+    const size_t row_work = G * H * (w_.input_size + H), hidden_bytes = G * H * H * sizeof(T);
+    recurrence_ =
+        plan_recurrence({schedule.steps(), schedule.rows_on_average(), panels_, row_work, hidden_bytes}, threads);
     // Members who take no part in the recurrence wait for it, perhaps asleep: that must be worth more to them.
-    const size_t products_work = 2 * rows_ * row_work / (recurrence_.members > 1 ? 1 : 16);
-    members_ = std::max(recurrence_.members, plan_members(products_work, rows_, threads));
+    const size_t products_work = 2 * schedule.size() * row_work / (recurrence_.members > 1 ? 1 : 16);
+    members_ = std::max(recurrence_.members, plan_members(products_work, schedule.size(), threads));
+    // Larger weights, larger chunks: each reads all of them. (200,32,512,512): 603 ms at a third of this, 592 with it.
+    const size_t step_bytes = panels_ * w_.shape.taped_slots * w_.kernels.vector * call.batch * sizeof(T);
+    chunk_ =
+        again_ ? plan_chunk(schedule.steps(), step_bytes, 3 * hidden_bytes) : std::max<size_t>(schedule.steps(), 1);
+    rows_ = std::min(product(chunk_, call.batch), schedule.size());
+    // Behind the rows: the gradients of the step after a chunk, and a row of zeros.
+    if (again_) chunk_gates_ = GateRows<T>(weights, rows_ + call.batch + 1);
     carry_ = Carry<T>(weights, schedule, w_.shape.states);
     zeros_ = Buffer<T>(H);
     std::fill_n(zeros_.data(), H, T(0));
@@ -43,38 +53,71 @@ class BackwardRun {
     if (call.d_x.data) d_x_rows_.resize(rows_);
     if (call.d_h_0.data) d_h_0_rows_.resize(call.batch);
     if (schedule.has_resets()) flowing_rows_.resize(rows_);
-    plan_weight_gradients();
+    if (again_) {
+      next_rows_.resize(call.batch);
+      unread_rows_.resize(rows_);
+      unread_ = Buffer<T>(product(static_cast<size_t>(members_), H));
+    }
+    const GradientRows<T> tables{gates(), gate_rows_.data(), x_rows_.data(), h_rows_.data()};
+    weight_gradients_.emplace(weights, call, tables, rows_, again_, members_);
   }
 
   bool run() {
     Barrier everyone(members_), recurrent(recurrence_.members);
     auto work = [&](int member) {
-      fill_tables(part_of(schedule_.steps(), member, members_));
       if (member == 0) fill_d_h_0_rows();
       if (member == 0 && schedule_.has_resets()) zero_spare_row();
-      everyone.wait();
-      if (member < recurrence_.members) recur_in_blocks(recurrence_.slice(member, schedule_, panels_), recurrent);
-      everyone.wait();
-      weight_gradients(member);
-      everyone.wait();
-      input_gradient(part_of(rows_, member, members_));
+      size_t last = schedule_.steps();
+      do {
+        const size_t first = last > chunk_ ? last - chunk_ : 0;
+        run_chunk({{first, last}, schedule_.index(first, 0), schedule_.index(last, 0) - schedule_.index(first, 0)},
+                  member, everyone, recurrent);
+        last = first;
+      } while (last > 0);
       zero_padding(part_of(call_.batch, member, members_));
     };
     return run_team(members_, work);
   }
 
  private:
-  void fill_tables(const Part& steps) {
-    for (size_t s = steps.first; s < steps.last; ++s) {
+  // Some steps: the index of the first of their rows, and how many there are.
+  struct Chunk {
+    Part steps;
+    size_t first_row, rows;
+  };
+
+  void run_chunk(const Chunk& chunk, int member, Barrier& everyone, Barrier& recurrent) {
+    const bool begins = chunk.steps.last == schedule_.steps(), ends = chunk.steps.first == 0;
+    fill_tables(chunk, part_of(chunk.steps.size(), member, members_));
+    everyone.wait();
+    if (again_) {
+      compute_gates(chunk, part_of(chunk.rows, member, members_), member);
+      everyone.wait();
+    }
+    if (member < recurrence_.members) recur(chunk, recurrence_.slice(member, schedule_, panels_), recurrent);
+    everyone.wait();
+    weight_gradients_->compute(member, chunk.rows, begins, ends);
+    everyone.wait();
+    input_gradient(part_of(chunk.rows, member, members_));
+    if (!ends) everyone.wait();
+  }
+
+  const GateRows<T>& gates() const { return again_ ? chunk_gates_ : tape_.gates; }
+  size_t spare_row() const { return again_ ? rows_ + call_.batch : rows_; }
+
+  // Of some steps, counted from the first of the chunk.
+  void fill_tables(const Chunk& chunk, const Part& steps) {
+    for (size_t s = chunk.steps.first + steps.first; s < chunk.steps.first + steps.last; ++s) {
       const Part live = schedule_.live(s, {0, call_.batch});
       for (size_t place = 0; place < live.last; ++place) {
-        const size_t i = schedule_.index(s, place), t = schedule_.time(s, place), b = schedule_.row(place);
-        gate_rows_[i] = tape_.row(i);
+        const size_t i = schedule_.index(s, place) - chunk.first_row;
+        const size_t t = schedule_.time(s, place), b = schedule_.row(place);
+        gate_rows_[i] = gates().row(i);
         x_rows_[i] = call_.x.at(t, b);
         h_rows_[i] = state_before<T>(schedule_, s, place, call_.h_0, call_.output, zeros_.data());
         d_output_rows_[i] = call_.d_output.data ? call_.d_output.at(t, b) : zeros_.data();
         if (call_.d_x.data) d_x_rows_[i] = call_.d_x.at(t, b);
-        if (schedule_.has_resets()) flowing_rows_[i] = tape_.row(schedule_.fresh(s, place) ? rows_ : i);
+        if (schedule_.has_resets()) flowing_rows_[i] = gates().row(schedule_.fresh(s, place) ? spare_row() : i);
       }
     }
   }
@@ -85,47 +128,86 @@ class BackwardRun {
   }
 
   void zero_spare_row() {
-    const ptrdiff_t lead = static_cast<ptrdiff_t>(w_.shape.taped_lead) * width_;
-    for (size_t panel = 0; panel < panels_; ++panel)
-      std::fill_n(tape_.row(rows_) + static_cast<ptrdiff_t>(panel) * tape_.panel_stride() - lead, tape_.row_stride(),
-                  T(0));
+    for (size_t panel = 0; panel < panels_; ++panel) std::fill_n(slots(spare_row(), panel), gates().row_stride(), T(0));
+  }
+
+  // All that belongs to a row in one panel.
+  T* slots(size_t row, size_t panel) const {
+    return gates().row(row) + static_cast<ptrdiff_t>(panel) * gates().panel_stride() - gates().lead();
+  }
+
+  // ---- The gates of a chunk, from the states ----
+
+  void compute_gates(const Chunk& chunk, const Part& rows, int member) {
+    const auto& packs = w_.forward();
+    T* const unread = unread_.data() + static_cast<size_t>(member) * w_.hidden_size;
+    std::fill(unread_rows_.data() + rows.first, unread_rows_.data() + rows.last, unread);
+    for_each_block(rows, [&](const Part& block) {
+      Pass<T> pass{};
+      pass.rows = block.size();
+      pass.last_panel = panels_;
+      pass.units = w_.hidden_size;
+      pass.gates = {gate_rows_.data() + block.first, gates().panel_stride()};
+      pass.right = packs.input.view();
+      pass.bias = packs.input_bias.data();
+      pass.left = plain_operand<T>(x_rows_.data() + block.first, w_.input_size);
+      w_.passes().project(pass);
+      pass.right = packs.hidden.view();
+      pass.bias = packs.hidden_bias.data();
+      pass.left = plain_operand<T>(h_rows_.data() + block.first, w_.hidden_size);
+      pass.h_previous = h_rows_.data() + block.first;
+      pass.output = unread_rows_.data() + block.first;  // the states are known
+      if (tape_.c.data()) {
+        pass.carry = tape_.c.data() + (chunk.first_row + block.first) * w_.kernels.vector;
+        pass.carry_panel = static_cast<ptrdiff_t>(tape_.size) * width_;
+        pass.carry_row = width_;
+      }
+      w_.passes().step_taped(pass);
+      if (!w_.passes().second) return;
+      pass.right = packs.hidden_n.view();
+      pass.left = {pass.gates.rows, -width_, w_.hidden_size, w_.kernels.vector, gates().panel_stride()};
+      w_.passes().second(pass);
+    });
   }
 
   // ---- The recurrence ----
 
-  void recur_in_blocks(const Slice& slice, Barrier& barrier) {
-    for_each_block(slice.rows, [&](const Part& rows) { recur({rows, slice.panels}, barrier); });
+  void recur(const Chunk& chunk, const Slice& slice, Barrier& barrier) {
+    for_each_block(slice.rows, [&](const Part& rows) { recur_block(chunk, {rows, slice.panels}, barrier); });
   }
 
-  void recur(const Slice& slice, Barrier& barrier) {
-    carry_.load(slice, 0, call_.d_h_n);
-    if (w_.shape.states == 2) carry_.load(slice, 1, call_.d_c_n);
-    for (size_t s = schedule_.length(slice.rows.first); s-- > 0;) {
-      carry_.cut(slice, s + 1);
-      step({schedule_.live(s, slice.rows), slice.panels}, s, barrier);
+  void recur_block(const Chunk& chunk, const Slice& slice, Barrier& barrier) {
+    if (chunk.steps.last == schedule_.steps()) {
+      carry_.load(slice, 0, call_.d_h_n);
+      if (w_.shape.states == 2) carry_.load(slice, 1, call_.d_c_n);
     }
+    for (size_t s = std::min(chunk.steps.last, schedule_.length(slice.rows.first)); s-- > chunk.steps.first;) {
+      carry_.cut(slice, s + 1);
+      step(chunk, {schedule_.live(s, slice.rows), slice.panels}, s, barrier);
+    }
+    if (chunk.steps.first > 0) return keep_gradients(chunk, slice);
     carry_.cut(slice, 0);
-    if (call_.d_h_0.data) initial_state(slice);
+    if (call_.d_h_0.data) initial_state(chunk, slice);
     if (w_.shape.states == 2) carry_.store(slice, 1, call_.d_c_0);
   }
 
-  void step(const Slice& slice, size_t s, Barrier& barrier) {
-    for_each_flow(s + 1, slice, [&](const Slice& rows, const Operand<T>* gradients) {
-      Pass<T> pass = pass_over(rows, packs_.hidden, s);
+  void step(const Chunk& chunk, const Slice& slice, size_t s, Barrier& barrier) {
+    for_each_flow(chunk, s + 1, slice, [&](const Slice& rows, const Operand<T>* gradients) {
+      Pass<T> pass = pass_over(chunk, rows, packs_.hidden, s);
       if (gradients) pass.left = *gradients;
       w_.passes().step_backward(pass);
     });
     meet(barrier);
     if (!w_.passes().second_backward) return;
-    Pass<T> pass = pass_over(slice, packs_.hidden_n, s);
-    pass.left = {pass.gates.rows, 2 * width_, panels_ * w_.kernels.vector, w_.kernels.vector, tape_.panel_stride()};
+    Pass<T> pass = pass_over(chunk, slice, packs_.hidden_n, s);
+    pass.left = {pass.gates.rows, 2 * width_, panels_ * w_.kernels.vector, w_.kernels.vector, gates().panel_stride()};
     w_.passes().second_backward(pass);
     meet(barrier);
   }
 
-  void initial_state(const Slice& slice) {
-    for_each_flow(0, slice, [&](const Slice& rows, const Operand<T>* gradients) {
-      Pass<T> pass = pass_over(rows, packs_.hidden, 0);
+  void initial_state(const Chunk& chunk, const Slice& slice) {
+    for_each_flow(chunk, 0, slice, [&](const Slice& rows, const Operand<T>* gradients) {
+      Pass<T> pass = pass_over(chunk, rows, packs_.hidden, 0);
       pass.output = d_h_0_rows_.data() + rows.rows.first;
       pass.left = gradients ? *gradients : no_operand(pass.output);
       w_.kernels.state_backward(pass);
@@ -135,21 +217,41 @@ class BackwardRun {
   // Calls work(rows, gradients) for those rows into whose last state gradients flow from step `next`, and without them
   // for those that end before it.
   template <class Work>
-  void for_each_flow(size_t next, const Slice& slice, Work work) {
+  void for_each_flow(const Chunk& chunk, size_t next, const Slice& slice, Work work) {
     const Part going_on = schedule_.live(next, slice.rows), ending{going_on.last, slice.rows.last};
     if (going_on.size() > 0) {
-      const Operand<T> gradients = gradients_of(next, going_on.first);
+      const Operand<T> gradients = gradients_of(chunk, next, going_on.first);
       work(Slice{going_on, slice.panels}, &gradients);
     }
     if (ending.size() > 0) work(Slice{ending, slice.panels}, nullptr);
+  }
+
+  // The gradients of a step, from a place on, that flow into the state before it.
+  Operand<T> gradients_of(const Chunk& chunk, size_t s, size_t place) const {
+    const size_t block = w_.shape.hidden_gates * w_.kernels.vector;
+    const auto& rows = schedule_.has_resets() ? flowing_rows_ : gate_rows_;
+    T* const* const first =
+        s == chunk.steps.last ? next_rows_.data() + place : rows.data() + schedule_.index(s, place) - chunk.first_row;
+    return {first, w_.shape.flow * width_, panels_ * block, block, gates().panel_stride()};
+  }
+
+  // The gradients of a chunk's first step, for the chunk before it.
+  void keep_gradients(const Chunk& chunk, const Slice& slice) {
+    const Part live = schedule_.live(chunk.steps.first, slice.rows);
+    for (size_t place = live.first; place < live.last; ++place) {
+      const size_t to = schedule_.fresh(chunk.steps.first, place) ? spare_row() : rows_ + place;
+      next_rows_[place] = gates().row(to);
+      for (size_t panel = slice.panels.first; panel < slice.panels.last; ++panel)
+        std::copy_n(slots(place, panel), gates().row_stride(), slots(rows_ + place, panel));
+    }
   }
 
   void meet(Barrier& barrier) const {
     if (recurrence_.by_panels) barrier.wait();
   }
 
-  Pass<T> pass_over(const Slice& slice, const Pack<T>& pack, size_t s) {
-    const size_t i = schedule_.index(s, slice.rows.first);
+  Pass<T> pass_over(const Chunk& chunk, const Slice& slice, const Pack<T>& pack, size_t s) {
+    const size_t i = schedule_.index(s, slice.rows.first) - chunk.first_row;
     Pass<T> pass{};
     pass.rows = slice.rows.size();
     pass.first_panel = slice.panels.first;
@@ -157,7 +259,7 @@ class BackwardRun {
     pass.descending = s % 2 == 1;
     pass.units = w_.hidden_size;
     pass.right = pack.view();
-    pass.gates = {gate_rows_.data() + i, tape_.panel_stride()};
+    pass.gates = {gate_rows_.data() + i, gates().panel_stride()};
     pass.left = no_operand(pass.gates.rows);
     pass.h_previous = h_rows_.data() + i;
     pass.d_output = d_output_rows_.data() + i;
@@ -168,15 +270,7 @@ class BackwardRun {
   // A left factor of size zero, whose addresses are valid but not followed.
   static Operand<T> no_operand(const T* const* rows) { return {rows, 0, 0, 1, 0}; }
 
-  // The gradients of a step, from a place on, that flow into the state before it.
-  Operand<T> gradients_of(size_t s, size_t place) const {
-    const size_t block = w_.shape.hidden_gates * w_.kernels.vector;
-    const auto& rows = schedule_.has_resets() ? flowing_rows_ : gate_rows_;
-    return {rows.data() + schedule_.index(s, place), w_.shape.flow * width_, panels_ * block, block,
-            tape_.panel_stride()};
-  }
-
-  // ---- The products over all steps ----
+  // ---- The gradient of x ----
 
   void input_gradient(const Part& rows) {
     if (call_.d_x.data) for_each_block(rows, [&](const Part& block) { input_gradient_of(block); });
@@ -188,7 +282,7 @@ class BackwardRun {
     pass.last_panel = packs_.input.panels;
     pass.units = w_.input_size;
     const size_t block = w_.shape.gates * w_.kernels.vector;
-    pass.left = {gate_rows_.data() + rows.first, 0, panels_ * block, block, tape_.panel_stride()};
+    pass.left = {gate_rows_.data() + rows.first, 0, panels_ * block, block, gates().panel_stride()};
     pass.right = packs_.input.view();
     pass.output = d_x_rows_.data() + rows.first;
     pass.accumulate = call_.accumulate_d_x;
@@ -202,78 +296,25 @@ class BackwardRun {
         std::fill_n(call_.d_x.at(t, schedule_.row(place)), w_.input_size, T(0));
   }
 
-  // The weight gradients: of the input's weights, and of the hidden ones, which with reset before are two products.
-  void plan_weight_gradients() {
-    using Gates = std::initializer_list<size_t>;
-    const size_t H = w_.hidden_size, I = w_.input_size;
-    const auto matrix = [](T* all, size_t gate, size_t size) { return all ? all + gate * size : nullptr; };
-    // The gradients of some gates, which stand in slots from `slot` on.
-    const auto add = [&](const Operand<T>& left, ptrdiff_t slot, Gates gates, T* out, T* bias) {
-      const T* const right = tape_.row(0) + slot * width_;
-      GateProduct<T> product{left, right, tape_.row_stride(), tape_.panel_stride(), 0, H, {}, {}};
-      for (const size_t gate : gates) {
-        product.out[product.gates] = matrix(out, gate, H * left.size);
-        product.totals[product.gates++] = matrix(bias, gate, H);
-      }
-      products_.emplace_back(w_.kernels, product, rows_);
-    };
-    const auto of_input = [&](Gates gates) {
-      add(plain_operand<T>(x_rows_.data(), I), 0, gates, call_.d_weight_ih, call_.d_bias_ih);
-    };
-    const Operand<T> h = plain_operand<T>(h_rows_.data(), H);
-    const auto of_hidden = [&](const Operand<T>& left, ptrdiff_t slot, Gates gates) {
-      add(left, slot, gates, call_.d_weight_hh, call_.d_bias_hh);
-    };
-    switch (w_.cell) {
-      case Cell::gru_reset_after:
-        of_input({0, 1, 2});
-        of_hidden(h, -1, {2, 0, 1});
-        break;
-      case Cell::gru_reset_before:
-        of_input({0, 1, 2});
-        of_hidden(h, 0, {0, 1});
-        // U_n multiplies r * h, which stands in the panels of slot hn.
-        of_hidden({gate_rows_.data(), -width_, H, w_.kernels.vector, tape_.panel_stride()}, 2, {2});
-        break;
-      case Cell::lstm:
-        of_input({0, 1, 2, 3});
-        of_hidden(h, 0, {0, 1, 2, 3});
-        break;
-      default:
-        of_input({0});
-        of_hidden(h, 0, {0});
-    }
-    for (const auto& run : products_)  // the first member's part is the largest
-      member_scratch_ = std::max(member_scratch_, run.scratch_size(part_of(run.blocks(), 0, members_).size()));
-    scratch_ = Buffer<T>(product(static_cast<size_t>(members_), member_scratch_));
-  }
-
-  void weight_gradients(int member) {
-    // Whoever has the smaller part of one product has the larger one of the next.
-    int place = member;
-    for (const auto& run : products_) {
-      run.compute(part_of(run.blocks(), place, members_),
-                  scratch_.data() + static_cast<size_t>(member) * member_scratch_);
-      place = members_ - 1 - place;
-    }
-  }
-
   const RecurrentWeights<T>& w_;
   const typename RecurrentWeights<T>::Backward& packs_;
   const RecurrentBackward<T>& call_;
   const Schedule& schedule_;
-  RecurrentTape<T>& tape_;
-  const size_t panels_, rows_;
+  const RecurrentTape<T>& tape_;
+  const size_t panels_;
   const ptrdiff_t width_;
+  const bool again_;  // whether the gates have to be computed again
   Plan recurrence_;
   int members_;
-  size_t member_scratch_ = 0;
-  Buffer<T> zeros_, scratch_;
+  size_t chunk_, rows_;  // steps and rows of the largest chunk
+  GateRows<T> chunk_gates_;
+  Buffer<T> zeros_, unread_;
   Carry<T> carry_;
-  std::vector<GateProductRun<T>> products_;
-  std::vector<T*> gate_rows_, d_x_rows_, d_h_0_rows_;
+  std::optional<WeightGradients<T>> weight_gradients_;
+  std::vector<T*> gate_rows_, d_x_rows_, d_h_0_rows_, unread_rows_;
   // With resets, the gates whose gradients flow into the step before: zeros for a row that a reset cuts off.
   std::vector<T*> flowing_rows_;
+  std::vector<T*> next_rows_;  // the same of the step after the chunk, by place
   std::vector<const T*> x_rows_, h_rows_, d_output_rows_;
 };
 

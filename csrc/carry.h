@@ -38,6 +38,12 @@ class Carry {
     });
   }
 
+  // Copies some rows to [panel][row][which][vector], whose panels stand so far apart.
+  void copy(const Slice& slice, T* to, size_t panel_stride) const {
+    for (size_t panel = slice.panels.first; panel < slice.panels.last; ++panel)
+      std::copy_n(at(panel, slice.rows.first), slice.rows.size() * row_, to + panel * panel_stride);
+  }
+
   // Zeros for the rows before whose step a reset stands.
   void cut(const Slice& slice, size_t step) {
     if (!schedule_->has_resets()) return;

@@ -9,16 +9,34 @@
 namespace gru {
 
 template <class T>
-RecurrentTape<T>::RecurrentTape(const RecurrentWeights<T>& weights, const Steps& call)
-    : steps(call.steps), batch(call.batch), size(live_steps(call)) {
+GateRows<T>::GateRows(const RecurrentWeights<T>& weights, size_t rows) {
   const size_t width = weights.kernels.vector, row_size = weights.shape.taped_slots * width;
   // An odd number of rows to a panel: panels a power of two apart would share a few sets of the cache.
-  const size_t panel_size = product((size + 1) | 1, row_size);
+  const size_t panel_size = product(rows | 1, row_size);
   buffer_ = Buffer<T>(product(panel_size, weights.panels()));
   lead_ = static_cast<ptrdiff_t>(weights.shape.taped_lead * width);
   row_stride_ = static_cast<ptrdiff_t>(row_size);
   panel_stride_ = static_cast<ptrdiff_t>(panel_size);
 }
+
+namespace {
+
+template <class T>
+Buffer<T> buffer_of_c(const RecurrentWeights<T>& weights, size_t rows, Keep keep) {
+  if (keep == Keep::gates || weights.shape.states == 1) return {};
+  return Buffer<T>(product(product(weights.panels(), weights.kernels.vector), rows));
+}
+
+}  // namespace
+
+template <class T>
+RecurrentTape<T>::RecurrentTape(const RecurrentWeights<T>& weights, const Steps& call, Keep keep_)
+    : steps(call.steps),
+      batch(call.batch),
+      size(live_steps(call)),
+      keep(keep_),
+      gates(keep == Keep::gates ? GateRows<T>(weights, size + 1) : GateRows<T>()),
+      c(buffer_of_c(weights, size, keep)) {}
 
 namespace {
 
@@ -30,21 +48,26 @@ class ForwardRun {
  public:
   ForwardRun(const RecurrentWeights<T>& weights, const RecurrentForward<T>& call, const Schedule& schedule,
              RecurrentTape<T>* tape, int threads)
-      : w_(weights), call_(call), schedule_(schedule), tape_(tape), panels_(weights.panels()) {
+      : w_(weights),
+        call_(call),
+        schedule_(schedule),
+        tape_(tape),
+        gates_of_tape_(tape && tape->keep == Keep::gates ? &tape->gates : nullptr),
+        panels_(weights.panels()) {
     const size_t H = w_.hidden_size, G = w_.shape.gates, hidden_bytes = G * H * H * sizeof(T);
     const size_t row_work = G * H * (w_.input_size + H);
     plan_ = plan_recurrence({schedule.steps(), schedule.rows_on_average(), panels_, row_work, hidden_bytes}, threads);
-    const size_t row_size = (tape ? w_.shape.taped_slots : w_.shape.slots) * w_.kernels.vector;
+    const size_t row_size = (gates_of_tape_ ? w_.shape.taped_slots : w_.shape.slots) * w_.kernels.vector;
     for (int member = 0; member < plan_.members; ++member)
       block_ = std::max(block_, std::min(slice_of(member).rows.size(), most_rows_in_block));
     chunk_ = plan_chunk(schedule.steps(), panels_ * block_ * row_size * sizeof(T), hidden_bytes);
     const size_t regions = plan_.by_panels ? 1 : static_cast<size_t>(plan_.members);
     const size_t rows = product(chunk_, regions * block_);
-    if (!tape) {
+    if (gates_of_tape_) {
+      panel_stride_ = gates_of_tape_->panel_stride();
+    } else {
       panel_stride_ = static_cast<ptrdiff_t>(product(rows | 1, row_size));
       gates_ = Buffer<T>(product(static_cast<size_t>(panel_stride_), panels_));
-    } else {
-      panel_stride_ = tape->panel_stride();
     }
     x_rows_.resize(rows);
     h_rows_.resize(rows);
@@ -85,12 +108,19 @@ class ForwardRun {
       for (size_t s = first; s < last; ++s) {
         const Slice live{schedule_.live(s, slice.rows), slice.panels};
         if (has_c()) carry_.cut(live, s);
+        if (tape_ && tape_->c.data()) keep_c(live, s);
         step(row, s % 2 == 1, live, barrier);
         row += live.rows.size();
       }
     }
     finish(slice);
     if (has_c()) carry_.store(slice, 0, call_.c_n);
+  }
+
+  // The c that a step begins with, into the tape.
+  void keep_c(const Slice& live, size_t s) const {
+    const size_t width = w_.kernels.vector, first = schedule_.index(s, live.rows.first);
+    carry_.copy(live, tape_->c.data() + first * width, tape_->size * width);
   }
 
   void meet(Barrier& barrier) const {
@@ -109,7 +139,7 @@ class ForwardRun {
         x_rows_[i] = call_.x.at(t, b);
         h_rows_[i] = state_before<T>(schedule_, s, place, call_.h_0, call_.output, zeros_.data());
         output_rows_[i] = call_.output.at(t, b);
-        gate_rows_[i] = tape_ ? tape_->row(schedule_.index(s, place)) : scratch_row(i);
+        gate_rows_[i] = gates_of_tape_ ? gates_of_tape_->row(schedule_.index(s, place)) : scratch_row(i);
       }
     }
   }
@@ -137,7 +167,7 @@ class ForwardRun {
     pass.output = output_rows_.data() + row;
     pass.gates.rows = gate_rows_.data() + row;
     if (has_c()) carry_.describe(pass, slice);
-    (tape_ ? w_.passes().step_taped : w_.passes().step)(pass);
+    (gates_of_tape_ ? w_.passes().step_taped : w_.passes().step)(pass);
     if (w_.passes().second) {
       meet(barrier);
       const auto width = static_cast<ptrdiff_t>(w_.kernels.vector);
@@ -178,6 +208,7 @@ class ForwardRun {
   const RecurrentForward<T>& call_;
   const Schedule& schedule_;
   RecurrentTape<T>* tape_;
+  const GateRows<T>* gates_of_tape_;  // null when there are none
   const size_t panels_;
   Plan plan_;
   size_t block_ = 0, chunk_;
@@ -200,6 +231,29 @@ void recurrent_forward(const RecurrentWeights<T>& weights, const RecurrentForwar
     ForwardRun<T>(weights, call, schedule, tape, 1).run();
 }
 
+template <class T>
+void copy_gate(const RecurrentWeights<T>& weights, const Steps& steps, const RecurrentTape<T>& tape, size_t gate,
+               const Sequence<T>& out) {
+  const Schedule schedule(steps);
+  const size_t width = weights.kernels.vector, H = weights.hidden_size;
+  for (size_t place = 0; place < steps.batch; ++place) {
+    const size_t b = schedule.row(place), length = schedule.length(place);
+    for (size_t s = 0; s < length; ++s) {
+      const T* from = tape.gates.row(schedule.index(s, place)) + gate * width;
+      T* to = out.at(schedule.time(s, place), b);
+      for (size_t unit = 0; unit < H; unit += width, from += tape.gates.panel_stride())
+        std::copy_n(from, std::min(width, H - unit), to + unit);
+    }
+    for (size_t t = length; t < steps.steps; ++t) std::fill_n(out.at(t, b), H, T(0));
+  }
+}
+
+template void copy_gate(const RecurrentWeights<float>&, const Steps&, const RecurrentTape<float>&, size_t,
+                        const Sequence<float>&);
+template void copy_gate(const RecurrentWeights<double>&, const Steps&, const RecurrentTape<double>&, size_t,
+                        const Sequence<double>&);
+template class GateRows<float>;
+template class GateRows<double>;
 template class RecurrentTape<float>;
 template class RecurrentTape<double>;
 template void recurrent_forward(const RecurrentWeights<float>&, const RecurrentForward<float>&, RecurrentTape<float>*,

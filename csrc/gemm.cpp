@@ -17,16 +17,17 @@ constexpr size_t chunk_bytes = size_t{1} << 19;
 }  // namespace
 
 template <class T>
-GateProductRun<T>::GateProductRun(const Kernels<T>& kernels, const GateProduct<T>& product, size_t rows)
+GateProductRun<T>::GateProductRun(const Kernels<T>& kernels, const GateProduct<T>& product, size_t rows,
+                                  bool in_portions)
     : kernels_(kernels),
       product_(product),
-      rows_(rows),
       panels_((product.units + kernels.vector - 1) / kernels.vector),
       column_blocks_(std::max<size_t>((product.left.size + product.left.block_size - 1) / product.left.block_size, 1)),
       columns_(std::min(product.left.block_size, product.left.size)) {
   const size_t row_bytes = std::max<size_t>(product.left.size, 1) * sizeof(T);
   const size_t most = std::max<size_t>(chunk_bytes / row_bytes / rows_at_a_time, 1) * rows_at_a_time;
   chunk_ = std::min(most, rows);
+  keeps_sums_ = in_portions || rows > chunk_;
 }
 
 template <class T>
@@ -35,21 +36,21 @@ size_t GateProductRun<T>::scratch_size(size_t blocks) const {
 }
 
 template <class T>
-void GateProductRun<T>::compute(Part blocks, T* scratch) const {
+void GateProductRun<T>::compute(Part blocks, size_t rows, bool first, bool last, T* scratch) const {
   T* const packed = scratch;
-  // With one chunk all blocks share their sums, which so stay in cache.
-  const size_t sums_stride = rows_ > chunk_ ? sums_size() : 0;
-  size_t first = 0;
+  // Otherwise all blocks share their sums, which so stay in cache.
+  const size_t sums_stride = keeps_sums_ ? sums_size() : 0;
+  size_t begin = 0;
   do {
-    const size_t last = std::min(first + chunk_, rows_);
-    pack({first, last}, packed);
+    const size_t end = std::min(begin + chunk_, rows);
+    pack({begin, end}, packed);
     for (size_t block = blocks.first; block < blocks.last; ++block) {
       T* sums = scratch + packed_size() + (block - blocks.first) * sums_stride;
-      add_rows(block, {first, last}, packed, sums);
-      if (last == rows_) store(block, sums);
+      add_rows(block, {begin, end}, first && begin == 0, packed, sums);
+      if (last && end == rows) store(block, sums);
     }
-    first = last;
-  } while (first < rows_);
+    begin = end;
+  } while (begin < rows);
 }
 
 template <class T>
@@ -67,7 +68,7 @@ void GateProductRun<T>::pack(Part rows, T* packed) const {
 }
 
 template <class T>
-void GateProductRun<T>::add_rows(size_t block, Part rows, const T* packed, T* sums) const {
+void GateProductRun<T>::add_rows(size_t block, Part rows, bool begins, const T* packed, T* sums) const {
   const auto panel = static_cast<ptrdiff_t>(block / column_blocks_), row = static_cast<ptrdiff_t>(rows.first);
   const size_t column_block = block % column_blocks_;
   Outer<T> job{};
@@ -80,7 +81,7 @@ void GateProductRun<T>::add_rows(size_t block, Part rows, const T* packed, T* su
   job.totals = column_block == 0 ? sums + columns_ * product_.gates * kernels_.vector : nullptr;
   do {
     job.last_row = std::min(job.first_row + rows_at_a_time, rows.size());
-    job.accumulate = rows.first + job.first_row > 0;
+    job.accumulate = !begins || job.first_row > 0;
     kernels_.outer[product_.gates - 1](job);
     job.first_row = job.last_row;
   } while (job.last_row < rows.size());

@@ -19,30 +19,34 @@ struct GateProduct {
   T* totals[4];  // (units), the sums of the right rows alone; or null
 };
 
-// Cuts a product into blocks, (panel, block of columns), and computes any range of them.
+// Cuts a product into blocks, (panel, block of columns), and computes any range of them. The rows may come in portions
+// (all of them, or one after the other in the same tables), between which the sums stay in the scratch.
 template <class T>
 class GateProductRun {
  public:
-  GateProductRun(const Kernels<T>& kernels, const GateProduct<T>& product, size_t rows);
+  // For portions of so many rows at most.
+  GateProductRun(const Kernels<T>& kernels, const GateProduct<T>& product, size_t rows, bool in_portions);
 
   size_t blocks() const { return panels_ * column_blocks_; }
   // Elements of scratch that so many blocks need.
   size_t scratch_size(size_t blocks) const;
-  void compute(Part blocks, T* scratch) const;
+  // Adds the first `rows` of the tables; the first portion begins the sums, the last one writes the results.
+  void compute(Part blocks, size_t rows, bool first, bool last, T* scratch) const;
 
  private:
   size_t packed_size() const { return product(chunk_, product_.left.size); }
   size_t sums_size() const { return (columns_ + 1) * product_.gates * kernels_.vector; }
   size_t columns_of(size_t block) const;
   void pack(Part rows, T* packed) const;
-  void add_rows(size_t block, Part rows, const T* packed, T* sums) const;
+  void add_rows(size_t block, Part rows, bool begins, const T* packed, T* sums) const;
   void store(size_t block, const T* sums) const;
 
   const Kernels<T>& kernels_;
   GateProduct<T> product_;
-  size_t rows_, panels_, column_blocks_;
+  size_t panels_, column_blocks_;
   size_t columns_;  // of a block, except perhaps the last
   size_t chunk_;    // left rows that are packed at a time
+  bool keeps_sums_;
 };
 
 // out (O, I) contiguous = the sum over rows of left[row] (O) times right[row] (I); by BLAS, on as many as `threads`.

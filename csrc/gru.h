@@ -150,24 +150,42 @@ struct Steps {
 // The steps of all rows together. Throws std::bad_alloc when T * B cannot be represented.
 GRU_API size_t live_steps(const Steps& call);
 
-// The gates of a training forward, [panel][index][slot][vector]: see Gates, and Schedule for the index.
+// Rows of gates as a tape holds them, [panel][row][slot][vector]: see Gates.
 template <class T>
-class GRU_API RecurrentTape {
+class GRU_API GateRows {
  public:
-  RecurrentTape(const RecurrentWeights<T>& weights, const Steps& steps);
+  GateRows() = default;
+  GateRows(const RecurrentWeights<T>& weights, size_t rows);
 
-  const size_t steps, batch;
-  const size_t size;  // indices
-
-  // The address of the first gate in panel 0. There is one more row than there are indices, which backward uses.
-  T* row(size_t index) const { return buffer_.data() + static_cast<ptrdiff_t>(index) * row_stride_ + lead_; }
+  // The address of the first gate in panel 0.
+  T* row(size_t i) const { return buffer_.data() + static_cast<ptrdiff_t>(i) * row_stride_ + lead_; }
+  ptrdiff_t lead() const { return lead_; }  // of what stands before the first gate
   ptrdiff_t row_stride() const { return row_stride_; }
   ptrdiff_t panel_stride() const { return panel_stride_; }
   size_t bytes() const { return buffer_.size() * sizeof(T); }
 
  private:
-  ptrdiff_t lead_, row_stride_, panel_stride_;
+  ptrdiff_t lead_ = 0, row_stride_ = 0, panel_stride_ = 0;
   Buffer<T> buffer_;
+};
+
+// What a training forward keeps beside its arguments and its output: all gates, or (`Keep::states`) none of them. Then
+// the backward pass computes them again from the states, a chunk of steps at a time, to the same bits.
+enum class Keep { gates, states };
+
+template <class T>
+class GRU_API RecurrentTape {
+ public:
+  RecurrentTape(const RecurrentWeights<T>& weights, const Steps& steps, Keep keep);
+
+  const size_t steps, batch;
+  const size_t size;  // of the rows of all steps: see Schedule for their order
+  const Keep keep;
+  const GateRows<T> gates;  // with Keep::gates, and one row more, which backward uses
+  // With Keep::states and an LSTM, [panel][row][vector]: the c that each step began with.
+  const Buffer<T> c;
+
+  size_t bytes() const { return gates.bytes() + c.size() * sizeof(T); }
 };
 
 // One layer, one direction. Padding is not read; outputs and gradients there are zeros.
@@ -185,6 +203,12 @@ struct RecurrentForward : Steps {
 template <class T>
 GRU_API void recurrent_forward(const RecurrentWeights<T>& weights, const RecurrentForward<T>& call,
                                RecurrentTape<T>* tape, int threads);
+
+// out (T, B, H) = a gate over all steps, from a tape that keeps the gates and no backward pass has used; zeros in
+// padding. Steps must be those of the forward call.
+template <class T>
+GRU_API void copy_gate(const RecurrentWeights<T>& weights, const Steps& steps, const RecurrentTape<T>& tape,
+                       size_t gate, const Sequence<T>& out);
 
 // Steps must be those of the forward call.
 template <class T>

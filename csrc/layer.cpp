@@ -27,7 +27,7 @@ Steps steps_of(const Layer& layer, int direction) {
 }
 
 template <class T>
-void forward(const Layer& layer, LayerTape* tape, int threads) {
+void forward(const Layer& layer, LayerTape* tape, Keep keep, int threads) {
   for (int d = 0; d < layer.directions; ++d) {
     const auto& weights = *static_cast<const RecurrentWeights<T>*>(layer.weights[d]);
     const size_t H = weights.hidden_size;
@@ -41,7 +41,7 @@ void forward(const Layer& layer, LayerTape* tape, int threads) {
     call.c_n = states<T>(layer.c_n, layer, d, H);
     RecurrentTape<T>* own = nullptr;
     if (tape) {
-      const auto made = std::make_shared<RecurrentTape<T>>(weights, call);
+      const auto made = std::make_shared<RecurrentTape<T>>(weights, call, keep);
       own = made.get();
       tape->of[d] = made;
     }
@@ -75,14 +75,30 @@ void backward(const Layer& layer, const LayerGradients& gradients, LayerTape& ta
   }
 }
 
+template <class T>
+void copy_gate_of(const Layer& layer, const LayerTape& tape, int direction, size_t gate, void* to, ptrdiff_t to_step,
+                  ptrdiff_t to_row) {
+  const auto& weights = *static_cast<const RecurrentWeights<T>*>(layer.weights[direction]);
+  const auto& own = *static_cast<const RecurrentTape<T>*>(tape.of[direction].get());
+  copy_gate<T>(weights, steps_of(layer, direction), own, gate, {static_cast<T*>(to), to_step, to_row});
+}
+
 }  // namespace
 
 void layer_forward(const Layer& layer, int threads) {
-  layer.float64 ? forward<double>(layer, nullptr, threads) : forward<float>(layer, nullptr, threads);
+  const Keep keep{};  // there is no tape
+  layer.float64 ? forward<double>(layer, nullptr, keep, threads) : forward<float>(layer, nullptr, keep, threads);
 }
 
-void layer_forward_taped(const Layer& layer, LayerTape& tape, int threads) {
-  layer.float64 ? forward<double>(layer, &tape, threads) : forward<float>(layer, &tape, threads);
+void layer_forward_taped(const Layer& layer, LayerTape& tape, bool states, int threads) {
+  const Keep keep = states ? Keep::states : Keep::gates;
+  layer.float64 ? forward<double>(layer, &tape, keep, threads) : forward<float>(layer, &tape, keep, threads);
+}
+
+void layer_gate(const Layer& layer, const LayerTape& tape, int direction, size_t gate, void* to, ptrdiff_t to_step,
+                ptrdiff_t to_row) {
+  layer.float64 ? copy_gate_of<double>(layer, tape, direction, gate, to, to_step, to_row)
+                : copy_gate_of<float>(layer, tape, direction, gate, to, to_step, to_row);
 }
 
 void layer_backward(const Layer& layer, const LayerGradients& gradients, LayerTape& tape, int threads) {

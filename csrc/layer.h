@@ -46,7 +46,11 @@ struct LayerTape {
 };
 
 GRU_API void layer_forward(const Layer& layer, int threads);
-GRU_API void layer_forward_taped(const Layer& layer, LayerTape& tape, int threads);
+// With `states` the tape keeps no gates: see Keep.
+GRU_API void layer_forward_taped(const Layer& layer, LayerTape& tape, bool states, int threads);
+// A gate of one direction over all steps, to (T, B, H) given by its data and strides; of a tape that keeps the gates.
+GRU_API void layer_gate(const Layer& layer, const LayerTape& tape, int direction, size_t gate, void* to,
+                        ptrdiff_t to_step, ptrdiff_t to_row);
 GRU_API void layer_backward(const Layer& layer, const LayerGradients& gradients, LayerTape& tape, int threads);
 
 }  // namespace gru

@@ -70,7 +70,7 @@ def recurrent_forward(
     h_n: _Array,
     c_n: _Array | None,
     reverse: bool,
-    taped: bool,
+    keep: str | None,
     threads: int,
 ) -> RecurrentTape32 | RecurrentTape64 | None: ...
 def recurrent_backward(

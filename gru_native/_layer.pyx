@@ -46,7 +46,16 @@ cdef extern from "layer.h" namespace "gru" nogil:
         pass
 
     void layer_forward(const Layer& layer, int threads) except +
-    void layer_forward_taped(const Layer& layer, LayerTape& tape, int threads) except +
+    void layer_forward_taped(const Layer& layer, LayerTape& tape, bint states, int threads) except +
+    void layer_gate(
+        const Layer& layer,
+        const LayerTape& tape,
+        int direction,
+        size_t gate,
+        void* to,
+        ptrdiff_t to_step,
+        ptrdiff_t to_row,
+    ) except +
     void layer_backward(const Layer& layer, const LayerGradients& gradients, LayerTape& tape, int threads) except +
 
 cdef extern from "gru.h" namespace "gru" nogil:
@@ -236,8 +245,12 @@ cdef class RecurrentLayer:
             layer_forward(call, count)
         return output, (h_n, c_n) if self.has_c else h_n
 
-    def forward(self, x, state, lengths, reset, threads):
-        """Return output (read-only), the last state and a `RecurrentLayerTape`, or None as above."""
+    def forward(self, x, state, lengths, reset, str keep not None, threads):
+        """Return output (read-only), the last state and a `RecurrentLayerTape`, or None as above.
+
+        `keep` is what the tape keeps: "gates" or "states".
+        """
+        cdef bint states = keep == "states"
         cdef int count = thread_count(threads)
         cdef np.ndarray output, h_n, c_n
         cdef RecurrentLayerTape tape
@@ -258,9 +271,10 @@ cdef class RecurrentLayer:
         tape.layer = self
         tape.arrays = (x, h_0, lengths, reset, output)
         tape.owns_x = x is not given
+        tape.states = states
         self.describe(&tape.call, x, h_0, c_0, lengths, reset, output, h_n, c_n)
         with nogil:
-            layer_forward_taped(tape.call, tape.gates, count)
+            layer_forward_taped(tape.call, tape.gates_of_directions, states, count)
         np.PyArray_CLEARFLAGS(output, np.NPY_ARRAY_WRITEABLE)
         return output, (h_n, c_n) if self.has_c else h_n, tape
 
@@ -326,11 +340,45 @@ cdef class RecurrentLayerTape:
     """What `RecurrentLayer.forward` keeps for the gradients. It serves once."""
 
     cdef RecurrentLayer layer
-    cdef LayerTape gates
+    cdef LayerTape gates_of_directions
     cdef Layer call
     cdef tuple arrays  # that the call points into
     cdef bint owns_x
+    cdef bint states
     cdef bint used
+
+    def gates(self):
+        """Return for each direction a list of its gates over all steps, of the output's shape for one direction."""
+        cdef RecurrentLayer layer = self.layer
+        cdef int time_axis
+        cdef np.ndarray array
+        cdef np.npy_intp batch = self.call.batch, steps = self.call.steps
+        if layer is None or self.used or self.states:
+            raise ValueError("tape: expected one that keeps the gates and was not used")
+        time_axis = layer.time_axis
+        found = []
+        for direction in range(layer.directions):
+            own = []
+            for gate in range(layer.gates):
+                array = new_array(
+                    layer.type_number,
+                    batch if time_axis else steps,
+                    steps if time_axis else batch,
+                    layer.hidden_size,
+                )
+                if np.PyArray_SIZE(array):
+                    layer_gate(
+                        self.call,
+                        self.gates_of_directions,
+                        direction,
+                        gate,
+                        np.PyArray_DATA(array),
+                        stride(array, time_axis),
+                        stride(array, 1 - time_axis),
+                    )
+                own.append(array)
+            found.append(own)
+        return found
 
     def backward(self, d_output, d_final, threads):
         """Return d_x, that of the first state and a list of the parameters', or None where an argument does not fit.
@@ -382,7 +430,7 @@ cdef class RecurrentLayerTape:
             gradients.d_bias_hh[direction] = data_of(own[3])
             parameters += own if layer.bias else own[:2]
         with nogil:
-            layer_backward(self.call, gradients, self.gates, count)
+            layer_backward(self.call, gradients, self.gates_of_directions, count)
         return d_x, (d_h_0, d_c_0) if layer.has_c else d_h_0, parameters
 
     cdef bint accepts(self, object d_output, object d_h_n, object d_c_n):

@@ -200,7 +200,7 @@ def recurrent(
         no step.
     """
     call = _Call(x, weights, state, lengths, reset, reverse, batch_first, output, final)
-    _core.recurrent_forward(weights, *call.arguments, False, thread_count(threads))
+    _core.recurrent_forward(weights, *call.arguments, None, thread_count(threads))
     return call.output, call.final
 
 
@@ -215,9 +215,14 @@ def recurrent_forward(
     batch_first: bool = False,
     output: Array | None = None,
     final: State | None = None,
+    tape: str = "gates",
     threads: int | None = None,
 ) -> tuple[tuple[Array, Any], RecurrentTape]:
     """Run `recurrent`, with the same arguments and results, and keep a tape for `recurrent_backward`.
+
+    With ``tape="gates"`` the tape holds all gates, with ``"states"`` none (of the LSTM c): backward then computes
+    them again, a few steps at a time, to the same bits. That takes a third more of arithmetic, and memory that does
+    not grow with T, but for the arguments and the output.
 
     The output that this function allocates is read-only, because the tape refers to it; an `output` that the caller
     gives must stay as it is until backward has run. `x` is copied unless nobody can write to it, the others always.
@@ -227,13 +232,13 @@ def recurrent_forward(
     h_0_kept, lengths_kept, reset_kept = (
         None if array is None else array.copy() for array in (call.state[0], call.lengths, call.reset)
     )
-    core = _core.recurrent_forward(weights, *call.arguments, True, thread_count(threads))
+    core = _core.recurrent_forward(weights, *call.arguments, checked_tape(tape), thread_count(threads))
     assert core is not None
     if output is None:
         call.output.flags.writeable = False
     kept = call.time_major(call.output)
-    tape = RecurrentTape(weights, core, x_kept, h_0_kept, lengths_kept, reset_kept, kept, reverse, batch_first)
-    return (call.output, call.final), tape
+    record = RecurrentTape(weights, core, x_kept, h_0_kept, lengths_kept, reset_kept, kept, reverse, batch_first)
+    return (call.output, call.final), record
 
 
 def recurrent_backward(
@@ -641,6 +646,13 @@ def thread_count(threads: int | None) -> int:
     if threads is None:
         return min(_core.default_threads(), MAX_THREADS)
     return _integer("threads", threads, 1, MAX_THREADS)
+
+
+def checked_tape(tape: str) -> str:
+    """Return what a tape is to hold, checked."""
+    if tape not in ("gates", "states"):
+        raise ValueError(f"tape: expected 'gates' or 'states', got {tape!r}")
+    return tape
 
 
 def sequence_lengths(lengths: ArrayLike | None, steps: int, batch: int) -> Array | None:

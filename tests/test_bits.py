@@ -59,13 +59,14 @@ class Problem:
         steps: Any = slice(None),
         lengths: Array | None = None,
         reset: Array | None = None,
+        tape: str = "gates",
     ) -> Results:
         """Run forward and backward of some rows and steps and return all results, time-major."""
 
         def turned(array: Array) -> Array:
             return array.swapaxes(0, 1) if batch_first else array
 
-        (output, final), tape = F.recurrent_forward(
+        (output, final), record = F.recurrent_forward(
             turned(self.x[steps, rows]),
             weights,
             each(lambda part: part[rows], self.state),
@@ -73,10 +74,11 @@ class Problem:
             reset=None if reset is None else turned(reset[steps, rows]),
             batch_first=batch_first,
             reverse=reverse,
+            tape=tape,
             threads=threads,
         )
         (d_x, d_state), gradients = F.recurrent_backward(
-            tape,
+            record,
             turned(self.d_output[steps, rows]),
             each(lambda part: part[rows], self.d_final),
             threads=threads,
@@ -238,6 +240,28 @@ def test_ragged_rows_and_threads(
             assert not of_whole[name][length:].any(), f"{name} in padding"
             of_whole[name] = of_whole[name][live]
         assert_all_same({name: alone[name] for name in of_whole}, of_whole, f"of row {row} alone")
+
+
+@pytest.mark.parametrize("sizes", [(90, 16, 20, 65), (400, 1, 20, 130), BY_PANELS_FOR_CACHE], ids=str)
+@pytest.mark.parametrize("ragged", [False, True], ids=["full", "ragged"])
+@every_kind
+@every_isa
+def test_gates_computed_again(
+    rng: np.random.Generator, isa: str, kind: str, ragged: bool, sizes: tuple[int, int, int, int]
+) -> None:
+    """Without the gates on the tape, what belongs to rows has the same bits, and nothing depends on threads."""
+    problem = Problem(rng, sizes, np.float32, kind)
+    weights = problem.cell.pack(isa)
+    steps, batch, *_ = sizes
+    options: dict[str, Any] = {"reverse": ragged}
+    if ragged:
+        options |= {"lengths": rng.integers(0, steps + 1, batch), "reset": rng.random((steps, batch)) < 0.1}
+    with_gates = problem.run(weights, **options)
+    again = problem.run(weights, tape="states", **options)
+    every_row = slice(None)
+    assert_all_same(rows_of(again, every_row), rows_of(with_gates, every_row), "computed again")
+    for threads in THREADS[1:]:
+        assert_all_same(problem.run(weights, tape="states", threads=threads, **options), again, f"{threads} threads")
 
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])

@@ -83,6 +83,41 @@ def test_a_ragged_stack_with_resets_is_the_references(batch_first: bool, rng: np
         assert_gradient(gradient, expected_gradients[name], "float64_gradient", name)
 
 
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize(("kind", "names"), [("GRU", "rzn"), ("LSTM", "ifgo")])
+def test_gates_are_the_references(kind: str, names: str, batch_first: bool, rng: np.random.Generator) -> None:
+    stack = getattr(nn, kind)(5, 19, 2, bidirectional=True, batch_first=batch_first, dtype="float64", seed=1)
+    x, lengths, reset = rng.standard_normal((7, 4, 5)), [7, 0, 3, 5], rng.random((7, 4)) < 0.2
+
+    def turned(array: np.ndarray) -> np.ndarray:
+        return array.swapaxes(0, 1) if batch_first else array
+
+    output, final, gates = stack(turned(x), lengths=lengths, reset=turned(reset), return_gates=True)
+    expected, last = stack(turned(x), lengths=lengths, reset=turned(reset))
+    np.testing.assert_array_equal(output, expected)
+    for part, wanted in zip(parts_of(final), parts_of(last), strict=True):
+        np.testing.assert_array_equal(part, wanted)
+    _, _, tapes = reference.stack_forward(
+        x, None, stack.parameters(), num_layers=2, bidirectional=True, cell=stack.cell, lengths=lengths, reset=reset
+    )
+    # What the reference saves of a step: its state, one or two arrays, and then the gates in their order.
+    first = stack.states
+    suffixes = ["_l0", "_l0_reverse", "_l1", "_l1_reverse"]
+    assert list(gates) == [name + suffix for suffix in suffixes for name in names]
+    for suffix, tape in zip(suffixes, (tape for layer in tapes for tape in layer), strict=True):
+        for place, name in enumerate(names):
+            wanted = np.stack([saved[first + place] for saved in tape.saved]) * tape.alive
+            assert_close(turned(gates[name + suffix]), wanted, "float64", name + suffix)
+
+
+def test_gates_without_a_batch_and_without_gates(rng: np.random.Generator) -> None:
+    x = rng.standard_normal((6, 3)).astype(F32)
+    _, _, gates = nn.GRU(3, 4, batch_first=True, seed=1)(x, return_gates=True)
+    assert {gate.shape for gate in gates.values()} == {(6, 4)}
+    with pytest.raises(ValueError, match="return_gates: expected False, because RNN has no gates, got True"):
+        nn.RNN(3, 4)(x, return_gates=True)
+
+
 def test_lengths_and_resets_as_arrays_need_no_conversion(rng: np.random.Generator) -> None:
     gru = nn.GRU(3, 4, seed=2)
     x = rng.standard_normal((6, 2, 3)).astype(np.float32)

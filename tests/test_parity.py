@@ -127,6 +127,7 @@ def check(
     batch_first: bool = False,
     accumulate: bool = False,
     layout: Layout = np.ascontiguousarray,
+    tape: str = "gates",
     threads: int = 1,
 ) -> None:
     """Compare inference, forward and backward with the reference."""
@@ -144,7 +145,7 @@ def check(
         options["reset"] = p.steps["reset"].T
     arguments = laid_out(p.x), weights, each(laid_out, p.state)
     plain = F.recurrent(*arguments, **options)
-    taped, tape = F.recurrent_forward(*arguments, **options)
+    taped, record = F.recurrent_forward(*arguments, tape=tape, **options)
     results = zip(*([output, *parts_of(final)] for output, final in (plain, taped, (p.output, p.final))), strict=True)
     for place, (actual, with_tape, expected) in enumerate(results):
         assert actual.dtype == dtype
@@ -159,7 +160,7 @@ def check(
         given_d_x = laid_out(before)
         gradients_expected["x"] = gradients_expected["x"] + before
     (d_x, d_state), gradients = F.recurrent_backward(
-        tape,
+        record,
         laid_out(p.d_output),
         each(laid_out, p.d_final),
         d_x=given_d_x,
@@ -268,6 +269,7 @@ def test_any_combination_of_options(data: st.DataObject) -> None:
         draw("isa", st.sampled_from(ISAS)),
         draw("dtype", st.sampled_from([np.float32, np.float64])),
         layout=LAYOUTS[draw("layout", st.sampled_from(sorted(LAYOUTS)))],
+        tape=draw("tape", st.sampled_from(["gates", "states"])),
         threads=draw("threads", st.sampled_from(THREADS)),
         **flags("batch_first"),
     )
@@ -286,6 +288,30 @@ def test_ragged_batches_with_resets(
     for options in ({"ragged": True}, {"resets": True}, {"ragged": True, "resets": True}):
         p = problem(rng, cell, 9, batch, reverse=reverse, **options)
         check(p, isa, dtype, batch_first=bool(batch % 2), accumulate=reverse, threads=1 + batch % 3)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "threads"),
+    [((200, 4, 9, 130), 2), ((90, 33, 20, 65), 3), ((300, 1, 5, 16), 1), ((0, 3, 5, 7), 1)],
+    ids=str,
+)
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@every_kind
+@both_dtypes
+@every_isa
+def test_gates_computed_again_from_the_states(
+    rng: np.random.Generator,
+    isa: str,
+    dtype: type,
+    kind: str,
+    reverse: bool,
+    sizes: tuple[int, int, int, int],
+    threads: int,
+) -> None:
+    """The longer ones take several chunks of steps."""
+    steps, batch, inputs, hidden = sizes
+    p = problem(rng, layer(rng, inputs, hidden, kind=kind), steps, batch, reverse=reverse, ragged=reverse, resets=True)
+    check(p, isa, dtype, tape="states", threads=threads)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

@@ -62,7 +62,8 @@ template <class T>
 std::shared_ptr<TapeHolder<T>> forward(const std::shared_ptr<RecurrentWeights<T>>& weights, const py::array& x,
                                        const OptionalArray& h_0, const OptionalArray& c_0, const OptionalArray& lengths,
                                        const OptionalArray& reset, const py::array& output, const py::array& h_n,
-                                       const OptionalArray& c_n, bool reverse, bool taped, int threads) {
+                                       const OptionalArray& c_n, bool reverse, const std::optional<std::string>& keep,
+                                       int threads) {
   if (!weights) refuse("weights", "what a pack function returned, got None");
   const size_t steps = axis_size(x, "x", 0), batch = axis_size(x, "x", 1);
   const size_t I = weights->input_size, H = weights->hidden_size;
@@ -75,9 +76,13 @@ std::shared_ptr<TapeHolder<T>> forward(const std::shared_ptr<RecurrentWeights<T>
   call.h_n = rows<T>(h_n, "h_n", batch, H);
   call.c_n = c_rows<T>(*weights, c_n, "c_n", batch);
   checked_threads(threads);
+  if (keep && *keep != "gates" && *keep != "states") refuse("keep", "'gates' or 'states'");
   py::gil_scoped_release release;
   std::shared_ptr<TapeHolder<T>> holder;
-  if (taped) holder.reset(new TapeHolder<T>{weights, std::make_unique<RecurrentTape<T>>(*weights, call)});
+  if (keep) {
+    const Keep kept = *keep == "states" ? Keep::states : Keep::gates;
+    holder.reset(new TapeHolder<T>{weights, std::make_unique<RecurrentTape<T>>(*weights, call, kept)});
+  }
   recurrent_forward(*weights, call, holder ? holder->tape.get() : nullptr, threads);
   return holder;
 }

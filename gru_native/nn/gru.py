@@ -15,8 +15,8 @@ from gru_native.random import Seed
 class GRU(Recurrent):
     """A stack of GRU layers, with PyTorch's constructor, parameter names, shapes and results.
 
-    ``gru(x, h_0=None, lengths=None, reset=None)`` gives ``(output, h_n)``; ``gru.forward`` takes the same and
-    a `seed`, and gives ``((output, h_n), tape)``; ``gru.backward(tape, d_output, d_h_n=None)`` gives
+    ``gru(x, h_0=None, lengths=None, reset=None)`` gives ``(output, h_n)``; ``gru.forward`` takes the same, a `seed` and
+    `tape`, and gives ``((output, h_n), tape)``; ``gru.backward(tape, d_output, d_h_n=None)`` gives
     ``((d_x, d_h_0), gradients)``. An `h_0` or gradient that is ``None`` stands for zeros. With T time steps, B
     rows in the batch, L layers, D directions (1 or 2), H = `hidden_size`:
 
@@ -29,6 +29,13 @@ class GRU(Recurrent):
     lengths    (B,)                        (B,)
     reset      (T, B)                      (B, T)                                (T,)
     =========  ==========================  ====================================  ===============
+
+    ``gru(x, ..., return_gates=True)`` gives ``(output, h_n, gates)``: a dictionary of the gates r, z and n over
+    all steps, ``r_l{k}``, ``z_l{k}``, ``n_l{k}`` (``..._reverse``), each of output's shape with H in place of
+    D * H, zero in padding.
+
+    With ``tape="states"`` the tape of ``forward`` holds no gates: backward computes them again from the states,
+    to the same bits, which takes a fraction of the memory and a third more of arithmetic.
 
     `lengths`, whole numbers from 0 to T in any order, are the steps of each row. What is behind them is
     padding: x and the gradient of output are not read there, output and the gradient of x are zero, h_n is
@@ -81,6 +88,7 @@ class GRU(Recurrent):
     """
 
     gates = 3
+    gate_names = ("r", "z", "n")
 
     def __init__(
         self,

@@ -38,6 +38,7 @@ class LSTM(Recurrent):
 
     gates = 4
     states = 2
+    gate_names = ("i", "f", "g", "o")
 
     def __init__(
         self,

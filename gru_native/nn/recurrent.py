@@ -43,6 +43,8 @@ class Recurrent(Module):
     gates: ClassVar[int]
     #: The arrays of a state: h, or h and c.
     states: ClassVar[int] = 1
+    #: What `return_gates` returns.
+    gate_names: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -124,9 +126,12 @@ class Recurrent(Module):
         lengths: ArrayLike | None = None,
         reset: ArrayLike | None = None,
         *,
+        return_gates: bool = False,
         threads: int | None = None,
-    ) -> tuple[Array, States]:
+    ) -> Any:
         layers = snapshot.version.derive("layers", self._packed_layers, threads)
+        if return_gates:
+            return self._call_with_gates(layers, x, h_0, lengths, reset, threads)
         if self._is_one_layer:
             result = layers[0](x, h_0, lengths, reset, threads)
             if result is not None:
@@ -139,6 +144,28 @@ class Recurrent(Module):
             final.append(h_n)
         return layout.without_batch(sequence), layout.states(final)
 
+    def _call_with_gates(
+        self,
+        layers: list[RecurrentLayer],
+        x: ArrayLike,
+        h_0: States,
+        lengths: ArrayLike | None,
+        reset: ArrayLike | None,
+        threads: int | None,
+    ) -> tuple[Array, States, dict[str, Array]]:
+        if not self.gate_names:
+            raise ValueError(f"return_gates: expected False, because {type(self).__name__} has no gates, got True")
+        x = float_array("x", x, self.dtype)
+        layout, count, final, gates = _Layout(self, x.shape), F.thread_count(threads), [], {}
+        sequence, steps = _plain(layout.with_batch(x)), layout.given_steps(lengths, reset)
+        for i, (layer, h) in enumerate(zip(layers, layout.given_states("h_0", h_0), strict=True)):
+            sequence, h_n, record = _taken(layer.forward(sequence, h, *steps, "gates", count))
+            final.append(h_n)
+            for suffix, own in zip(self._suffixes[i], record.gates(), strict=True):
+                for name, gate in zip(self.gate_names, own, strict=True):
+                    gates[name + suffix] = layout.without_batch(gate)
+        return layout.without_batch(sequence), layout.states(final), gates
+
     def _forward(
         self,
         snapshot: Snapshot,
@@ -147,15 +174,17 @@ class Recurrent(Module):
         lengths: ArrayLike | None = None,
         reset: ArrayLike | None = None,
         *,
+        tape: str = "gates",
         seed: Seed | None = None,
         threads: int | None = None,
     ) -> tuple[tuple[Array, States], _Saved]:
+        keep = F.checked_tape(tape)
         layers = snapshot.version.derive("layers", self._packed_layers, threads)
         if self._is_one_layer:
-            result = layers[0].forward(x, h_0, lengths, reset, threads)
+            result = layers[0].forward(x, h_0, lengths, reset, keep, threads)
             if result is not None:
-                output, h_n, tape = result
-                return (output, h_n), _Saved(np.shape(x), [tape], [None])
+                output, h_n, record = result
+                return (output, h_n), _Saved(np.shape(x), [record], [None])
         x = float_array("x", x, self.dtype)
         layout, count, final, saved = _Layout(self, x.shape), F.thread_count(threads), [], _Saved(x.shape, [], [])
         sequence, steps = _plain(layout.with_batch(x)), layout.given_steps(lengths, reset)
@@ -165,8 +194,8 @@ class Recurrent(Module):
                 noise = Noise(sequence, self.dropout, None if seed is None else (*seed_path(seed), i))
                 sequence = sealed(noise(sequence))
             saved.noises.append(noise)
-            sequence, h_n, tape = _taken(layer.forward(sequence, h, *steps, count))
-            saved.tapes.append(tape)
+            sequence, h_n, record = _taken(layer.forward(sequence, h, *steps, keep, count))
+            saved.tapes.append(record)
             final.append(h_n)
         return (layout.without_batch(sequence), layout.states(final)), saved
 
@@ -256,7 +285,7 @@ class RecurrentCell(Module):
     ) -> tuple[Any, _SavedStep]:
         sequence, state, h_shape, count = self._checked(x, h, threads)
         layer = snapshot.version.derive("layer", self._packed_layer, threads)
-        _, final, tape = _taken(layer.forward(sequence, state, None, None, count))
+        _, final, tape = _taken(layer.forward(sequence, state, None, None, "gates", count))
         return self._each(lambda part: part.reshape(h_shape), final), _SavedStep(tape, h_shape)
 
     def _backward(

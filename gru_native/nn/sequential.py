@@ -91,6 +91,7 @@ class Sequential(Module):
         lengths: Any = None,
         reset: Any = None,
         *,
+        tape: str = "gates",
         seed: Seed | None = None,
         threads: int | None = None,
     ) -> tuple[Any, list[Any]]:
@@ -99,11 +100,13 @@ class Sequential(Module):
         for place, (name, layer) in enumerate(self._children.items()):
             keywords = {"seed": None if seed is None else (*seed_path(seed), place), "threads": threads}
             if layer.recurrent:
-                (x, state), tape = layer._forward(snapshot[name], x, next(given), lengths, reset, **keywords)
+                (x, state), record = layer._forward(
+                    snapshot[name], x, next(given), lengths, reset, tape=tape, **keywords
+                )
                 final.append(state)
             else:
-                x, tape = layer._forward(snapshot[name], x, **keywords)
-            tapes.append(tape)
+                x, record = layer._forward(snapshot[name], x, **keywords)
+            tapes.append(record)
         return ((x, final) if self.recurrent else x), tapes
 
     def _backward(

@@ -1,0 +1,83 @@
+#include "weight_gradients.h"
+
+#include <algorithm>
+
+namespace gru {
+
+template <class T>
+WeightGradients<T>::WeightGradients(const RecurrentWeights<T>& weights, const RecurrentBackward<T>& call,
+                                    const GradientRows<T>& tables, size_t rows, bool in_portions, int members)
+    : w_(weights), call_(call), tables_(tables), rows_(rows), in_portions_(in_portions), members_(members) {
+  plan(weights.cell);
+  for (const auto& run : products_) {
+    const size_t size = run.scratch_size(part_of(run.blocks(), 0, members_).size());  // the first part is the largest
+    // Products share their scratch unless sums have to stay in it.
+    begin_.push_back(in_portions ? member_scratch_ : 0);
+    member_scratch_ = in_portions ? member_scratch_ + size : std::max(member_scratch_, size);
+  }
+  scratch_ = Buffer<T>(product(static_cast<size_t>(members_), member_scratch_));
+}
+
+template <class T>
+void WeightGradients<T>::compute(int member, size_t rows, bool first, bool last) const {
+  T* const scratch = scratch_.data() + static_cast<size_t>(member) * member_scratch_;
+  for (size_t i = 0; i < products_.size(); ++i) {
+    // Whoever has the smaller part of one product has the larger one of the next.
+    const Part blocks = part_of(products_[i].blocks(), i % 2 ? members_ - 1 - member : member, members_);
+    products_[i].compute(blocks, rows, first, last, scratch + begin_[i]);
+  }
+}
+
+template <class T>
+void WeightGradients<T>::plan(Cell cell) {
+  const ptrdiff_t width = static_cast<ptrdiff_t>(w_.kernels.vector);
+  const Operand<T> h = plain_operand<T>(tables_.h, w_.hidden_size);
+  switch (cell) {
+    case Cell::gru_reset_after:
+      of_input({0, 1, 2});
+      of_hidden(h, -1, {2, 0, 1});
+      break;
+    case Cell::gru_reset_before:
+      of_input({0, 1, 2});
+      of_hidden(h, 0, {0, 1});
+      // U_n multiplies r * h, which stands in the panels of slot hn.
+      of_hidden({tables_.gate_rows, -width, w_.hidden_size, w_.kernels.vector, tables_.gates.panel_stride()}, 2, {2});
+      break;
+    case Cell::lstm:
+      of_input({0, 1, 2, 3});
+      of_hidden(h, 0, {0, 1, 2, 3});
+      break;
+    default:
+      of_input({0});
+      of_hidden(h, 0, {0});
+  }
+}
+
+template <class T>
+void WeightGradients<T>::of_input(std::initializer_list<size_t> gates) {
+  add(plain_operand<T>(tables_.x, w_.input_size), 0, gates, call_.d_weight_ih, call_.d_bias_ih);
+}
+
+template <class T>
+void WeightGradients<T>::of_hidden(const Operand<T>& left, ptrdiff_t slot, std::initializer_list<size_t> gates) {
+  add(left, slot, gates, call_.d_weight_hh, call_.d_bias_hh);
+}
+
+// A product with the gradients of some gates, which stand in slots from `slot` on.
+template <class T>
+void WeightGradients<T>::add(const Operand<T>& left, ptrdiff_t slot, std::initializer_list<size_t> gates, T* out,
+                             T* bias) {
+  const size_t H = w_.hidden_size;
+  const T* const right = tables_.gates.row(0) + slot * static_cast<ptrdiff_t>(w_.kernels.vector);
+  GateProduct<T> product{left, right, tables_.gates.row_stride(), tables_.gates.panel_stride(), 0, H, {}, {}};
+  for (const size_t gate : gates) {
+    product.out[product.gates] = out + gate * H * left.size;
+    product.totals[product.gates++] = bias ? bias + gate * H : nullptr;
+  }
+  products_.emplace_back(w_.kernels, product, rows_, in_portions_);
+}
+
+template class WeightGradients<float>;
+template class WeightGradients<double>;
+
+}  // namespace gru
