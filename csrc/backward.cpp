@@ -58,7 +58,14 @@ class BackwardRun {
       unread_rows_.resize(rows_);
       unread_ = Buffer<T>(product(static_cast<size_t>(members_), H));
     }
-    const GradientRows<T> tables{gates(), gate_rows_.data(), x_rows_.data(), h_rows_.data()};
+    if (call.mask.data) {
+      masked_ = Buffer<T>(product(rows_, H));
+      masked_rows_.resize(rows_);
+      flow_ = Buffer<T>(product(call.batch, H));
+      for (size_t place = 0; place < call.batch; ++place) flow_rows_.push_back(flow_.data() + place * H);
+      if (w_.passes().second) second_carry_ = Carry<T>(weights, schedule, 1);
+    }
+    const GradientRows<T> tables{gates(), gate_rows_.data(), x_rows_.data(), read_rows().data()};
     weight_gradients_.emplace(weights, call, tables, rows_, again_, members_);
   }
 
@@ -115,11 +122,22 @@ class BackwardRun {
         gate_rows_[i] = gates().row(i);
         x_rows_[i] = call_.x.at(t, b);
         h_rows_[i] = state_before<T>(schedule_, s, place, call_.h_0, call_.output, zeros_.data());
+        if (call_.mask.data) fill_masked_row(i, b);
         d_output_rows_[i] = call_.d_output.data ? call_.d_output.at(t, b) : zeros_.data();
         if (call_.d_x.data) d_x_rows_[i] = call_.d_x.at(t, b);
         if (schedule_.has_resets()) flowing_rows_[i] = gates().row(schedule_.fresh(s, place) ? spare_row() : i);
       }
     }
+  }
+
+  // What the hidden weights read of the states.
+  const std::vector<const T*>& read_rows() const { return call_.mask.data ? masked_rows_ : h_rows_; }
+
+  void fill_masked_row(size_t i, size_t b) {
+    T* const to = masked_.data() + i * w_.hidden_size;
+    const T *const mask = call_.mask.at(b), *const h = h_rows_[i];
+    for (size_t unit = 0; unit < w_.hidden_size; ++unit) to[unit] = mask[unit] * h[unit];
+    masked_rows_[i] = to;
   }
 
   void fill_d_h_0_rows() {
@@ -154,8 +172,9 @@ class BackwardRun {
       w_.passes().project(pass);
       pass.right = packs.hidden.view();
       pass.bias = packs.hidden_bias.data();
-      pass.left = plain_operand<T>(h_rows_.data() + block.first, w_.hidden_size);
-      pass.h_previous = h_rows_.data() + block.first;
+      const T* const* const read = read_rows().data() + block.first;
+      pass.left = plain_operand<T>(read, w_.hidden_size);
+      pass.h_previous = w_.passes().second ? read : h_rows_.data() + block.first;
       pass.output = unread_rows_.data() + block.first;  // the states are known
       if (tape_.c.data()) {
         pass.carry = tape_.c.data() + (chunk.first_row + block.first) * w_.kernels.vector;
@@ -166,6 +185,7 @@ class BackwardRun {
       if (!w_.passes().second) return;
       pass.right = packs.hidden_n.view();
       pass.left = {pass.gates.rows, -width_, w_.hidden_size, w_.kernels.vector, gates().panel_stride()};
+      pass.h_previous = h_rows_.data() + block.first;
       w_.passes().second(pass);
     });
   }
@@ -201,7 +221,15 @@ class BackwardRun {
     if (!w_.passes().second_backward) return;
     Pass<T> pass = pass_over(chunk, slice, packs_.hidden_n, s);
     pass.left = {pass.gates.rows, 2 * width_, panels_ * w_.kernels.vector, w_.kernels.vector, gates().panel_stride()};
+    pass.h_previous = read_rows().data() + (pass.h_previous - h_rows_.data());
+    if (call_.mask.data) {
+      // What flows through r * h is masked too: into a carry of its own first.
+      second_carry_.load(slice, 0, {});
+      second_carry_.describe(pass, slice);
+    }
     w_.passes().second_backward(pass);
+    if (call_.mask.data)
+      carry_.add_masked(slice, call_.mask, [&](size_t place, size_t unit) { return second_carry_.units(place, unit); });
     meet(barrier);
   }
 
@@ -219,11 +247,31 @@ class BackwardRun {
   template <class Work>
   void for_each_flow(const Chunk& chunk, size_t next, const Slice& slice, Work work) {
     const Part going_on = schedule_.live(next, slice.rows), ending{going_on.last, slice.rows.last};
+    if (call_.mask.data) {
+      if (going_on.size() > 0) flow_masked(chunk, next, {going_on, slice.panels});
+      if (slice.rows.size() > 0) work(slice, nullptr);
+      return;
+    }
     if (going_on.size() > 0) {
       const Operand<T> gradients = gradients_of(chunk, next, going_on.first);
       work(Slice{going_on, slice.panels}, &gradients);
     }
     if (ending.size() > 0) work(Slice{ending, slice.panels}, nullptr);
+  }
+
+  // With a mask the product cannot go on from the carry: it is computed by itself, masked, and added to the carry.
+  void flow_masked(const Chunk& chunk, size_t next, const Slice& slice) {
+    Pass<T> pass{};
+    pass.rows = slice.rows.size();
+    pass.first_panel = slice.panels.first;
+    pass.last_panel = slice.panels.last;
+    pass.descending = next % 2 == 0;
+    pass.units = w_.hidden_size;
+    pass.right = packs_.hidden.view();
+    pass.left = gradients_of(chunk, next, slice.rows.first);
+    pass.output = flow_rows_.data() + slice.rows.first;
+    w_.kernels.affine(pass);
+    carry_.add_masked(slice, call_.mask, [&](size_t place, size_t unit) { return flow_rows_[place] + unit; });
   }
 
   // The gradients of a step, from a place on, that flow into the state before it.
@@ -309,13 +357,15 @@ class BackwardRun {
   size_t chunk_, rows_;  // steps and rows of the largest chunk
   GateRows<T> chunk_gates_;
   Buffer<T> zeros_, unread_;
-  Carry<T> carry_;
+  Buffer<T> masked_, flow_;  // with a mask: the states as the hidden weights read them, and what flows back from there
+  Carry<T> carry_, second_carry_;
   std::optional<WeightGradients<T>> weight_gradients_;
   std::vector<T*> gate_rows_, d_x_rows_, d_h_0_rows_, unread_rows_;
   // With resets, the gates whose gradients flow into the step before: zeros for a row that a reset cuts off.
   std::vector<T*> flowing_rows_;
   std::vector<T*> next_rows_;  // the same of the step after the chunk, by place
-  std::vector<const T*> x_rows_, h_rows_, d_output_rows_;
+  std::vector<T*> flow_rows_;  // by place
+  std::vector<const T*> x_rows_, h_rows_, masked_rows_, d_output_rows_;
 };
 
 // The gradients when there are no rows or no units, however many steps there are.

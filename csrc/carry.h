@@ -55,6 +55,18 @@ class Carry {
     }
   }
 
+  // h += mask * from(place, unit), where `from` gives the address of the units from there on.
+  template <class From>
+  void add_masked(const Slice& slice, const Rows<const T>& mask, From from) {
+    for_each_row(slice, 0, [&](T* row, size_t place, size_t unit, size_t n) {
+      const T* const m = mask.at(schedule_->row(place)) + unit;
+      const T* const d = from(place, unit);
+      for (size_t i = 0; i < n; ++i) row[i] += m[i] * d[i];
+    });
+  }
+
+  const T* units(size_t place, size_t unit) const { return at(unit / width_, place); }
+
   void describe(Pass<T>& pass, const Slice& slice) const {
     pass.carry = at(0, slice.rows.first);
     pass.carry_panel = static_cast<ptrdiff_t>(panel_);

@@ -80,6 +80,24 @@ void embedding_backward(size_t rows, const int64_t* indices, Rows<const T> d_y, 
 }
 
 template <class T>
+void dropout(size_t size, const T* x, T* y, uint64_t key, double p, int threads) {
+  const Kernels<T>& kernels = kernels_of<T>(active_isa());
+  const double threshold = std::ceil(p * 4294967296.0);
+  if (threshold > 4294967295.0) return static_cast<void>(std::fill_n(y, size, T(0)));
+  const auto bits = static_cast<uint32_t>(threshold);
+  const T scale = static_cast<T>(1 / (1 - p));
+  const size_t groups = (size + dropout_group - 1) / dropout_group;
+  constexpr size_t work_of_an_element = 20;
+  int members = plan_members(size * work_of_an_element, groups, threads);
+  auto work = [&](int member) {
+    const Part part = part_of(groups, member, members);
+    const size_t first = part.first * dropout_group, last = std::min(part.last * dropout_group, size);
+    if (first < last) kernels.dropout(last - first, x + first, y + first, key, part.first, bits, scale);
+  };
+  if (!run_team(members, work)) run_team(members = 1, work);
+}
+
+template <class T>
 void sigmoid(size_t size, const T* x, T* y) {
   auto work = [&](int) { kernels_of<T>(active_isa()).sigmoid(size, x, y); };
   run_team(1, work);
@@ -97,6 +115,8 @@ template void softmax_cross_entropy(size_t, size_t, const double*, const int64_t
                                     int);
 template void embedding_backward(size_t, const int64_t*, Rows<const float>, size_t, size_t, int64_t, float*, int);
 template void embedding_backward(size_t, const int64_t*, Rows<const double>, size_t, size_t, int64_t, double*, int);
+template void dropout(size_t, const float*, float*, uint64_t, double, int);
+template void dropout(size_t, const double*, double*, uint64_t, double, int);
 template void sigmoid(size_t, const float*, float*);
 template void sigmoid(size_t, const double*, double*);
 template void tanh(size_t, const float*, float*);

@@ -78,6 +78,10 @@ class ForwardRun {
       std::fill_n(zeros_.data(), H, T(0));
     }
     if (has_c()) carry_ = Carry<T>(weights, schedule, 1);
+    if (call.mask.data) {
+      masked_ = Buffer<T>(product(product(2, call.batch), H));
+      left_rows_.resize(rows);
+    }
   }
 
   bool run() {
@@ -102,6 +106,7 @@ class ForwardRun {
     for (size_t first = 0; first < steps; first += chunk_) {
       const size_t last = std::min(first + chunk_, steps);
       if (fills) fill_tables(region, first, last, slice.rows);
+      if (first == 0) mask_states(slice, 0);
       meet(barrier);
       project(region, first, last, slice);
       size_t row = begin(region);
@@ -109,7 +114,7 @@ class ForwardRun {
         const Slice live{schedule_.live(s, slice.rows), slice.panels};
         if (has_c()) carry_.cut(live, s);
         if (tape_ && tape_->c.data()) keep_c(live, s);
-        step(row, s % 2 == 1, live, barrier);
+        step(row, s, live, barrier);
         row += live.rows.size();
       }
     }
@@ -138,6 +143,7 @@ class ForwardRun {
         const size_t t = schedule_.time(s, place), b = schedule_.row(place);
         x_rows_[i] = call_.x.at(t, b);
         h_rows_[i] = state_before<T>(schedule_, s, place, call_.h_0, call_.output, zeros_.data());
+        if (call_.mask.data) left_rows_[i] = masked_row(s, place);
         output_rows_[i] = call_.output.at(t, b);
         gate_rows_[i] = gates_of_tape_ ? gates_of_tape_->row(schedule_.index(s, place)) : scratch_row(i);
       }
@@ -156,14 +162,34 @@ class ForwardRun {
     w_.passes().project(pass);
   }
 
-  // A step of all rows of a slice, of which the tables hold the first one at `row`.
-  void step(size_t row, bool descending, const Slice& slice, Barrier& barrier) const {
+  // Where the masked state stands that a step begins with: the one after next is written over it.
+  T* masked_row(size_t s, size_t place) const {
+    return masked_.data() + (s % 2 * call_.batch + place) * w_.hidden_size;
+  }
+
+  // What a step of some rows begins with, masked, in the units of the slice.
+  void mask_states(const Slice& slice, size_t s) const {
+    if (!call_.mask.data) return;
+    const size_t width = w_.kernels.vector;
+    const size_t first = slice.panels.first * width, last = std::min(slice.panels.last * width, w_.hidden_size);
+    for (size_t place = slice.rows.first; place < slice.rows.last; ++place) {
+      const T* const mask = call_.mask.at(schedule_.row(place));
+      const T* const h = state_before<T>(schedule_, s, place, call_.h_0, call_.output, zeros_.data());
+      T* const to = masked_row(s, place);
+      for (size_t unit = first; unit < last; ++unit) to[unit] = mask[unit] * h[unit];
+    }
+  }
+
+  // Step s of all rows of a slice, of which the tables hold the first one at `row`.
+  void step(size_t row, size_t s, const Slice& slice, Barrier& barrier) const {
     const auto& packs = w_.forward();
     Pass<T> pass = pass_over(slice, packs.hidden);
-    pass.descending = descending;
-    pass.left = plain_operand<T>(h_rows_.data() + row, w_.hidden_size);
+    pass.descending = s % 2 == 1;
+    const T* const* const read = (call_.mask.data ? left_rows_ : h_rows_).data() + row;
+    pass.left = plain_operand<T>(read, w_.hidden_size);
     pass.bias = packs.hidden_bias.data();
-    pass.h_previous = h_rows_.data() + row;
+    // Reset before has r * h from its first pass, which the hidden weights read, and h' from its second.
+    pass.h_previous = w_.passes().second ? read : h_rows_.data() + row;
     pass.output = output_rows_.data() + row;
     pass.gates.rows = gate_rows_.data() + row;
     if (has_c()) carry_.describe(pass, slice);
@@ -173,8 +199,10 @@ class ForwardRun {
       const auto width = static_cast<ptrdiff_t>(w_.kernels.vector);
       pass.right = packs.hidden_n.view();
       pass.left = {pass.gates.rows, -width, w_.hidden_size, w_.kernels.vector, panel_stride_};
+      pass.h_previous = h_rows_.data() + row;
       w_.passes().second(pass);
     }
+    mask_states({schedule_.live(s + 1, slice.rows), slice.panels}, s + 1);
     meet(barrier);
   }
 
@@ -213,9 +241,9 @@ class ForwardRun {
   Plan plan_;
   size_t block_ = 0, chunk_;
   ptrdiff_t panel_stride_;
-  Buffer<T> gates_, zeros_;
-  Carry<T> carry_;  // c of the LSTM
-  std::vector<const T*> x_rows_, h_rows_;
+  Buffer<T> gates_, zeros_, masked_;
+  Carry<T> carry_;                                     // c of the LSTM
+  std::vector<const T*> x_rows_, h_rows_, left_rows_;  // the last with a mask
   std::vector<T*> output_rows_, gate_rows_;
 };
 

@@ -193,6 +193,7 @@ template <class T>
 struct RecurrentForward : Steps {
   Sequence<const T> x;
   Rows<const T> h_0;   // (B, H), or none for zeros
+  Rows<const T> mask;  // (B, H), or none: what h is multiplied by where the hidden weights read it, in every step
   Sequence<T> output;  // (T, B, H); may not overlap anything
   Rows<T> h_n;         // (B, H), the state after each row's last step; may be h_0's own rows
   Rows<const T> c_0;   // of the LSTM, as h_0
@@ -215,6 +216,7 @@ template <class T>
 struct RecurrentBackward : Steps {
   Sequence<const T> x;         // as in the forward call
   Rows<const T> h_0;           // as in the forward call
+  Rows<const T> mask;          // as in the forward call
   Sequence<const T> output;    // what the forward call computed
   Sequence<const T> d_output;  // (T, B, H), or none for zeros
   Rows<const T> d_h_n, d_c_n;  // (B, H), or none for zeros
@@ -276,6 +278,11 @@ GRU_API void embedding_backward(size_t rows, const int64_t* indices, Rows<const 
 template <class T>
 GRU_API void softmax_cross_entropy(size_t rows, size_t classes, const T* logits, const int64_t* targets,
                                    int64_t ignore_index, double smoothing, double* losses, T* gradient, int threads);
+
+// y = x / (1 - p) but for elements that are zeroed with probability p (0 to 1); which ones is a function of the key,
+// their place and p alone. y may be x.
+template <class T>
+GRU_API void dropout(size_t size, const T* x, T* y, uint64_t key, double p, int threads);
 
 template <class T>
 GRU_API void sigmoid(size_t size, const T* x, T* y);

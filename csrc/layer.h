@@ -22,6 +22,7 @@ struct Layer {
   const void* x;  // (T, B, I)
   ptrdiff_t x_step, x_row;
   const void *h_0, *c_0;  // (directions, B, H), or null; c is the LSTM's
+  const void* mask;       // (directions, B, H), or null
   void* output;           // (T, B, directions * H), the directions side by side
   ptrdiff_t output_step, output_row;
   void *h_n, *c_n;  // (directions, B, H)

@@ -66,6 +66,7 @@ def recurrent_forward(
     c_0: _Array | None,
     lengths: _Array | None,
     reset: _Array | None,
+    mask: _Array | None,
     output: _Array,
     h_n: _Array,
     c_n: _Array | None,
@@ -80,6 +81,7 @@ def recurrent_backward(
     h_0: _Array | None,
     lengths: _Array | None,
     reset: _Array | None,
+    mask: _Array | None,
     output: _Array,
     d_output: _Array | None,
     d_h_n: _Array | None,
@@ -116,6 +118,7 @@ def softmax_cross_entropy(
     d_logits: _Array | None,
     threads: int,
 ) -> None: ...
+def dropout(x: _Array, output: _Array, key: int, p: float, threads: int) -> None: ...
 def sigmoid(x: _Array, output: _Array) -> None: ...
 def tanh(x: _Array, output: _Array) -> None: ...
 def read_seconds(bytes: int, repeats: int, threads: int) -> float: ...

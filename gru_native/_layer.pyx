@@ -23,6 +23,7 @@ cdef extern from "layer.h" namespace "gru" nogil:
         ptrdiff_t x_step, x_row
         const void* h_0
         const void* c_0
+        const void* mask
         void* output
         ptrdiff_t output_step, output_row
         void* h_n
@@ -245,10 +246,11 @@ cdef class RecurrentLayer:
             layer_forward(call, count)
         return output, (h_n, c_n) if self.has_c else h_n
 
-    def forward(self, x, state, lengths, reset, str keep not None, threads):
+    def forward(self, x, state, lengths, reset, mask, str keep not None, threads):
         """Return output (read-only), the last state and a `RecurrentLayerTape`, or None as above.
 
-        `keep` is what the tape keeps: "gates" or "states".
+        `mask` (D, B, H) and contiguous or None is what h is multiplied by where the hidden weights read it; `keep` is
+        what the tape keeps: "gates" or "states".
         """
         cdef bint states = keep == "states"
         cdef int count = thread_count(threads)
@@ -256,6 +258,10 @@ cdef class RecurrentLayer:
         cdef RecurrentLayerTape tape
         h_0, c_0 = pair(state) if self.has_c else (state, None)
         if not count or not self.accepts(x, h_0, c_0, lengths, reset):
+            return None
+        if not fits_optional_states(
+            mask, self.type_number, self.directions, np.PyArray_DIM(x, 1 - self.time_axis), self.hidden_size
+        ):
             return None
         given = x
         x = constant(x)
@@ -265,14 +271,17 @@ cdef class RecurrentLayer:
             lengths = constant(lengths)
         if reset is not None:
             reset = constant(reset)
+        if mask is not None:
+            mask = constant(mask)
         output = self.new_output(x)
         h_n, c_n = self.new_states(np.PyArray_DIM(x, 1 - self.time_axis))
         tape = RecurrentLayerTape()
         tape.layer = self
-        tape.arrays = (x, h_0, lengths, reset, output)
+        tape.arrays = (x, h_0, lengths, reset, mask, output)
         tape.owns_x = x is not given
         tape.states = states
         self.describe(&tape.call, x, h_0, c_0, lengths, reset, output, h_n, c_n)
+        tape.call.mask = data_of(mask)
         with nogil:
             layer_forward_taped(tape.call, tape.gates_of_directions, states, count)
         np.PyArray_CLEARFLAGS(output, np.NPY_ARRAY_WRITEABLE)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from gru_native import _core
+from gru_native.random import Seed, key
 
 Array: TypeAlias = np.ndarray[Any, Any]
 RecurrentWeights: TypeAlias = _core.RecurrentWeights32 | _core.RecurrentWeights64
@@ -42,6 +43,7 @@ class RecurrentTape:
     h_0: Array | None
     lengths: Array | None
     reset: Array | None
+    mask: Array | None
     output: Array
     reverse: bool
     batch_first: bool
@@ -160,6 +162,7 @@ def recurrent(
     *,
     lengths: ArrayLike | None = None,
     reset: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
     reverse: bool = False,
     batch_first: bool = False,
     output: Array | None = None,
@@ -185,6 +188,10 @@ def recurrent(
     reset
         (T, B), or (B, T) with `batch_first`, of bool: where a new episode begins. No state passes between that step
         and the one before it, in either direction: it becomes zero, and no gradient flows.
+    mask
+        (B, H), what h is multiplied by where the hidden weights read it, the same in every step (not where it is
+        carried on: ``z * h`` of a GRU). With zeros and ``1 / (1 - p)``, as `dropout` makes of ones, this is the
+        variational dropout of Gal and Ghahramani (2016), Keras' ``recurrent_dropout``.
     reverse
         Whether to run from each row's last step to its first.
     output, final
@@ -199,7 +206,7 @@ def recurrent(
         The state after the last step that is run of each row, in the form of `state`; the first one where there is
         no step.
     """
-    call = _Call(x, weights, state, lengths, reset, reverse, batch_first, output, final)
+    call = _Call(x, weights, state, lengths, reset, mask, reverse, batch_first, output, final)
     _core.recurrent_forward(weights, *call.arguments, None, thread_count(threads))
     return call.output, call.final
 
@@ -211,6 +218,7 @@ def recurrent_forward(
     *,
     lengths: ArrayLike | None = None,
     reset: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
     reverse: bool = False,
     batch_first: bool = False,
     output: Array | None = None,
@@ -227,17 +235,19 @@ def recurrent_forward(
     The output that this function allocates is read-only, because the tape refers to it; an `output` that the caller
     gives must stay as it is until backward has run. `x` is copied unless nobody can write to it, the others always.
     """
-    call = _Call(x, weights, state, lengths, reset, reverse, batch_first, output, final)
+    call = _Call(x, weights, state, lengths, reset, mask, reverse, batch_first, output, final)
     x_kept = call.x if _is_constant(call.x) else call.x.copy()
-    h_0_kept, lengths_kept, reset_kept = (
-        None if array is None else array.copy() for array in (call.state[0], call.lengths, call.reset)
+    h_0_kept, lengths_kept, reset_kept, mask_kept = (
+        None if array is None else array.copy() for array in (call.state[0], call.lengths, call.reset, call.mask)
     )
     core = _core.recurrent_forward(weights, *call.arguments, checked_tape(tape), thread_count(threads))
     assert core is not None
     if output is None:
         call.output.flags.writeable = False
     kept = call.time_major(call.output)
-    record = RecurrentTape(weights, core, x_kept, h_0_kept, lengths_kept, reset_kept, kept, reverse, batch_first)
+    record = RecurrentTape(
+        weights, core, x_kept, h_0_kept, lengths_kept, reset_kept, mask_kept, kept, reverse, batch_first
+    )
     return (call.output, call.final), record
 
 
@@ -309,6 +319,7 @@ def recurrent_backward(
         tape.h_0,
         tape.lengths,
         tape.reset,
+        tape.mask,
         tape.output,
         d_output,
         d_h_n,
@@ -337,6 +348,7 @@ class _Call:
         state: State | None,
         lengths: ArrayLike | None,
         reset: ArrayLike | None,
+        mask: ArrayLike | None,
         reverse: bool,
         batch_first: bool,
         output: Array | None,
@@ -357,6 +369,7 @@ class _Call:
         self.state = _state("state", state, weights, batch)
         self.lengths = sequence_lengths(lengths, steps, batch)
         self.reset = reset_flags(reset, steps, batch, batch_first)
+        self.mask = _optional("mask", mask, (batch, hidden_size), dtype, "(B, H)")
         if output is None:
             self.output = np.empty((*x.shape[:2], hidden_size), dtype)
             major = self.time_major(self.output)
@@ -371,7 +384,7 @@ class _Call:
         else:
             last = self._checked_final(final, weights, batch, None if output is None else major)
             self.final = final
-        self.arguments = (self.x, *self.state, self.lengths, self.reset, major, *last, bool(reverse))
+        self.arguments = (self.x, *self.state, self.lengths, self.reset, self.mask, major, *last, bool(reverse))
 
     def time_major(self, array: Array) -> Array:
         return _major(array, self.batch_first)
@@ -613,6 +626,22 @@ def softmax_cross_entropy(
         thread_count(threads),
     )
     return losses, d_logits
+
+
+def dropout(x: ArrayLike, p: float, *, seed: Seed, threads: int | None = None) -> Array:
+    """Return `x` (any shape), of which each element is zero with probability `p`, and the others times ``1 / (1 - p)``.
+
+    Which ones (Srivastava et al. 2014) is a function of `seed`, `p` and the element's place in the array alone: they
+    are drawn by Philox4x32-10 (Salmon et al. 2011), element i of the flat array by word i / 16 % 4 of block
+    i / 64 * 16 + i % 16, and the key is `gru_native.random.key` of the seed. An element is zero when its number is
+    below p * 2**32.
+    """
+    x, dtype = _float_array("x", x)
+    if not 0.0 <= p <= 1.0:
+        raise ValueError(f"p: expected 0 to 1, got {p}")
+    y = np.empty(x.shape, dtype)
+    _core.dropout(np.ascontiguousarray(x).reshape(-1), y.reshape(-1), key(seed), float(p), thread_count(threads))
+    return y
 
 
 def sigmoid(x: ArrayLike) -> Array:

@@ -1,4 +1,4 @@
-"""Random numbers as a function of a seed and of nothing else: NumPy's counter-based Philox.
+"""Random numbers as a function of a seed and of nothing else: counter-based Philox, NumPy's and the core's.
 
 A seed is a path of whole numbers. Whoever hands it on appends one number (the epoch, the place of a layer),
 so that every consumer draws numbers of its own and no generator has to be kept or saved.
@@ -37,6 +37,15 @@ def generator(seed: Seed | None) -> np.random.Generator:
     """Return the generator that belongs to `seed`; ``None`` draws fresh entropy from the system."""
     if seed is None:
         return np.random.Generator(np.random.Philox())
+    return np.random.Generator(np.random.Philox(_sequence(seed)))
+
+
+def key(seed: Seed) -> int:
+    """Return the 64 bits that belong to `seed`, for the core's generator."""
+    return int(_sequence(seed).generate_state(1, np.uint64)[0])
+
+
+def _sequence(seed: Seed) -> np.random.SeedSequence:
     first, *rest = seed_path(seed)
     # The rest is the spawn key: plain entropy is padded with zeros, so that (5,) and (5, 0) would be one.
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence(first, spawn_key=rest)))
+    return np.random.SeedSequence(first, spawn_key=rest)

@@ -28,6 +28,30 @@ def sigmoid(a: Array) -> Array:
         return np.asarray(1.0 / (1.0 + np.exp(-a)))
 
 
+def dropout_mask(size: int, p: float, key: int) -> Array:
+    """Return what dropout multiplies each of `size` elements by: 0, or 1 / (1 - p).
+
+    Philox4x32-10 (Salmon et al. 2011); see `gru_native.functional.dropout` for which word belongs to which element.
+    """
+    groups = -(-size // 64)
+    words = philox(np.arange(16 * groups, dtype=np.uint64), key)  # (4, blocks)
+    numbers = words.reshape(4, groups, 16).swapaxes(0, 1).reshape(-1)[:size]
+    return np.where(numbers < np.ceil(p * 2.0**32), 0.0, 1.0 / (1.0 - p) if p < 1 else 0.0)
+
+
+def philox(counters: npt.NDArray[np.uint64], key: int) -> npt.NDArray[np.uint64]:
+    """Return of Philox4x32-10 the four words (4, N) of the blocks whose counters are the lower half of 128 bits."""
+    low = np.uint64(0xFFFFFFFF)
+    half = np.uint64(32)
+    c_0, c_1, c_2, c_3 = counters & low, counters >> half, np.zeros_like(counters), np.zeros_like(counters)
+    key_0, key_1 = np.uint64(key & 0xFFFFFFFF), np.uint64(key >> 32)
+    for _ in range(10):
+        a, b = np.uint64(0xD2511F53) * c_0, np.uint64(0xCD9E8D57) * c_2
+        c_0, c_1, c_2, c_3 = (b >> half) ^ c_1 ^ key_0, b & low, (a >> half) ^ c_3 ^ key_1, a & low
+        key_0, key_1 = (key_0 + np.uint64(0x9E3779B9)) & low, (key_1 + np.uint64(0xBB67AE85)) & low
+    return np.stack([c_0, c_1, c_2, c_3])
+
+
 # ---- Cells -------------------------------------------------------------------------------------------------
 
 
@@ -37,7 +61,7 @@ class Cell(Protocol):
     gates: int
     states: int
 
-    def step(self, a: Array, state: State, u: Array, b: Array) -> tuple[State, Any]:
+    def step(self, a: Array, state: State, u: Array, b: Array, mask: Array) -> tuple[State, Any]:
         """Return the next state, and what `back` needs.
 
         Parameters
@@ -45,9 +69,10 @@ class Cell(Protocol):
         a : (B, G * H), W x + b_ih
         state : of the step before
         u, b : weight_hh (G * H, H), bias_hh (G * H)
+        mask : (B, H), what h is multiplied by where `u` reads it
         """
 
-    def back(self, saved: Any, d_state: State, u: Array) -> tuple[Array, State, Array, Array]:
+    def back(self, saved: Any, d_state: State, u: Array, mask: Array) -> tuple[Array, State, Array, Array]:
         """Return the gradients of `a`, of the state before, of `u` and of `b` from that of the next state."""
 
 
@@ -59,31 +84,34 @@ class GRU:
     def __init__(self, reset_after: bool) -> None:
         self.reset_after = reset_after
 
-    def step(self, a: Array, state: State, u: Array, b: Array) -> tuple[State, Any]:
+    def step(self, a: Array, state: State, u: Array, b: Array, mask: Array) -> tuple[State, Any]:
         (h,) = state
         (a_r, a_z, a_n), (u_r, u_z, u_n), (b_r, b_z, b_n) = np.split(a, 3, axis=1), np.split(u, 3), np.split(b, 3)
-        r = sigmoid(a_r + h @ u_r.T + b_r)
-        z = sigmoid(a_z + h @ u_z.T + b_z)
-        m = h @ u_n.T + b_n  # what the reset gate multiplies when it comes after the product
-        n = np.tanh(a_n + (r * m if self.reset_after else (r * h) @ u_n.T + b_n))
+        read = mask * h
+        r = sigmoid(a_r + read @ u_r.T + b_r)
+        z = sigmoid(a_z + read @ u_z.T + b_z)
+        m = read @ u_n.T + b_n  # what the reset gate multiplies when it comes after the product
+        n = np.tanh(a_n + (r * m if self.reset_after else (r * read) @ u_n.T + b_n))
         return ((1.0 - z) * n + z * h,), (h, r, z, n, m)
 
-    def back(self, saved: Any, d_state: State, u: Array) -> tuple[Array, State, Array, Array]:
+    def back(self, saved: Any, d_state: State, u: Array, mask: Array) -> tuple[Array, State, Array, Array]:
         (h, r, z, n, m), (d_h,), (u_rz, u_n) = saved, d_state, np.split(u, [2 * saved[0].shape[1]])
+        read = mask * h
         # d_r, d_z, d_n: of the sums that enter sigmoid and tanh; d_m: of U_n applied to what it saw.
         d_n = d_h * (1.0 - z) * (1.0 - n * n)
         d_z = d_h * (h - n) * z * (1.0 - z)
         if self.reset_after:
-            seen, d_m = h, d_n * r
+            seen, d_m = read, d_n * r
             d_r = d_n * m * r * (1.0 - r)
-            d_h = d_h * z + d_m @ u_n
+            d_read = d_m @ u_n
         else:
-            seen, d_m = r * h, d_n
-            d_r = (d_m @ u_n) * h * r * (1.0 - r)
-            d_h = d_h * z + (d_m @ u_n) * r
+            seen, d_m = r * read, d_n
+            d_r = (d_m @ u_n) * read * r * (1.0 - r)
+            d_read = (d_m @ u_n) * r
         d_rz = np.concatenate([d_r, d_z], axis=1)
-        d_u, d_b = np.concatenate([d_rz.T @ h, d_m.T @ seen]), np.concatenate([d_rz, d_m], axis=1).sum(axis=0)
-        return np.concatenate([d_rz, d_n], axis=1), (d_h + d_rz @ u_rz,), d_u, d_b
+        d_u, d_b = np.concatenate([d_rz.T @ read, d_m.T @ seen]), np.concatenate([d_rz, d_m], axis=1).sum(axis=0)
+        d_before = d_h * z + mask * (d_read + d_rz @ u_rz)
+        return np.concatenate([d_rz, d_n], axis=1), (d_before,), d_u, d_b
 
 
 class LSTM:
@@ -91,19 +119,19 @@ class LSTM:
 
     gates, states = 4, 2
 
-    def step(self, a: Array, state: State, u: Array, b: Array) -> tuple[State, Any]:
+    def step(self, a: Array, state: State, u: Array, b: Array, mask: Array) -> tuple[State, Any]:
         h, c = state
-        a_i, a_f, a_g, a_o = np.split(a + h @ u.T + b, 4, axis=1)
+        a_i, a_f, a_g, a_o = np.split(a + (mask * h) @ u.T + b, 4, axis=1)
         i, f, g, o = sigmoid(a_i), sigmoid(a_f), np.tanh(a_g), sigmoid(a_o)
         c_next = f * c + i * g
         return (o * np.tanh(c_next), c_next), (h, c, i, f, g, o, np.tanh(c_next))
 
-    def back(self, saved: Any, d_state: State, u: Array) -> tuple[Array, State, Array, Array]:
+    def back(self, saved: Any, d_state: State, u: Array, mask: Array) -> tuple[Array, State, Array, Array]:
         (h, c, i, f, g, o, t), (d_h, d_c) = saved, d_state
         d_c = d_c + d_h * o * (1.0 - t * t)
         d_gates = d_c * g * i * (1.0 - i), d_c * c * f * (1.0 - f), d_c * i * (1.0 - g * g), d_h * t * o * (1.0 - o)
         d_a = np.concatenate(d_gates, axis=1)
-        return d_a, (d_a @ u, d_c * f), d_a.T @ h, d_a.sum(axis=0)
+        return d_a, (mask * (d_a @ u), d_c * f), d_a.T @ (mask * h), d_a.sum(axis=0)
 
 
 class RNN:
@@ -114,16 +142,16 @@ class RNN:
     def __init__(self, nonlinearity: str) -> None:
         self.nonlinearity = nonlinearity
 
-    def step(self, a: Array, state: State, u: Array, b: Array) -> tuple[State, Any]:
+    def step(self, a: Array, state: State, u: Array, b: Array, mask: Array) -> tuple[State, Any]:
         (h,) = state
-        s = a + h @ u.T + b
+        s = a + (mask * h) @ u.T + b
         h_next = np.tanh(s) if self.nonlinearity == "tanh" else np.maximum(s, 0.0)
         return (h_next,), (h, h_next)
 
-    def back(self, saved: Any, d_state: State, u: Array) -> tuple[Array, State, Array, Array]:
+    def back(self, saved: Any, d_state: State, u: Array, mask: Array) -> tuple[Array, State, Array, Array]:
         (h, h_next), (d_h,) = saved, d_state
         d_a = d_h * (1.0 - h_next * h_next) if self.nonlinearity == "tanh" else np.where(h_next > 0, d_h, 0.0)
-        return d_a, (d_a @ u,), d_a.T @ h, d_a.sum(axis=0)
+        return d_a, (mask * (d_a @ u),), d_a.T @ (mask * h), d_a.sum(axis=0)
 
 
 CELLS: dict[str, Cell] = {
@@ -147,6 +175,7 @@ class Tape:
     alive: Bools  # (T, B, 1), whether a row has this step
     fresh: Bools  # (T, B, 1), whether a reset made it begin with zeros
     saved: list[Any]  # by time
+    mask: Array  # (B, H)
     weight_ih: Array
     weight_hh: Array
     bias_names: tuple[str, ...]
@@ -165,6 +194,7 @@ def forward(
     reverse: bool = False,
     lengths: npt.ArrayLike | None = None,
     reset: npt.ArrayLike | None = None,
+    mask: npt.ArrayLike | None = None,
 ) -> tuple[Array, Any, Tape]:
     """Run one layer in one direction.
 
@@ -185,6 +215,8 @@ def forward(
         and the reverse direction begins at the row's own last step.
     reset : (T, B) of bool, or None
         Whether no state passes between steps t - 1 and t, in any direction: it becomes zero there.
+    mask : (B, H), or None for ones
+        What h is multiplied by where the hidden weights read it, in every step.
 
     Returns
     -------
@@ -200,14 +232,15 @@ def forward(
     biases = {name: bias for name, bias in (("bias_ih", bias_ih), ("bias_hh", bias_hh)) if bias is not None}
     b_i, b_h = (_float64(biases.get(name, np.zeros(rows))) for name in ("bias_ih", "bias_hh"))
     present = _parts(kind, state, (batch, hidden))
+    mask = np.ones((batch, hidden)) if mask is None else _float64(mask)
 
     output, saved = np.empty((steps, batch, hidden)), [None] * steps
     for t in _order(steps, reverse):
         present = tuple(np.where(fresh[t], 0.0, part) for part in present)
-        after, saved[t] = kind.step(x[t] @ weight_ih.T + b_i, present, weight_hh, b_h)
+        after, saved[t] = kind.step(x[t] @ weight_ih.T + b_i, present, weight_hh, b_h, mask)
         output[t] = np.where(alive[t], after[0], 0.0)
         present = tuple(np.where(alive[t], new, old) for new, old in zip(after, present, strict=True))
-    tape = Tape(kind, x, alive, fresh, saved, weight_ih, weight_hh, tuple(biases), reverse)
+    tape = Tape(kind, x, alive, fresh, saved, mask, weight_ih, weight_hh, tuple(biases), reverse)
     return output, _whole(present), tape
 
 
@@ -237,7 +270,7 @@ def backward(tape: Tape, d_output: npt.ArrayLike | None, d_final: Any = None) ->
     for t in _order(steps, not tape.reverse):
         # What a row does not have contributes nothing, and passes on what comes from later.
         d_after = tuple(np.where(tape.alive[t], part, 0.0) for part in (d_state[0] + d_output[t], *d_state[1:]))
-        d_a, d_before, d_u, d_b = tape.cell.back(tape.saved[t], d_after, tape.weight_hh)
+        d_a, d_before, d_u, d_b = tape.cell.back(tape.saved[t], d_after, tape.weight_hh, tape.mask)
         d_state = tuple(
             np.where(tape.fresh[t], 0.0, np.where(tape.alive[t], new, old))
             for new, old in zip(d_before, d_state, strict=True)

@@ -59,6 +59,7 @@ class Problem:
         steps: Any = slice(None),
         lengths: Array | None = None,
         reset: Array | None = None,
+        mask: Array | None = None,
         tape: str = "gates",
     ) -> Results:
         """Run forward and backward of some rows and steps and return all results, time-major."""
@@ -72,6 +73,7 @@ class Problem:
             each(lambda part: part[rows], self.state),
             lengths=None if lengths is None else lengths[rows],
             reset=None if reset is None else turned(reset[steps, rows]),
+            mask=None if mask is None else mask[rows],
             batch_first=batch_first,
             reverse=reverse,
             tape=tape,
@@ -240,6 +242,28 @@ def test_ragged_rows_and_threads(
             assert not of_whole[name][length:].any(), f"{name} in padding"
             of_whole[name] = of_whole[name][live]
         assert_all_same({name: alone[name] for name in of_whole}, of_whole, f"of row {row} alone")
+
+
+@pytest.mark.parametrize("sizes", [BY_ROWS, BY_PANELS, BY_FEW_PANELS, BY_PANELS_FOR_CACHE], ids=str)
+@every_kind
+@every_isa
+def test_masks_rows_and_threads(
+    rng: np.random.Generator, isa: str, kind: str, sizes: tuple[int, int, int, int]
+) -> None:
+    problem = Problem(rng, sizes, np.float32, kind)
+    weights = problem.cell.pack(isa)
+    _, batch, _, hidden = sizes
+    mask = rng.choice([0.0, 2.0], (batch, hidden)).astype(np.float32)
+    whole = problem.run(weights, mask=mask)
+    for threads in THREADS[1:]:
+        assert_all_same(problem.run(weights, mask=mask, threads=threads), whole, f"with {threads} threads")
+    for row in range(batch):
+        alone = problem.run(weights, [row], mask=mask, threads=2)
+        of_whole = rows_of(whole, [row])
+        assert_all_same({name: alone[name] for name in of_whole}, of_whole, f"of row {row} alone")
+    # A mask of ones changes nothing in the forward pass.
+    ones, none = (problem.run(weights, mask=mask) for mask in (np.ones_like(mask), None))
+    assert_same_bits(ones["output"], none["output"])
 
 
 @pytest.mark.parametrize("sizes", [(90, 16, 20, 65), (400, 1, 20, 130), BY_PANELS_FOR_CACHE], ids=str)

@@ -106,6 +106,9 @@ def test_gru(options: dict[str, Any], batched: bool, rng: np.random.Generator) -
         nn.LSTM(2, 2, 2, bias=False, batch_first=True, dtype="float64"),
         nn.RNN(2, 3, 2, bidirectional=True, dtype="float64"),
         nn.RNN(2, [3, 2], nonlinearity="relu", dtype="float64"),
+        nn.LSTM(2, [3, 2], bidirectional=True, recurrent_dropout=0.4, dtype="float64"),
+        nn.GRU(2, 3, 2, recurrent_dropout=0.4, dropout=0.3, dtype="float64"),
+        nn.GRU(2, 4, recurrent_dropout=0.4, reset_after=False, dtype="float64"),
     ],
     ids=lambda stack: stack.cell,
 )

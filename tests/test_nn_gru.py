@@ -10,7 +10,7 @@ from cases import parts_of
 from tolerances import assert_close, assert_gradient
 
 from gru_native import nn, reference
-from gru_native.random import generator
+from gru_native.random import key
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -309,9 +309,9 @@ def test_dropout_acts_between_layers_in_training_only(rng: np.random.Generator) 
         state = gru.state_dict()
         layer.load_state_dict({name: state[name.replace("l0", f"l{number}")] for name in layer.state_dict()})
         if number > 0:
-            kept = generator((11, 12, number)).random(expected.shape, dtype=np.float32) >= 0.5
-            assert 0 < kept.mean() < 1
-            expected = expected * kept * 2.0
+            mask = reference.dropout_mask(expected.size, 0.5, key((11, 12, number))).reshape(expected.shape)
+            assert set(np.unique(mask)) == {0.0, 2.0}
+            expected = expected * mask
         expected, _ = layer(expected)
     np.testing.assert_array_equal(output, expected)
 
@@ -321,6 +321,34 @@ def test_dropout_acts_between_layers_in_training_only(rng: np.random.Generator) 
     assert not np.array_equal(called, output)
     with pytest.raises(ValueError, match="seed: dropout in training mode needs one"):
         gru.train().forward(x)
+
+
+@pytest.mark.parametrize("kind", ["GRU", "LSTM", "RNN"])
+@pytest.mark.parametrize("num_layers", [1, 2])
+def test_recurrent_dropout_masks_the_states(kind: str, num_layers: int, rng: np.random.Generator) -> None:
+    stack = getattr(nn, kind)(3, 6, num_layers, bidirectional=True, recurrent_dropout=0.5, dtype="float64", seed=10)
+    x = rng.standard_normal((7, 4, 3))
+    (output, _), _ = stack.forward(x, seed=(11, 12))
+    (same, _), _ = stack.forward(x, seed=(11, 12), tape="states", threads=1)
+    np.testing.assert_array_equal(output, same)
+    expected = x
+    for layer in range(num_layers):
+        mask = reference.dropout_mask(2 * 4 * 6, 0.5, key((11, 12, layer, 0))).reshape(2, 4, 6)
+        both = []
+        for direction, suffix in enumerate([f"_l{layer}", f"_l{layer}_reverse"]):
+            names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+            parameters = [stack.parameters()[name + suffix] for name in names]
+            options = {"cell": stack.cell, "reverse": direction == 1, "mask": mask[direction]}
+            both.append(reference.forward(expected, None, *parameters, **options)[0])
+        expected = np.concatenate(both, axis=2)
+    assert_close(output, expected, "float64")
+    # Gradients are tested by differences; inference does without.
+    called, _ = stack(x)
+    (evaluated, _), _ = stack.eval().forward(x)
+    np.testing.assert_array_equal(called, evaluated)
+    assert not np.array_equal(called, output)
+    with pytest.raises(ValueError, match="seed: dropout in training mode needs one"):
+        stack.train().forward(x)
 
 
 def test_dropout_with_one_layer_is_pointed_out() -> None:

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import ISAS
 from tolerances import assert_close
 
-from gru_native import nn
+from gru_native import functional as F
+from gru_native import nn, reference
 from gru_native.nn.module import Module, Snapshot
-from gru_native.random import generator, seed_path
+from gru_native.random import generator, key, seed_path
 
 F32 = np.float32
 
@@ -59,6 +61,29 @@ def test_dropout_keeps_the_mean(p: float, dtype: str) -> None:
     d_x, gradients = dropout.backward(tape, x)
     np.testing.assert_array_equal(d_x, y)
     assert gradients == {}
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("size", [0, 1, 15, 16, 17, 63, 64, 65, 300_000])
+def test_dropout_is_the_references(monkeypatch: pytest.MonkeyPatch, isa: str, size: int) -> None:
+    """On every instruction set, whatever the number of threads."""
+    monkeypatch.setenv("GRU_NATIVE_ISA", isa)
+    x = np.arange(1, size + 1, dtype=np.float64)
+    for p in (0.0, 0.3, 1 - 2.0**-40, 1.0):
+        expected = x * reference.dropout_mask(size, p, key((3, 4)))
+        for threads in (1, 2, 3):
+            np.testing.assert_array_equal(F.dropout(x, p, seed=(3, 4), threads=threads), expected)
+    assert_close(F.dropout(x.astype(F32), 0.3, seed=5), F.dropout(x, 0.3, seed=5), "float32_rounding")
+
+
+def test_bad_dropout() -> None:
+    for p, error, message in ((-0.1, ValueError, "p: expected 0 to 1, got -0.1"), (np.nan, ValueError, "p: expected")):
+        with pytest.raises(error, match=message):
+            F.dropout(np.ones(3), p, seed=1)
+    with pytest.raises(TypeError, match="x: expected dtype float32 or float64, got int64"):
+        F.dropout(np.ones(3, int), 0.5, seed=1)
+    with pytest.raises(ValueError, match="seed: expected whole numbers from 0 up"):
+        F.dropout(np.ones(3), 0.5, seed=-1)
 
 
 def test_dropout_follows_its_seed() -> None:

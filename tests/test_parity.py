@@ -98,6 +98,7 @@ def problem(
     reverse: bool = False,
     ragged: bool = False,
     resets: bool = False,
+    masked: bool = False,
     state: bool = True,
     d_output: bool = True,
     d_final: bool = True,
@@ -113,7 +114,8 @@ def problem(
         for array in (x, d_out):
             if array is not None:
                 array[np.arange(steps)[:, None] >= lengths] = np.nan
-    how = {"reverse": reverse, "lengths": lengths, "reset": reset}
+    mask = rng.choice([0.0, 1.25], (batch, hidden)).astype(np.float32) if masked else None
+    how = {"reverse": reverse, "lengths": lengths, "reset": reset, "mask": mask}
     output, final, tape = cell.reference(x, start, **how)
     gradients = reference.backward(tape, d_out, d_last)
     return Problem(cell, how, x, start, d_out, d_last, output, final, gradients)
@@ -141,6 +143,7 @@ def check(
 
     weights = p.cell.to(dtype).pack(isa)
     options: dict[str, Any] = {**p.steps, "batch_first": batch_first, "threads": threads}
+    options["mask"] = laid_out(p.steps["mask"])
     if batch_first and p.steps["reset"] is not None:
         options["reset"] = p.steps["reset"].T
     arguments = laid_out(p.x), weights, each(laid_out, p.state)
@@ -265,7 +268,9 @@ def test_any_combination_of_options(data: st.DataObject) -> None:
     kind = draw("kind", st.sampled_from(KINDS))
     cell = layer(rng, inputs, hidden, kind=kind, **flags("bias_ih", "bias_hh"))
     check(
-        problem(rng, cell, steps, batch, **flags("reverse", "ragged", "resets", "state", "d_output", "d_final")),
+        problem(
+            rng, cell, steps, batch, **flags("reverse", "ragged", "resets", "masked", "state", "d_output", "d_final")
+        ),
         draw("isa", st.sampled_from(ISAS)),
         draw("dtype", st.sampled_from([np.float32, np.float64])),
         layout=LAYOUTS[draw("layout", st.sampled_from(sorted(LAYOUTS)))],
@@ -312,6 +317,20 @@ def test_gates_computed_again_from_the_states(
     steps, batch, inputs, hidden = sizes
     p = problem(rng, layer(rng, inputs, hidden, kind=kind), steps, batch, reverse=reverse, ragged=reverse, resets=True)
     check(p, isa, dtype, tape="states", threads=threads)
+
+
+@pytest.mark.parametrize("tape", ["gates", "states"])
+@pytest.mark.parametrize("sizes", [(7, 9, 19, 33), (60, 5, 7, 130), (3, 66, 4, 17)], ids=str)
+@every_kind
+@both_dtypes
+@every_isa
+def test_masked_states(
+    rng: np.random.Generator, isa: str, dtype: type, kind: str, sizes: tuple[int, int, int, int], tape: str
+) -> None:
+    steps, batch, inputs, hidden = sizes
+    cell = layer(rng, inputs, hidden, kind=kind)
+    for options in ({"masked": True}, {"masked": True, "ragged": True, "resets": True, "reverse": True}):
+        check(problem(rng, cell, steps, batch, **options), isa, dtype, tape=tape, threads=2)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

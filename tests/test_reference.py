@@ -72,10 +72,11 @@ def test_gradients_of_a_layer_are_finite_differences(
     d_output = rng.standard_normal((steps, batch, hidden))
     lengths = rng.integers(0, steps + 1, batch) if ragged else None
     reset = rng.random((steps, batch)) < 0.3 if ragged else None
+    mask = rng.choice([0.0, 1.5], (batch, hidden)) if ragged else None
 
     def run() -> tuple[np.ndarray, Any, reference.Tape]:
         given: dict[str, Any] = {"bias_ih": None, "bias_hh": None, "state": state} | arrays
-        return reference.forward(**given, cell=kind, reverse=reverse, lengths=lengths, reset=reset)
+        return reference.forward(**given, cell=kind, reverse=reverse, lengths=lengths, reset=reset, mask=mask)
 
     def loss() -> float:
         output, final, _ = run()
@@ -244,6 +245,12 @@ def test_a_tape_does_not_change_with_the_callers_arrays(rng: np.random.Generator
         array += 1.0
     for name, gradient in reference.backward(tape, d_output).items():
         np.testing.assert_array_equal(gradient, expected[name], err_msg=name)
+
+
+def test_philox_is_the_published_one() -> None:
+    """Its authors' known answers (Random123), for what the counters here can say."""
+    words = reference.philox(np.zeros(1, np.uint64), 0)
+    assert [f"{int(word):08x}" for word in words[:, 0]] == ["6627e8d5", "e169c58d", "bc57ac4c", "9b00dbd8"]
 
 
 def test_sigmoid_saturates_and_passes_nan_on() -> None:

@@ -56,6 +56,19 @@ void embedding(const py::array& indices, const py::array& d_y, const py::array& 
   });
 }
 
+void drop(const py::array& x, const py::array& y, uint64_t key, double p, int threads) {
+  const auto size = axis_size(x, "x", 0);
+  if (!(p >= 0 && p <= 1)) refuse("p", "0 to 1");
+  checked_threads(threads);
+  for_dtype(x, [&](auto zero) {
+    using T = decltype(zero);
+    const T* from = contiguous<const T>(x, "x", {size});
+    T* to = contiguous<T>(y, "output", {size});
+    py::gil_scoped_release release;
+    dropout(size, from, to, key, p, threads);
+  });
+}
+
 template <bool is_sigmoid>
 void activation(const py::array& x, const py::array& y) {
   const auto size = axis_size(x, "x", 0);
@@ -73,6 +86,7 @@ void activation(const py::array& x, const py::array& y) {
 void bind_elementwise(py::module_& module) {
   module.def("softmax_cross_entropy", &cross_entropy);
   module.def("embedding_backward", &embedding);
+  module.def("dropout", &drop);
   module.def("sigmoid", &activation<true>);
   module.def("tanh", &activation<false>);
 }

@@ -5,6 +5,7 @@
 #include "elementwise.inc.h"
 #include "gru.inc.h"
 #include "lstm.inc.h"
+#include "random.inc.h"
 #include "rnn.inc.h"
 #include "sums.inc.h"
 #include "tile.inc.h"
@@ -59,6 +60,7 @@ constexpr Kernels<T> kernels = {
     tanh_all<T>,
     max_of<T>,
     exp_sum<T>,
+    dropout<T>,
     read_all<T>,
 };
 

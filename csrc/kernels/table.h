@@ -1,10 +1,11 @@
 // What an ISA offers: one constant table of functions and sizes per element type.
 //
-// This header and <stddef.h> are all that a kernel file may include beside its intrinsics: an inline function of the
-// standard library compiled with AVX-512 flags could otherwise become the copy that the linker keeps for every CPU.
+// This header and what it includes are all that a kernel file may include beside its intrinsics: an inline function of
+// the standard library compiled with AVX-512 flags could otherwise become the copy that the linker keeps for every CPU.
 #pragma once
 
 #include <stddef.h>
+#include <stdint.h>
 
 namespace gru {
 
@@ -122,9 +123,15 @@ struct Kernels {
   T (*max)(size_t size, const T* x);                     // -inf for none, NaN is passed over
   T (*exp_sum)(size_t size, const T* x, T shift, T* y);  // y = exp(x - shift), returns the sum
 
+  // y = 0 where the random number of the element is below the threshold, x * scale elsewhere. The numbers are a
+  // function of the key and the element's place, of which the first one is dropout_group * group.
+  void (*dropout)(size_t size, const T* x, T* y, uint64_t key, uint64_t group, uint32_t threshold, T scale);
+
   // For the benchmark only: reads all elements `repeats` times, as fast as loads go, and returns their sum.
   T (*read)(size_t size, const T* x, size_t repeats);
 };
+
+constexpr size_t dropout_group = 64;
 
 // One instruction set: its name and its two tables.
 struct Isa {

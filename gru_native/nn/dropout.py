@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from gru_native import functional as F
 from gru_native.nn.arguments import float_array, number, shaped_array
 from gru_native.nn.module import Array, Gradients, Module, Snapshot, sealed
-from gru_native.random import Seed, generator
+from gru_native.random import Seed
 
 
 class Dropout(Module):
@@ -36,32 +37,35 @@ class Dropout(Module):
 
     def _forward(
         self, snapshot: Snapshot, x: ArrayLike, *, seed: Seed | None = None, threads: int | None = None
-    ) -> tuple[Array, Noise | None]:
+    ) -> tuple[Array, _Saved | None]:
         x = float_array("x", x)
         if not (self.training and self.p > 0):
             return x, None
-        noise = Noise(x, self.p, seed)
-        return sealed(noise(x)), noise
+        noise = Noise(self.p, seed)
+        return sealed(noise(x, threads)), _Saved(noise, x.shape, x.dtype)
 
     def _backward(
-        self, noise: Noise | None, d_output: ArrayLike, *, threads: int | None = None
+        self, saved: _Saved | None, d_output: ArrayLike, *, threads: int | None = None
     ) -> tuple[Array, Gradients]:
-        if noise is None:
+        if saved is None:
             return float_array("d_output", d_output), {}
-        return noise(shaped_array("d_output", d_output, noise.kept.shape, noise.scale.dtype)), {}
+        return saved.noise(shaped_array("d_output", d_output, saved.shape, saved.dtype), threads), {}
+
+
+class _Saved(NamedTuple):
+    noise: Noise
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
 
 
 class Noise:
-    """Which elements of an array like `x` are kept, and what they are multiplied by."""
+    """Dropout of a seed's own elements: the same ones in the result and in its gradient."""
 
-    def __init__(self, x: Array, p: float, seed: Seed | None) -> None:
+    def __init__(self, p: float, seed: Seed | None) -> None:
         if seed is None:
             raise ValueError("seed: dropout in training mode needs one, got None")
-        self.kept = np.greater_equal(generator(seed).random(x.shape, dtype=np.float32), p)
-        self.scale = np.asarray(1 / (1 - p) if p < 1 else 0, x.dtype)
+        self._p, self._seed = p, seed
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array, threads: int | None = None) -> Array:
         """Return `x`, or a gradient with respect to the result, under this noise."""
-        y: Array = x * self.kept
-        y *= self.scale
-        return y
+        return F.dropout(x, self._p, seed=self._seed, threads=threads)

@@ -70,6 +70,10 @@ class GRU(Recurrent):
     dropout
         Probability of dropout on the output of each layer but the last, in ``forward`` in training mode. It
         needs a `seed` then.
+    recurrent_dropout
+        Probability of variational dropout (Gal and Ghahramani 2016, as in Keras) on the states where the hidden
+        weights read them, in ``forward`` in training mode: one mask for all steps of a sequence, drawn from the
+        `seed`. Pieces of a sequence that are given the same seed have the same mask.
     bidirectional
         Whether each layer also runs from the last step to the first; its output follows that of the forward
         direction on the last axis.
@@ -100,12 +104,24 @@ class GRU(Recurrent):
         dropout: float = 0.0,
         bidirectional: bool = False,
         *,
+        recurrent_dropout: float = 0.0,
         reset_after: bool = True,
         dtype: DTypeLike = "float32",
         seed: Seed | None = None,
     ) -> None:
         self.reset_after = flag("reset_after", reset_after)
-        super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, seed)
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            recurrent_dropout,
+            dtype,
+            seed,
+        )
 
     @property
     def cell(self) -> str:

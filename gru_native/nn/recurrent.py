@@ -55,6 +55,7 @@ class Recurrent(Module):
         batch_first: bool,
         dropout: float,
         bidirectional: bool,
+        recurrent_dropout: float,
         dtype: DTypeLike,
         seed: Seed | None,
     ) -> None:
@@ -78,6 +79,7 @@ class Recurrent(Module):
         self.batch_first = flag("batch_first", batch_first)
         self.dropout = number("dropout", dropout, most=1.0)
         self.bidirectional = flag("bidirectional", bidirectional)
+        self.recurrent_dropout = number("recurrent_dropout", recurrent_dropout, most=1.0)
         self.dtype = float_dtype(dtype)
         if self.dropout > 0 and self.num_layers == 1:
             warnings.warn("dropout acts between layers, and there is one layer only", stacklevel=3)
@@ -115,6 +117,7 @@ class Recurrent(Module):
             "batch_first": self.batch_first,
             "dropout": self.dropout,
             "bidirectional": self.bidirectional,
+            "recurrent_dropout": self.recurrent_dropout,
             "dtype": self.dtype.name,
         }
 
@@ -159,7 +162,7 @@ class Recurrent(Module):
         layout, count, final, gates = _Layout(self, x.shape), F.thread_count(threads), [], {}
         sequence, steps = _plain(layout.with_batch(x)), layout.given_steps(lengths, reset)
         for i, (layer, h) in enumerate(zip(layers, layout.given_states("h_0", h_0), strict=True)):
-            sequence, h_n, record = _taken(layer.forward(sequence, h, *steps, "gates", count))
+            sequence, h_n, record = _taken(layer.forward(sequence, h, *steps, None, "gates", count))
             final.append(h_n)
             for suffix, own in zip(self._suffixes[i], record.gates(), strict=True):
                 for name, gate in zip(self.gate_names, own, strict=True):
@@ -180,8 +183,9 @@ class Recurrent(Module):
     ) -> tuple[tuple[Array, States], _Saved]:
         keep = F.checked_tape(tape)
         layers = snapshot.version.derive("layers", self._packed_layers, threads)
-        if self._is_one_layer:
-            result = layers[0].forward(x, h_0, lengths, reset, keep, threads)
+        masked = self.training and self.recurrent_dropout > 0
+        if self._is_one_layer and not masked:
+            result = layers[0].forward(x, h_0, lengths, reset, None, keep, threads)
             if result is not None:
                 output, h_n, record = result
                 return (output, h_n), _Saved(np.shape(x), [record], [None])
@@ -190,11 +194,13 @@ class Recurrent(Module):
         sequence, steps = _plain(layout.with_batch(x)), layout.given_steps(lengths, reset)
         for i, (layer, h) in enumerate(zip(layers, layout.given_states("h_0", h_0), strict=True)):
             noise = None
+            own_seed = None if seed is None else (*seed_path(seed), i)
             if i > 0 and self.training and self.dropout > 0:
-                noise = Noise(sequence, self.dropout, None if seed is None else (*seed_path(seed), i))
-                sequence = sealed(noise(sequence))
+                noise = Noise(self.dropout, own_seed)
+                sequence = sealed(noise(sequence, count))
+            mask = self._mask(i, layout.rows, own_seed, count) if masked else None
             saved.noises.append(noise)
-            sequence, h_n, record = _taken(layer.forward(sequence, h, *steps, keep, count))
+            sequence, h_n, record = _taken(layer.forward(sequence, h, *steps, mask, keep, count))
             saved.tapes.append(record)
             final.append(h_n)
         return (layout.without_batch(sequence), layout.states(final)), saved
@@ -216,12 +222,17 @@ class Recurrent(Module):
         d_final = layout.given_states("d_h_n", d_h_n)
         for tape, noise, d_h in zip(reversed(saved.tapes), reversed(saved.noises), reversed(d_final), strict=True):
             d, d_h_0, gradients = _taken(tape.backward(None if d is None else _plain(d), d_h, count))
-            d = d if noise is None else noise(d)
+            d = d if noise is None else noise(d, count)
             d_initial.insert(0, d_h_0)
             in_layers.insert(0, gradients)
         assert d is not None  # there is a layer
         named = (zip(*both, strict=True) for both in zip(self._parameter_names, in_layers, strict=True))
         return (layout.without_batch(d), layout.states(d_initial)), dict(chain.from_iterable(named))
+
+    def _mask(self, layer: int, rows: int, seed: tuple[int, ...] | None, threads: int) -> Array:
+        """Return what dropout makes of ones (D, B, H): the seed is the layer's, with a number of its own behind it."""
+        noise = Noise(self.recurrent_dropout, None if seed is None else (*seed, 0))
+        return noise(np.ones((self._directions, rows, self._sizes[layer]), self.dtype), threads)
 
     def _packed_layers(self, version: Version, threads: int | None) -> list[RecurrentLayer]:
         layers = []
@@ -285,7 +296,7 @@ class RecurrentCell(Module):
     ) -> tuple[Any, _SavedStep]:
         sequence, state, h_shape, count = self._checked(x, h, threads)
         layer = snapshot.version.derive("layer", self._packed_layer, threads)
-        _, final, tape = _taken(layer.forward(sequence, state, None, None, "gates", count))
+        _, final, tape = _taken(layer.forward(sequence, state, None, None, None, "gates", count))
         return self._each(lambda part: part.reshape(h_shape), final), _SavedStep(tape, h_shape)
 
     def _backward(
@@ -345,7 +356,7 @@ class _Layout:
         self._batch_axis = 0 if stack.batch_first else 1
         self._batched = len(x_shape) == 3
         batch = x_shape[self._batch_axis : self._batch_axis + 1] if self._batched else ()
-        self._rows = batch[0] if batch else 1
+        self.rows = batch[0] if batch else 1
         self._state_shapes = [(layers * stack._directions, *batch, hidden) for layers, hidden in stack._layers_by_size]
         self.axes = x_shape[:2] if self._batched else (1, x_shape[0]) if stack.batch_first else (x_shape[0], 1)
         self.output_shape = (*x_shape[:-1], stack._sizes[-1] * stack._directions)
@@ -405,7 +416,7 @@ class _Layout:
         return [
             layer
             for array, (layers, hidden) in zip(arrays, stack._layers_by_size, strict=True)
-            for layer in _plain(array).reshape(layers, stack._directions, self._rows, hidden)
+            for layer in _plain(array).reshape(layers, stack._directions, self.rows, hidden)
         ]
 
     @property

@@ -19,7 +19,7 @@ class RNN(Recurrent):
 
     Parameters
     ----------
-    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, seed
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, recurrent_dropout, dtype, seed
         As of `GRU`.
     nonlinearity
         "tanh" or "relu".
@@ -43,12 +43,24 @@ class RNN(Recurrent):
         dropout: float = 0.0,
         bidirectional: bool = False,
         *,
+        recurrent_dropout: float = 0.0,
         nonlinearity: str = "tanh",
         dtype: DTypeLike = "float32",
         seed: Seed | None = None,
     ) -> None:
         self.nonlinearity = _checked(nonlinearity)
-        super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, seed)
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            recurrent_dropout,
+            dtype,
+            seed,
+        )
 
     @property
     def cell(self) -> str:
