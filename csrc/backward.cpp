@@ -7,6 +7,7 @@
 #include "schedule.h"
 #include "team.h"
 #include "weight_gradients.h"
+#include "zoneout.h"
 
 namespace gru {
 
@@ -61,9 +62,16 @@ class BackwardRun {
     if (call.mask.data) {
       masked_ = Buffer<T>(product(rows_, H));
       masked_rows_.resize(rows_);
+      if (w_.passes().second) second_carry_ = Carry<T>(weights, schedule, 1);
+    }
+    if (call.zoneout.p > 0) {
+      zoneout_ = ZoneoutRows<T>(weights, call.zoneout, schedule, recurrence_.members);
+      kept_ = Carry<T>(weights, schedule, 1);
+      zero_rows_.assign(call.batch, zeros_.data());
+    }
+    if (call.mask.data || zoneout_.active()) {
       flow_ = Buffer<T>(product(call.batch, H));
       for (size_t place = 0; place < call.batch; ++place) flow_rows_.push_back(flow_.data() + place * H);
-      if (w_.passes().second) second_carry_ = Carry<T>(weights, schedule, 1);
     }
     const GradientRows<T> tables{gates(), gate_rows_.data(), x_rows_.data(), read_rows().data()};
     weight_gradients_.emplace(weights, call, tables, rows_, again_, members_);
@@ -101,7 +109,7 @@ class BackwardRun {
       compute_gates(chunk, part_of(chunk.rows, member, members_), member);
       everyone.wait();
     }
-    if (member < recurrence_.members) recur(chunk, recurrence_.slice(member, schedule_, panels_), recurrent);
+    if (member < recurrence_.members) recur(chunk, member, recurrent);
     everyone.wait();
     weight_gradients_->compute(member, chunk.rows, begins, ends);
     everyone.wait();
@@ -192,18 +200,19 @@ class BackwardRun {
 
   // ---- The recurrence ----
 
-  void recur(const Chunk& chunk, const Slice& slice, Barrier& barrier) {
-    for_each_block(slice.rows, [&](const Part& rows) { recur_block(chunk, {rows, slice.panels}, barrier); });
+  void recur(const Chunk& chunk, int member, Barrier& barrier) {
+    const Slice slice = recurrence_.slice(member, schedule_, panels_);
+    for_each_block(slice.rows, [&](const Part& rows) { recur_block(chunk, member, {rows, slice.panels}, barrier); });
   }
 
-  void recur_block(const Chunk& chunk, const Slice& slice, Barrier& barrier) {
+  void recur_block(const Chunk& chunk, int member, const Slice& slice, Barrier& barrier) {
     if (chunk.steps.last == schedule_.steps()) {
       carry_.load(slice, 0, call_.d_h_n);
       if (w_.shape.states == 2) carry_.load(slice, 1, call_.d_c_n);
     }
     for (size_t s = std::min(chunk.steps.last, schedule_.length(slice.rows.first)); s-- > chunk.steps.first;) {
       carry_.cut(slice, s + 1);
-      step(chunk, {schedule_.live(s, slice.rows), slice.panels}, s, barrier);
+      step(chunk, member, {schedule_.live(s, slice.rows), slice.panels}, s, barrier);
     }
     if (chunk.steps.first > 0) return keep_gradients(chunk, slice);
     carry_.cut(slice, 0);
@@ -211,12 +220,18 @@ class BackwardRun {
     if (w_.shape.states == 2) carry_.store(slice, 1, call_.d_c_0);
   }
 
-  void step(const Chunk& chunk, const Slice& slice, size_t s, Barrier& barrier) {
+  void step(const Chunk& chunk, int member, const Slice& slice, size_t s, Barrier& barrier) {
     for_each_flow(chunk, s + 1, slice, [&](const Slice& rows, const Operand<T>* gradients) {
       Pass<T> pass = pass_over(chunk, rows, packs_.hidden, s);
       if (gradients) pass.left = *gradients;
+      if (zoneout_.active()) {
+        zone_out(member, pass.d_output, rows, s);
+        pass.d_output = zero_rows_.data();
+      }
       w_.passes().step_backward(pass);
     });
+    if (zoneout_.active())
+      carry_.add_masked(slice, {}, [&](size_t place, size_t unit) { return kept_.units(place, unit); });
     meet(barrier);
     if (!w_.passes().second_backward) return;
     Pass<T> pass = pass_over(chunk, slice, packs_.hidden_n, s);
@@ -247,8 +262,8 @@ class BackwardRun {
   template <class Work>
   void for_each_flow(const Chunk& chunk, size_t next, const Slice& slice, Work work) {
     const Part going_on = schedule_.live(next, slice.rows), ending{going_on.last, slice.rows.last};
-    if (call_.mask.data) {
-      if (going_on.size() > 0) flow_masked(chunk, next, {going_on, slice.panels});
+    if (call_.mask.data || zoneout_.active()) {
+      if (going_on.size() > 0) flow_apart(chunk, next, {going_on, slice.panels});
       if (slice.rows.size() > 0) work(slice, nullptr);
       return;
     }
@@ -259,8 +274,8 @@ class BackwardRun {
     if (ending.size() > 0) work(Slice{ending, slice.panels}, nullptr);
   }
 
-  // With a mask the product cannot go on from the carry: it is computed by itself, masked, and added to the carry.
-  void flow_masked(const Chunk& chunk, size_t next, const Slice& slice) {
+  // With a mask or zoneout the product cannot go on from the carry: it is computed by itself, and added to the carry.
+  void flow_apart(const Chunk& chunk, size_t next, const Slice& slice) {
     Pass<T> pass{};
     pass.rows = slice.rows.size();
     pass.first_panel = slice.panels.first;
@@ -272,6 +287,21 @@ class BackwardRun {
     pass.output = flow_rows_.data() + slice.rows.first;
     w_.kernels.affine(pass);
     carry_.add_masked(slice, call_.mask, [&](size_t place, size_t unit) { return flow_rows_[place] + unit; });
+  }
+
+  // Shares the gradient of the states after step s out: to the step's own result (into the carry, from where the step
+  // begins) and to the states before (aside).
+  void zone_out(int member, const T* const* d_output, const Slice& slice, size_t s) {
+    carry_.for_each(slice, [&](T* carry, size_t place, size_t unit, size_t n) {
+      const T* const taken = zoneout_.taken(member, s, place, unit, unit + n) + unit;
+      const T* const d_out = d_output[place - slice.rows.first] + unit;
+      T* const kept = kept_.units(place, unit);
+      for (size_t i = 0; i < n; ++i) {
+        const T d = carry[i] + d_out[i];
+        carry[i] = taken[i] * d;
+        kept[i] = (T(1) - taken[i]) * d;
+      }
+    });
   }
 
   // The gradients of a step, from a place on, that flow into the state before it.
@@ -358,14 +388,15 @@ class BackwardRun {
   GateRows<T> chunk_gates_;
   Buffer<T> zeros_, unread_;
   Buffer<T> masked_, flow_;  // with a mask: the states as the hidden weights read them, and what flows back from there
-  Carry<T> carry_, second_carry_;
+  Carry<T> carry_, second_carry_, kept_;
+  ZoneoutRows<T> zoneout_;
   std::optional<WeightGradients<T>> weight_gradients_;
   std::vector<T*> gate_rows_, d_x_rows_, d_h_0_rows_, unread_rows_;
   // With resets, the gates whose gradients flow into the step before: zeros for a row that a reset cuts off.
   std::vector<T*> flowing_rows_;
   std::vector<T*> next_rows_;  // the same of the step after the chunk, by place
   std::vector<T*> flow_rows_;  // by place
-  std::vector<const T*> x_rows_, h_rows_, masked_rows_, d_output_rows_;
+  std::vector<const T*> x_rows_, h_rows_, masked_rows_, d_output_rows_, zero_rows_;
 };
 
 // The gradients when there are no rows or no units, however many steps there are.

@@ -55,17 +55,23 @@ class Carry {
     }
   }
 
-  // h += mask * from(place, unit), where `from` gives the address of the units from there on.
+  // h += mask * from(place, unit), where `from` gives the address of the units from there on; the mask may be none.
   template <class From>
   void add_masked(const Slice& slice, const Rows<const T>& mask, From from) {
     for_each_row(slice, 0, [&](T* row, size_t place, size_t unit, size_t n) {
-      const T* const m = mask.at(schedule_->row(place)) + unit;
       const T* const d = from(place, unit);
-      for (size_t i = 0; i < n; ++i) row[i] += m[i] * d[i];
+      const T* const m = mask.data ? mask.at(schedule_->row(place)) + unit : nullptr;
+      for (size_t i = 0; i < n; ++i) row[i] += m ? m[i] * d[i] : d[i];
     });
   }
 
-  const T* units(size_t place, size_t unit) const { return at(unit / width_, place); }
+  // Calls function(h, place, unit, n) for each row and panel of a slice: the address of n units of h from `unit` on.
+  template <class Function>
+  void for_each(const Slice& slice, Function function) {
+    for_each_row(slice, 0, function);
+  }
+
+  T* units(size_t place, size_t unit) const { return at(unit / width_, place); }
 
   void describe(Pass<T>& pass, const Slice& slice) const {
     pass.carry = at(0, slice.rows.first);

@@ -5,6 +5,7 @@
 #include "gru.h"
 #include "schedule.h"
 #include "team.h"
+#include "zoneout.h"
 
 namespace gru {
 
@@ -78,6 +79,7 @@ class ForwardRun {
       std::fill_n(zeros_.data(), H, T(0));
     }
     if (has_c()) carry_ = Carry<T>(weights, schedule, 1);
+    if (call.zoneout.p > 0) zoneout_ = ZoneoutRows<T>(weights, call.zoneout, schedule, plan_.members);
     if (call.mask.data) {
       masked_ = Buffer<T>(product(product(2, call.batch), H));
       left_rows_.resize(rows);
@@ -89,7 +91,7 @@ class ForwardRun {
     auto work = [&](int member) {
       const Slice slice = slice_of(member);
       const size_t region = plan_.by_panels ? 0 : static_cast<size_t>(member);
-      for_each_block(slice.rows, [&](const Part& rows) { run_block(region, {rows, slice.panels}, barrier); });
+      for_each_block(slice.rows, [&](const Part& rows) { run_block(member, region, {rows, slice.panels}, barrier); });
     };
     return run_team(plan_.members, work);
   }
@@ -98,7 +100,7 @@ class ForwardRun {
   Slice slice_of(int member) const { return plan_.slice(member, schedule_, panels_); }
   bool has_c() const { return w_.shape.states == 2; }
 
-  void run_block(size_t region, const Slice& slice, Barrier& barrier) {
+  void run_block(int member, size_t region, const Slice& slice, Barrier& barrier) {
     // Slices of panels share all rows, so one member writes their addresses.
     const bool fills = !plan_.by_panels || slice.panels.first == 0;
     const size_t steps = schedule_.length(slice.rows.first);
@@ -106,7 +108,7 @@ class ForwardRun {
     for (size_t first = 0; first < steps; first += chunk_) {
       const size_t last = std::min(first + chunk_, steps);
       if (fills) fill_tables(region, first, last, slice.rows);
-      if (first == 0) mask_states(slice, 0);
+      if (first == 0 && call_.mask.data) mask_states(slice, 0);
       meet(barrier);
       project(region, first, last, slice);
       size_t row = begin(region);
@@ -114,7 +116,7 @@ class ForwardRun {
         const Slice live{schedule_.live(s, slice.rows), slice.panels};
         if (has_c()) carry_.cut(live, s);
         if (tape_ && tape_->c.data()) keep_c(live, s);
-        step(row, s, live, barrier);
+        step(member, row, s, live, barrier);
         row += live.rows.size();
       }
     }
@@ -169,7 +171,6 @@ class ForwardRun {
 
   // What a step of some rows begins with, masked, in the units of the slice.
   void mask_states(const Slice& slice, size_t s) const {
-    if (!call_.mask.data) return;
     const size_t width = w_.kernels.vector;
     const size_t first = slice.panels.first * width, last = std::min(slice.panels.last * width, w_.hidden_size);
     for (size_t place = slice.rows.first; place < slice.rows.last; ++place) {
@@ -180,8 +181,20 @@ class ForwardRun {
     }
   }
 
+  // What the units of a slice keep of the state before.
+  void zone_out(int member, size_t row, size_t s, const Slice& slice) const {
+    const size_t width = w_.kernels.vector;
+    const size_t first = slice.panels.first * width, last = std::min(slice.panels.last * width, w_.hidden_size);
+    for (size_t place = slice.rows.first; place < slice.rows.last; ++place, ++row) {
+      const T* const taken = zoneout_.taken(member, s, place, first, last);
+      const T* const h = h_rows_[row];
+      T* const to = output_rows_[row];
+      for (size_t unit = first; unit < last; ++unit) to[unit] = zoneout_.mix(taken[unit], to[unit], h[unit]);
+    }
+  }
+
   // Step s of all rows of a slice, of which the tables hold the first one at `row`.
-  void step(size_t row, size_t s, const Slice& slice, Barrier& barrier) const {
+  void step(int member, size_t row, size_t s, const Slice& slice, Barrier& barrier) const {
     const auto& packs = w_.forward();
     Pass<T> pass = pass_over(slice, packs.hidden);
     pass.descending = s % 2 == 1;
@@ -202,7 +215,8 @@ class ForwardRun {
       pass.h_previous = h_rows_.data() + row;
       w_.passes().second(pass);
     }
-    mask_states({schedule_.live(s + 1, slice.rows), slice.panels}, s + 1);
+    if (zoneout_.active()) zone_out(member, row, s, slice);
+    if (call_.mask.data) mask_states({schedule_.live(s + 1, slice.rows), slice.panels}, s + 1);
     meet(barrier);
   }
 
@@ -242,7 +256,8 @@ class ForwardRun {
   size_t block_ = 0, chunk_;
   ptrdiff_t panel_stride_;
   Buffer<T> gates_, zeros_, masked_;
-  Carry<T> carry_;                                     // c of the LSTM
+  Carry<T> carry_;  // c of the LSTM
+  ZoneoutRows<T> zoneout_;
   std::vector<const T*> x_rows_, h_rows_, left_rows_;  // the last with a mask
   std::vector<T*> output_rows_, gate_rows_;
 };

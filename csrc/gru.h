@@ -188,6 +188,14 @@ class GRU_API RecurrentTape {
   size_t bytes() const { return gates.bytes() + c.size() * sizeof(T); }
 };
 
+// Zoneout (Krueger et al. 2017): a unit keeps its state of the step before with probability p; or, not random, its new
+// state is p times the old one plus 1 - p times what the step computes. For cells without c.
+struct Zoneout {
+  double p;  // 0: none
+  bool random;
+  uint64_t key;
+};
+
 // One layer, one direction. Padding is not read; outputs and gradients there are zeros.
 template <class T>
 struct RecurrentForward : Steps {
@@ -198,6 +206,7 @@ struct RecurrentForward : Steps {
   Rows<T> h_n;         // (B, H), the state after each row's last step; may be h_0's own rows
   Rows<const T> c_0;   // of the LSTM, as h_0
   Rows<T> c_n;         // of the LSTM, as h_n
+  Zoneout zoneout;
 };
 
 // Computes output and the last states, and fills `tape` unless it is null. `threads` is an upper limit.
@@ -217,6 +226,7 @@ struct RecurrentBackward : Steps {
   Sequence<const T> x;         // as in the forward call
   Rows<const T> h_0;           // as in the forward call
   Rows<const T> mask;          // as in the forward call
+  Zoneout zoneout;             // as in the forward call
   Sequence<const T> output;    // what the forward call computed
   Sequence<const T> d_output;  // (T, B, H), or none for zeros
   Rows<const T> d_h_n, d_c_n;  // (B, H), or none for zeros

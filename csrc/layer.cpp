@@ -36,6 +36,7 @@ void forward(const Layer& layer, LayerTape* tape, Keep keep, int threads) {
     call.x = {static_cast<const T*>(layer.x), layer.x_step, layer.x_row};
     call.h_0 = states<const T>(layer.h_0, layer, d, H);
     call.mask = states<const T>(layer.mask, layer, d, H);
+    call.zoneout = {layer.zoneout, layer.zoneout_random, layer.zoneout_keys[d]};
     call.c_0 = states<const T>(layer.c_0, layer, d, H);
     call.output = side<T>(layer.output, layer.output_step, layer.output_row, d, H);
     call.h_n = states<T>(layer.h_n, layer, d, H);
@@ -60,6 +61,7 @@ void backward(const Layer& layer, const LayerGradients& gradients, LayerTape& ta
     call.x = {static_cast<const T*>(layer.x), layer.x_step, layer.x_row};
     call.h_0 = states<const T>(layer.h_0, layer, d, H);
     call.mask = states<const T>(layer.mask, layer, d, H);
+    call.zoneout = {layer.zoneout, layer.zoneout_random, layer.zoneout_keys[d]};
     call.output = side<const T>(layer.output, layer.output_step, layer.output_row, d, H);
     call.d_output = side<const T>(gradients.d_output, gradients.d_output_step, gradients.d_output_row, d, H);
     call.d_h_n = states<const T>(gradients.d_h_n, layer, d, H);

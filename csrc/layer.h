@@ -26,6 +26,9 @@ struct Layer {
   void* output;           // (T, B, directions * H), the directions side by side
   ptrdiff_t output_step, output_row;
   void *h_n, *c_n;  // (directions, B, H)
+  double zoneout;   // see Zoneout; a key for each direction
+  bool zoneout_random;
+  uint64_t zoneout_keys[2];
 };
 
 struct LayerGradients {

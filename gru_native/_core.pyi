@@ -71,6 +71,7 @@ def recurrent_forward(
     h_n: _Array,
     c_n: _Array | None,
     reverse: bool,
+    zoneout: tuple[float, bool, int],
     keep: str | None,
     threads: int,
 ) -> RecurrentTape32 | RecurrentTape64 | None: ...
@@ -95,6 +96,7 @@ def recurrent_backward(
     d_bias_ih: _Array | None,
     d_bias_hh: _Array | None,
     reverse: bool,
+    zoneout: tuple[float, bool, int],
     threads: int,
 ) -> None: ...
 def pack_linear(weight: _Array, bias: _Array | None, threads: int) -> LinearWeights32 | LinearWeights64: ...

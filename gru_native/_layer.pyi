@@ -5,10 +5,18 @@ import numpy as np
 _Array = np.ndarray[Any, Any]
 
 class RecurrentLayer:
-    def __init__(self, weights: tuple[Any, ...], batch_first: bool) -> None: ...
+    def __init__(self, weights: tuple[Any, ...], batch_first: bool, zoneout: float = 0.0) -> None: ...
     def __call__(self, x: Any, state: Any, lengths: Any, reset: Any, threads: Any) -> tuple[_Array, Any] | None: ...
     def forward(
-        self, x: Any, state: Any, lengths: Any, reset: Any, mask: Any, keep: str, threads: Any
+        self,
+        x: Any,
+        state: Any,
+        lengths: Any,
+        reset: Any,
+        mask: Any,
+        zoneout_keys: tuple[int, ...] | None,
+        keep: str,
+        threads: Any,
     ) -> tuple[_Array, Any, RecurrentLayerTape] | None: ...
 
 class RecurrentLayerTape:

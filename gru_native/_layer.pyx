@@ -3,7 +3,7 @@
 
 cimport cython
 cimport numpy as np
-from libc.stdint cimport int64_t, uintptr_t
+from libc.stdint cimport int64_t, uint64_t, uintptr_t
 from libcpp cimport bool as cbool
 
 from gru_native import _core
@@ -28,6 +28,9 @@ cdef extern from "layer.h" namespace "gru" nogil:
         ptrdiff_t output_step, output_row
         void* h_n
         void* c_n
+        double zoneout
+        cbool zoneout_random
+        uint64_t zoneout_keys[2]
 
     cdef struct LayerGradients:
         const void* d_output
@@ -195,6 +198,8 @@ cdef class RecurrentLayer:
         What a pack function of `gru_native.functional` returned, for each direction.
     batch_first
         Whether x, output and their gradients have the batch as first axis.
+    zoneout
+        Share of the state that a step keeps, 0 to 1; 0 for the LSTM.
     """
 
     cdef tuple weights
@@ -203,7 +208,7 @@ cdef class RecurrentLayer:
     cdef np.npy_intp input_size, hidden_size, gates
     cdef bint bias, has_c
 
-    def __cinit__(self, tuple weights, bint batch_first):
+    def __cinit__(self, tuple weights, bint batch_first, double zoneout=0.0):
         if not 1 <= len(weights) <= 2:
             raise ValueError(f"weights: expected those of one direction or two, got {len(weights)}")
         kind = type(weights[0])
@@ -223,6 +228,9 @@ cdef class RecurrentLayer:
         self.bias = weights[0].has_bias_ih and weights[0].has_bias_hh
         self.layer.float64 = self.type_number == np.NPY_FLOAT64
         self.layer.directions = self.directions
+        if not 0 <= zoneout <= (0 if self.has_c else 1):
+            raise ValueError(f"zoneout: expected 0 to 1, and 0 for the LSTM, got {zoneout}")
+        self.layer.zoneout = zoneout
         for i, direction in enumerate(weights):
             self.layer.weights[i] = <const void*><uintptr_t>direction.address
 
@@ -246,11 +254,11 @@ cdef class RecurrentLayer:
             layer_forward(call, count)
         return output, (h_n, c_n) if self.has_c else h_n
 
-    def forward(self, x, state, lengths, reset, mask, str keep not None, threads):
+    def forward(self, x, state, lengths, reset, mask, tuple zoneout_keys, str keep not None, threads):
         """Return output (read-only), the last state and a `RecurrentLayerTape`, or None as above.
 
-        `mask` (D, B, H) and contiguous or None is what h is multiplied by where the hidden weights read it; `keep` is
-        what the tape keeps: "gates" or "states".
+        `mask` (D, B, H) and contiguous or None is what h is multiplied by where the hidden weights read it;
+        `zoneout_keys`, one for each direction, make zoneout random; `keep` is what the tape keeps: "gates" or "states".
         """
         cdef bint states = keep == "states"
         cdef int count = thread_count(threads)
@@ -282,6 +290,10 @@ cdef class RecurrentLayer:
         tape.states = states
         self.describe(&tape.call, x, h_0, c_0, lengths, reset, output, h_n, c_n)
         tape.call.mask = data_of(mask)
+        if zoneout_keys is not None:
+            tape.call.zoneout_random = True
+            for direction, own in enumerate(zoneout_keys[: self.directions]):
+                tape.call.zoneout_keys[direction] = own
         with nogil:
             layer_forward_taped(tape.call, tape.gates_of_directions, states, count)
         np.PyArray_CLEARFLAGS(output, np.NPY_ARRAY_WRITEABLE)

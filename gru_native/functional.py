@@ -46,6 +46,7 @@ class RecurrentTape:
     mask: Array | None
     output: Array
     reverse: bool
+    zoneout: tuple[float, bool, int]
     batch_first: bool
 
     @property
@@ -163,6 +164,7 @@ def recurrent(
     lengths: ArrayLike | None = None,
     reset: ArrayLike | None = None,
     mask: ArrayLike | None = None,
+    zoneout: float = 0.0,
     reverse: bool = False,
     batch_first: bool = False,
     output: Array | None = None,
@@ -192,6 +194,9 @@ def recurrent(
         (B, H), what h is multiplied by where the hidden weights read it, the same in every step (not where it is
         carried on: ``z * h`` of a GRU). With zeros and ``1 / (1 - p)``, as `dropout` makes of ones, this is the
         variational dropout of Gal and Ghahramani (2016), Keras' ``recurrent_dropout``.
+    zoneout
+        A share of h that stays what it was: h' of a step becomes ``p * h + (1 - p) * h'`` (Krueger et al. 2017, what
+        they use at inference). For cells of one state.
     reverse
         Whether to run from each row's last step to its first.
     output, final
@@ -206,7 +211,7 @@ def recurrent(
         The state after the last step that is run of each row, in the form of `state`; the first one where there is
         no step.
     """
-    call = _Call(x, weights, state, lengths, reset, mask, reverse, batch_first, output, final)
+    call = _Call(x, weights, state, lengths, reset, mask, zoneout, None, reverse, batch_first, output, final)
     _core.recurrent_forward(weights, *call.arguments, None, thread_count(threads))
     return call.output, call.final
 
@@ -219,6 +224,8 @@ def recurrent_forward(
     lengths: ArrayLike | None = None,
     reset: ArrayLike | None = None,
     mask: ArrayLike | None = None,
+    zoneout: float = 0.0,
+    zoneout_seed: Seed | None = None,
     reverse: bool = False,
     batch_first: bool = False,
     output: Array | None = None,
@@ -228,6 +235,9 @@ def recurrent_forward(
 ) -> tuple[tuple[Array, Any], RecurrentTape]:
     """Run `recurrent`, with the same arguments and results, and keep a tape for `recurrent_backward`.
 
+    With a `zoneout_seed`, each unit keeps its h of the step before with probability `zoneout`, else it takes the new
+    one; which ones is a function of the seed, and of step, row and unit.
+
     With ``tape="gates"`` the tape holds all gates, with ``"states"`` none (of the LSTM c): backward then computes
     them again, a few steps at a time, to the same bits. That takes a third more of arithmetic, and memory that does
     not grow with T, but for the arguments and the output.
@@ -235,7 +245,7 @@ def recurrent_forward(
     The output that this function allocates is read-only, because the tape refers to it; an `output` that the caller
     gives must stay as it is until backward has run. `x` is copied unless nobody can write to it, the others always.
     """
-    call = _Call(x, weights, state, lengths, reset, mask, reverse, batch_first, output, final)
+    call = _Call(x, weights, state, lengths, reset, mask, zoneout, zoneout_seed, reverse, batch_first, output, final)
     x_kept = call.x if _is_constant(call.x) else call.x.copy()
     h_0_kept, lengths_kept, reset_kept, mask_kept = (
         None if array is None else array.copy() for array in (call.state[0], call.lengths, call.reset, call.mask)
@@ -244,10 +254,8 @@ def recurrent_forward(
     assert core is not None
     if output is None:
         call.output.flags.writeable = False
-    kept = call.time_major(call.output)
-    record = RecurrentTape(
-        weights, core, x_kept, h_0_kept, lengths_kept, reset_kept, mask_kept, kept, reverse, batch_first
-    )
+    kept_arrays = x_kept, h_0_kept, lengths_kept, reset_kept, mask_kept, call.time_major(call.output)
+    record = RecurrentTape(weights, core, *kept_arrays, call.reverse, call.zoneout, batch_first)
     return (call.output, call.final), record
 
 
@@ -333,6 +341,7 @@ def recurrent_backward(
         gradients.get("bias_ih"),
         gradients.get("bias_hh"),
         tape.reverse,
+        tape.zoneout,
         thread_count(threads),
     )
     return (d_x, _as_given(d_state)), gradients
@@ -349,6 +358,8 @@ class _Call:
         lengths: ArrayLike | None,
         reset: ArrayLike | None,
         mask: ArrayLike | None,
+        zoneout: float,
+        zoneout_seed: Seed | None,
         reverse: bool,
         batch_first: bool,
         output: Array | None,
@@ -370,6 +381,7 @@ class _Call:
         self.lengths = sequence_lengths(lengths, steps, batch)
         self.reset = reset_flags(reset, steps, batch, batch_first)
         self.mask = _optional("mask", mask, (batch, hidden_size), dtype, "(B, H)")
+        self.reverse, self.zoneout = bool(reverse), _zoneout(zoneout, zoneout_seed, weights)
         if output is None:
             self.output = np.empty((*x.shape[:2], hidden_size), dtype)
             major = self.time_major(self.output)
@@ -384,7 +396,17 @@ class _Call:
         else:
             last = self._checked_final(final, weights, batch, None if output is None else major)
             self.final = final
-        self.arguments = (self.x, *self.state, self.lengths, self.reset, self.mask, major, *last, bool(reverse))
+        self.arguments = (
+            self.x,
+            *self.state,
+            self.lengths,
+            self.reset,
+            self.mask,
+            major,
+            *last,
+            self.reverse,
+            self.zoneout,
+        )
 
     def time_major(self, array: Array) -> Array:
         return _major(array, self.batch_first)
@@ -403,6 +425,14 @@ class _Call:
                 _refuse_overlap(name, array, final=other)
             parts.append(array)
         return parts[0], parts[1] if len(parts) > 1 else None
+
+
+def _zoneout(p: float, seed: Seed | None, weights: RecurrentWeights) -> tuple[float, bool, int]:
+    if not 0.0 <= p <= 1.0:
+        raise ValueError(f"zoneout: expected 0 to 1, got {p}")
+    if p > 0 and weights.states > 1:
+        raise ValueError(f"zoneout: expected 0 for the cell {weights.cell}, which has two states, got {p}")
+    return float(p), seed is not None, 0 if seed is None else key(seed)
 
 
 def _parts(name: str, state: Any, weights: RecurrentWeights) -> list[tuple[str, Any]]:

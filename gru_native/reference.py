@@ -176,6 +176,7 @@ class Tape:
     fresh: Bools  # (T, B, 1), whether a reset made it begin with zeros
     saved: list[Any]  # by time
     mask: Array  # (B, H)
+    taken: Array | None  # (T, B, H)
     weight_ih: Array
     weight_hh: Array
     bias_names: tuple[str, ...]
@@ -195,6 +196,7 @@ def forward(
     lengths: npt.ArrayLike | None = None,
     reset: npt.ArrayLike | None = None,
     mask: npt.ArrayLike | None = None,
+    taken: npt.ArrayLike | None = None,
 ) -> tuple[Array, Any, Tape]:
     """Run one layer in one direction.
 
@@ -217,6 +219,8 @@ def forward(
         Whether no state passes between steps t - 1 and t, in any direction: it becomes zero there.
     mask : (B, H), or None for ones
         What h is multiplied by where the hidden weights read it, in every step.
+    taken : (T, B, H), or None for ones
+        Zoneout (Krueger et al. 2017): how much of each unit's new h is taken; the rest stays what it was.
 
     Returns
     -------
@@ -233,14 +237,17 @@ def forward(
     b_i, b_h = (_float64(biases.get(name, np.zeros(rows))) for name in ("bias_ih", "bias_hh"))
     present = _parts(kind, state, (batch, hidden))
     mask = np.ones((batch, hidden)) if mask is None else _float64(mask)
+    taken = None if taken is None else _float64(taken)
 
     output, saved = np.empty((steps, batch, hidden)), [None] * steps
     for t in _order(steps, reverse):
         present = tuple(np.where(fresh[t], 0.0, part) for part in present)
         after, saved[t] = kind.step(x[t] @ weight_ih.T + b_i, present, weight_hh, b_h, mask)
+        if taken is not None:
+            after = (taken[t] * after[0] + (1.0 - taken[t]) * present[0], *after[1:])
         output[t] = np.where(alive[t], after[0], 0.0)
         present = tuple(np.where(alive[t], new, old) for new, old in zip(after, present, strict=True))
-    tape = Tape(kind, x, alive, fresh, saved, mask, weight_ih, weight_hh, tuple(biases), reverse)
+    tape = Tape(kind, x, alive, fresh, saved, mask, taken, weight_ih, weight_hh, tuple(biases), reverse)
     return output, _whole(present), tape
 
 
@@ -270,7 +277,11 @@ def backward(tape: Tape, d_output: npt.ArrayLike | None, d_final: Any = None) ->
     for t in _order(steps, not tape.reverse):
         # What a row does not have contributes nothing, and passes on what comes from later.
         d_after = tuple(np.where(tape.alive[t], part, 0.0) for part in (d_state[0] + d_output[t], *d_state[1:]))
-        d_a, d_before, d_u, d_b = tape.cell.back(tape.saved[t], d_after, tape.weight_hh, tape.mask)
+        taken = 1.0 if tape.taken is None else tape.taken[t]
+        d_new = (taken * d_after[0], *d_after[1:])
+        d_a, d_before, d_u, d_b = tape.cell.back(tape.saved[t], d_new, tape.weight_hh, tape.mask)
+        if tape.taken is not None:
+            d_before = (d_before[0] + (1.0 - taken) * d_after[0], *d_before[1:])
         d_state = tuple(
             np.where(tape.fresh[t], 0.0, np.where(tape.alive[t], new, old))
             for new, old in zip(d_before, d_state, strict=True)

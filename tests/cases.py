@@ -13,6 +13,7 @@ import pytest
 
 from gru_native import _core, reference
 from gru_native import functional as F
+from gru_native.random import key
 
 Array = np.ndarray[Any, Any]
 # h (B, H), or of the LSTM a pair (h, c).
@@ -111,6 +112,13 @@ def normal_state(rng: np.random.Generator, kind: str, *shape: int, dtype: Any = 
     """Draw a state of a cell."""
     parts = [normal(rng, *shape, dtype=dtype) for _ in range(reference.CELLS[kind].states)]
     return parts[0] if len(parts) == 1 else tuple(parts)
+
+
+def zoneout_taken(steps: int, batch: int, hidden: int, p: float, seed: Any) -> Array:
+    """Return which units take their new state: a group of 64 random numbers begins anew for each step and row."""
+    groups = -(-hidden // 64)
+    numbers = reference.dropout_mask(steps * batch * groups * 64, p, key(seed)).reshape(steps, batch, groups * 64)
+    return (numbers[:, :, :hidden] > 0).astype(np.float64)
 
 
 def parts_of(state: State) -> tuple[Array, ...]:

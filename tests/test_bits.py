@@ -60,6 +60,7 @@ class Problem:
         lengths: Array | None = None,
         reset: Array | None = None,
         mask: Array | None = None,
+        zoneout: dict[str, Any] | None = None,
         tape: str = "gates",
     ) -> Results:
         """Run forward and backward of some rows and steps and return all results, time-major."""
@@ -78,6 +79,7 @@ class Problem:
             reverse=reverse,
             tape=tape,
             threads=threads,
+            **(zoneout or {}),
         )
         (d_x, d_state), gradients = F.recurrent_backward(
             record,
@@ -264,6 +266,23 @@ def test_masks_rows_and_threads(
     # A mask of ones changes nothing in the forward pass.
     ones, none = (problem.run(weights, mask=mask) for mask in (np.ones_like(mask), None))
     assert_same_bits(ones["output"], none["output"])
+
+
+@pytest.mark.parametrize("sizes", [BY_ROWS, BY_PANELS, BY_FEW_PANELS, BY_PANELS_FOR_CACHE], ids=str)
+@pytest.mark.parametrize("kind", ["gru_reset_after", "gru_reset_before"])
+@every_isa
+def test_zoneout_and_threads(rng: np.random.Generator, isa: str, kind: str, sizes: tuple[int, int, int, int]) -> None:
+    problem = Problem(rng, sizes, np.float32, kind)
+    weights = problem.cell.pack(isa)
+    for options in ({"zoneout": 0.3}, {"zoneout": 0.3, "zoneout_seed": 7}):
+        whole = problem.run(weights, zoneout=options)
+        for threads in THREADS[1:]:
+            actual = problem.run(weights, zoneout=options, threads=threads)
+            assert_all_same(actual, whole, f"with {threads} threads, {options}")
+        again = problem.run(weights, zoneout=options, tape="states")
+        assert_all_same(rows_of(again, slice(None)), rows_of(whole, slice(None)), f"computed again, {options}")
+    everything_stays = problem.run(weights, zoneout={"zoneout": 1.0, "zoneout_seed": 7})
+    assert_same_bits(everything_stays["final_0"], problem.state)
 
 
 @pytest.mark.parametrize("sizes", [(90, 16, 20, 65), (400, 1, 20, 130), BY_PANELS_FOR_CACHE], ids=str)

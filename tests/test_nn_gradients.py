@@ -109,6 +109,8 @@ def test_gru(options: dict[str, Any], batched: bool, rng: np.random.Generator) -
         nn.LSTM(2, [3, 2], bidirectional=True, recurrent_dropout=0.4, dtype="float64"),
         nn.GRU(2, 3, 2, recurrent_dropout=0.4, dropout=0.3, dtype="float64"),
         nn.GRU(2, 4, recurrent_dropout=0.4, reset_after=False, dtype="float64"),
+        nn.GRU(2, [3, 2], bidirectional=True, zoneout=0.4, recurrent_dropout=0.3, dtype="float64"),
+        nn.GRU(2, 4, zoneout=0.4, reset_after=False, dtype="float64").eval(),
     ],
     ids=lambda stack: stack.cell,
 )

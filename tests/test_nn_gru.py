@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import parts_of
+from cases import parts_of, zoneout_taken
 from tolerances import assert_close, assert_gradient
 
 from gru_native import nn, reference
@@ -349,6 +349,31 @@ def test_recurrent_dropout_masks_the_states(kind: str, num_layers: int, rng: np.
     assert not np.array_equal(called, output)
     with pytest.raises(ValueError, match="seed: dropout in training mode needs one"):
         stack.train().forward(x)
+
+
+@pytest.mark.parametrize("reset_after", [True, False], ids=["after", "before"])
+def test_zoneout_keeps_states(reset_after: bool, rng: np.random.Generator) -> None:
+    gru = nn.GRU(3, 70, bidirectional=True, zoneout=0.25, reset_after=reset_after, dtype="float64", seed=10)
+    x = rng.standard_normal((7, 4, 3))
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+    def expected(*taken: np.ndarray) -> np.ndarray:
+        both = []
+        for direction, suffix in enumerate(["_l0", "_l0_reverse"]):
+            parameters = [gru.parameters()[name + suffix] for name in names]
+            options = {"cell": gru.cell, "reverse": direction == 1, "taken": taken[direction]}
+            both.append(reference.forward(x, None, *parameters, **options)[0])
+        return np.concatenate(both, axis=2)
+
+    (output, _), _ = gru.forward(x, seed=(3, 4))
+    taken = [zoneout_taken(7, 4, 70, 0.25, (3, 4, 0, 1, direction)) for direction in range(2)]
+    assert_close(output, expected(*taken), "float64")
+    called, _ = gru(x)
+    assert_close(called, expected(*[np.full((7, 4, 70), 0.75)] * 2), "float64")
+    (evaluated, _), _ = gru.eval().forward(x)
+    np.testing.assert_array_equal(called, evaluated)
+    with pytest.raises(ValueError, match="seed: zoneout in training mode needs one"):
+        gru.train().forward(x)
 
 
 def test_dropout_with_one_layer_is_pointed_out() -> None:

@@ -23,6 +23,7 @@ from cases import (
     normal,
     normal_state,
     parts_of,
+    zoneout_taken,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -99,6 +100,8 @@ def problem(
     ragged: bool = False,
     resets: bool = False,
     masked: bool = False,
+    zoneout: float = 0.0,
+    zoneout_seed: Any = None,
     state: bool = True,
     d_output: bool = True,
     d_final: bool = True,
@@ -115,8 +118,14 @@ def problem(
             if array is not None:
                 array[np.arange(steps)[:, None] >= lengths] = np.nan
     mask = rng.choice([0.0, 1.25], (batch, hidden)).astype(np.float32) if masked else None
-    how = {"reverse": reverse, "lengths": lengths, "reset": reset, "mask": mask}
-    output, final, tape = cell.reference(x, start, **how)
+    how: dict[str, Any] = {"reverse": reverse, "lengths": lengths, "reset": reset, "mask": mask}
+    taken = None
+    if zoneout_seed is not None:
+        taken = zoneout_taken(steps, batch, hidden, zoneout, zoneout_seed)
+    elif zoneout > 0:
+        taken = np.full((steps, batch, hidden), 1 - zoneout)
+    output, final, tape = cell.reference(x, start, **how, taken=taken)
+    how |= {"zoneout": zoneout, "zoneout_seed": zoneout_seed}
     gradients = reference.backward(tape, d_out, d_last)
     return Problem(cell, how, x, start, d_out, d_last, output, final, gradients)
 
@@ -147,12 +156,17 @@ def check(
     if batch_first and p.steps["reset"] is not None:
         options["reset"] = p.steps["reset"].T
     arguments = laid_out(p.x), weights, each(laid_out, p.state)
+    seed = options.pop("zoneout_seed")
     plain = F.recurrent(*arguments, **options)
+    options["zoneout_seed"] = seed
     taped, record = F.recurrent_forward(*arguments, tape=tape, **options)
+    # Random zoneout acts with a tape only.
     results = zip(*([output, *parts_of(final)] for output, final in (plain, taped, (p.output, p.final))), strict=True)
     for place, (actual, with_tape, expected) in enumerate(results):
         assert actual.dtype == dtype
-        assert_same_bits(with_tape, actual, f"result {place}")
+        if seed is None:
+            assert_same_bits(with_tape, actual, f"result {place}")
+        actual = with_tape
         tolerance = f"{precision}_forward_unbounded" if p.cell.kind == "rnn_relu" else f"{precision}_forward"
         assert_close(turned(actual), expected, tolerance, f"{isa} result {place}")
 
@@ -266,10 +280,18 @@ def test_any_combination_of_options(data: st.DataObject) -> None:
     inputs, hidden = draw("inputs", st.integers(0, 40)), draw("hidden", st.integers(0, 70))
     steps, batch = draw("steps", st.integers(0, 12)), draw("batch", st.integers(0, 20))
     kind = draw("kind", st.sampled_from(KINDS))
+    zoneout = draw("zoneout", st.sampled_from([0.0, 0.3, 1.0])) if kind != "lstm" else 0.0
+    zoneout_seed = draw("zoneout_seed", st.sampled_from([None, 1]))
     cell = layer(rng, inputs, hidden, kind=kind, **flags("bias_ih", "bias_hh"))
     check(
         problem(
-            rng, cell, steps, batch, **flags("reverse", "ragged", "resets", "masked", "state", "d_output", "d_final")
+            rng,
+            cell,
+            steps,
+            batch,
+            zoneout=zoneout,
+            zoneout_seed=zoneout_seed,
+            **flags("reverse", "ragged", "resets", "masked", "state", "d_output", "d_final"),
         ),
         draw("isa", st.sampled_from(ISAS)),
         draw("dtype", st.sampled_from([np.float32, np.float64])),
@@ -317,6 +339,28 @@ def test_gates_computed_again_from_the_states(
     steps, batch, inputs, hidden = sizes
     p = problem(rng, layer(rng, inputs, hidden, kind=kind), steps, batch, reverse=reverse, ragged=reverse, resets=True)
     check(p, isa, dtype, tape="states", threads=threads)
+
+
+@pytest.mark.parametrize("tape", ["gates", "states"])
+@pytest.mark.parametrize("seed", [None, (5, 6)], ids=["share", "random"])
+@pytest.mark.parametrize("sizes", [(7, 9, 19, 33), (40, 3, 7, 130), (3, 66, 4, 63)], ids=str)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "lstm"])
+@both_dtypes
+@every_isa
+def test_zoneout(
+    rng: np.random.Generator,
+    isa: str,
+    dtype: type,
+    kind: str,
+    sizes: tuple[int, int, int, int],
+    seed: Any,
+    tape: str,
+) -> None:
+    steps, batch, inputs, hidden = sizes
+    cell = layer(rng, inputs, hidden, kind=kind)
+    for options in ({}, {"ragged": True, "resets": True, "reverse": True}, {"masked": True}):
+        p = problem(rng, cell, steps, batch, zoneout=0.25, zoneout_seed=seed, **options)
+        check(p, isa, dtype, tape=tape, threads=2)
 
 
 @pytest.mark.parametrize("tape", ["gates", "states"])

@@ -73,10 +73,13 @@ def test_gradients_of_a_layer_are_finite_differences(
     lengths = rng.integers(0, steps + 1, batch) if ragged else None
     reset = rng.random((steps, batch)) < 0.3 if ragged else None
     mask = rng.choice([0.0, 1.5], (batch, hidden)) if ragged else None
+    taken = rng.random((steps, batch, hidden)) if ragged and kind != "lstm" else None
 
     def run() -> tuple[np.ndarray, Any, reference.Tape]:
         given: dict[str, Any] = {"bias_ih": None, "bias_hh": None, "state": state} | arrays
-        return reference.forward(**given, cell=kind, reverse=reverse, lengths=lengths, reset=reset, mask=mask)
+        return reference.forward(
+            **given, cell=kind, reverse=reverse, lengths=lengths, reset=reset, mask=mask, taken=taken
+        )
 
     def loss() -> float:
         output, final, _ = run()

@@ -261,7 +261,7 @@ def test_objects_of_the_core_come_from_the_core_alone() -> None:
             duplicate(weights)
     with pytest.raises(TypeError, match="exactly 1 positional argument"):
         RecurrentStep.__new__(RecurrentStep)
-    (_, _, tape) = RecurrentLayer((weights,), False).forward(np.zeros((1, 1, 3), f4), *[None] * 4, "gates", 1)
+    (_, _, tape) = RecurrentLayer((weights,), False).forward(np.zeros((1, 1, 3), f4), *[None] * 5, "gates", 1)
     with pytest.raises(ValueError, match="^tape: expected what forward returned, got an empty one"):
         type(tape)().backward(None, None, 1)
     for duplicate in (copy.copy, copy.deepcopy, pickle.dumps):
@@ -297,14 +297,26 @@ def test_a_tape_outlives_its_weights(rng: np.random.Generator) -> None:
     cell, x = layer(rng, 4, 5), normal(rng, 3, 2, 4)
     output, h_n = np.empty((3, 2, 5), f4), np.empty((2, 5), f4)
     weights = cell.pack(ISAS[-1])
-    tape = _core.recurrent_forward(weights, x, *[None] * 5, output, h_n, None, False, "gates", 1)
+    tape = _core.recurrent_forward(weights, x, *[None] * 5, output, h_n, None, False, (0.0, False, 0), "gates", 1)
     del weights
     gradients = [np.zeros((15, 4), f4), np.zeros((15, 5), f4), None, None]
     for _ in range(50):  # one of them might stand where the first was
         others = cell.pack(ISAS[-1])
         with pytest.raises(ValueError, match="tape: expected the weights that it was made with"):
             _core.recurrent_backward(
-                others, tape, x, *[None] * 4, output, *[None] * 4, False, None, None, *gradients, False, 1
+                others,
+                tape,
+                x,
+                *[None] * 4,
+                output,
+                *[None] * 4,
+                False,
+                None,
+                None,
+                *gradients,
+                False,
+                (0.0, False, 0),
+                1,
             )
 
 
@@ -332,7 +344,7 @@ def core_calls() -> dict[str, tuple[Callable[..., Any], list[Any]]]:
 
     x, output = normal(rng, T, B, I), zeros(T, B, H)
     steps = [np.array([3, 1]), np.eye(T, B, dtype=bool), zeros(B, H)]
-    forward = [weights, x, zeros(B, H), zeros(B, H), *steps, output, zeros(B, H), zeros(B, H), False]
+    forward = [weights, x, zeros(B, H), zeros(B, H), *steps, output, zeros(B, H), zeros(B, H), False, (0.0, True, 1)]
     tape = _core.recurrent_forward(*forward, "states", 1)
     gradients = [zeros(4 * H, I), zeros(4 * H, H), zeros(4 * H), zeros(4 * H)]
     d_sequence = [zeros(T, B, H), zeros(B, H), zeros(B, H), zeros(T, B, I), False, zeros(B, H), zeros(B, H)]
@@ -344,7 +356,7 @@ def core_calls() -> dict[str, tuple[Callable[..., Any], list[Any]]]:
         "recurrent_forward": (_core.recurrent_forward, [*forward, "gates", 2]),
         "recurrent_backward": (
             _core.recurrent_backward,
-            [weights, tape, x, zeros(B, H), *steps, output, *d_sequence, *gradients, False, 2],
+            [weights, tape, x, zeros(B, H), *steps, output, *d_sequence, *gradients, False, (0.0, True, 1), 2],
         ),
         "pack_linear": (_core.pack_linear, [zeros(H, I), zeros(H), 1]),
         "linear_forward": (_core.linear_forward, [linear, zeros(N, I), zeros(N, H), 2]),
@@ -463,9 +475,9 @@ def test_every_wrong_thing_as_input_of_a_layer() -> None:
         for place in range(4):
             arguments = [*given]
             arguments[place] = thing
-            taken = compiled(*arguments, 1), compiled.forward(*arguments, None, "gates", 1)
+            taken = compiled(*arguments, 1), compiled.forward(*arguments, None, None, "gates", 1)
             assert (taken[0] is None) == (taken[1] is None)
-            compiled.forward(*given, thing, "states", 1)
+            compiled.forward(*given, thing, None, "states", 1)
             if place == 2 and taken[0] is not None:
                 assert thing is None or thing.tolist() == [3, 0]
             if place == 3 and taken[0] is not None:
@@ -479,6 +491,6 @@ def test_memory_that_overlaps_does_no_harm_in_the_core() -> None:
     for offset in range(8):
         x, output = memory[:30].reshape(3, 2, 5), memory[offset : offset + 30].reshape(3, 2, 5)
         h_0, h_n = memory[:10].reshape(2, 5), memory[5:15].reshape(2, 5)
-        _core.recurrent_forward(weights, x, h_0, *[None] * 4, output, h_n, None, False, None, 2)
+        _core.recurrent_forward(weights, x, h_0, *[None] * 4, output, h_n, None, False, (0.0, False, 0), None, 2)
     assert np.isfinite(memory).all()
     assert np.all(memory[40:] == 1)

@@ -2,6 +2,7 @@
 #include <atomic>
 #include <memory>
 #include <string>
+#include <tuple>
 
 #include "arrays.h"
 #include "module.h"
@@ -58,12 +59,23 @@ Rows<E> c_rows(const RecurrentWeights<T>& weights, const OptionalArray& array, c
   return rows<E>(array, name, batch, weights.hidden_size);
 }
 
+// p, whether it is random, and the key.
+using ZoneoutTuple = std::tuple<double, bool, uint64_t>;
+
+Zoneout zoneout_of(const ZoneoutTuple& zoneout, size_t states) {
+  const auto [p, random, key] = zoneout;
+  if (!(p >= 0 && p <= 1)) refuse("zoneout", "0 to 1");
+  if (p > 0 && states > 1) refuse("zoneout", "none for this cell");
+  return {p, random, key};
+}
+
 template <class T>
 std::shared_ptr<TapeHolder<T>> forward(const std::shared_ptr<RecurrentWeights<T>>& weights, const py::array& x,
                                        const OptionalArray& h_0, const OptionalArray& c_0, const OptionalArray& lengths,
                                        const OptionalArray& reset, const OptionalArray& mask, const py::array& output,
                                        const py::array& h_n, const OptionalArray& c_n, bool reverse,
-                                       const std::optional<std::string>& keep, int threads) {
+                                       const ZoneoutTuple& zoneout, const std::optional<std::string>& keep,
+                                       int threads) {
   if (!weights) refuse("weights", "what a pack function returned, got None");
   const size_t steps = axis_size(x, "x", 0), batch = axis_size(x, "x", 1);
   const size_t I = weights->input_size, H = weights->hidden_size;
@@ -76,6 +88,7 @@ std::shared_ptr<TapeHolder<T>> forward(const std::shared_ptr<RecurrentWeights<T>
   call.output = sequence<T>(output, "output", steps, batch, H);
   call.h_n = rows<T>(h_n, "h_n", batch, H);
   call.c_n = c_rows<T>(*weights, c_n, "c_n", batch);
+  call.zoneout = zoneout_of(zoneout, weights->shape.states);
   checked_threads(threads);
   if (keep && *keep != "gates" && *keep != "states") refuse("keep", "'gates' or 'states'");
   py::gil_scoped_release release;
@@ -94,7 +107,8 @@ void backward(const RecurrentWeights<T>& weights, TapeHolder<T>& holder, const p
               const py::array& output, const OptionalArray& d_output, const OptionalArray& d_h_n,
               const OptionalArray& d_c_n, const OptionalArray& d_x, bool accumulate_d_x, const OptionalArray& d_h_0,
               const OptionalArray& d_c_0, const py::array& d_weight_ih, const py::array& d_weight_hh,
-              const OptionalArray& d_bias_ih, const OptionalArray& d_bias_hh, bool reverse, int threads) {
+              const OptionalArray& d_bias_ih, const OptionalArray& d_bias_hh, bool reverse, const ZoneoutTuple& zoneout,
+              int threads) {
   if (holder.weights.get() != &weights) refuse("tape", "the weights that it was made with");
   const size_t steps = holder.tape->steps, batch = holder.tape->batch;
   const size_t I = weights.input_size, H = weights.hidden_size, gates = weights.shape.gates * H;
@@ -104,6 +118,7 @@ void backward(const RecurrentWeights<T>& weights, TapeHolder<T>& holder, const p
   call.x = sequence<const T>(x, "x", steps, batch, I);
   call.h_0 = rows<const T>(h_0, "h_0", batch, H);
   call.mask = rows<const T>(mask, "mask", batch, H);
+  call.zoneout = zoneout_of(zoneout, weights.shape.states);
   call.output = sequence<const T>(output, "output", steps, batch, H);
   call.d_output = sequence<const T>(d_output, "d_output", steps, batch, H);
   call.d_h_n = rows<const T>(d_h_n, "d_h_n", batch, H);

@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import DTypeLike
 
-from gru_native.nn.arguments import flag
+from gru_native.nn.arguments import flag, number
 from gru_native.nn.recurrent import Recurrent, RecurrentCell
 from gru_native.random import Seed
 
@@ -77,6 +77,9 @@ class GRU(Recurrent):
     bidirectional
         Whether each layer also runs from the last step to the first; its output follows that of the forward
         direction on the last axis.
+    zoneout
+        Probability (Krueger et al. 2017) with which a unit keeps its state of the step before, in ``forward`` in
+        training mode, drawn from the `seed`; otherwise each step keeps this share of the state.
     reset_after
         Which of the two forms of n is computed: PyTorch's and cuDNN's, or that of Cho et al.
     dtype
@@ -105,11 +108,13 @@ class GRU(Recurrent):
         bidirectional: bool = False,
         *,
         recurrent_dropout: float = 0.0,
+        zoneout: float = 0.0,
         reset_after: bool = True,
         dtype: DTypeLike = "float32",
         seed: Seed | None = None,
     ) -> None:
         self.reset_after = flag("reset_after", reset_after)
+        self.zoneout = number("zoneout", zoneout, most=1.0)
         super().__init__(
             input_size,
             hidden_size,
@@ -128,7 +133,7 @@ class GRU(Recurrent):
         return _cell(self.reset_after)
 
     def _config(self) -> dict[str, Any]:
-        return super()._config() | {"reset_after": self.reset_after}
+        return super()._config() | {"zoneout": self.zoneout, "reset_after": self.reset_after}
 
 
 class GRUCell(RecurrentCell):

@@ -17,7 +17,7 @@ from gru_native.nn import init
 from gru_native.nn.arguments import flag, float_array, float_dtype, number, shaped_array, size
 from gru_native.nn.dropout import Noise
 from gru_native.nn.module import Array, Gradients, Module, Snapshot, Version, sealed
-from gru_native.random import Seed, generator, seed_path
+from gru_native.random import Seed, generator, key, seed_path
 
 # Of the whole module: one array (L * D, B, H), or with a size per layer a list of (D, B, H_l); of the LSTM a pair.
 States: TypeAlias = Any
@@ -43,6 +43,8 @@ class Recurrent(Module):
     gates: ClassVar[int]
     #: The arrays of a state: h, or h and c.
     states: ClassVar[int] = 1
+    #: Share of the state that a step keeps (`GRU` has it).
+    zoneout: float = 0.0
     #: What `return_gates` returns.
     gate_names: ClassVar[tuple[str, ...]] = ()
 
@@ -162,7 +164,7 @@ class Recurrent(Module):
         layout, count, final, gates = _Layout(self, x.shape), F.thread_count(threads), [], {}
         sequence, steps = _plain(layout.with_batch(x)), layout.given_steps(lengths, reset)
         for i, (layer, h) in enumerate(zip(layers, layout.given_states("h_0", h_0), strict=True)):
-            sequence, h_n, record = _taken(layer.forward(sequence, h, *steps, None, "gates", count))
+            sequence, h_n, record = _taken(layer.forward(sequence, h, *steps, None, None, "gates", count))
             final.append(h_n)
             for suffix, own in zip(self._suffixes[i], record.gates(), strict=True):
                 for name, gate in zip(self.gate_names, own, strict=True):
@@ -183,9 +185,9 @@ class Recurrent(Module):
     ) -> tuple[tuple[Array, States], _Saved]:
         keep = F.checked_tape(tape)
         layers = snapshot.version.derive("layers", self._packed_layers, threads)
-        masked = self.training and self.recurrent_dropout > 0
-        if self._is_one_layer and not masked:
-            result = layers[0].forward(x, h_0, lengths, reset, None, keep, threads)
+        masked, zoned = (self.training and p > 0 for p in (self.recurrent_dropout, self.zoneout))
+        if self._is_one_layer and not masked and not zoned:
+            result = layers[0].forward(x, h_0, lengths, reset, None, None, keep, threads)
             if result is not None:
                 output, h_n, record = result
                 return (output, h_n), _Saved(np.shape(x), [record], [None])
@@ -199,8 +201,9 @@ class Recurrent(Module):
                 noise = Noise(self.dropout, own_seed)
                 sequence = sealed(noise(sequence, count))
             mask = self._mask(i, layout.rows, own_seed, count) if masked else None
+            keys = self._zoneout_keys(own_seed) if zoned else None
             saved.noises.append(noise)
-            sequence, h_n, record = _taken(layer.forward(sequence, h, *steps, mask, keep, count))
+            sequence, h_n, record = _taken(layer.forward(sequence, h, *steps, mask, keys, keep, count))
             saved.tapes.append(record)
             final.append(h_n)
         return (layout.without_batch(sequence), layout.states(final)), saved
@@ -234,11 +237,16 @@ class Recurrent(Module):
         noise = Noise(self.recurrent_dropout, None if seed is None else (*seed, 0))
         return noise(np.ones((self._directions, rows, self._sizes[layer]), self.dtype), threads)
 
+    def _zoneout_keys(self, seed: tuple[int, ...] | None) -> tuple[int, ...]:
+        if seed is None:
+            raise ValueError("seed: zoneout in training mode needs one, got None")
+        return tuple(key((*seed, 1, direction)) for direction in range(self._directions))
+
     def _packed_layers(self, version: Version, threads: int | None) -> list[RecurrentLayer]:
         layers = []
         for suffixes in self._suffixes:
             weights = [_packed(version, self.cell, suffix, threads) for suffix in suffixes]
-            layers.append(RecurrentLayer(tuple(weights), self.batch_first))
+            layers.append(RecurrentLayer(tuple(weights), self.batch_first, self.zoneout))
         return layers
 
     def _inputs(self, layer: int) -> int:
@@ -296,7 +304,7 @@ class RecurrentCell(Module):
     ) -> tuple[Any, _SavedStep]:
         sequence, state, h_shape, count = self._checked(x, h, threads)
         layer = snapshot.version.derive("layer", self._packed_layer, threads)
-        _, final, tape = _taken(layer.forward(sequence, state, None, None, None, "gates", count))
+        _, final, tape = _taken(layer.forward(sequence, state, None, None, None, None, "gates", count))
         return self._each(lambda part: part.reshape(h_shape), final), _SavedStep(tape, h_shape)
 
     def _backward(
