@@ -19,7 +19,7 @@ BUILT_FROM := CMakeLists.txt \
 BENCH := $(PEERS_VENV)/bin/python -m gru_native bench
 RESULTS := benchmarks/results
 
-.PHONY: build demo test torch peers bench bench-avx2 bench-sweeps bench-growth bench-overheads bench-idling bench-quick \
+.PHONY: build demo test torch peers bench bench-avx2 bench-sweeps bench-growth bench-overheads bench-idling bench-sequences bench-cells bench-quick \
 	tables lint format neon wheel sdist clean
 
 build: $(VENV)/built
@@ -47,7 +47,7 @@ bench-avx2: peers
 bench-sweeps: peers
 	$(BENCH) --suite sweeps --json $(RESULTS)/sweeps.json --png $(RESULTS)/sweeps.png $(ARGS)
 
-bench-growth bench-overheads bench-idling: bench-%: peers
+bench-growth bench-overheads bench-idling bench-sequences bench-cells: bench-%: peers
 	$(BENCH) --suite $* --json $(RESULTS)/$*.json $(ARGS)
 
 # The tables of docs/performance.md, from what the benchmarks wrote.

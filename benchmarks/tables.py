@@ -185,6 +185,20 @@ def _figures(results: Path, name: str) -> str:
     return _markdown(["what", "engine", "threads", "T,B,I,H,L", ""], rows)
 
 
+def _beside(results: Path, name: str) -> str:
+    """Return the times of this package and PyTorch side by side."""
+    found: dict[tuple[str, int, str], dict[str, float]] = {}
+    for figure in _read(results, name)["figures"]:
+        key = Case(**figure["case"]).name, figure["threads"], figure["what"]
+        found.setdefault(key, {})[figure["peer"]] = figure["value"]
+    rows = []
+    for (case, threads, what), values in found.items():
+        own, torch = values["gru_native"], values.get("torch")
+        other = ["", ""] if torch is None else [f"{torch:.3g}", f"{torch / own:.2f}"]
+        rows.append([case, str(threads), what, f"{own:.3g}", *other])
+    return _markdown(["T,B,I,H,L", "threads", "what", "ms", "torch, ms", "ratio"], rows)
+
+
 TABLES: dict[str, Callable[[Path], str]] = {
     "machine": _machine,
     "limits": _limits,
@@ -198,6 +212,8 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "growth": lambda results: _figures(results, "growth"),
     "overheads": lambda results: _figures(results, "overheads"),
     "idling": lambda results: _figures(results, "idling"),
+    "sequences": lambda results: _beside(results, "sequences"),
+    "cells": lambda results: _beside(results, "cells"),
 }
 
 

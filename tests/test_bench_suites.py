@@ -104,10 +104,14 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(suites, "PACKED_SIZES", (3,))
         patch.setattr(suites, "IDLE_CASES", (Case(4, 2, 3, 3),))
         patch.setattr(suites, "IDLE_SECONDS", 0.001)
+        patch.setattr(suites, "SEQUENCE_CASES", (Case(4, 3, 3, 3),))
+        patch.setattr(suites, "CELL_CASES", (Case(4, 2, 3, 3),))
         patch.setattr(sweep, "sweeps", lambda axes, quick: lines)
         run(folder, "growth", *TINY)
         run(folder, "overheads", *TINY)
         run(folder, "idling", *TINY)
+        run(folder, "sequences", *TINY)
+        run(folder, "cells", *TINY)
         run(folder, "sweeps", "--threads", "1")
         run(folder, "grid", "--case", "3,4,5,6", *TINY, "--threads", "1", "2", *one_peer)
     shutil.copy(folder / "grid.json", folder / "grid-avx2.json")
@@ -138,6 +142,17 @@ def test_idling(results: Path) -> None:
         (what, peer) for what in ("back to back", "after 1 ms of idling") for peer in installed()
     ]
     assert all(figure["value"] > 0 for figure in figures)
+
+
+@pytest.mark.parametrize("suite", ["sequences", "cells"])
+def test_other_sequences_and_cells(results: Path, suite: str) -> None:
+    figures = read(results, suite)["figures"]
+    assert all(figure["value"] > 0 and figure["unit"] == "ms" for figure in figures)
+    every = suites.SEQUENCES if suite == "sequences" else suites.CELLS
+    assert [figure["what"] for figure in figures if figure["peer"] == OWN] == list(every)
+    if "torch" in installed():
+        theirs = [figure["what"] for figure in figures if figure["peer"] == "torch"]
+        assert theirs == [what for what, mode in every.items() if mode != "states_train"]
 
 
 def test_growth(results: Path) -> None:

@@ -57,6 +57,11 @@ class Case:
         """Return a standard normal initial state (L * D, B, H)."""
         return self._normal((self.num_layers * self.directions, self.batch, self.hidden_size), seed=2)
 
+    def lengths(self) -> Array:
+        """Return lengths (B) from 1 to T of a ragged batch, in no order: half of the steps on average."""
+        lengths = np.linspace(1, self.steps, self.batch).round().astype(np.int64)
+        return np.random.default_rng(4).permutation(lengths)
+
     def d_output(self) -> Array:
         """Return a standard normal gradient of the output (T, B, D * H)."""
         return self._normal((self.steps, self.batch, self.hidden_size * self.directions), seed=3)

@@ -11,7 +11,7 @@ from statistics import median
 
 from gru_native.bench.cases import Case
 
-# Floating-point operations of the gates of one unit in one step, beside the products, as `csrc/kernels/tile.inc.h`
+# Floating-point operations of the gates of one unit in one step, beside the products, as `csrc/kernels/gru.inc.h`
 # computes them: 2 for a fused multiply-add, 1 for every other operation on numbers, none for moving bits.
 #   exp       20  scale and round 2 + 1, reduce 2 + 2, polynomial 5 * 2 + 1, combine 2
 #   division  12  estimate 1, a step of Newton's 2 + 2, quotient 1, corrections 2 + 2 + 2

@@ -20,6 +20,24 @@ PACKED_SIZES = (16, 64, 128, 256, 512, 1024)
 IDLE_CASES = (Case(100, 1, 256, 256), Case(100, 8, 128, 128), Case(100, 32, 256, 256))
 IDLE_SECONDS = 0.05
 
+SEQUENCE_CASES = (Case(100, 8, 128, 128), Case(100, 32, 256, 256), Case(50, 128, 512, 512))
+CELL_CASES = (Case(100, 1, 16, 16), Case(100, 1, 256, 256), *SEQUENCE_CASES)
+
+# The modes of the suites on sequences and cells, by what they measure.
+SEQUENCES = {
+    "all steps, forward": "forward",
+    "half of the steps, forward": "ragged",
+    "all steps, training step": "train",
+    "half of the steps, training step": "ragged_train",
+    "training step, gates computed again": "states_train",
+}
+CELLS = {
+    "LSTM, forward": "lstm",
+    "LSTM, training step": "lstm_train",
+    "plain network, forward": "rnn",
+    "plain network, training step": "rnn_train",
+}
+
 # What a peer's modes are called where they are compared.
 CALLS = {"forward": "GRU", "cell": "GRUCell", "step": "the Cython step"}
 
@@ -127,6 +145,29 @@ def overheads(settings: Settings) -> Iterator[Figure]:
             yield settings.figure("packing the weights", OWN, case, 1e6 * seconds, "µs")
 
 
+def sequences(settings: Settings) -> Iterator[Figure]:
+    """Yield what ragged batches take, beside full ones, and a training step whose tape keeps no gates."""
+    yield from _modes(settings, SEQUENCE_CASES, SEQUENCES)
+
+
+def cells(settings: Settings) -> Iterator[Figure]:
+    """Yield what the other cells take."""
+    yield from _modes(settings, CELL_CASES, CELLS)
+
+
+def _modes(settings: Settings, cases: Sequence[Case], modes: Mapping[str, str]) -> Iterator[Figure]:
+    """Yield the time of every mode of every peer that has it, in milliseconds."""
+    with ExitStack() as stack:
+        workers = {peer: settings.worker(stack, peer) for peer in settings.peers}
+        for case in cases:
+            for what, mode in modes.items():
+                able = [worker for peer, worker in workers.items() if mode in PEERS[peer].modes]
+                for worker in able:
+                    worker.order("build", peer=worker.name, case=astuple(case), mode=mode)
+                for worker, seconds in _interleaved(settings, able).items():
+                    yield settings.figure(what, worker.name, case, 1e3 * seconds, "ms")
+
+
 def idling(settings: Settings) -> Iterator[Figure]:
     """Yield what calls take one after the other, and after a pause in which threads fall asleep."""
     with ExitStack() as stack:
@@ -158,6 +199,8 @@ SUITES: dict[str, Callable[[Settings], Iterator[Figure]]] = {
     "growth": growth,
     "overheads": overheads,
     "idling": idling,
+    "sequences": sequences,
+    "cells": cells,
 }
 
 HEADER = f"{'what':36} {'peer':12} {'threads':>7}  {'T,B,I,H,L':18} {'value':>12}"

@@ -52,7 +52,8 @@ def register(commands: Any) -> None:
         default="grid",
         help="grid (default): shapes beside other engines; sweeps: shapes that grow in one size, looking for those "
         "that take longer than the next larger one; growth: time and memory of long sequences; overheads: the "
-        "smallest calls; idling: calls after a pause",
+        "smallest calls; idling: calls after a pause; sequences: ragged batches, and tapes without gates; cells: "
+        "LSTM and plain networks",
     )
     parser.add_argument("--quick", action="store_true", default=None, help="fewer shapes, in a minute or two")
     parser.add_argument(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,13 @@ class Native(Peer):
     """``gru_native.nn.GRU``; of the first layer and direction also what lies below it, for the overheads."""
 
     packages = ("gru_native",)
-    modes = ("forward", "train", "given", "cell", "step", "pack")
+    modes = (
+        *("forward", "train", "given", "cell", "step", "pack"),
+        *("ragged", "ragged_train", "states_train", "lstm", "lstm_train", "rnn", "rnn_train"),
+    )
 
     def __init__(self, case: Case, threads: int) -> None:
+        self._case = case
         self._gru = nn.GRU(case.input_size, case.hidden_size, case.num_layers, bidirectional=case.bidirectional, seed=0)
         self._x, self._h_0, self._d_output = case.x(), case.h_0(), case.d_output()
         self._weights = self._gru.parameters()
@@ -43,6 +48,51 @@ class Native(Peer):
         _, tape = self._gru.forward(self._x, self._h_0, threads=self._threads)
         (d_x, d_h_0), gradients = self._gru.backward(tape, self._d_output, threads=self._threads)
         return {"x": d_x, "h_0": d_h_0, **gradients}
+
+    # ---- Other cells and sequences, without an initial state ----
+
+    def ragged(self) -> Any:
+        """Run the GRU over a ragged batch."""
+        return self._gru(self._x, lengths=self._case.lengths(), threads=self._threads)
+
+    def ragged_train(self) -> Any:
+        """Train it."""
+        return self._step_of(self._gru, lengths=self._case.lengths())
+
+    def states_train(self) -> Any:
+        """Train the GRU with a tape that keeps no gates."""
+        return self._step_of(self._gru, tape="states")
+
+    def lstm(self) -> Any:
+        """Run an LSTM."""
+        return self._lstm(self._x, threads=self._threads)
+
+    def lstm_train(self) -> Any:
+        """Train an LSTM."""
+        return self._step_of(self._lstm)
+
+    def rnn(self) -> Any:
+        """Run a plain network."""
+        return self._rnn(self._x, threads=self._threads)
+
+    def rnn_train(self) -> Any:
+        """Train a plain network."""
+        return self._step_of(self._rnn)
+
+    @cached_property
+    def _lstm(self) -> nn.LSTM:
+        return nn.LSTM(self._case.input_size, self._case.hidden_size, self._case.num_layers, seed=0)
+
+    @cached_property
+    def _rnn(self) -> nn.RNN:
+        return nn.RNN(self._case.input_size, self._case.hidden_size, self._case.num_layers, seed=0)
+
+    def _step_of(self, stack: Any, **options: Any) -> Any:
+        stack.assign(stack.parameters())  # as an optimizer does: the next call packs anew
+        _, tape = stack.forward(self._x, threads=self._threads, **options)
+        return stack.backward(tape, self._d_output, threads=self._threads)
+
+    # ---- What lies below ----
 
     def given(self) -> tuple[Array, Array]:
         """Run one layer into arrays that the caller gives."""

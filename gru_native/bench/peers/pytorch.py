@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from gru_native.bench.cases import Case
@@ -12,11 +14,12 @@ class Torch(Peer):
     """PyTorch's ``torch.nn.GRU``, and its ``GRUCell`` for the overheads."""
 
     packages = ("torch",)
-    modes = ("forward", "train", "cell")
+    modes = ("forward", "train", "cell", "ragged", "ragged_train", "lstm", "lstm_train", "rnn", "rnn_train")
 
     def __init__(self, case: Case, threads: int) -> None:
         import torch
 
+        self._case = case
         torch.set_num_threads(threads)
         self._torch = torch
         self._gru = torch.nn.GRU(case.input_size, case.hidden_size, case.num_layers, bidirectional=case.bidirectional)
@@ -38,6 +41,56 @@ class Torch(Peer):
         output, _ = self._gru(self._x, self._h_0)
         output.backward(self._d_output)
         return {name: leaf.grad for name, leaf in leaves.items()}
+
+    # ---- Other cells and sequences, without an initial state ----
+
+    def ragged(self) -> Any:
+        """Run the GRU over a ragged batch, a ``PackedSequence``, to a padded output."""
+        with self._torch.inference_mode():
+            return self._padded()
+
+    def ragged_train(self) -> Any:
+        """Train it."""
+        return self._step_of(self._gru, self._padded)
+
+    def lstm(self) -> Any:
+        """Run an LSTM."""
+        with self._torch.inference_mode():
+            return self._lstm(self._x)
+
+    def lstm_train(self) -> Any:
+        """Train an LSTM."""
+        return self._step_of(self._lstm, lambda: self._lstm(self._x)[0])
+
+    def rnn(self) -> Any:
+        """Run a plain network."""
+        with self._torch.inference_mode():
+            return self._rnn(self._x)
+
+    def rnn_train(self) -> Any:
+        """Train a plain network."""
+        return self._step_of(self._rnn, lambda: self._rnn(self._x)[0])
+
+    @cached_property
+    def _lstm(self) -> Any:
+        return self._torch.nn.LSTM(self._case.input_size, self._case.hidden_size, self._case.num_layers)
+
+    @cached_property
+    def _rnn(self) -> Any:
+        return self._torch.nn.RNN(self._case.input_size, self._case.hidden_size, self._case.num_layers)
+
+    def _padded(self) -> Any:
+        rnn, lengths = self._torch.nn.utils.rnn, self._torch.from_numpy(self._case.lengths())
+        packed = rnn.pack_padded_sequence(self._x, lengths, enforce_sorted=False)
+        return rnn.pad_packed_sequence(self._gru(packed)[0])[0]
+
+    def _step_of(self, stack: Any, run: Callable[[], Any]) -> Any:
+        for leaf in (self._x, *stack.parameters()):
+            leaf.grad = None
+        run().backward(self._d_output)
+        return self._x.grad
+
+    # ---- The cell ----
 
     def cell(self) -> Any:
         """Take one step through ``torch.nn.GRUCell``."""
