@@ -135,41 +135,27 @@ class Recurrent(Module):
         threads: int | None = None,
     ) -> Any:
         layers = snapshot.version.derive("layers", self._packed_layers, threads)
-        if return_gates:
-            return self._call_with_gates(layers, x, h_0, lengths, reset, threads)
-        if self._is_one_layer:
+        if self._is_one_layer and not return_gates:
             result = layers[0](x, h_0, lengths, reset, threads)
             if result is not None:
                 return result
-        x = float_array("x", x, self.dtype)
-        layout, count, final = _Layout(self, x.shape), F.thread_count(threads), []
-        sequence, steps = _plain(layout.with_batch(x)), layout.given_steps(lengths, reset)
-        for layer, h in zip(layers, layout.given_states("h_0", h_0), strict=True):
-            sequence, h_n = _taken(layer(sequence, h, *steps, count))
-            final.append(h_n)
-        return layout.without_batch(sequence), layout.states(final)
-
-    def _call_with_gates(
-        self,
-        layers: list[RecurrentLayer],
-        x: ArrayLike,
-        h_0: States,
-        lengths: ArrayLike | None,
-        reset: ArrayLike | None,
-        threads: int | None,
-    ) -> tuple[Array, States, dict[str, Array]]:
-        if not self.gate_names:
+        if return_gates and not self.gate_names:
             raise ValueError(f"return_gates: expected False, because {type(self).__name__} has no gates, got True")
         x = float_array("x", x, self.dtype)
-        layout, count, final, gates = _Layout(self, x.shape), F.thread_count(threads), [], {}
+        layout, count, final = _Layout(self, x.shape), F.thread_count(threads), []
+        gates: dict[str, Array] = {}
         sequence, steps = _plain(layout.with_batch(x)), layout.given_steps(lengths, reset)
         for i, (layer, h) in enumerate(zip(layers, layout.given_states("h_0", h_0), strict=True)):
-            sequence, h_n, record = _taken(layer.forward(sequence, h, *steps, None, None, "gates", count))
+            if return_gates:
+                sequence, h_n, record = _taken(layer.forward(sequence, h, *steps, None, None, "gates", count))
+                for suffix, own in zip(self._suffixes[i], record.gates(), strict=True):
+                    named = zip(self.gate_names, own, strict=True)
+                    gates |= {name + suffix: layout.without_batch(gate) for name, gate in named}
+            else:
+                sequence, h_n = _taken(layer(sequence, h, *steps, count))
             final.append(h_n)
-            for suffix, own in zip(self._suffixes[i], record.gates(), strict=True):
-                for name, gate in zip(self.gate_names, own, strict=True):
-                    gates[name + suffix] = layout.without_batch(gate)
-        return layout.without_batch(sequence), layout.states(final), gates
+        result = layout.without_batch(sequence), layout.states(final)
+        return (*result, gates) if return_gates else result
 
     def _forward(
         self,
