@@ -29,7 +29,7 @@ class BackwardRun {
         tape_(tape),
         panels_(weights.panels()),
         width_(static_cast<ptrdiff_t>(weights.kernels.vector)),
-        again_(tape.keep == Keep::states) {
+        recomputes_(tape.keep == Keep::states) {
     const size_t H = w_.hidden_size, G = w_.shape.gates;
     const size_t row_work = G * H * (w_.input_size + H), hidden_bytes = G * H * H * sizeof(T);
     recurrence_ =
@@ -39,11 +39,11 @@ class BackwardRun {
     members_ = std::max(recurrence_.members, plan_members(products_work, schedule.size(), threads));
     // Larger weights, larger chunks: each reads all of them. (200,32,512,512): 603 ms at a third of this, 592 with it.
     const size_t step_bytes = panels_ * w_.shape.taped_slots * w_.kernels.vector * call.batch * sizeof(T);
-    chunk_ =
-        again_ ? plan_chunk(schedule.steps(), step_bytes, 3 * hidden_bytes) : std::max<size_t>(schedule.steps(), 1);
+    chunk_ = recomputes_ ? plan_chunk(schedule.steps(), step_bytes, 3 * hidden_bytes)
+                         : std::max<size_t>(schedule.steps(), 1);
     rows_ = std::min(product(chunk_, call.batch), schedule.size());
     // Behind the rows: the gradients of the step after a chunk, and a row of zeros.
-    if (again_) chunk_gates_ = GateRows<T>(weights, rows_ + call.batch + 1);
+    if (recomputes_) chunk_gates_ = GateRows<T>(weights, rows_ + call.batch + 1);
     carry_ = Carry<T>(weights, schedule, w_.shape.states);
     zeros_ = Buffer<T>(H);
     std::fill_n(zeros_.data(), H, T(0));
@@ -54,7 +54,7 @@ class BackwardRun {
     if (call.d_x.data) d_x_rows_.resize(rows_);
     if (call.d_h_0.data) d_h_0_rows_.resize(call.batch);
     if (schedule.has_resets()) flowing_rows_.resize(rows_);
-    if (again_) {
+    if (recomputes_) {
       next_rows_.resize(call.batch);
       unread_rows_.resize(rows_);
       unread_ = Buffer<T>(product(static_cast<size_t>(members_), H));
@@ -74,7 +74,7 @@ class BackwardRun {
       for (size_t place = 0; place < call.batch; ++place) flow_rows_.push_back(flow_.data() + place * H);
     }
     const GradientRows<T> tables{gates(), gate_rows_.data(), x_rows_.data(), read_rows().data()};
-    weight_gradients_.emplace(weights, call, tables, rows_, again_, members_);
+    weight_gradients_.emplace(weights, call, tables, rows_, recomputes_, members_);
   }
 
   bool run() {
@@ -105,7 +105,7 @@ class BackwardRun {
     const bool begins = chunk.steps.last == schedule_.steps(), ends = chunk.steps.first == 0;
     fill_tables(chunk, part_of(chunk.steps.size(), member, members_));
     everyone.wait();
-    if (again_) {
+    if (recomputes_) {
       compute_gates(chunk, part_of(chunk.rows, member, members_), member);
       everyone.wait();
     }
@@ -117,8 +117,8 @@ class BackwardRun {
     if (!ends) everyone.wait();
   }
 
-  const GateRows<T>& gates() const { return again_ ? chunk_gates_ : tape_.gates; }
-  size_t spare_row() const { return again_ ? rows_ + call_.batch : rows_; }
+  const GateRows<T>& gates() const { return recomputes_ ? chunk_gates_ : tape_.gates; }
+  size_t spare_row() const { return recomputes_ ? rows_ + call_.batch : rows_; }
 
   // Of some steps, counted from the first of the chunk.
   void fill_tables(const Chunk& chunk, const Part& steps) {
@@ -292,16 +292,19 @@ class BackwardRun {
   // Shares the gradient of the states after step s out: to the step's own result (into the carry, from where the step
   // begins) and to the states before (aside).
   void zone_out(int member, const T* const* d_output, const Slice& slice, size_t s) {
-    carry_.for_each(slice, [&](T* carry, size_t place, size_t unit, size_t n) {
-      const T* const taken = zoneout_.taken(member, s, place, unit, unit + n) + unit;
-      const T* const d_out = d_output[place - slice.rows.first] + unit;
-      T* const kept = kept_.units(place, unit);
-      for (size_t i = 0; i < n; ++i) {
-        const T d = carry[i] + d_out[i];
-        carry[i] = taken[i] * d;
-        kept[i] = (T(1) - taken[i]) * d;
+    const size_t width = w_.kernels.vector;
+    const size_t first = slice.panels.first * width, last = std::min(slice.panels.last * width, w_.hidden_size);
+    for (size_t place = slice.rows.first; place < slice.rows.last; ++place, ++d_output) {
+      const T* const taken = zoneout_.taken(member, s, place, first, last);
+      for (size_t unit = first; unit < last; unit += width) {
+        T *const carry = carry_.units(place, unit), *const kept = kept_.units(place, unit);
+        for (size_t i = 0; i < std::min(width, last - unit); ++i) {
+          const T d = carry[i] + (*d_output)[unit + i];
+          carry[i] = taken[unit + i] * d;
+          kept[i] = (T(1) - taken[unit + i]) * d;
+        }
       }
-    });
+    }
   }
 
   // The gradients of a step, from a place on, that flow into the state before it.
@@ -381,7 +384,7 @@ class BackwardRun {
   const RecurrentTape<T>& tape_;
   const size_t panels_;
   const ptrdiff_t width_;
-  const bool again_;  // whether the gates have to be computed again
+  const bool recomputes_;  // whether the gates have to be computed again
   Plan recurrence_;
   int members_;
   size_t chunk_, rows_;  // steps and rows of the largest chunk

@@ -65,12 +65,7 @@ class Carry {
     });
   }
 
-  // Calls function(h, place, unit, n) for each row and panel of a slice: the address of n units of h from `unit` on.
-  template <class Function>
-  void for_each(const Slice& slice, Function function) {
-    for_each_row(slice, 0, function);
-  }
-
+  // The address of h from a unit on, the first of a panel.
   T* units(size_t place, size_t unit) const { return at(unit / width_, place); }
 
   void describe(Pass<T>& pass, const Slice& slice) const {

@@ -388,8 +388,9 @@ class _Call:
         else:
             self.output = output
             major = _writable("output", output, (steps, batch, hidden_size), dtype, batch_first)
+            self._refuse_overlap_with_inputs("output", major)
             for part in self.state:
-                _refuse_overlap("output", major, x=self.x, state=part)
+                _refuse_overlap("output", major, state=part)
         if final is None:
             last = _new_state(weights, batch)
             self.final = _as_given(last)
@@ -411,13 +412,17 @@ class _Call:
     def time_major(self, array: Array) -> Array:
         return _major(array, self.batch_first)
 
+    def _refuse_overlap_with_inputs(self, name: str, array: Array) -> None:
+        _refuse_overlap(name, array, x=self.x, lengths=self.lengths, reset=self.reset, mask=self.mask)
+
     def _checked_final(
         self, final: State, weights: RecurrentWeights, batch: int, output: Array | None
     ) -> tuple[Array, Array | None]:
         parts: list[Array] = []
         for name, part in _parts("final", final, weights):
             array = _writable(name, part, (batch, weights.hidden_size), weights.dtype)
-            _refuse_overlap(name, array, x=self.x, output=output)
+            self._refuse_overlap_with_inputs(name, array)
+            _refuse_overlap(name, array, output=output)
             for place, first in enumerate(self.state):
                 if first is not None and not (place == len(parts) and _same_place(array, first)):
                     _refuse_overlap(name, array, state=first)

@@ -399,6 +399,10 @@ def test_arrays_that_are_written_overlap_no_other() -> None:
     ):
         with pytest.raises(ValueError, match=f"^final: {message} {name}$"):
             F.recurrent(x, weights, h_0, output=output, final=wrong)
+    with pytest.raises(ValueError, match=f"^output: {message} mask$"):
+        F.recurrent(x, weights, h_0, mask=part(60, 4, 2), output=output)
+    with pytest.raises(ValueError, match=f"^final: {message} reset$"):
+        F.recurrent(x, weights, reset=memory[150:155].view(bool).reshape(5, 4), final=part(150, 4, 2))
     # Memory that interleaves without touching is fine.
     both = f4(5, 8, 2)
     expected = F.recurrent(both[:, ::2].copy(), weights)[0]
