@@ -4,6 +4,7 @@
 
 #include "carry.h"
 #include "gru.h"
+#include "normalization.h"
 #include "schedule.h"
 #include "team.h"
 #include "weight_gradients.h"
@@ -62,7 +63,7 @@ class BackwardRun {
     if (call.mask.data) {
       masked_ = Buffer<T>(product(rows_, H));
       masked_rows_.resize(rows_);
-      if (w_.passes().second) second_carry_ = Carry<T>(weights, schedule, 1);
+      if (second_product()) second_carry_ = Carry<T>(weights, schedule, 1);
     }
     if (call.zoneout.p > 0) {
       zoneout_ = ZoneoutRows<T>(weights, call.zoneout, schedule, recurrence_.members);
@@ -74,7 +75,12 @@ class BackwardRun {
       for (size_t place = 0; place < call.batch; ++place) flow_rows_.push_back(flow_.data() + place * H);
     }
     const GradientRows<T> tables{gates(), gate_rows_.data(), x_rows_.data(), read_rows().data()};
-    weight_gradients_.emplace(weights, call, tables, rows_, recomputes_, members_);
+    RecurrentParameters<T> gradients = call.gradients;
+    if (w_.cell == Cell::gru_layer_norm) {
+      normalization_ = NormalizationGradients<T>(weights, schedule, recurrence_.members);
+      gradients.bias_ih = gradients.bias_hh = nullptr;  // these are not sums of what the products see
+    }
+    weight_gradients_.emplace(weights, gradients, tables, rows_, recomputes_, members_);
   }
 
   bool run() {
@@ -112,11 +118,13 @@ class BackwardRun {
     if (member < recurrence_.members) recur(chunk, member, recurrent);
     everyone.wait();
     weight_gradients_->compute(member, chunk.rows, begins, ends);
+    if (ends && normalization_.active()) normalization_.store(part_of(panels_, member, members_), call_.gradients);
     everyone.wait();
     input_gradient(part_of(chunk.rows, member, members_));
     if (!ends) everyone.wait();
   }
 
+  bool second_product() const { return w_.shape.hidden_gates < w_.shape.gates; }
   const GateRows<T>& gates() const { return recomputes_ ? chunk_gates_ : tape_.gates; }
   size_t spare_row() const { return recomputes_ ? rows_ + call_.batch : rows_; }
 
@@ -209,6 +217,7 @@ class BackwardRun {
     if (chunk.steps.last == schedule_.steps()) {
       carry_.load(slice, 0, call_.d_h_n);
       if (w_.shape.states == 2) carry_.load(slice, 1, call_.d_c_n);
+      if (normalization_.active()) normalization_.clear(slice);
     }
     for (size_t s = std::min(chunk.steps.last, schedule_.length(slice.rows.first)); s-- > chunk.steps.first;) {
       carry_.cut(slice, s + 1);
@@ -233,7 +242,12 @@ class BackwardRun {
     if (zoneout_.active())
       carry_.add_masked(slice, {}, [&](size_t place, size_t unit) { return kept_.units(place, unit); });
     meet(barrier);
-    if (!w_.passes().second_backward) return;
+    if (normalization_.active()) normalize(chunk, member, slice, s, barrier);
+    if (second_product()) backward_of_second(chunk, slice, s, barrier);
+  }
+
+  // Reset before: from d_n to d_r.
+  void backward_of_second(const Chunk& chunk, const Slice& slice, size_t s, Barrier& barrier) {
     Pass<T> pass = pass_over(chunk, slice, packs_.hidden_n, s);
     pass.left = {pass.gates.rows, 2 * width_, panels_ * w_.kernels.vector, w_.kernels.vector, gates().panel_stride()};
     pass.h_previous = read_rows().data() + (pass.h_previous - h_rows_.data());
@@ -245,6 +259,16 @@ class BackwardRun {
     w_.passes().second_backward(pass);
     if (call_.mask.data)
       carry_.add_masked(slice, call_.mask, [&](size_t place, size_t unit) { return second_carry_.units(place, unit); });
+    meet(barrier);
+  }
+
+  // From the gradients of the gates to those of the projections.
+  void normalize(const Chunk& chunk, int member, const Slice& slice, size_t s, Barrier& barrier) {
+    Pass<T> pass = pass_over(chunk, slice, packs_.hidden, s);
+    normalization_.describe(pass, slice, member);
+    w_.passes().row_gradients(pass);
+    meet(barrier);
+    w_.passes().second_backward(pass);
     meet(barrier);
   }
 
@@ -363,7 +387,7 @@ class BackwardRun {
     pass.last_panel = packs_.input.panels;
     pass.units = w_.input_size;
     const size_t block = w_.shape.gates * w_.kernels.vector;
-    pass.left = {gate_rows_.data() + rows.first, 0, panels_ * block, block, gates().panel_stride()};
+    pass.left = {gate_rows_.data() + rows.first, w_.shape.input * width_, panels_ * block, block, gates().panel_stride()};
     pass.right = packs_.input.view();
     pass.output = d_x_rows_.data() + rows.first;
     pass.accumulate = call_.accumulate_d_x;
@@ -393,6 +417,7 @@ class BackwardRun {
   Buffer<T> masked_, flow_;  // with a mask: the states as the hidden weights read them, and what flows back from there
   Carry<T> carry_, second_carry_, kept_;
   ZoneoutRows<T> zoneout_;
+  NormalizationGradients<T> normalization_;
   std::optional<WeightGradients<T>> weight_gradients_;
   std::vector<T*> gate_rows_, d_x_rows_, d_h_0_rows_, unread_rows_;
   // With resets, the gates whose gradients flow into the step before: zeros for a row that a reset cuts off.
@@ -406,10 +431,11 @@ class BackwardRun {
 template <class T>
 void zero_gradients(const RecurrentWeights<T>& weights, const RecurrentBackward<T>& call) {
   const size_t I = weights.input_size, gates = weights.shape.gates * weights.hidden_size;
-  std::fill_n(call.d_weight_ih, gates * I, T(0));
-  std::fill_n(call.d_weight_hh, gates * weights.hidden_size, T(0));
-  for (T* bias : {call.d_bias_ih, call.d_bias_hh})
-    if (bias) std::fill_n(bias, gates, T(0));
+  const RecurrentParameters<T>& d = call.gradients;
+  std::fill_n(d.weight_ih, gates * I, T(0));
+  std::fill_n(d.weight_hh, gates * weights.hidden_size, T(0));
+  for (T* vector : {d.bias_ih, d.bias_hh, d.gamma_ih, d.gamma_hh})
+    if (vector) std::fill_n(vector, gates, T(0));
   if (!call.d_x.data || call.accumulate_d_x || call.batch == 0 || I == 0) return;
   for (size_t t = 0; t < call.steps; ++t)
     for (size_t b = 0; b < call.batch; ++b) std::fill_n(call.d_x.at(t, b), I, T(0));

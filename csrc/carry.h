@@ -65,7 +65,7 @@ class Carry {
     });
   }
 
-  // The address of h from a unit on, the first of a panel.
+  // The address of the first vector of a unit's panel.
   T* units(size_t place, size_t unit) const { return at(unit / width_, place); }
 
   void describe(Pass<T>& pass, const Slice& slice) const {

@@ -80,31 +80,42 @@ struct CellShape {
   size_t taped_lead, taped_slots;  // the same of a tape's rows
   size_t hidden_gates;             // of the hidden weights' first product
   ptrdiff_t flow;                  // the first of as many slots whose gradients flow through it into the state before
+  ptrdiff_t input;                 // the first slot of the gates whose gradients flow into x
   size_t states;                   // h, or h and c
 };
 constexpr CellShape shape_of(Cell cell) {
   switch (cell) {
     case Cell::gru_reset_after:
-      return {3, 0, 3, 1, 4, 3, -1, 1};
+      return {3, 0, 3, 1, 4, 3, -1, 0, 1};
     case Cell::gru_reset_before:
-      return {3, 1, 4, 1, 4, 2, 0, 1};
+      return {3, 1, 4, 1, 4, 2, 0, 0, 1};
+    case Cell::gru_layer_norm:
+      return {3, 1, 10, 1, 10, 3, hidden_slot, input_slot, 1};
     case Cell::lstm:
-      return {4, 0, 4, 0, 5, 4, 0, 2};
+      return {4, 0, 4, 0, 5, 4, 0, 0, 2};
     default:
-      return {1, 0, 1, 0, 1, 1, 0, 1};
+      return {1, 0, 1, 0, 1, 1, 0, 0, 1};
   }
 }
 
-// The weights of one recurrent layer in one direction. G is the number of the cell's gates, in PyTorch's order. The
-// matrices are not copied: they may neither change nor go while this object lives, which `owner` may see to.
+// The parameters of one recurrent layer in one direction, contiguous. G is the number of the cell's gates, in PyTorch's
+// order.
+template <class E>
+struct RecurrentParameters {
+  E *weight_ih, *weight_hh;  // (G H, I), (G H, H)
+  E *bias_ih, *bias_hh;      // (G H), or null for none
+  E *gamma_ih, *gamma_hh;    // (G H), of layer normalization only: the gains of both sides
+};
+
+// Such parameters as the kernels read them. The matrices are not copied: they may neither change nor go while this object
+// lives, which `owner` may see to.
 template <class T>
 class GRU_API RecurrentWeights {
  public:
-  // weight_ih (G H, I), weight_hh (G H, H), bias_ih (G H), bias_hh (G H), contiguous; either bias may be null (zeros).
   // Packs for the forward pass on as many as `threads`. Throws std::bad_alloc, and std::invalid_argument for a wrong
   // GRU_NATIVE_ISA.
-  RecurrentWeights(Cell cell, size_t input_size, size_t hidden_size, const T* weight_ih, const T* weight_hh,
-                   const T* bias_ih, const T* bias_hh, std::shared_ptr<const void> owner, int threads);
+  RecurrentWeights(Cell cell, size_t input_size, size_t hidden_size, const RecurrentParameters<const T>& parameters,
+                   std::shared_ptr<const void> owner, int threads);
 
   const Cell cell;
   const CellShape shape;
@@ -118,7 +129,8 @@ class GRU_API RecurrentWeights {
     Pack<T> hidden;         // all gates, but of reset before r and z
     Pack<T> hidden_n;       // reset before: n
     Buffer<T> input_bias;   // [panel][gate][vector], with what can be added of the hidden side's bias
-    Buffer<T> hidden_bias;  // reset after: b_hn, [panel][vector]
+    // Reset after: b_hn, [panel][vector]. Layer normalization: its parameters, see there.
+    Buffer<T> hidden_bias;
   };
   struct Backward {
     Pack<T> hidden;    // to d_h, over the gates of the slots that flow
@@ -133,6 +145,8 @@ class GRU_API RecurrentWeights {
   size_t panels() const { return (hidden_size + kernels.vector - 1) / kernels.vector; }
 
  private:
+  void fill_biases(const RecurrentParameters<const T>& parameters);
+
   const T *weight_ih_, *weight_hh_;
   std::shared_ptr<const void> owner_;
   Forward forward_;
@@ -233,10 +247,7 @@ struct RecurrentBackward : Steps {
   Sequence<T> d_x;             // (T, B, I), or none when it is not wanted; may be x's own memory
   bool accumulate_d_x;         // whether to add to what d_x holds
   Rows<T> d_h_0, d_c_0;        // (B, H), or none when it is not wanted
-  T* d_weight_ih;              // (G H, I) contiguous
-  T* d_weight_hh;              // (G H, H) contiguous
-  T* d_bias_ih;                // (G H), or null
-  T* d_bias_hh;                // (G H), or null
+  RecurrentParameters<T> gradients;
 };
 
 // Computes all gradients by back-propagation through time. The tape's gates are overwritten: it serves once.

@@ -27,6 +27,12 @@ Steps steps_of(const Layer& layer, int direction) {
 }
 
 template <class T>
+RecurrentParameters<T> typed(const LayerParameters& all) {
+  return {static_cast<T*>(all.weight_ih), static_cast<T*>(all.weight_hh), static_cast<T*>(all.bias_ih),
+          static_cast<T*>(all.bias_hh),   static_cast<T*>(all.gamma_ih),  static_cast<T*>(all.gamma_hh)};
+}
+
+template <class T>
 void forward(const Layer& layer, LayerTape* tape, Keep keep, int threads) {
   for (int d = 0; d < layer.directions; ++d) {
     const auto& weights = *static_cast<const RecurrentWeights<T>*>(layer.weights[d]);
@@ -70,10 +76,7 @@ void backward(const Layer& layer, const LayerGradients& gradients, LayerTape& ta
     call.accumulate_d_x = d == 1;
     call.d_h_0 = states<T>(gradients.d_h_0, layer, d, H);
     call.d_c_0 = states<T>(gradients.d_c_0, layer, d, H);
-    call.d_weight_ih = static_cast<T*>(gradients.d_weight_ih[d]);
-    call.d_weight_hh = static_cast<T*>(gradients.d_weight_hh[d]);
-    call.d_bias_ih = static_cast<T*>(gradients.d_bias_ih[d]);
-    call.d_bias_hh = static_cast<T*>(gradients.d_bias_hh[d]);
+    call.gradients = typed<T>(gradients.parameters[d]);
     recurrent_backward(weights, call, *static_cast<RecurrentTape<T>*>(tape.of[d].get()), threads);
     tape.of[d].reset();
   }

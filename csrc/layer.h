@@ -31,17 +31,21 @@ struct Layer {
   uint64_t zoneout_keys[2];
 };
 
+// Of one direction: see RecurrentParameters.
+struct LayerParameters {
+  void *weight_ih, *weight_hh;
+  void *bias_ih, *bias_hh;
+  void *gamma_ih, *gamma_hh;
+};
+
 struct LayerGradients {
   const void* d_output;  // (T, B, directions * H), or null
   ptrdiff_t d_output_step, d_output_row;
   const void *d_h_n, *d_c_n;  // (directions, B, H), or null
   void* d_x;                  // (T, B, I)
   ptrdiff_t d_x_step, d_x_row;
-  void *d_h_0, *d_c_0;   // (directions, B, H)
-  void* d_weight_ih[2];  // (G H, I)
-  void* d_weight_hh[2];  // (G H, H)
-  void* d_bias_ih[2];    // (G H), or null
-  void* d_bias_hh[2];    // (G H), or null
+  void *d_h_0, *d_c_0;  // (directions, B, H)
+  LayerParameters parameters[2];
 };
 
 // The tapes of both directions.

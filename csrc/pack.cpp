@@ -30,34 +30,24 @@ auto rows_of(const T* weights, size_t hidden_size, size_t k_size) {
 }  // namespace
 
 template <class T>
-RecurrentWeights<T>::RecurrentWeights(Cell cell_, size_t input_size_, size_t hidden_size_, const T* weight_ih,
-                                      const T* weight_hh, const T* bias_ih, const T* bias_hh,
+RecurrentWeights<T>::RecurrentWeights(Cell cell_, size_t input_size_, size_t hidden_size_,
+                                      const RecurrentParameters<const T>& parameters,
                                       std::shared_ptr<const void> owner, int threads)
     : cell(cell_),
       shape(shape_of(cell)),
       input_size(input_size_),
       hidden_size(hidden_size_),
-      has_bias_ih(bias_ih != nullptr),
-      has_bias_hh(bias_hh != nullptr),
+      has_bias_ih(parameters.bias_ih != nullptr),
+      has_bias_hh(parameters.bias_hh != nullptr),
       isa(active_isa()),
       kernels(kernels_of<T>(isa)),
-      weight_ih_(weight_ih),
-      weight_hh_(weight_hh),
+      weight_ih_(parameters.weight_ih),
+      weight_hh_(parameters.weight_hh),
       owner_(std::move(owner)) {
   const size_t H = hidden_size, I = input_size, G = shape.gates;
-  const bool second = passes().second != nullptr;
-  const auto bias = [&](const T* from, size_t gate, size_t unit) { return from ? from[gate * H + unit] : T(0); };
-
-  // Reset after multiplies b_hn by r, so it cannot join the input's bias.
-  const bool apart = cell == Cell::gru_reset_after;
-  forward_.input_bias = make_bias(kernels, G, H, [&](size_t gate, size_t unit) {
-    const T own = bias(bias_ih, gate, unit);
-    return gate == 2 && apart ? own : own + bias(bias_hh, gate, unit);
-  });
-  if (apart)
-    forward_.hidden_bias = make_bias(kernels, 1, H, [&](size_t, size_t unit) { return bias(bias_hh, 2, unit); });
-
-  const auto input = rows_of(weight_ih, H, I), hidden = rows_of(weight_hh, H, H);
+  const bool second = shape.hidden_gates < G;
+  fill_biases(parameters);
+  const auto input = rows_of(weight_ih_, H, I), hidden = rows_of(weight_hh_, H, H);
   const auto hidden_n = [&](size_t, size_t unit) { return hidden(2, unit); };
   forward_.input = empty_pack(kernels, G, H, I);
   forward_.hidden = empty_pack(kernels, shape.hidden_gates, H, H);
@@ -71,10 +61,35 @@ RecurrentWeights<T>::RecurrentWeights(Cell cell_, size_t input_size_, size_t hid
 }
 
 template <class T>
+void RecurrentWeights<T>::fill_biases(const RecurrentParameters<const T>& parameters) {
+  const size_t H = hidden_size;
+  const auto value = [&](const T* from, size_t gate, size_t unit) { return from ? from[gate * H + unit] : T(0); };
+  // Reset after multiplies b_hn by r, so it cannot join the input's bias.
+  const bool apart = cell == Cell::gru_reset_after || cell == Cell::gru_layer_norm;
+  const auto joined = [&](size_t gate, size_t unit) {
+    const T own = value(parameters.bias_ih, gate, unit);
+    return gate == 2 && apart ? own : own + value(parameters.bias_hh, gate, unit);
+  };
+  const auto hidden_n = [&](size_t unit) { return value(parameters.bias_hh, 2, unit); };
+  if (cell == Cell::gru_layer_norm) {
+    // Nothing is added before the normalization.
+    forward_.hidden_bias =
+        make_bias(kernels, norm_vectors, H, [&](size_t which, size_t unit) {
+          if (which < hidden_gain) return value(parameters.gamma_ih, which - input_gain, unit);
+          if (which < bias_r) return value(parameters.gamma_hh, which - hidden_gain, unit);
+          return which < bias_hn ? joined(which - bias_r, unit) : hidden_n(unit);
+        });
+    return;
+  }
+  forward_.input_bias = make_bias(kernels, shape.gates, H, joined);
+  if (apart) forward_.hidden_bias = make_bias(kernels, 1, H, [&](size_t, size_t unit) { return hidden_n(unit); });
+}
+
+template <class T>
 const typename RecurrentWeights<T>::Backward& RecurrentWeights<T>::backward(int threads) const {
   return backward_.get([this, threads] {
     const size_t H = hidden_size, I = input_size, V = kernels.vector, G = shape.gates;
-    const bool second = passes().second != nullptr;
+    const bool second = shape.hidden_gates < G;
     const auto input = rows_of(weight_ih_, H, I), hidden = rows_of(weight_hh_, H, H);
     // Slots that flow from hn on are the gates from n on, cyclically.
     const auto flowing = [&](size_t slot, size_t unit) { return hidden(shape.flow < 0 ? (slot + 2) % 3 : slot, unit); };

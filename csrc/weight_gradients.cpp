@@ -5,9 +5,9 @@
 namespace gru {
 
 template <class T>
-WeightGradients<T>::WeightGradients(const RecurrentWeights<T>& weights, const RecurrentBackward<T>& call,
+WeightGradients<T>::WeightGradients(const RecurrentWeights<T>& weights, const RecurrentParameters<T>& out,
                                     const GradientRows<T>& tables, size_t rows, bool in_portions, int members)
-    : w_(weights), call_(call), tables_(tables), rows_(rows), in_portions_(in_portions), members_(members) {
+    : w_(weights), out_(out), tables_(tables), rows_(rows), in_portions_(in_portions), members_(members) {
   plan(weights.cell);
   for (const auto& run : products_) {
     const size_t size = run.scratch_size(part_of(run.blocks(), 0, members_).size());  // the first part is the largest
@@ -43,6 +43,10 @@ void WeightGradients<T>::plan(Cell cell) {
       // U_n multiplies r * h, which stands in the panels of slot hn.
       of_hidden({tables_.gate_rows, -width, w_.hidden_size, w_.kernels.vector, tables_.gates.panel_stride()}, 2, {2});
       break;
+    case Cell::gru_layer_norm:
+      of_input({0, 1, 2});
+      of_hidden(h, w_.shape.flow, {0, 1, 2});
+      break;
     case Cell::lstm:
       of_input({0, 1, 2, 3});
       of_hidden(h, 0, {0, 1, 2, 3});
@@ -55,12 +59,12 @@ void WeightGradients<T>::plan(Cell cell) {
 
 template <class T>
 void WeightGradients<T>::of_input(std::initializer_list<size_t> gates) {
-  add(plain_operand<T>(tables_.x, w_.input_size), 0, gates, call_.d_weight_ih, call_.d_bias_ih);
+  add(plain_operand<T>(tables_.x, w_.input_size), w_.shape.input, gates, out_.weight_ih, out_.bias_ih);
 }
 
 template <class T>
 void WeightGradients<T>::of_hidden(const Operand<T>& left, ptrdiff_t slot, std::initializer_list<size_t> gates) {
-  add(left, slot, gates, call_.d_weight_hh, call_.d_bias_hh);
+  add(left, slot, gates, out_.weight_hh, out_.bias_hh);
 }
 
 // A product with the gradients of some gates, which stand in slots from `slot` on.

@@ -21,8 +21,8 @@ struct GradientRows {
 template <class T>
 class WeightGradients {
  public:
-  // For portions of so many rows at most.
-  WeightGradients(const RecurrentWeights<T>& weights, const RecurrentBackward<T>& call, const GradientRows<T>& tables,
+  // To arrays of `out`, for portions of so many rows at most.
+  WeightGradients(const RecurrentWeights<T>& weights, const RecurrentParameters<T>& out, const GradientRows<T>& tables,
                   size_t rows, bool in_portions, int members);
 
   // A member's part; see GateProductRun.
@@ -35,7 +35,7 @@ class WeightGradients {
   void add(const Operand<T>& left, ptrdiff_t slot, std::initializer_list<size_t> gates, T* out, T* bias);
 
   const RecurrentWeights<T>& w_;
-  const RecurrentBackward<T>& call_;
+  const RecurrentParameters<T> out_;
   const GradientRows<T> tables_;
   const size_t rows_;
   const bool in_portions_;

@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 
 _Array = np.ndarray[Any, Any]
+# weight_ih, weight_hh, bias_ih, bias_hh, gamma_ih, gamma_hh
+_Parameters = tuple[_Array, _Array, _Array | None, _Array | None, _Array | None, _Array | None]
 
 class _RecurrentWeights:
     @property
@@ -12,9 +14,7 @@ class _RecurrentWeights:
     @property
     def hidden_size(self) -> int: ...
     @property
-    def has_bias_ih(self) -> bool: ...
-    @property
-    def has_bias_hh(self) -> bool: ...
+    def parameters(self) -> tuple[str, ...]: ...
     @property
     def dtype(self) -> np.dtype[Any]: ...
     @property
@@ -52,12 +52,7 @@ class LinearWeights32(_LinearWeights): ...
 class LinearWeights64(_LinearWeights): ...
 
 def pack_recurrent(
-    cell: str,
-    weight_ih: _Array,
-    weight_hh: _Array,
-    bias_ih: _Array | None,
-    bias_hh: _Array | None,
-    threads: int,
+    cell: str, parameters: _Parameters, threads: int
 ) -> RecurrentWeights32 | RecurrentWeights64: ...
 def recurrent_forward(
     weights: RecurrentWeights32 | RecurrentWeights64,
@@ -91,10 +86,7 @@ def recurrent_backward(
     accumulate_d_x: bool,
     d_h_0: _Array | None,
     d_c_0: _Array | None,
-    d_weight_ih: _Array,
-    d_weight_hh: _Array,
-    d_bias_ih: _Array | None,
-    d_bias_hh: _Array | None,
+    gradients: _Parameters,
     reverse: bool,
     zoneout: tuple[float, bool, int],
     threads: int,

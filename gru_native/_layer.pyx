@@ -32,6 +32,14 @@ cdef extern from "layer.h" namespace "gru" nogil:
         cbool zoneout_random
         uint64_t zoneout_keys[2]
 
+    cdef struct LayerParameters:
+        void* weight_ih
+        void* weight_hh
+        void* bias_ih
+        void* bias_hh
+        void* gamma_ih
+        void* gamma_hh
+
     cdef struct LayerGradients:
         const void* d_output
         ptrdiff_t d_output_step, d_output_row
@@ -41,10 +49,7 @@ cdef extern from "layer.h" namespace "gru" nogil:
         ptrdiff_t d_x_step, d_x_row
         void* d_h_0
         void* d_c_0
-        void* d_weight_ih[2]
-        void* d_weight_hh[2]
-        void* d_bias_ih[2]
-        void* d_bias_hh[2]
+        LayerParameters parameters[2]
 
     cdef cppclass LayerTape:
         pass
@@ -160,6 +165,12 @@ cdef inline void* data_of(object array) noexcept:
     return NULL if array is None else np.PyArray_DATA(array)
 
 
+# Appends an array and returns its data.
+cdef inline void* appended(list arrays, np.ndarray array):
+    arrays.append(array)
+    return np.PyArray_DATA(array)
+
+
 # An array, or a copy of it, that nobody else can write to.
 cdef inline np.ndarray constant(np.ndarray array):
     if np.PyArray_ISWRITEABLE(array) or not np.PyArray_CHKFLAGS(array, np.NPY_ARRAY_OWNDATA):
@@ -206,7 +217,7 @@ cdef class RecurrentLayer:
     cdef Layer layer  # with what does not change from call to call
     cdef int type_number, directions, time_axis
     cdef np.npy_intp input_size, hidden_size, gates
-    cdef bint bias, has_c
+    cdef bint bias, normalized, has_c
 
     def __cinit__(self, tuple weights, bint batch_first, double zoneout=0.0):
         if not 1 <= len(weights) <= 2:
@@ -225,7 +236,8 @@ cdef class RecurrentLayer:
         self.hidden_size = weights[0].hidden_size
         self.gates = weights[0].gates
         self.has_c = weights[0].states == 2
-        self.bias = weights[0].has_bias_ih and weights[0].has_bias_hh
+        self.bias = "bias_ih" in weights[0].parameters and "bias_hh" in weights[0].parameters
+        self.normalized = "gamma_ih" in weights[0].parameters
         self.layer.float64 = self.type_number == np.NPY_FLOAT64
         self.layer.directions = self.directions
         if not 0 <= zoneout <= (0 if self.has_c else 1):
@@ -405,14 +417,15 @@ cdef class RecurrentLayerTape:
         """Return d_x, that of the first state and a list of the parameters', or None where an argument does not fit.
 
         d_output is of the output's shape with a contiguous last axis, or None; d_final is as the last state, or None.
-        The list has weight_ih (G H, I), weight_hh (G H, H) and, with biases, bias_ih and bias_hh (G H), for each
-        direction.
+        The list has weight_ih (G H, I), weight_hh (G H, H), with biases bias_ih and bias_hh (G H), and with layer
+        normalization gamma_ih and gamma_hh (G H), for each direction.
         """
         cdef int count = thread_count(threads)
         cdef int type_number, time_axis, directions
         cdef np.npy_intp batch = self.call.batch, steps = self.call.steps, gates
         cdef RecurrentLayer layer = self.layer
         cdef LayerGradients gradients
+        cdef LayerParameters* own
         cdef np.ndarray d_x, d_h_0, d_c_0
         if layer is None:
             raise ValueError("tape: expected what forward returned, got an empty one")
@@ -443,13 +456,16 @@ cdef class RecurrentLayerTape:
         gradients.d_c_0 = data_of(d_c_0)
         parameters = []
         for direction in range(directions):
-            own = [new_matrix(type_number, gates, layer.input_size), new_matrix(type_number, gates, layer.hidden_size)]
-            own += [new_vector(type_number, gates), new_vector(type_number, gates)] if layer.bias else [None, None]
-            gradients.d_weight_ih[direction] = data_of(own[0])
-            gradients.d_weight_hh[direction] = data_of(own[1])
-            gradients.d_bias_ih[direction] = data_of(own[2])
-            gradients.d_bias_hh[direction] = data_of(own[3])
-            parameters += own if layer.bias else own[:2]
+            own = &gradients.parameters[direction]
+            own[0] = LayerParameters(NULL, NULL, NULL, NULL, NULL, NULL)
+            own.weight_ih = appended(parameters, new_matrix(type_number, gates, layer.input_size))
+            own.weight_hh = appended(parameters, new_matrix(type_number, gates, layer.hidden_size))
+            if layer.bias:
+                own.bias_ih = appended(parameters, new_vector(type_number, gates))
+                own.bias_hh = appended(parameters, new_vector(type_number, gates))
+            if layer.normalized:
+                own.gamma_ih = appended(parameters, new_vector(type_number, gates))
+                own.gamma_hh = appended(parameters, new_vector(type_number, gates))
         with nogil:
             layer_backward(self.call, gradients, self.gates_of_directions, count)
         return d_x, (d_h_0, d_c_0) if layer.has_c else d_h_0, parameters

@@ -61,6 +61,8 @@ def pack_gru(
     bias_ih: ArrayLike | None = None,
     bias_hh: ArrayLike | None = None,
     *,
+    gamma_ih: ArrayLike | None = None,
+    gamma_hh: ArrayLike | None = None,
     reset_after: bool = True,
     threads: int | None = None,
 ) -> RecurrentWeights:
@@ -75,6 +77,10 @@ def pack_gru(
         (3H, I) and (3H, H), gates stacked r, z, n; float32 or float64, all of one dtype.
     bias_ih, bias_hh
         (3H), or ``None`` for zeros.
+    gamma_ih, gamma_hh
+        (3H), the gains of layer normalization (Ba et al. 2016), or ``None`` for a layer without it. ``W x`` and
+        ``U h``, rows of 3H each, have their mean taken from them and are divided by the root of their variance plus
+        1e-5, over all gates, and multiplied by the gains; then the biases are added. For reset after.
     reset_after
         ``n = tanh(W_n x + b_in + r * (U_n h + b_hn))`` (PyTorch, cuDNN), or with ``False``
         ``n = tanh(W_n x + b_in + U_n (r * h) + b_hn)`` (Cho et al. 2014).
@@ -82,8 +88,8 @@ def pack_gru(
     Returns
     -------
     RecurrentWeights
-        Immutable, with the attributes ``cell``, ``gates``, ``input_size``, ``hidden_size``, ``dtype`` and ``isa``, the
-        instruction set that they are packed for.
+        Immutable, with the attributes ``cell``, ``gates``, ``input_size``, ``hidden_size``, ``dtype``, ``parameters``
+        (their names) and ``isa``, the instruction set that they are packed for.
 
     Raises
     ------
@@ -92,8 +98,22 @@ def pack_gru(
     MemoryError
         When the packed weights do not fit into memory.
     """
-    cell = "gru_reset_after" if reset_after else "gru_reset_before"
-    return _pack(cell, 3, weight_ih, weight_hh, bias_ih, bias_hh, threads)
+    if (gamma_ih is None) != (gamma_hh is None):
+        raise ValueError(f"gamma_{'ih' if gamma_ih is None else 'hh'}: expected both gains or none, got None")
+    cell = gru_cell(reset_after, gamma_ih is not None)
+    return _pack(cell, 3, weight_ih, weight_hh, bias_ih, bias_hh, threads, gamma_ih, gamma_hh)
+
+
+def gru_cell(reset_after: bool, layer_norm: bool) -> str:
+    """Return the name of a GRU's cell in the core."""
+    if not layer_norm:
+        return "gru_reset_after" if reset_after else "gru_reset_before"
+    if not reset_after:
+        raise ValueError(
+            "reset_after: expected True with layer normalization, because reset before knows the part of n "
+            "only after the gates, got False"
+        )
+    return "gru_layer_norm"
 
 
 def pack_lstm(
@@ -137,6 +157,8 @@ def _pack(
     bias_ih: ArrayLike | None,
     bias_hh: ArrayLike | None,
     threads: int | None,
+    gamma_ih: ArrayLike | None = None,
+    gamma_hh: ArrayLike | None = None,
 ) -> RecurrentWeights:
     weight_ih, dtype = _float_array("weight_ih", weight_ih)
     weight_hh = _array("weight_hh", weight_hh, dtype)
@@ -146,14 +168,15 @@ def _pack(
     rows = weight_hh.shape[0]
     if weight_ih.ndim != 2 or weight_ih.shape[0] != rows:
         raise ValueError(f"weight_ih: expected shape ({many}, I) with {many} = {rows}, got {weight_ih.shape}")
-    return _core.pack_recurrent(
-        cell,
+    parameters = (
         _constant(weight_ih),
         _constant(weight_hh),
         _vector("bias_ih", bias_ih, rows, dtype),
         _vector("bias_hh", bias_hh, rows, dtype),
-        thread_count(threads),
+        _vector("gamma_ih", gamma_ih, rows, dtype),
+        _vector("gamma_hh", gamma_hh, rows, dtype),
     )
+    return _core.pack_recurrent(cell, parameters, thread_count(threads))
 
 
 def recurrent(
@@ -287,8 +310,8 @@ def recurrent_backward(
     d_x, d_state
         Gradients of the inputs; that of the first state also when it was ``None``.
     gradients
-        ``weight_ih`` (G H, I), ``weight_hh`` (G H, H), and ``bias_ih``, ``bias_hh`` (G H) where there is such a bias,
-        with the number G of the cell's gates.
+        Those of the weights' ``parameters``: ``weight_ih`` (G H, I), ``weight_hh`` (G H, H), and ``bias_ih``,
+        ``bias_hh``, ``gamma_ih``, ``gamma_hh`` (G H), with the number G of the cell's gates.
 
     Raises
     ------
@@ -316,10 +339,9 @@ def recurrent_backward(
         _refuse_overlap("d_x", d_x_major, d_final=d_c_n)
     d_h_0, d_c_0 = d_state = _new_state(weights, batch)
     rows = weights.gates * hidden_size
-    gradients = {"weight_ih": np.empty((rows, input_size), dtype), "weight_hh": np.empty((rows, hidden_size), dtype)}
-    for name, present in (("bias_ih", weights.has_bias_ih), ("bias_hh", weights.has_bias_hh)):
-        if present:
-            gradients[name] = np.empty(rows, dtype)
+    shapes = {"weight_ih": (rows, input_size), "weight_hh": (rows, hidden_size)}
+    gradients = {name: np.empty(shapes.get(name, rows), dtype) for name in weights.parameters}
+    vectors = gradients.get("bias_ih"), gradients.get("bias_hh"), gradients.get("gamma_ih"), gradients.get("gamma_hh")
     _core.recurrent_backward(
         weights,
         tape.core,
@@ -336,10 +358,7 @@ def recurrent_backward(
         bool(accumulate_d_x),
         d_h_0,
         d_c_0,
-        gradients["weight_ih"],
-        gradients["weight_hh"],
-        gradients.get("bias_ih"),
-        gradients.get("bias_hh"),
+        (gradients["weight_ih"], gradients["weight_hh"], *vectors),
         tape.reverse,
         tape.zoneout,
         thread_count(threads),

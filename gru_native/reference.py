@@ -68,7 +68,7 @@ class Cell(Protocol):
         ----------
         a : (B, G * H), W x + b_ih
         state : of the step before
-        u, b : weight_hh (G * H, H), bias_hh (G * H)
+        u, b : weight_hh (G * H, H), bias_hh (G * H); see also `LayerNormGRU`
         mask : (B, H), what h is multiplied by where `u` reads it
         """
 
@@ -114,6 +114,49 @@ class GRU:
         return np.concatenate([d_rz, d_n], axis=1), (d_before,), d_u, d_b
 
 
+class LayerNormGRU:
+    """Ba et al. 2016 (arXiv:1607.06450) in haste's form: statistics over all gates, before any gate, reset after.
+
+    `b` is (2, 3 * H): bias_hh and gamma_hh. `forward` normalizes W x.
+    """
+
+    gates, states = 3, 1
+
+    def step(self, a: Array, state: State, u: Array, b: Array, mask: Array) -> tuple[State, Any]:
+        (h,), (bias, gamma) = state, b
+        read = mask * h
+        hat, spread = normalize(read @ u.T)
+        (a_r, a_z, a_n), (m_r, m_z, m) = np.split(a, 3, axis=1), np.split(gamma * hat + bias, 3, axis=1)
+        r, z = sigmoid(a_r + m_r), sigmoid(a_z + m_z)
+        n = np.tanh(a_n + r * m)
+        return ((1.0 - z) * n + z * h,), (h, r, z, n, m, hat, spread, gamma)
+
+    def back(self, saved: Any, d_state: State, u: Array, mask: Array) -> tuple[Array, State, Array, Array]:
+        (h, r, z, n, m, hat, spread, gamma), (d_h,) = saved, d_state
+        d_n = d_h * (1.0 - z) * (1.0 - n * n)
+        d_z = d_h * (h - n) * z * (1.0 - z)
+        d_r = d_n * m * r * (1.0 - r)
+        d_m = np.concatenate([d_r, d_z, d_n * r], axis=1)
+        d_u = normalize_back(gamma * d_m, hat, spread)
+        d_b = np.stack([d_m.sum(axis=0), (d_m * hat).sum(axis=0)])
+        return np.concatenate([d_r, d_z, d_n], axis=1), (d_h * z + mask * (d_u @ u),), d_u.T @ (mask * h), d_b
+
+
+def normalize(a: Array) -> tuple[Array, Array]:
+    """Return rows with mean 0 and variance 1, and what they were divided by."""
+    if not a.shape[-1]:
+        return a, a
+    spread = np.sqrt(a.var(axis=-1, keepdims=True) + 1e-5)
+    return (a - a.mean(axis=-1, keepdims=True)) / spread, spread
+
+
+def normalize_back(d: Array, hat: Array, spread: Array) -> Array:
+    """Return the gradient of what `normalize` was given."""
+    if not d.shape[-1]:
+        return d
+    return (d - d.mean(axis=-1, keepdims=True) - hat * (d * hat).mean(axis=-1, keepdims=True)) / spread
+
+
 class LSTM:
     """Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000; gates i, f, g, o as in PyTorch."""
 
@@ -157,6 +200,7 @@ class RNN:
 CELLS: dict[str, Cell] = {
     "gru_reset_after": GRU(reset_after=True),
     "gru_reset_before": GRU(reset_after=False),
+    "gru_layer_norm": LayerNormGRU(),
     "lstm": LSTM(),
     "rnn_tanh": RNN("tanh"),
     "rnn_relu": RNN("relu"),
@@ -172,6 +216,7 @@ class Tape:
 
     cell: Cell
     x: Array  # (T, B, I)
+    projections: list[Any]  # by time: of layer normalization, what `normalize` made of W x
     alive: Bools  # (T, B, 1), whether a row has this step
     fresh: Bools  # (T, B, 1), whether a reset made it begin with zeros
     saved: list[Any]  # by time
@@ -179,6 +224,7 @@ class Tape:
     taken: Array | None  # (T, B, H)
     weight_ih: Array
     weight_hh: Array
+    gamma_ih: Array | None
     bias_names: tuple[str, ...]
     reverse: bool
 
@@ -192,6 +238,8 @@ def forward(
     bias_hh: npt.ArrayLike | None,
     *,
     cell: str = "gru_reset_after",
+    gamma_ih: npt.ArrayLike | None = None,
+    gamma_hh: npt.ArrayLike | None = None,
     reverse: bool = False,
     lengths: npt.ArrayLike | None = None,
     reset: npt.ArrayLike | None = None,
@@ -209,6 +257,8 @@ def forward(
     bias_ih, bias_hh : (G * H), or None
     cell : str
         A key of `CELLS`.
+    gamma_ih, gamma_hh : (G * H)
+        The gains of layer normalization, for its cell.
     reverse : bool
         Go from the last step to the first; `output` stays in the order of `x`, and the last state is that after
         step 0.
@@ -235,19 +285,27 @@ def forward(
     x[~alive[:, :, 0]] = 0
     biases = {name: bias for name, bias in (("bias_ih", bias_ih), ("bias_hh", bias_hh)) if bias is not None}
     b_i, b_h = (_float64(biases.get(name, np.zeros(rows))) for name in ("bias_ih", "bias_hh"))
+    if gamma_hh is not None:
+        b_h = np.stack([b_h, _float64(gamma_hh)])
+    gamma_ih = None if gamma_ih is None else _float64(gamma_ih)
     present = _parts(kind, state, (batch, hidden))
     mask = np.ones((batch, hidden)) if mask is None else _float64(mask)
     taken = None if taken is None else _float64(taken)
 
-    output, saved = np.empty((steps, batch, hidden)), [None] * steps
+    output, saved, projections = np.empty((steps, batch, hidden)), [None] * steps, [None] * steps
     for t in _order(steps, reverse):
         present = tuple(np.where(fresh[t], 0.0, part) for part in present)
-        after, saved[t] = kind.step(x[t] @ weight_ih.T + b_i, present, weight_hh, b_h, mask)
+        a = x[t] @ weight_ih.T
+        if gamma_ih is not None:
+            projections[t] = normalize(a)
+            a = gamma_ih * projections[t][0]
+        after, saved[t] = kind.step(a + b_i, present, weight_hh, b_h, mask)
         if taken is not None:
             after = (taken[t] * after[0] + (1.0 - taken[t]) * present[0], *after[1:])
         output[t] = np.where(alive[t], after[0], 0.0)
         present = tuple(np.where(alive[t], new, old) for new, old in zip(after, present, strict=True))
-    tape = Tape(kind, x, alive, fresh, saved, mask, taken, weight_ih, weight_hh, tuple(biases), reverse)
+    arrays = x, projections, alive, fresh, saved, mask, taken, weight_ih, weight_hh, gamma_ih
+    tape = Tape(kind, *arrays, tuple(biases), reverse)
     return output, _whole(present), tape
 
 
@@ -264,8 +322,8 @@ def backward(tape: Tape, d_output: npt.ArrayLike | None, d_final: Any = None) ->
     Returns
     -------
     dict
-        The gradients of ``x``, ``state``, ``weight_ih``, ``weight_hh`` and, where there was one, ``bias_ih`` and
-        ``bias_hh``, each in the shape of its array.
+        The gradients of ``x``, ``state``, ``weight_ih``, ``weight_hh`` and, where there was one, ``bias_ih``,
+        ``bias_hh``, ``gamma_ih`` and ``gamma_hh``, each in the shape of its array.
     """
     (steps, batch, _), hidden = tape.x.shape, tape.weight_hh.shape[1]
     d_output = np.zeros((steps, batch, hidden)) if d_output is None else _float64(d_output)
@@ -273,7 +331,8 @@ def backward(tape: Tape, d_output: npt.ArrayLike | None, d_final: Any = None) ->
     d_state = _parts(tape.cell, d_final, (batch, hidden))
 
     d_x, d_weight_ih, d_weight_hh = (np.zeros_like(a) for a in (tape.x, tape.weight_ih, tape.weight_hh))
-    d_bias = {name: np.zeros(len(tape.weight_hh)) for name in ("bias_ih", "bias_hh")}
+    rows = len(tape.weight_hh)
+    d_b_i, d_b_h, d_gamma_ih = np.zeros(rows), np.zeros((2, rows) if tape.gamma_ih is not None else rows), np.zeros(rows)
     for t in _order(steps, not tape.reverse):
         # What a row does not have contributes nothing, and passes on what comes from later.
         d_after = tuple(np.where(tape.alive[t], part, 0.0) for part in (d_state[0] + d_output[t], *d_state[1:]))
@@ -286,13 +345,20 @@ def backward(tape: Tape, d_output: npt.ArrayLike | None, d_final: Any = None) ->
             np.where(tape.fresh[t], 0.0, np.where(tape.alive[t], new, old))
             for new, old in zip(d_before, d_state, strict=True)
         )
+        d_b_i += d_a.sum(axis=0)
+        if tape.gamma_ih is not None:
+            d_gamma_ih += (d_a * tape.projections[t][0]).sum(axis=0)
+            d_a = normalize_back(tape.gamma_ih * d_a, *tape.projections[t])
         d_x[t] = d_a @ tape.weight_ih
         d_weight_ih += d_a.T @ tape.x[t]
         d_weight_hh += d_u
-        d_bias["bias_ih"] += d_a.sum(axis=0)
-        d_bias["bias_hh"] += d_b
+        d_b_h += d_b
 
     grads = {"x": d_x, "state": _whole(d_state), "weight_ih": d_weight_ih, "weight_hh": d_weight_hh}
+    d_bias = {"bias_ih": d_b_i, "bias_hh": d_b_h}
+    if tape.gamma_ih is not None:
+        d_bias["bias_hh"], d_gamma_hh = d_b_h
+        grads |= {"gamma_ih": d_gamma_ih, "gamma_hh": d_gamma_hh}
     return grads | {name: d_bias[name] for name in tape.bias_names}
 
 
@@ -342,6 +408,8 @@ def stack_forward(
                 parameters.get("bias_ih" + suffix),
                 parameters.get("bias_hh" + suffix),
                 cell=cell,
+                gamma_ih=parameters.get("gamma_ih" + suffix),
+                gamma_hh=parameters.get("gamma_hh" + suffix),
                 reverse=direction == 1,
                 lengths=lengths,
                 reset=reset,

@@ -45,6 +45,7 @@ ISAS = isas_of_this_cpu()
 PACK: dict[str, Callable[..., F.RecurrentWeights]] = {
     "gru_reset_after": F.pack_gru,
     "gru_reset_before": partial(F.pack_gru, reset_after=False),
+    "gru_layer_norm": F.pack_gru,
     "lstm": F.pack_lstm,
     "rnn_tanh": F.pack_rnn,
     "rnn_relu": partial(F.pack_rnn, nonlinearity="relu"),
@@ -55,30 +56,39 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 
 @dataclass(frozen=True)
 class Layer:
-    """The weights of a layer, uniform in ±1/√H."""
+    """The weights of a layer, uniform in ±1/√H, and with layer normalization gains around 1."""
 
     weight_ih: Array
     weight_hh: Array
     bias_ih: Array | None
     bias_hh: Array | None
     kind: str
+    gamma_ih: Array | None = None
+    gamma_hh: Array | None = None
 
     def to(self, dtype: Any) -> Layer:
         """Take the same numbers in another dtype."""
-        arrays = {name: getattr(self, name) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "gamma_ih", "gamma_hh")
+        arrays = {name: getattr(self, name) for name in names}
         return replace(self, **{name: None if a is None else a.astype(dtype) for name, a in arrays.items()})
 
     def pack(self, isa: str) -> F.RecurrentWeights:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("GRU_NATIVE_ISA", isa)
-            weights = PACK[self.kind](self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
+            weights = PACK[self.kind](self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh, **self.gains())
         assert (weights.isa, weights.cell) == (isa, self.kind)
         return weights
 
     def reference(self, x: Array, state: State, **steps: Any) -> tuple[Array, State, reference.Tape]:
         """Run the reference; `steps` are its reverse, lengths and reset."""
         parameters = self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh
-        return reference.forward(x, state, *parameters, cell=self.kind, **steps)
+        return reference.forward(x, state, *parameters, cell=self.kind, **self.gains(), **steps)
+
+    def gains(self) -> dict[str, Array]:
+        """Return those of layer normalization under their names."""
+        if self.gamma_ih is None or self.gamma_hh is None:
+            return {}
+        return {"gamma_ih": self.gamma_ih, "gamma_hh": self.gamma_hh}
 
 
 def layer(
@@ -98,9 +108,13 @@ def layer(
         return rng.uniform(-bound, bound, shape).astype(dtype)
 
     rows = reference.CELLS[kind].gates * hidden
-    return Layer(
+    drawn = Layer(
         draw(rows, inputs), draw(rows, hidden), draw(rows) if bias_ih else None, draw(rows) if bias_hh else None, kind
     )
+    if kind != "gru_layer_norm":
+        return drawn
+    gains = (rng.uniform(0.5, 1.5, rows).astype(dtype) for _ in range(2))
+    return replace(drawn, **dict(zip(("gamma_ih", "gamma_hh"), gains, strict=True)))
 
 
 def normal(rng: np.random.Generator, *shape: int, dtype: Any = np.float32) -> Array:

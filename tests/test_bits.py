@@ -36,6 +36,7 @@ BY_FEW_PANELS = (30, 4, 40, 130)
 BY_PANELS_FOR_CACHE = (6, 9, 16, 400)
 
 Results = dict[str, Array]
+OF_PARAMETERS = ("d_weight", "d_bias", "d_gamma")
 
 
 class Problem:
@@ -100,7 +101,7 @@ def rows_of(results: Results, rows: Any) -> Results:
     return {
         name: array[:, rows] if array.ndim == 3 else array[rows]
         for name, array in results.items()
-        if not name.startswith(("d_weight", "d_bias"))
+        if not name.startswith(OF_PARAMETERS)
     }
 
 
@@ -119,7 +120,7 @@ def test_the_number_of_threads(
     problem = Problem(rng, sizes, dtype, kind)
     weights = problem.cell.pack(isa)
     expected = problem.run(weights)
-    assert len(expected) == 6 + 2 * len(parts_of(problem.state))
+    assert len(expected) == 2 + len(weights.parameters) + 2 * len(parts_of(problem.state))
     for threads in THREADS:
         for batch_first in (False, True):
             actual = problem.run(weights, threads=threads, batch_first=batch_first)

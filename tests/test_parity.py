@@ -142,7 +142,9 @@ def check(
     threads: int = 1,
 ) -> None:
     """Compare inference, forward and backward with the reference."""
-    precision, unbounded = np.dtype(dtype).name, "_unbounded" if p.cell.kind == "rnn_relu" else ""
+    precision = np.dtype(dtype).name
+    unbounded = "_unbounded" if p.cell.kind == "rnn_relu" else ""
+    normalised = "_normalised" if p.cell.kind == "gru_layer_norm" else ""
 
     def turned(array: Array) -> Array:
         return array.swapaxes(0, 1) if batch_first and array.ndim > 2 else array
@@ -167,7 +169,7 @@ def check(
         if seed is None:
             assert_same_bits(with_tape, actual, f"result {place}")
         actual = with_tape
-        assert_close(turned(actual), expected, f"{precision}_forward{unbounded}", f"{isa} result {place}")
+        assert_close(turned(actual), expected, f"{precision}_forward{unbounded}{normalised}", f"{isa} result {place}")
 
     gradients_expected = dict(p.gradients)
     given_d_x = None
@@ -189,7 +191,7 @@ def check(
     for name, actual in actual_gradients.items():
         for part, expected in zip(parts_of(actual), parts_of(gradients_expected[name]), strict=True):
             assert part.dtype == dtype
-            assert_gradient(part, expected, f"{precision}_gradient", f"{isa} {name}")
+            assert_gradient(part, expected, f"{precision}_gradient{normalised}", f"{isa} {name}")
 
 
 both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])

@@ -191,7 +191,7 @@ def test_odd_numbers_stay_in_their_row(rng: np.random.Generator, isa: str, kind:
             expected = results(output, final, reference.backward(tape, d_output, d_final))
         for key, wanted in expected.items():
             assert_same_numbers(actual[key], wanted, f"{key} with {value} in {name}")
-            if not key.startswith(("d_weight", "d_bias")):
+            if not key.startswith(("d_weight", "d_bias", "d_gamma")):
                 rows = [array.take(np.flatnonzero(others), axis=-2) for array in (actual[key], before[key])]
                 assert_same_bits(*rows, f"{key} with {value} in {name}")
         # What does not reach a unit of relu is dropped there.
@@ -203,7 +203,8 @@ def test_odd_numbers_stay_in_their_row(rng: np.random.Generator, isa: str, kind:
 @every_isa
 def test_odd_numbers_in_weights(rng: np.random.Generator, isa: str, kind: str, value: float) -> None:
     x, state = normal(rng, 5, 3, 5, dtype=np.float64), normal_state(rng, kind, 3, 19, dtype=np.float64)
-    for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+    gains = ("gamma_ih", "gamma_hh") if kind == "gru_layer_norm" else ()
+    for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh", *gains):
         cell = layer(rng, 5, 19, np.float64, kind=kind)
         array = getattr(cell, name)
         array[rng.integers(0, array.shape[0])] = value
@@ -219,7 +220,8 @@ def test_odd_numbers_in_weights(rng: np.random.Generator, isa: str, kind: str, v
 @every_isa
 def test_enormous_numbers_saturate(rng: np.random.Generator, isa: str, kind: str) -> None:
     cell = layer(rng, 5, 19, kind=kind)
-    x = 1e30 * normal(rng, 5, 3, 5)
+    # Layer normalization takes their squares.
+    x = f4(1e15 if kind == "gru_layer_norm" else 1e30) * normal(rng, 5, 3, 5)
     output, _ = F.recurrent(x, cell.pack(isa))
     assert_close(output, cell.reference(x, None)[0], "float32_forward")
 
@@ -299,7 +301,7 @@ def test_a_tape_outlives_its_weights(rng: np.random.Generator) -> None:
     weights = cell.pack(ISAS[-1])
     tape = _core.recurrent_forward(weights, x, *[None] * 5, output, h_n, None, False, (0.0, False, 0), "gates", 1)
     del weights
-    gradients = [np.zeros((15, 4), f4), np.zeros((15, 5), f4), None, None]
+    gradients = (np.zeros((15, 4), f4), np.zeros((15, 5), f4), *[None] * 4)
     for _ in range(50):  # one of them might stand where the first was
         others = cell.pack(ISAS[-1])
         with pytest.raises(ValueError, match="tape: expected the weights that it was made with"):
@@ -313,7 +315,7 @@ def test_a_tape_outlives_its_weights(rng: np.random.Generator) -> None:
                 False,
                 None,
                 None,
-                *gradients,
+                gradients,
                 False,
                 (0.0, False, 0),
                 1,
@@ -346,17 +348,21 @@ def core_calls() -> dict[str, tuple[Callable[..., Any], list[Any]]]:
     steps = [np.array([3, 1]), np.eye(T, B, dtype=bool), zeros(B, H)]
     forward = [weights, x, zeros(B, H), zeros(B, H), *steps, output, zeros(B, H), zeros(B, H), False, (0.0, True, 1)]
     tape = _core.recurrent_forward(*forward, "states", 1)
-    gradients = [zeros(4 * H, I), zeros(4 * H, H), zeros(4 * H), zeros(4 * H)]
+    parameters = (zeros(4 * H, I), zeros(4 * H, H), zeros(4 * H), zeros(4 * H), None, None)
     d_sequence = [zeros(T, B, H), zeros(B, H), zeros(B, H), zeros(T, B, I), False, zeros(B, H), zeros(B, H)]
     return {
         "pack_recurrent": (
             _core.pack_recurrent,
-            ["lstm", zeros(4 * H, I), zeros(4 * H, H), zeros(4 * H), zeros(4 * H), 1],
+            ["lstm", parameters, 1],
+        ),
+        "pack_recurrent with gains": (
+            _core.pack_recurrent,
+            ["gru_layer_norm", (zeros(3 * H, I), zeros(3 * H, H), None, zeros(3 * H), zeros(3 * H), zeros(3 * H)), 2],
         ),
         "recurrent_forward": (_core.recurrent_forward, [*forward, "gates", 2]),
         "recurrent_backward": (
             _core.recurrent_backward,
-            [weights, tape, x, zeros(B, H), *steps, output, *d_sequence, *gradients, False, (0.0, True, 1), 2],
+            [weights, tape, x, zeros(B, H), *steps, output, *d_sequence, parameters, False, (0.0, True, 1), 2],
         ),
         "pack_linear": (_core.pack_linear, [zeros(H, I), zeros(H), 1]),
         "linear_forward": (_core.linear_forward, [linear, zeros(N, I), zeros(N, H), 2]),
@@ -443,7 +449,13 @@ def test_wrong_things_are_refused_or_do_no_harm(data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(1, 3), label="how many")):
         place = data.draw(st.integers(0, len(arguments) - 1), label="place")
         thing = data.draw(st.integers(0, len(things) - 1), label="thing")
-        arguments[place] = things[thing]
+        given_there = arguments[place]
+        if isinstance(given_there, tuple) and data.draw(st.booleans(), label="inside"):
+            parts = list(given_there)
+            parts[data.draw(st.integers(0, len(parts) - 1), label="part")] = things[thing]
+            arguments[place] = tuple(parts)
+        else:
+            arguments[place] = things[thing]
     for given_arguments in (arguments, arguments[:-1], [*arguments, None]):
         with contextlib.suppress(TypeError, ValueError, RuntimeError, MemoryError):
             function(*given_arguments)

@@ -20,7 +20,7 @@ struct TapeHolder {
   std::atomic<bool> used{false};
 };
 
-constexpr const char* cell_names[cell_kinds] = {"gru_reset_after", "gru_reset_before", "lstm", "rnn_tanh", "rnn_relu"};
+constexpr const char* cell_names[cell_kinds] = {"gru_reset_after", "gru_reset_before", "gru_layer_norm", "lstm", "rnn_tanh", "rnn_relu"};
 
 Cell cell_of(const std::string& name) {
   for (size_t i = 0; i < cell_kinds; ++i)
@@ -28,20 +28,32 @@ Cell cell_of(const std::string& name) {
   refuse("cell", "the name of one");
 }
 
+// weight_ih, weight_hh, bias_ih, bias_hh, gamma_ih, gamma_hh, or their gradients.
+using Arrays = std::tuple<py::array, py::array, OptionalArray, OptionalArray, OptionalArray, OptionalArray>;
+
+template <class E>
+RecurrentParameters<E> parameters_of(const Arrays& arrays, Cell cell, size_t input, size_t hidden) {
+  const auto& [weight_ih, weight_hh, bias_ih, bias_hh, gamma_ih, gamma_hh] = arrays;
+  const size_t rows = shape_of(cell).gates * hidden;
+  const bool normalized = cell == Cell::gru_layer_norm;
+  if (normalized != gamma_ih.has_value()) refuse("gamma_ih", normalized ? "an array" : "none for this cell");
+  if (normalized != gamma_hh.has_value()) refuse("gamma_hh", normalized ? "an array" : "none for this cell");
+  return {contiguous<E>(weight_ih, "weight_ih", {rows, input}), contiguous<E>(weight_hh, "weight_hh", {rows, hidden}),
+          contiguous<E>(bias_ih, "bias_ih", {rows}),            contiguous<E>(bias_hh, "bias_hh", {rows}),
+          contiguous<E>(gamma_ih, "gamma_ih", {rows}),          contiguous<E>(gamma_hh, "gamma_hh", {rows})};
+}
+
 template <class T>
-std::shared_ptr<RecurrentWeights<T>> pack(Cell cell, const py::array& weight_ih, const py::array& weight_hh,
-                                          const OptionalArray& bias_ih, const OptionalArray& bias_hh, int threads) {
+std::shared_ptr<RecurrentWeights<T>> pack(Cell cell, const Arrays& arrays, int threads) {
+  const auto& weight_ih = std::get<0>(arrays);
+  const auto& weight_hh = std::get<1>(arrays);
   const size_t input = axis_size(weight_ih, "weight_ih", 1), hidden = axis_size(weight_hh, "weight_hh", 1);
   if (hidden > SIZE_MAX / 8) throw std::bad_alloc();
-  const size_t rows = shape_of(cell).gates * hidden;
-  const T* ih = contiguous<const T>(weight_ih, "weight_ih", {rows, input});
-  const T* hh = contiguous<const T>(weight_hh, "weight_hh", {rows, hidden});
-  const T* b_ih = contiguous<const T>(bias_ih, "bias_ih", {rows});
-  const T* b_hh = contiguous<const T>(bias_hh, "bias_hh", {rows});
+  const auto parameters = parameters_of<const T>(arrays, cell, input, hidden);
   checked_threads(threads);
   auto owner = hold(py::make_tuple(weight_ih, weight_hh));
   py::gil_scoped_release release;
-  return std::make_shared<RecurrentWeights<T>>(cell, input, hidden, ih, hh, b_ih, b_hh, std::move(owner), threads);
+  return std::make_shared<RecurrentWeights<T>>(cell, input, hidden, parameters, std::move(owner), threads);
 }
 
 Steps steps_of(size_t steps, size_t batch, bool reverse, const OptionalArray& lengths, const OptionalArray& reset) {
@@ -106,12 +118,11 @@ void backward(const RecurrentWeights<T>& weights, TapeHolder<T>& holder, const p
               const OptionalArray& lengths, const OptionalArray& reset, const OptionalArray& mask,
               const py::array& output, const OptionalArray& d_output, const OptionalArray& d_h_n,
               const OptionalArray& d_c_n, const OptionalArray& d_x, bool accumulate_d_x, const OptionalArray& d_h_0,
-              const OptionalArray& d_c_0, const py::array& d_weight_ih, const py::array& d_weight_hh,
-              const OptionalArray& d_bias_ih, const OptionalArray& d_bias_hh, bool reverse, const ZoneoutTuple& zoneout,
+              const OptionalArray& d_c_0, const Arrays& gradients, bool reverse, const ZoneoutTuple& zoneout,
               int threads) {
   if (holder.weights.get() != &weights) refuse("tape", "the weights that it was made with");
   const size_t steps = holder.tape->steps, batch = holder.tape->batch;
-  const size_t I = weights.input_size, H = weights.hidden_size, gates = weights.shape.gates * H;
+  const size_t I = weights.input_size, H = weights.hidden_size;
   RecurrentBackward<T> call{};
   static_cast<Steps&>(call) = steps_of(steps, batch, reverse, lengths, reset);
   if (live_steps(call) != holder.tape->size) refuse("lengths", "those of the tape");
@@ -127,10 +138,7 @@ void backward(const RecurrentWeights<T>& weights, TapeHolder<T>& holder, const p
   call.accumulate_d_x = accumulate_d_x;
   call.d_h_0 = rows<T>(d_h_0, "d_h_0", batch, H);
   call.d_c_0 = c_rows<T>(weights, d_c_0, "d_c_0", batch);
-  call.d_weight_ih = contiguous<T>(d_weight_ih, "d_weight_ih", {gates, I});
-  call.d_weight_hh = contiguous<T>(d_weight_hh, "d_weight_hh", {gates, H});
-  call.d_bias_ih = contiguous<T>(d_bias_ih, "d_bias_ih", {gates});
-  call.d_bias_hh = contiguous<T>(d_bias_hh, "d_bias_hh", {gates});
+  call.gradients = parameters_of<T>(gradients, weights.cell, I, H);
   checked_threads(threads);
   if (holder.used.exchange(true))
     throw std::runtime_error("tape: it was used by an earlier backward, which overwrites it; run forward again");
@@ -139,12 +147,25 @@ void backward(const RecurrentWeights<T>& weights, TapeHolder<T>& holder, const p
 }
 
 template <class T>
+py::tuple parameter_names(const RecurrentWeights<T>& weights) {
+  py::list names;
+  names.append("weight_ih");
+  names.append("weight_hh");
+  if (weights.has_bias_ih) names.append("bias_ih");
+  if (weights.has_bias_hh) names.append("bias_hh");
+  if (weights.cell == Cell::gru_layer_norm) {
+    names.append("gamma_ih");
+    names.append("gamma_hh");
+  }
+  return py::tuple(names);
+}
+
+template <class T>
 void bind(py::module_& module, const char* weights_name, const char* tape_name) {
   py::class_<RecurrentWeights<T>, std::shared_ptr<RecurrentWeights<T>>>(module, weights_name, made_here())
       .def_readonly("input_size", &RecurrentWeights<T>::input_size)
       .def_readonly("hidden_size", &RecurrentWeights<T>::hidden_size)
-      .def_readonly("has_bias_ih", &RecurrentWeights<T>::has_bias_ih)
-      .def_readonly("has_bias_hh", &RecurrentWeights<T>::has_bias_hh)
+      .def_property_readonly("parameters", &parameter_names<T>)
       .def_property_readonly("dtype", [](const RecurrentWeights<T>&) { return py::dtype::of<T>(); })
       .def_property_readonly("cell",
                              [](const RecurrentWeights<T>& w) { return cell_names[static_cast<size_t>(w.cell)]; })
@@ -158,12 +179,10 @@ void bind(py::module_& module, const char* weights_name, const char* tape_name) 
   module.def("recurrent_backward", &backward<T>);
 }
 
-py::object pack_recurrent(const std::string& name, const py::array& weight_ih, const py::array& weight_hh,
-                          const OptionalArray& bias_ih, const OptionalArray& bias_hh, int threads) {
+py::object pack_recurrent(const std::string& name, const Arrays& arrays, int threads) {
   const Cell cell = cell_of(name);
-  if (weight_ih.dtype().equal(py::dtype::of<double>()))
-    return py::cast(pack<double>(cell, weight_ih, weight_hh, bias_ih, bias_hh, threads));
-  return py::cast(pack<float>(cell, weight_ih, weight_hh, bias_ih, bias_hh, threads));
+  if (std::get<0>(arrays).dtype().equal(py::dtype::of<double>())) return py::cast(pack<double>(cell, arrays, threads));
+  return py::cast(pack<float>(cell, arrays, threads));
 }
 
 }  // namespace

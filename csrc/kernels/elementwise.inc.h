@@ -42,14 +42,11 @@ T max_of(size_t size, const T* x) {
 template <class T>
 T exp_sum(size_t size, const T* x, T shift, T* y) {
   using V = Vector<T>;
-  T lanes[V::width];
   auto sum = V::zero();
   for_each_vector<T>(size, x, y, [&](auto v) GRU_LAMBDA_INLINE { return exp<T>(V::sub(v, V::set(shift))); });
   size_t i = 0;
   for (; i + V::width <= size; i += V::width) sum = V::add(sum, V::load(y + i));
-  V::store(lanes, V::add(sum, V::load_first(y + i, size - i)));
-  for (size_t lane = 1; lane < V::width; ++lane) lanes[0] += lanes[lane];
-  return lanes[0];
+  return sum_of_lanes<T>(V::add(sum, V::load_first(y + i, size - i)));
 }
 
 template <class T>
@@ -65,10 +62,7 @@ T read_all(size_t size, const T* x, size_t repeats) {
     for (; i < size; i += W) sums[0] = V::add(sums[0], V::load_first(x + i, at_most(size - i, W)));
   }
   GRU_FOR (j, 1, N) sums[0] = V::add(sums[0], sums[j]);
-  T lanes[W];
-  V::store(lanes, sums[0]);
-  for (size_t lane = 1; lane < W; ++lane) lanes[0] += lanes[lane];
-  return lanes[0];
+  return sum_of_lanes<T>(sums[0]);
 }
 
 }  // namespace

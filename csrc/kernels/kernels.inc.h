@@ -5,6 +5,7 @@
 #include "elementwise.inc.h"
 #include "gru.inc.h"
 #include "lstm.inc.h"
+#include "normalization.inc.h"
 #include "random.inc.h"
 #include "rnn.inc.h"
 #include "sums.inc.h"
@@ -20,22 +21,31 @@ constexpr CellPasses<T> gru_reset_after_passes = {run<Project<T, 3>>,
                                                   run<ResetAfter<T, true>>,
                                                   run<ResetAfterBackward<T>>,
                                                   nullptr,
+                                                  nullptr,
                                                   nullptr};
 
 template <class T>
 constexpr CellPasses<T> gru_reset_before_passes = {run<Project<T, 3>>,        run<ResetBeforeGates<T>>,
                                                    run<ResetBeforeGates<T>>,  run<ResetBeforeBackwardOutput<T>>,
-                                                   run<ResetBeforeOutput<T>>, run<ResetBeforeBackwardGates<T>>};
+                                                   run<ResetBeforeOutput<T>>, run<ResetBeforeBackwardGates<T>>,
+                                                   nullptr};
+
+template <class T>
+constexpr CellPasses<T> gru_layer_norm_passes = {run<Projection<T, input_slot>>, run<Projection<T, hidden_slot>>,
+                                                 run<Projection<T, hidden_slot>>, run<ResetAfterBackward<T>>,
+                                                 normalized_step<T>, normalized_step_backward<T>,
+                                                 normalized_row_gradients<T>};
 
 template <class T>
 constexpr CellPasses<T> lstm_passes = {
-    run<Project<T, 4>>, run<Lstm<T, false>>, run<Lstm<T, true>>, run<LstmBackward<T>>, nullptr, nullptr};
+    run<Project<T, 4>>, run<Lstm<T, false>>, run<Lstm<T, true>>, run<LstmBackward<T>>, nullptr, nullptr, nullptr};
 
 template <class T, template <class> class Activation>
 constexpr CellPasses<T> rnn_passes = {run<Project<T, 1>>,
                                       run<Rnn<T, Activation, false>>,
                                       run<Rnn<T, Activation, true>>,
                                       run<RnnBackward<T, Activation>>,
+                                      nullptr,
                                       nullptr,
                                       nullptr};
 
@@ -47,6 +57,7 @@ constexpr Kernels<T> kernels = {
     {
         gru_reset_after_passes<T>,
         gru_reset_before_passes<T>,
+        gru_layer_norm_passes<T>,
         lstm_passes<T>,
         rnn_passes<T, Tanh>,
         rnn_passes<T, Relu>,

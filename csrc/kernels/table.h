@@ -34,7 +34,8 @@ struct Panels {
 // A step finds their projections there; with a tape it leaves the gates, which backward overwrites in place by their
 // gradients, so that the gradients of all products are contiguous slices of slots.
 //   GRU   (hn, r, z, n), the first gate being r: gradients of the hidden side stand in hn, r, z. Reset before has
-//         r * h in slot hn. Inference with reset after has no slot hn.
+//         r * h in slot hn. Inference with reset after has no slot hn. With layer normalization the projections of x
+//         and of h have three slots each behind n, which become their gradients.
 //   LSTM  (i, f, g, o), on a tape also the c that the step began with
 //   RNN   (a), on a tape h'
 template <class T>
@@ -64,7 +65,15 @@ struct Pass {
   ptrdiff_t carry_panel, carry_row;
   T* const* output;  // rows
   bool accumulate;   // affine: begin from what `output` holds
+  T* row_gradients;  // layer normalization: row_gradient_size of each row
 };
+
+// Layer normalization: the slots of the projections of x and of h, counted from r's; the vectors of a panel in Pass::bias,
+// which are the gains of r, z and n or hn on each side, the biases of r and z (of both sides together), of n and of hn;
+// and what the backward pass needs of whole rows.
+constexpr size_t input_slot = 3, hidden_slot = 6;
+constexpr size_t input_gain = 0, hidden_gain = 3, bias_r = 6, bias_z = 7, bias_n = 8, bias_hn = 9, norm_vectors = 10;
+constexpr size_t row_gradient_size = 8;
 
 // sums[column][gate][vector] += sum over rows of left[row][column] * right[row][gate][vector], and
 // totals[gate][vector] += sum over rows of right[row][gate][vector].
@@ -81,8 +90,8 @@ struct Outer {
   bool accumulate;  // otherwise `sums` and `totals` are overwritten
 };
 
-enum class Cell { gru_reset_after, gru_reset_before, lstm, rnn_tanh, rnn_relu };
-constexpr size_t cell_kinds = 5;
+enum class Cell { gru_reset_after, gru_reset_before, gru_layer_norm, lstm, rnn_tanh, rnn_relu };
+constexpr size_t cell_kinds = 6;
 
 // The passes of a cell's step.
 template <class T>
@@ -94,9 +103,12 @@ struct CellPasses {
   // follows in time (none at first); then the gates of this step become gradients, and the carry that of the step
   // before.
   void (*step_backward)(const Pass<T>&);
-  // Reset before has two passes, of which the first gives r * h and so d_n: left of the second. Null for the others.
+  // Reset before has two passes, of which the first gives r * h and so d_n: left of the second. With layer normalization
+  // the first pass projects h, and the second needs whole rows of that. Null for the others.
   void (*second)(const Pass<T>&);
   void (*second_backward)(const Pass<T>&);
+  // Layer normalization: what second_backward, which overwrites its part of the rows, needs of whole ones.
+  void (*row_gradients)(const Pass<T>&);
 };
 
 template <class T>

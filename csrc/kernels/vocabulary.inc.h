@@ -32,5 +32,16 @@ constexpr size_t at_most(size_t value, size_t limit) { return value < limit ? va
 constexpr size_t at_least(size_t value, size_t limit) { return value > limit ? value : limit; }
 constexpr size_t divide_up(size_t value, size_t by) { return (value + by - 1) / by; }
 
+template <class T>
+struct Vector;
+
+template <class T>
+GRU_INLINE T sum_of_lanes(typename Vector<T>::Reg value) {
+  T lanes[Vector<T>::width];
+  Vector<T>::store(lanes, value);
+  for (size_t lane = 1; lane < Vector<T>::width; ++lane) lanes[0] += lanes[lane];
+  return lanes[0];
+}
+
 }  // namespace
 }  // namespace gru

@@ -7,6 +7,7 @@ from typing import Any
 
 from numpy.typing import DTypeLike
 
+from gru_native import functional as F
 from gru_native.nn.arguments import flag, number
 from gru_native.nn.recurrent import Recurrent, RecurrentCell
 from gru_native.random import Seed
@@ -82,6 +83,10 @@ class GRU(Recurrent):
         training mode, drawn from the `seed`; otherwise each step keeps this share of the state.
     reset_after
         Which of the two forms of n is computed: PyTorch's and cuDNN's, or that of Cho et al.
+    layer_norm
+        Whether W x and W h, rows of 3 * H each (of all gates, without biases), are normalized in each step (Ba et
+        al. 2016, arXiv:1607.06450, in the form of the library haste): the mean is taken from a row, it is
+        divided by the root of its variance plus 1e-5 and multiplied by gains. For reset after.
     dtype
         float32 or float64.
     seed
@@ -91,7 +96,9 @@ class GRU(Recurrent):
     ----------
     weight_ih_l{k}, weight_hh_l{k} : (3 * H, inputs of layer k), (3 * H, H)
     bias_ih_l{k}, bias_hh_l{k} : (3 * H,)
-        Parameters, found in `parameters`; with ``_reverse`` behind the name for the other direction.
+    gamma_ih_l{k}, gamma_hh_l{k} : (3 * H,)
+        Parameters, found in `parameters`; with ``_reverse`` behind the name for the other direction. The gains
+        gamma, ones at first, are there with `layer_norm`.
     """
 
     gates = 3
@@ -110,10 +117,12 @@ class GRU(Recurrent):
         recurrent_dropout: float = 0.0,
         zoneout: float = 0.0,
         reset_after: bool = True,
+        layer_norm: bool = False,
         dtype: DTypeLike = "float32",
         seed: Seed | None = None,
     ) -> None:
-        self.reset_after = flag("reset_after", reset_after)
+        self.reset_after, self.layer_norm = flag("reset_after", reset_after), flag("layer_norm", layer_norm)
+        F.gru_cell(self.reset_after, self.layer_norm)
         self.zoneout = number("zoneout", zoneout, most=1.0)
         super().__init__(
             input_size,
@@ -130,10 +139,11 @@ class GRU(Recurrent):
 
     @property
     def cell(self) -> str:
-        return _cell(self.reset_after)
+        return F.gru_cell(self.reset_after, self.layer_norm)
 
     def _config(self) -> dict[str, Any]:
-        return super()._config() | {"zoneout": self.zoneout, "reset_after": self.reset_after}
+        own = {"zoneout": self.zoneout, "reset_after": self.reset_after, "layer_norm": self.layer_norm}
+        return super()._config() | own
 
 
 class GRUCell(RecurrentCell):
@@ -146,13 +156,13 @@ class GRUCell(RecurrentCell):
 
     Parameters
     ----------
-    input_size, hidden_size, bias, reset_after, dtype, seed
+    input_size, hidden_size, bias, reset_after, layer_norm, dtype, seed
         As of `GRU`.
 
     Attributes
     ----------
     weight_ih, weight_hh : (3 * hidden_size, input_size), (3 * hidden_size, hidden_size)
-    bias_ih, bias_hh : (3 * hidden_size,)
+    bias_ih, bias_hh, gamma_ih, gamma_hh : (3 * hidden_size,)
         Parameters, found in `parameters`.
     """
 
@@ -165,19 +175,17 @@ class GRUCell(RecurrentCell):
         bias: bool = True,
         *,
         reset_after: bool = True,
+        layer_norm: bool = False,
         dtype: DTypeLike = "float32",
         seed: Seed | None = None,
     ) -> None:
-        self.reset_after = flag("reset_after", reset_after)
+        self.reset_after, self.layer_norm = flag("reset_after", reset_after), flag("layer_norm", layer_norm)
+        F.gru_cell(self.reset_after, self.layer_norm)
         super().__init__(input_size, hidden_size, bias, dtype, seed)
 
     @property
     def cell(self) -> str:
-        return _cell(self.reset_after)
+        return F.gru_cell(self.reset_after, self.layer_norm)
 
     def _config(self) -> dict[str, Any]:
-        return super()._config() | {"reset_after": self.reset_after}
-
-
-def _cell(reset_after: bool) -> str:
-    return "gru_reset_after" if reset_after else "gru_reset_before"
+        return super()._config() | {"reset_after": self.reset_after, "layer_norm": self.layer_norm}

@@ -49,13 +49,19 @@ def recurrent(
     bias: bool,
     dtype: DTypeLike,
     suffix: str = "",
+    layer_norm: bool = False,
 ) -> dict[str, Array]:
-    """Return the parameters of one recurrent layer and direction under PyTorch's keys plus `suffix`."""
+    """Return the parameters of one recurrent layer and direction under PyTorch's keys plus `suffix`.
+
+    The gains of layer normalization are ones.
+    """
     rows = gates * hidden_size
     shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, input_size), "weight_hh": (rows, hidden_size)}
     if bias:
         shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
-    return {name + suffix: uniform(rng, shape, hidden_size, dtype) for name, shape in shapes.items()}
+    arrays = {name + suffix: uniform(rng, shape, hidden_size, dtype) for name, shape in shapes.items()}
+    gains = ("gamma_ih", "gamma_hh") if layer_norm else ()
+    return arrays | {name + suffix: constant(1.0, (rows,), dtype) for name in gains}
 
 
 @contextmanager

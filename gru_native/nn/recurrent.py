@@ -45,6 +45,8 @@ class Recurrent(Module):
     states: ClassVar[int] = 1
     #: Share of the state that a step keeps (`GRU` has it).
     zoneout: float = 0.0
+    #: Whether the projections are normalized (`GRU` can have it).
+    layer_norm: bool = False
     #: What `return_gates` returns.
     gate_names: ClassVar[tuple[str, ...]] = ()
 
@@ -96,7 +98,9 @@ class Recurrent(Module):
         for layer, hidden in enumerate(self._sizes):
             own: dict[str, Array] = {}
             for suffix in self._suffixes[layer]:
-                own |= init.recurrent(rng, self.gates, self._inputs(layer), hidden, self.bias, self.dtype, suffix)
+                own |= init.recurrent(
+                    rng, self.gates, self._inputs(layer), hidden, self.bias, self.dtype, suffix, self.layer_norm
+                )
             self._parameter_names.append(list(own))
             arrays |= own
         super().__init__(arrays)
@@ -244,13 +248,19 @@ class RecurrentCell(Module):
 
     gates: ClassVar[int]
     states: ClassVar[int] = 1
+    layer_norm: bool = False
 
     def __init__(self, input_size: int, hidden_size: int, bias: bool, dtype: DTypeLike, seed: Seed | None) -> None:
         self.input_size = size("input_size", input_size, least=0)
         self.hidden_size = size("hidden_size", hidden_size)
         self.bias = flag("bias", bias)
         self.dtype = float_dtype(dtype)
-        super().__init__(init.recurrent(generator(seed), self.gates, input_size, hidden_size, bias, self.dtype))
+        rng = generator(seed)
+        super().__init__(
+            init.recurrent(
+                rng, self.gates, input_size, hidden_size, bias, self.dtype, layer_norm=self.layer_norm
+            )
+        )
 
     @property
     def cell(self) -> str:
@@ -455,11 +465,6 @@ def _state_of(parts: Sequence[Array]) -> State:
 
 
 def _packed(version: Version, cell: str, suffix: str, threads: int | None) -> F.RecurrentWeights:
-    return _core.pack_recurrent(
-        cell,
-        version["weight_ih" + suffix],
-        version["weight_hh" + suffix],
-        version.arrays.get("bias_ih" + suffix),
-        version.arrays.get("bias_hh" + suffix),
-        F.thread_count(threads),
-    )
+    vectors = (version.arrays.get(name + suffix) for name in ("bias_ih", "bias_hh", "gamma_ih", "gamma_hh"))
+    parameters = (version["weight_ih" + suffix], version["weight_hh" + suffix], *vectors)
+    return _core.pack_recurrent(cell, parameters, F.thread_count(threads))
