@@ -38,11 +38,7 @@ class BackwardRun {
     // Members who take no part in the recurrence wait for it, perhaps asleep: that must be worth more to them.
     const size_t products_work = 2 * schedule.size() * row_work / (recurrence_.members > 1 ? 1 : 16);
     members_ = std::max(recurrence_.members, plan_members(products_work, schedule.size(), threads));
-    // Larger weights, larger chunks: each reads all of them. (200,32,512,512): 603 ms at a third of this, 592 with it.
-    const size_t step_bytes = panels_ * w_.shape.taped_slots * w_.kernels.vector * call.batch * sizeof(T);
-    chunk_ = recomputes_ ? plan_chunk(schedule.steps(), step_bytes, 3 * hidden_bytes)
-                         : std::max<size_t>(schedule.steps(), 1);
-    rows_ = std::min(product(chunk_, call.batch), schedule.size());
+    rows_ = std::min(product(tape.chunk, call.batch), schedule.size());
     // Behind the rows: the gradients of the step after a chunk, and a row of zeros.
     if (recomputes_) chunk_gates_ = GateRows<T>(weights, rows_ + call.batch + 1);
     carry_ = Carry<T>(weights, schedule, w_.shape.states);
@@ -57,8 +53,10 @@ class BackwardRun {
     if (schedule.has_resets()) flowing_rows_.resize(rows_);
     if (recomputes_) {
       next_rows_.resize(call.batch);
-      unread_rows_.resize(rows_);
       unread_ = Buffer<T>(product(static_cast<size_t>(members_), H));
+      for (size_t i = 0; i < static_cast<size_t>(members_) * most_rows_in_block; ++i)
+        unread_rows_.push_back(unread_.data() + i / most_rows_in_block * H);
+      if (w_.shape.states == 2) c_ = Carry<T>(weights, schedule, 1);
     }
     if (call.mask.data) {
       masked_ = Buffer<T>(product(rows_, H));
@@ -90,7 +88,7 @@ class BackwardRun {
       if (member == 0 && schedule_.has_resets()) zero_spare_row();
       size_t last = schedule_.steps();
       do {
-        const size_t first = last > chunk_ ? last - chunk_ : 0;
+        const size_t first = last > 0 ? (last - 1) / tape_.chunk * tape_.chunk : 0;
         run_chunk({{first, last}, schedule_.index(first, 0), schedule_.index(last, 0) - schedule_.index(first, 0)},
                   member, everyone, recurrent);
         last = first;
@@ -112,7 +110,7 @@ class BackwardRun {
     fill_tables(chunk, part_of(chunk.steps.size(), member, members_));
     everyone.wait();
     if (recomputes_) {
-      compute_gates(chunk, part_of(chunk.rows, member, members_), member);
+      compute_gates(chunk, member);
       everyone.wait();
     }
     if (member < recurrence_.members) recur(chunk, member, recurrent);
@@ -172,38 +170,62 @@ class BackwardRun {
 
   // ---- The gates of a chunk, from the states ----
 
-  void compute_gates(const Chunk& chunk, const Part& rows, int member) {
-    const auto& packs = w_.forward();
-    T* const unread = unread_.data() + static_cast<size_t>(member) * w_.hidden_size;
-    std::fill(unread_rows_.data() + rows.first, unread_rows_.data() + rows.last, unread);
-    for_each_block(rows, [&](const Part& block) {
-      Pass<T> pass{};
-      pass.rows = block.size();
-      pass.last_panel = panels_;
-      pass.units = w_.hidden_size;
-      pass.gates = {gate_rows_.data() + block.first, gates().panel_stride()};
-      pass.right = packs.input.view();
-      pass.bias = packs.input_bias.data();
-      pass.left = plain_operand<T>(x_rows_.data() + block.first, w_.input_size);
-      w_.passes().project(pass);
-      pass.right = packs.hidden.view();
-      pass.bias = packs.hidden_bias.data();
-      const T* const* const read = read_rows().data() + block.first;
-      pass.left = plain_operand<T>(read, w_.hidden_size);
-      pass.h_previous = w_.passes().second ? read : h_rows_.data() + block.first;
-      pass.output = unread_rows_.data() + block.first;  // the states are known
-      if (tape_.c.data()) {
-        pass.carry = tape_.c.data() + (chunk.first_row + block.first) * w_.kernels.vector;
-        pass.carry_panel = static_cast<ptrdiff_t>(tape_.size) * width_;
-        pass.carry_row = width_;
-      }
+  // All states are known, so nobody has to wait for a step: members share the rows of all steps. The c of an LSTM is
+  // not: there they share the units, and go step by step.
+  void compute_gates(const Chunk& chunk, int member) {
+    if (w_.shape.states == 2) return compute_gates_and_c(chunk, part_of(panels_, member, members_), member);
+    for_each_block(part_of(chunk.rows, member, members_), [&](const Part& rows) {
+      project({rows, {0, panels_}}, member);
+      Pass<T> pass = forward_pass({rows, {0, panels_}}, member);
       w_.passes().step_taped(pass);
       if (!w_.passes().second) return;
-      pass.right = packs.hidden_n.view();
+      pass.right = w_.forward().hidden_n.view();
       pass.left = {pass.gates.rows, -width_, w_.hidden_size, w_.kernels.vector, gates().panel_stride()};
-      pass.h_previous = h_rows_.data() + block.first;
+      pass.h_previous = h_rows_.data() + rows.first;
       w_.passes().second(pass);
     });
+  }
+
+  void compute_gates_and_c(const Chunk& chunk, const Part& panels, int member) {
+    for_each_block({0, chunk.rows}, [&](const Part& rows) { project({rows, panels}, member); });
+    const Part beginning = schedule_.live(chunk.steps.first, {0, call_.batch});
+    c_.restore({beginning, panels}, tape_.c.data() + chunk.steps.first / tape_.chunk * c_.size());
+    for (size_t s = chunk.steps.first; s < chunk.steps.last; ++s) {
+      const Part live = schedule_.live(s, {0, call_.batch});
+      c_.cut({live, panels}, s);
+      for_each_block(live, [&](const Part& places) {
+        const size_t first = schedule_.index(s, places.first) - chunk.first_row;
+        Pass<T> pass = forward_pass({{first, first + places.size()}, panels}, member);
+        c_.describe(pass, {places, panels});
+        w_.passes().step_taped(pass);
+      });
+    }
+  }
+
+  // The projections of x, for rows of the chunk.
+  void project(const Slice& slice, int member) const {
+    Pass<T> pass = forward_pass(slice, member);
+    pass.right = w_.forward().input.view();
+    pass.bias = w_.forward().input_bias.data();
+    pass.left = plain_operand<T>(x_rows_.data() + slice.rows.first, w_.input_size);
+    w_.passes().project(pass);
+  }
+
+  // The step of rows of the chunk.
+  Pass<T> forward_pass(const Slice& slice, int member) const {
+    Pass<T> pass{};
+    pass.rows = slice.rows.size();
+    pass.first_panel = slice.panels.first;
+    pass.last_panel = slice.panels.last;
+    pass.units = w_.hidden_size;
+    pass.gates = {gate_rows_.data() + slice.rows.first, gates().panel_stride()};
+    pass.right = w_.forward().hidden.view();
+    pass.bias = w_.forward().hidden_bias.data();
+    const T* const* const read = read_rows().data() + slice.rows.first;
+    pass.left = plain_operand<T>(read, w_.hidden_size);
+    pass.h_previous = w_.passes().second ? read : h_rows_.data() + slice.rows.first;
+    pass.output = unread_rows_.data() + static_cast<size_t>(member) * most_rows_in_block;  // the states are known
+    return pass;
   }
 
   // ---- The recurrence ----
@@ -411,11 +433,11 @@ class BackwardRun {
   const bool recomputes_;  // whether the gates have to be computed again
   Plan recurrence_;
   int members_;
-  size_t chunk_, rows_;  // steps and rows of the largest chunk
+  size_t rows_;  // of the largest chunk
   GateRows<T> chunk_gates_;
   Buffer<T> zeros_, unread_;
   Buffer<T> masked_, flow_;  // with a mask: the states as the hidden weights read them, and what flows back from there
-  Carry<T> carry_, second_carry_, kept_;
+  Carry<T> carry_, second_carry_, kept_, c_;
   ZoneoutRows<T> zoneout_;
   NormalizationGradients<T> normalization_;
   std::optional<WeightGradients<T>> weight_gradients_;

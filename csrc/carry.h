@@ -38,10 +38,15 @@ class Carry {
     });
   }
 
-  // Copies some rows to [panel][row][which][vector], whose panels stand so far apart.
-  void copy(const Slice& slice, T* to, size_t panel_stride) const {
+  // To and from memory of `size` elements, in this order.
+  size_t size() const { return buffer_.size(); }
+  void save(const Slice& slice, T* to) const {
     for (size_t panel = slice.panels.first; panel < slice.panels.last; ++panel)
-      std::copy_n(at(panel, slice.rows.first), slice.rows.size() * row_, to + panel * panel_stride);
+      std::copy_n(at(panel, slice.rows.first), slice.rows.size() * row_, to + offset(panel, slice.rows.first));
+  }
+  void restore(const Slice& slice, const T* from) {
+    for (size_t panel = slice.panels.first; panel < slice.panels.last; ++panel)
+      std::copy_n(from + offset(panel, slice.rows.first), slice.rows.size() * row_, at(panel, slice.rows.first));
   }
 
   // Zeros for the rows before whose step a reset stands.
@@ -75,7 +80,8 @@ class Carry {
   }
 
  private:
-  T* at(size_t panel, size_t place) const { return buffer_.data() + panel * panel_ + place * row_; }
+  size_t offset(size_t panel, size_t place) const { return panel * panel_ + place * row_; }
+  T* at(size_t panel, size_t place) const { return buffer_.data() + offset(panel, place); }
 
   template <class Function>
   void for_each_row(const Slice& slice, size_t which, Function function) const {

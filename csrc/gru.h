@@ -195,8 +195,9 @@ class GRU_API RecurrentTape {
   const size_t steps, batch;
   const size_t size;  // of the rows of all steps: see Schedule for their order
   const Keep keep;
+  const size_t chunk;       // steps that backward takes at a time; with Keep::gates all
   const GateRows<T> gates;  // with Keep::gates, and one row more, which backward uses
-  // With Keep::states and an LSTM, [panel][row][vector]: the c that each step began with.
+  // With Keep::states and an LSTM, [chunk][panel][place][vector]: the c that each chunk begins with.
   const Buffer<T> c;
 
   size_t bytes() const { return gates.bytes() + c.size() * sizeof(T); }

@@ -427,10 +427,14 @@ def test_arrays_that_are_written_overlap_no_other() -> None:
         ("bias_ih", f4(6, 1), "ValueError: expected shape (6,), got (6, 1)"),
         ("bias_hh", ones(6), "TypeError: expected dtype float32, got float64"),
         ("bias_hh", 0.0, "TypeError: expected dtype float32, got float64"),
+        ("gamma_hh", f4(5), "ValueError: expected shape (6,), got (5,)"),
+        ("gamma_ih", ones(6), "TypeError: expected dtype float32, got float64"),
+        ("gamma_ih", None, "ValueError: expected both gains or none, got None"),
+        ("reset_after", False, "ValueError: expected True with layer normalization"),
     ],
 )
 def test_wrong_arguments_of_pack_gru(name: str, value: Any, message: str) -> None:
-    arguments = {"weight_ih": f4(6, 3), "weight_hh": f4(6, 2)}
+    arguments = {"weight_ih": f4(6, 3), "weight_hh": f4(6, 2), "gamma_ih": f4(6), "gamma_hh": f4(6)}
     assert_refused(F.pack_gru, arguments, name, value, message)
 
 

@@ -14,13 +14,13 @@ from gru_native.random import key
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("reset_after", [True, False], ids=["after", "before"])
+@pytest.mark.parametrize("form", [{}, {"reset_after": False}, {"layer_norm": True}], ids=str)
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["one", "both"])
 @pytest.mark.parametrize("hidden_size", [[20, 7], [1, 33, 16]], ids=str)
 def test_a_stack_is_the_references(
-    hidden_size: list[int], bidirectional: bool, reset_after: bool, dtype: str, rng: np.random.Generator
+    hidden_size: list[int], bidirectional: bool, form: dict[str, bool], dtype: str, rng: np.random.Generator
 ) -> None:
-    gru = nn.GRU(5, hidden_size, bidirectional=bidirectional, reset_after=reset_after, dtype=dtype, seed=1)
+    gru = nn.GRU(5, hidden_size, bidirectional=bidirectional, dtype=dtype, seed=1, **form)
     x = rng.standard_normal((8, 3, 5)).astype(dtype)
     (output, h_n), tape = gru.forward(x)
     h_0 = [rng.standard_normal(state.shape).astype(dtype) for state in h_n]
@@ -36,9 +36,10 @@ def test_a_stack_is_the_references(
         gru.parameters(),
         num_layers=len(hidden_size),
         bidirectional=bidirectional,
-        cell="gru_reset_after" if reset_after else "gru_reset_before",
+        cell=gru.cell,
     )
-    forward = "float64" if dtype == "float64" else "float32_forward"
+    normalised = "_normalised" if gru.layer_norm else ""
+    forward = "float64" if dtype == "float64" else f"float32_forward{normalised}"
     assert_close(output, expected, forward)
     for state, h in zip(h_n, h_expected, strict=True):
         assert_close(state, h, forward)
@@ -47,7 +48,7 @@ def test_a_stack_is_the_references(
     d_h_n = [rng.standard_normal(state.shape).astype(dtype) for state in h_n]
     (d_x, d_h_0), gradients = gru.backward(tape, d_output, d_h_n)
     (d_x_expected, d_h_0_expected), expected_gradients = reference.stack_backward(tapes, d_output, d_h_n)
-    backward = f"{dtype}_gradient"
+    backward = f"{dtype}_gradient{normalised}"
     assert_gradient(d_x, d_x_expected, backward)
     for state, h in zip(d_h_0, d_h_0_expected, strict=True):
         assert_gradient(state, h, backward)
@@ -84,9 +85,13 @@ def test_a_ragged_stack_with_resets_is_the_references(batch_first: bool, rng: np
 
 
 @pytest.mark.parametrize("batch_first", [False, True])
-@pytest.mark.parametrize(("kind", "names"), [("GRU", "rzn"), ("LSTM", "ifgo")])
-def test_gates_are_the_references(kind: str, names: str, batch_first: bool, rng: np.random.Generator) -> None:
-    stack = getattr(nn, kind)(5, 19, 2, bidirectional=True, batch_first=batch_first, dtype="float64", seed=1)
+@pytest.mark.parametrize(
+    ("kind", "names", "own"), [("GRU", "rzn", {}), ("GRU", "rzn", {"layer_norm": True}), ("LSTM", "ifgo", {})], ids=str
+)
+def test_gates_are_the_references(
+    kind: str, names: str, own: dict[str, bool], batch_first: bool, rng: np.random.Generator
+) -> None:
+    stack = getattr(nn, kind)(5, 19, 2, bidirectional=True, batch_first=batch_first, dtype="float64", seed=1, **own)
     x, lengths, reset = rng.standard_normal((7, 4, 5)), [7, 0, 3, 5], rng.random((7, 4)) < 0.2
 
     def turned(array: np.ndarray) -> np.ndarray:
@@ -415,6 +420,12 @@ def test_seeds_decide_the_initial_values() -> None:
         ({"batch_first": "yes"}, TypeError, "batch_first: expected True or False, got 'yes'"),
         ({"bidirectional": None}, TypeError, "bidirectional: expected True or False, got None"),
         ({"reset_after": 0}, TypeError, "reset_after: expected True or False, got 0"),
+        ({"layer_norm": 1}, TypeError, "layer_norm: expected True or False, got 1"),
+        (
+            {"layer_norm": True, "reset_after": False},
+            ValueError,
+            "reset_after: expected True with layer normalization, because .*, got False",
+        ),
         ({"dropout": 1.5}, ValueError, "dropout: expected a number from 0 to 1, got 1.5"),
         ({"dropout": np.nan}, ValueError, "dropout: expected a number from 0 to 1, got nan"),
         ({"dropout": "0.5"}, TypeError, "dropout: expected a number, got '0.5'"),
@@ -561,6 +572,7 @@ def test_arrays_of_any_layout_are_read(rng: np.random.Generator) -> None:
     [
         ("GRU", {}),
         ("GRU", {"reset_after": False}),
+        ("GRU", {"layer_norm": True}),
         ("LSTM", {}),
         ("RNN", {}),
         ("RNN", {"nonlinearity": "relu"}),

@@ -133,6 +133,33 @@ def test_ragged_batches_are_packed_sequences(
     assert_same_gradients(theirs, gradients, f"{dtype}_gradient")
 
 
+def test_layer_normalization_is_theirs_inside_the_cell(rng: np.random.Generator) -> None:
+    ours = nn.GRU(5, 17, layer_norm=True, dtype="float64", seed=1)
+    drawn = {name: array + rng.uniform(-0.1, 0.1, array.shape) for name, array in ours.state_dict().items()}
+    ours.load_state_dict(drawn)
+    p = {name.removesuffix("_l0"): tensor(array, grad=True) for name, array in drawn.items()}
+    x, h_0 = rng.standard_normal((9, 4, 5)), rng.standard_normal((1, 4, 17))
+    inputs, first = tensor(x, grad=True), tensor(h_0, grad=True)
+    h, outputs = first[0], []
+    for t in range(9):
+        a = torch.nn.functional.layer_norm(inputs[t] @ p["weight_ih"].T, (51,), p["gamma_ih"], p["bias_ih"])
+        u = torch.nn.functional.layer_norm(h @ p["weight_hh"].T, (51,), p["gamma_hh"], p["bias_hh"])
+        (a_r, a_z, a_n), (u_r, u_z, u_n) = a.chunk(3, 1), u.chunk(3, 1)
+        z = torch.sigmoid(a_z + u_z)
+        h = (1 - z) * torch.tanh(a_n + torch.sigmoid(a_r + u_r) * u_n) + z * h
+        outputs.append(h)
+    expected = torch.stack(outputs)
+    (output, h_n), tape = ours.forward(x, h_0)
+    assert_close(output, expected.detach(), "float64")
+    d_output = rng.standard_normal(output.shape)
+    expected.backward(tensor(d_output))
+    (d_x, d_h_0), gradients = ours.backward(tape, d_output)
+    assert_gradient(d_x, inputs.grad, "float64_gradient_normalised")
+    assert_gradient(d_h_0, first.grad, "float64_gradient_normalised")
+    for name, gradient in gradients.items():
+        assert_gradient(gradient, p[name.removesuffix("_l0")].grad, "float64_gradient_normalised", name)
+
+
 def test_a_size_per_layer_is_a_chain_of_theirs(rng: np.random.Generator) -> None:
     ours = nn.GRU(4, [7, 3, 5], dtype="float64")
     chain = [torch.nn.GRU(inputs, hidden, dtype=torch.float64) for inputs, hidden in [(4, 7), (7, 3), (3, 5)]]
