@@ -409,7 +409,8 @@ class BackwardRun {
     pass.last_panel = packs_.input.panels;
     pass.units = w_.input_size;
     const size_t block = w_.shape.gates * w_.kernels.vector;
-    pass.left = {gate_rows_.data() + rows.first, w_.shape.input * width_, panels_ * block, block, gates().panel_stride()};
+    pass.left = {gate_rows_.data() + rows.first, w_.shape.input * width_, panels_ * block, block,
+                 gates().panel_stride()};
     pass.right = packs_.input.view();
     pass.output = d_x_rows_.data() + rows.first;
     pass.accumulate = call_.accumulate_d_x;

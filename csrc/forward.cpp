@@ -128,7 +128,7 @@ class ForwardRun {
       for (size_t s = first; s < last; ++s) {
         const Slice live{schedule_.live(s, slice.rows), slice.panels};
         if (has_c()) carry_.cut(live, s);
-        if (tape_ && tape_->c.data() && s % tape_->chunk == 0) 
+        if (tape_ && tape_->c.data() && s % tape_->chunk == 0)
           carry_.save(live, tape_->c.data() + s / tape_->chunk * carry_.size());
         step(member, row, s, live, barrier);
         row += live.rows.size();

@@ -107,8 +107,8 @@ struct RecurrentParameters {
   E *gamma_ih, *gamma_hh;    // (G H), of layer normalization only: the gains of both sides
 };
 
-// Such parameters as the kernels read them. The matrices are not copied: they may neither change nor go while this object
-// lives, which `owner` may see to.
+// Such parameters as the kernels read them. The matrices are not copied: they may neither change nor go while this
+// object lives, which `owner` may see to.
 template <class T>
 class GRU_API RecurrentWeights {
  public:
@@ -125,10 +125,10 @@ class GRU_API RecurrentWeights {
   const Kernels<T>& kernels;
 
   struct Forward {
-    Pack<T> input;          // all gates
-    Pack<T> hidden;         // all gates, but of reset before r and z
-    Pack<T> hidden_n;       // reset before: n
-    Buffer<T> input_bias;   // [panel][gate][vector], with what can be added of the hidden side's bias
+    Pack<T> input;         // all gates
+    Pack<T> hidden;        // all gates, but of reset before r and z
+    Pack<T> hidden_n;      // reset before: n
+    Buffer<T> input_bias;  // [panel][gate][vector], with what can be added of the hidden side's bias
     // Reset after: b_hn, [panel][vector]. Layer normalization: its parameters, see there.
     Buffer<T> hidden_bias;
   };

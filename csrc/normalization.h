@@ -1,5 +1,5 @@
-// Layer normalization in the backward pass, beside the cell's passes: scratch of the members of a team, and the sums that
-// become the gradients of gains and biases.
+// Layer normalization in the backward pass, beside the cell's passes: scratch of the members of a team, and the sums
+// that become the gradients of gains and biases.
 #pragma once
 
 #include <algorithm>
@@ -40,17 +40,16 @@ class NormalizationGradients {
     const size_t H = units_;
     const auto gate = [H](T* all, size_t i) { return all ? all + i * H : nullptr; };
     // In the order of Pass::bias. The biases of r and z have the same gradients on both sides.
-    T* const to_one[norm_vectors] = {to.gamma_ih,         gate(to.gamma_ih, 1), gate(to.gamma_ih, 2), to.gamma_hh,
-                                     gate(to.gamma_hh, 1), gate(to.gamma_hh, 2), to.bias_ih,           gate(to.bias_ih, 1),
-                                     gate(to.bias_ih, 2),  gate(to.bias_hh, 2)};
-    T* const to_other[norm_vectors] = {nullptr,    nullptr,             nullptr, nullptr, nullptr, nullptr,
-                                       to.bias_hh, gate(to.bias_hh, 1), nullptr, nullptr};
+    T* const to_one[norm_vectors] = {
+        to.gamma_ih,          gate(to.gamma_ih, 1), gate(to.gamma_ih, 2), to.gamma_hh,         gate(to.gamma_hh, 1),
+        gate(to.gamma_hh, 2), to.bias_ih,           gate(to.bias_ih, 1),  gate(to.bias_ih, 2), gate(to.bias_hh, 2)};
+    T* const to_other[norm_vectors] = {
+        nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, to.bias_hh, gate(to.bias_hh, 1), nullptr, nullptr};
     const size_t first = panels.first * width_, last = std::min(panels.last * width_, units_);
     for (size_t unit = first; unit < last; ++unit)
       for (size_t which = 0; which < norm_vectors; ++which) {
         T sum = 0;
-        for (size_t place = 0; place < batch_; ++place)
-          sum += sums_.units(place, unit)[which * width_ + unit % width_];
+        for (size_t place = 0; place < batch_; ++place) sum += sums_.units(place, unit)[which * width_ + unit % width_];
         for (T* const out : {to_one[which], to_other[which]})
           if (out) out[unit] = sum;
       }

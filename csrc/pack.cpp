@@ -31,8 +31,8 @@ auto rows_of(const T* weights, size_t hidden_size, size_t k_size) {
 
 template <class T>
 RecurrentWeights<T>::RecurrentWeights(Cell cell_, size_t input_size_, size_t hidden_size_,
-                                      const RecurrentParameters<const T>& parameters,
-                                      std::shared_ptr<const void> owner, int threads)
+                                      const RecurrentParameters<const T>& parameters, std::shared_ptr<const void> owner,
+                                      int threads)
     : cell(cell_),
       shape(shape_of(cell)),
       input_size(input_size_),
@@ -73,12 +73,11 @@ void RecurrentWeights<T>::fill_biases(const RecurrentParameters<const T>& parame
   const auto hidden_n = [&](size_t unit) { return value(parameters.bias_hh, 2, unit); };
   if (cell == Cell::gru_layer_norm) {
     // Nothing is added before the normalization.
-    forward_.hidden_bias =
-        make_bias(kernels, norm_vectors, H, [&](size_t which, size_t unit) {
-          if (which < hidden_gain) return value(parameters.gamma_ih, which - input_gain, unit);
-          if (which < bias_r) return value(parameters.gamma_hh, which - hidden_gain, unit);
-          return which < bias_hn ? joined(which - bias_r, unit) : hidden_n(unit);
-        });
+    forward_.hidden_bias = make_bias(kernels, norm_vectors, H, [&](size_t which, size_t unit) {
+      if (which < hidden_gain) return value(parameters.gamma_ih, which - input_gain, unit);
+      if (which < bias_r) return value(parameters.gamma_hh, which - hidden_gain, unit);
+      return which < bias_hn ? joined(which - bias_r, unit) : hidden_n(unit);
+    });
     return;
   }
   forward_.input_bias = make_bias(kernels, shape.gates, H, joined);

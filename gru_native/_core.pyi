@@ -6,7 +6,7 @@ import numpy as np
 
 _Array = np.ndarray[Any, Any]
 # weight_ih, weight_hh, bias_ih, bias_hh, gamma_ih, gamma_hh
-_Parameters = tuple[_Array, _Array, _Array | None, _Array | None, _Array | None, _Array | None]
+_Parameters = tuple[_Array | None, ...]
 
 class _RecurrentWeights:
     @property
@@ -51,9 +51,7 @@ class _LinearWeights:
 class LinearWeights32(_LinearWeights): ...
 class LinearWeights64(_LinearWeights): ...
 
-def pack_recurrent(
-    cell: str, parameters: _Parameters, threads: int
-) -> RecurrentWeights32 | RecurrentWeights64: ...
+def pack_recurrent(cell: str, parameters: _Parameters, threads: int) -> RecurrentWeights32 | RecurrentWeights64: ...
 def recurrent_forward(
     weights: RecurrentWeights32 | RecurrentWeights64,
     x: _Array,

@@ -292,7 +292,9 @@ def forward(
     mask = np.ones((batch, hidden)) if mask is None else _float64(mask)
     taken = None if taken is None else _float64(taken)
 
-    output, saved, projections = np.empty((steps, batch, hidden)), [None] * steps, [None] * steps
+    output = np.empty((steps, batch, hidden))
+    saved: list[Any] = [None] * steps
+    projections: list[Any] = [None] * steps
     for t in _order(steps, reverse):
         present = tuple(np.where(fresh[t], 0.0, part) for part in present)
         a = x[t] @ weight_ih.T
@@ -332,7 +334,11 @@ def backward(tape: Tape, d_output: npt.ArrayLike | None, d_final: Any = None) ->
 
     d_x, d_weight_ih, d_weight_hh = (np.zeros_like(a) for a in (tape.x, tape.weight_ih, tape.weight_hh))
     rows = len(tape.weight_hh)
-    d_b_i, d_b_h, d_gamma_ih = np.zeros(rows), np.zeros((2, rows) if tape.gamma_ih is not None else rows), np.zeros(rows)
+    d_b_i, d_b_h, d_gamma_ih = (
+        np.zeros(rows),
+        np.zeros((2, rows) if tape.gamma_ih is not None else rows),
+        np.zeros(rows),
+    )
     for t in _order(steps, not tape.reverse):
         # What a row does not have contributes nothing, and passes on what comes from later.
         d_after = tuple(np.where(tape.alive[t], part, 0.0) for part in (d_state[0] + d_output[t], *d_state[1:]))

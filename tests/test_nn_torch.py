@@ -149,7 +149,7 @@ def test_layer_normalization_is_theirs_inside_the_cell(rng: np.random.Generator)
         h = (1 - z) * torch.tanh(a_n + torch.sigmoid(a_r + u_r) * u_n) + z * h
         outputs.append(h)
     expected = torch.stack(outputs)
-    (output, h_n), tape = ours.forward(x, h_0)
+    (output, _), tape = ours.forward(x, h_0)
     assert_close(output, expected.detach(), "float64")
     d_output = rng.standard_normal(output.shape)
     expected.backward(tensor(d_output))

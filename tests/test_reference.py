@@ -163,9 +163,7 @@ def test_follows_torch(rng: np.random.Generator, kind: str, num_layers: int, bid
     torch: Any = pytest.importorskip("torch")
     steps, batch, inputs, hidden, directions = 7, 3, 4, 5, 2 if bidirectional else 1
     cell = reference.CELLS[kind]
-    state = random_state(
-        rng, [inputs] + [hidden] * num_layers, bias=bias, bidirectional=bidirectional, kind=kind
-    )
+    state = random_state(rng, [inputs] + [hidden] * num_layers, bias=bias, bidirectional=bidirectional, kind=kind)
     x = rng.standard_normal((steps, batch, inputs))
     first, d_last = rng.standard_normal((2, cell.states, num_layers, directions, batch, hidden))
     d_output = rng.standard_normal((steps, batch, directions * hidden))

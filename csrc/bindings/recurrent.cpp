@@ -20,7 +20,8 @@ struct TapeHolder {
   std::atomic<bool> used{false};
 };
 
-constexpr const char* cell_names[cell_kinds] = {"gru_reset_after", "gru_reset_before", "gru_layer_norm", "lstm", "rnn_tanh", "rnn_relu"};
+constexpr const char* cell_names[cell_kinds] = {"gru_reset_after", "gru_reset_before", "gru_layer_norm", "lstm",
+                                                "rnn_tanh",        "rnn_relu"};
 
 Cell cell_of(const std::string& name) {
   for (size_t i = 0; i < cell_kinds; ++i)
@@ -38,9 +39,12 @@ RecurrentParameters<E> parameters_of(const Arrays& arrays, Cell cell, size_t inp
   const bool normalized = cell == Cell::gru_layer_norm;
   if (normalized != gamma_ih.has_value()) refuse("gamma_ih", normalized ? "an array" : "none for this cell");
   if (normalized != gamma_hh.has_value()) refuse("gamma_hh", normalized ? "an array" : "none for this cell");
-  return {contiguous<E>(weight_ih, "weight_ih", {rows, input}), contiguous<E>(weight_hh, "weight_hh", {rows, hidden}),
-          contiguous<E>(bias_ih, "bias_ih", {rows}),            contiguous<E>(bias_hh, "bias_hh", {rows}),
-          contiguous<E>(gamma_ih, "gamma_ih", {rows}),          contiguous<E>(gamma_hh, "gamma_hh", {rows})};
+  return {contiguous<E>(weight_ih, "weight_ih", {rows, input}),
+          contiguous<E>(weight_hh, "weight_hh", {rows, hidden}),
+          contiguous<E>(bias_ih, "bias_ih", {rows}),
+          contiguous<E>(bias_hh, "bias_hh", {rows}),
+          contiguous<E>(gamma_ih, "gamma_ih", {rows}),
+          contiguous<E>(gamma_hh, "gamma_hh", {rows})};
 }
 
 template <class T>

@@ -25,15 +25,21 @@ constexpr CellPasses<T> gru_reset_after_passes = {run<Project<T, 3>>,
                                                   nullptr};
 
 template <class T>
-constexpr CellPasses<T> gru_reset_before_passes = {run<Project<T, 3>>,        run<ResetBeforeGates<T>>,
-                                                   run<ResetBeforeGates<T>>,  run<ResetBeforeBackwardOutput<T>>,
-                                                   run<ResetBeforeOutput<T>>, run<ResetBeforeBackwardGates<T>>,
+constexpr CellPasses<T> gru_reset_before_passes = {run<Project<T, 3>>,
+                                                   run<ResetBeforeGates<T>>,
+                                                   run<ResetBeforeGates<T>>,
+                                                   run<ResetBeforeBackwardOutput<T>>,
+                                                   run<ResetBeforeOutput<T>>,
+                                                   run<ResetBeforeBackwardGates<T>>,
                                                    nullptr};
 
 template <class T>
-constexpr CellPasses<T> gru_layer_norm_passes = {run<Projection<T, input_slot>>, run<Projection<T, hidden_slot>>,
-                                                 run<Projection<T, hidden_slot>>, run<ResetAfterBackward<T>>,
-                                                 normalized_step<T>, normalized_step_backward<T>,
+constexpr CellPasses<T> gru_layer_norm_passes = {run<Projection<T, input_slot>>,
+                                                 run<Projection<T, hidden_slot>>,
+                                                 run<Projection<T, hidden_slot>>,
+                                                 run<ResetAfterBackward<T>>,
+                                                 normalized_step<T>,
+                                                 normalized_step_backward<T>,
                                                  normalized_row_gradients<T>};
 
 template <class T>

@@ -1,5 +1,5 @@
-// The gated recurrent unit with layer normalization (Ba et al. 2016), in haste's form: the projections of x and of h, as
-// rows of 3H each, have mean 0 and variance 1 over all gates before any gate is computed.
+// The gated recurrent unit with layer normalization (Ba et al. 2016), in haste's form: the projections of x and of h,
+// as rows of 3H each, have mean 0 and variance 1 over all gates before any gate is computed.
 #pragma once
 
 #include "gru.inc.h"
@@ -51,12 +51,11 @@ Statistics<T> statistics_of(const Pass<T>& pass, size_t row, size_t slot) {
     }
     return sum_of_lanes<T>(V::add(V::add(sums[0], sums[1]), sums[2]));
   };
-  const T mean =
-      share * sum([](auto value, size_t, auto total) GRU_LAMBDA_INLINE { return V::add(total, value); });
+  const T mean = share * sum([](auto value, size_t, auto total) GRU_LAMBDA_INLINE { return V::add(total, value); });
   const T variance = share * sum([&](auto value, size_t n, auto total) GRU_LAMBDA_INLINE {
-    const auto apart = V::first(V::sub(value, V::set(mean)), n);
-    return V::fma(apart, apart, total);
-  });
+                       const auto apart = V::first(V::sub(value, V::set(mean)), n);
+                       return V::fma(apart, apart, total);
+                     });
   return {mean, T(1) / square_root(variance + T(1e-5))};
 }
 
@@ -74,7 +73,8 @@ void normalized_step(const Pass<T>& pass) {
         return V::fma(parameter(input_gain + gate), input.normalize(slots.r() + (input_slot + gate) * V::width), more);
       };
       const auto of_hidden = [&](size_t gate, auto more) GRU_LAMBDA_INLINE {
-        return V::fma(parameter(hidden_gain + gate), hidden.normalize(slots.r() + (hidden_slot + gate) * V::width), more);
+        return V::fma(parameter(hidden_gain + gate), hidden.normalize(slots.r() + (hidden_slot + gate) * V::width),
+                      more);
       };
       const auto reset = sigmoid<T>(of_input(0, of_hidden(0, parameter(bias_r))));
       const auto update = sigmoid<T>(of_input(1, of_hidden(1, parameter(bias_z))));

@@ -68,9 +68,9 @@ struct Pass {
   T* row_gradients;  // layer normalization: row_gradient_size of each row
 };
 
-// Layer normalization: the slots of the projections of x and of h, counted from r's; the vectors of a panel in Pass::bias,
-// which are the gains of r, z and n or hn on each side, the biases of r and z (of both sides together), of n and of hn;
-// and what the backward pass needs of whole rows.
+// Layer normalization: the slots of the projections of x and of h, counted from r's; the vectors of a panel in
+// Pass::bias, which are the gains of r, z and n or hn on each side, the biases of r and z (of both sides together), of
+// n and of hn; and what the backward pass needs of whole rows.
 constexpr size_t input_slot = 3, hidden_slot = 6;
 constexpr size_t input_gain = 0, hidden_gain = 3, bias_r = 6, bias_z = 7, bias_n = 8, bias_hn = 9, norm_vectors = 10;
 constexpr size_t row_gradient_size = 8;
@@ -103,8 +103,8 @@ struct CellPasses {
   // follows in time (none at first); then the gates of this step become gradients, and the carry that of the step
   // before.
   void (*step_backward)(const Pass<T>&);
-  // Reset before has two passes, of which the first gives r * h and so d_n: left of the second. With layer normalization
-  // the first pass projects h, and the second needs whole rows of that. Null for the others.
+  // Reset before has two passes, of which the first gives r * h and so d_n: left of the second. With layer
+  // normalization the first pass projects h, and the second needs whole rows of that. Null for the others.
   void (*second)(const Pass<T>&);
   void (*second_backward)(const Pass<T>&);
   // Layer normalization: what second_backward, which overwrites its part of the rows, needs of whole ones.

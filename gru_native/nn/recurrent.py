@@ -257,9 +257,7 @@ class RecurrentCell(Module):
         self.dtype = float_dtype(dtype)
         rng = generator(seed)
         super().__init__(
-            init.recurrent(
-                rng, self.gates, input_size, hidden_size, bias, self.dtype, layer_norm=self.layer_norm
-            )
+            init.recurrent(rng, self.gates, input_size, hidden_size, bias, self.dtype, layer_norm=self.layer_norm)
         )
 
     @property
