@@ -154,7 +154,7 @@ def normalize_back(d: Array, hat: Array, spread: Array) -> Array:
     """Return the gradient of what `normalize` was given."""
     if not d.shape[-1]:
         return d
-    return (d - d.mean(axis=-1, keepdims=True) - hat * (d * hat).mean(axis=-1, keepdims=True)) / spread
+    return np.asarray((d - d.mean(axis=-1, keepdims=True) - hat * (d * hat).mean(axis=-1, keepdims=True)) / spread)
 
 
 class LSTM:
