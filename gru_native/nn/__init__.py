@@ -12,6 +12,7 @@ from gru_native.nn.linear import Linear
 from gru_native.nn.lstm import LSTM, LSTMCell
 from gru_native.nn.module import Module, Tape
 from gru_native.nn.normalization import BatchNorm1d, LayerNorm
+from gru_native.nn.pooling import AttentionPooling, LastPooling, MeanPooling
 from gru_native.nn.rnn import RNN, RNNCell
 from gru_native.nn.sequential import Sequential
 
@@ -19,13 +20,16 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "AttentionPooling",
     "BatchNorm1d",
     "Dropout",
     "Embedding",
     "GRUCell",
     "LSTMCell",
+    "LastPooling",
     "LayerNorm",
     "Linear",
+    "MeanPooling",
     "Module",
     "RNNCell",
     "Sequential",
@@ -35,7 +39,22 @@ __all__ = [
 
 _LAYERS: dict[str, type[Module]] = {
     layer.__name__: layer
-    for layer in (GRU, GRUCell, LSTM, LSTMCell, RNN, RNNCell, Linear, Embedding, Dropout, BatchNorm1d, LayerNorm)
+    for layer in (
+        GRU,
+        GRUCell,
+        LSTM,
+        LSTMCell,
+        RNN,
+        RNNCell,
+        Linear,
+        Embedding,
+        Dropout,
+        BatchNorm1d,
+        LayerNorm,
+        MeanPooling,
+        LastPooling,
+        AttentionPooling,
+    )
 }
 
 

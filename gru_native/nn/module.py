@@ -153,6 +153,11 @@ class Module:
         """Whether the calls take states beside the input, and give final states beside the output."""
         return False
 
+    @property
+    def pools(self) -> bool:
+        """Whether the calls take `lengths` beside the input, and give a result without the time axis."""
+        return False
+
     def children(self) -> dict[str, Module]:
         """Return the direct children by name, in the order in which they were assigned."""
         return dict(self._children)

@@ -16,7 +16,8 @@ class Sequential(Module):
     ``model(x)`` gives the last layer's output. When a layer is recurrent (`GRU`, `LSTM`, `RNN`, or a Sequential that
     holds one), the states are handed through: ``model(x, states=None, lengths=None, reset=None)`` gives ``(output,
     states)``, a list with what each recurrent layer takes as `h_0` and gives as `h_n`, in order; all of them
-    are given the lengths and resets. ``forward`` takes the same and a `seed`, and gives the same and a tape;
+    are given the lengths and resets, and layers that pool (`AttentionPooling`, `LastPooling`, `MeanPooling`) the
+    lengths. ``forward`` takes the same and a `seed`, and gives the same and a tape;
     the layer at place i gets the seed ``(*seed, i)``.
     ``backward(tape, d_output, d_states=None)`` gives ``(d_x, gradients)``, or ``((d_x, d_states),
     gradients)`` with recurrent layers; a state or gradient that is ``None`` stands for zeros.
@@ -51,6 +52,10 @@ class Sequential(Module):
     def recurrent(self) -> bool:
         return any(layer.recurrent for layer in self)
 
+    @property
+    def pools(self) -> bool:
+        return any(layer.pools for layer in self)
+
     def __len__(self) -> int:
         return len(self._children)
 
@@ -79,6 +84,8 @@ class Sequential(Module):
             if layer.recurrent:
                 x, state = layer._call(snapshot[name], x, next(given), lengths, reset, threads=threads)
                 final.append(state)
+            elif layer.pools:
+                x = layer._call(snapshot[name], x, lengths=lengths, threads=threads)
             else:
                 x = layer._call(snapshot[name], x, threads=threads)
         return (x, final) if self.recurrent else x
@@ -104,6 +111,8 @@ class Sequential(Module):
                     snapshot[name], x, next(given), lengths, reset, tape=tape, **keywords
                 )
                 final.append(state)
+            elif layer.pools:
+                x, record = layer._forward(snapshot[name], x, lengths=lengths, **keywords)
             else:
                 x, record = layer._forward(snapshot[name], x, **keywords)
             tapes.append(record)
@@ -131,9 +140,11 @@ class Sequential(Module):
         return ((d, d_initial[::-1]) if self.recurrent else d), merged
 
     def _refuse_steps(self, lengths: Any, reset: Any) -> None:
-        for name, given in (("lengths", lengths), ("reset", reset)):
-            if given is not None and not self.recurrent:
-                raise ValueError(f"{name}: expected None, because no layer is recurrent, got {type(given).__name__}")
+        if lengths is not None and not (self.recurrent or self.pools):
+            given = type(lengths).__name__
+            raise ValueError(f"lengths: expected None, because no layer is recurrent or pools, got {given}")
+        if reset is not None and not self.recurrent:
+            raise ValueError(f"reset: expected None, because no layer is recurrent, got {type(reset).__name__}")
 
     def _states(self, argument: str, states: Sequence[Any] | None) -> Sequence[Any]:
         """Return one state for each recurrent layer."""
