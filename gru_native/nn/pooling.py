@@ -95,8 +95,8 @@ class _Pooling(Module):
 class MeanPooling(_Pooling):
     """The mean over the real steps of each row.
 
-    ``pooling(x, lengths=None)`` takes (T, B, F), (B, T, F) with `batch_first`, or (T, F), and gives (B, F) or (F,); a row
-    without a step gives zeros. `lengths` (B,), whole numbers from 0 to T, are the steps of each row; what is behind
+    ``pooling(x, lengths=None)`` takes (T, B, F), (B, T, F) with `batch_first`, or (T, F), and gives (B, F) or (F,); a
+    row without a step gives zeros. `lengths` (B,), whole numbers from 0 to T, are the steps of each row; what is behind
     them is not read. ``backward(tape, d_output)`` gives ``(d_x, {})``.
 
     Parameters

@@ -1,22 +1,33 @@
-"""Training: data in batches or as one long stream, the loop, its report; character-level language models."""
+"""Training: data in batches or as one long stream, the loop, its records; character-level language models."""
 
 from __future__ import annotations
 
-from gru_native.train.data import Batches, Data, Stream
-from gru_native.train.loop import Record, Trainer
+from gru_native.train.checkpoint import Checkpoint
+from gru_native.train.data import Batch, Batches, Data, Sequences, Stream
+from gru_native.train.loop import Trainer
+from gru_native.train.metrics import classification_metrics, regression_metrics
+from gru_native.train.record import Log, Record, plot_history, read_log
 from gru_native.train.report import ProgressBar, bits, peak_memory_mb, result_line
 from gru_native.train.text import CharacterModel, vocabulary_of
 
 __all__ = [
+    "Batch",
     "Batches",
     "CharacterModel",
+    "Checkpoint",
     "Data",
+    "Log",
     "ProgressBar",
     "Record",
+    "Sequences",
     "Stream",
     "Trainer",
     "bits",
+    "classification_metrics",
     "peak_memory_mb",
+    "plot_history",
+    "read_log",
+    "regression_metrics",
     "result_line",
     "vocabulary_of",
 ]

@@ -1,11 +1,12 @@
-"""Training data: batches of separate samples, and windows of one long stream.
+"""Training data: batches of separate samples, of sequences of any lengths, and windows of one long stream.
 
 A source of batches has three things, and `Trainer` asks for nothing else:
 
 ``len(data)``
     the number of batches in an epoch;
 ``data.epoch(number)``
-    an iterator over the batches ``(inputs, targets)`` of that epoch, the same for the same number;
+    an iterator over the batches of that epoch, the same for the same number: ``(inputs, targets)``, or a `Batch`
+    that says more;
 ``data.carries_state``
     whether each batch goes on where the one before it ended, so that a recurrent model's states are handed
     on.
@@ -13,8 +14,8 @@ A source of batches has three things, and `Trainer` asks for nothing else:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,7 +23,26 @@ from numpy.typing import ArrayLike
 from gru_native.random import Seed, generator, seed_path
 
 Array: TypeAlias = np.ndarray[Any, Any]
-Batch: TypeAlias = tuple[Array, Array]
+
+
+class Batch(NamedTuple):
+    """What a step trains on.
+
+    Attributes
+    ----------
+    inputs, targets : array
+        What the model and the loss take.
+    lengths : (B,) or None
+        Handed to the model: the steps of each row.
+    live : array of bool, or None
+        Which of the model's predictions have a target, on their first axes: the loss sees ``predictions[live]``, and
+        the targets are as many.
+    """
+
+    inputs: Array
+    targets: Array
+    lengths: Array | None = None
+    live: Array | None = None
 
 
 class Data(Protocol):
@@ -32,8 +52,8 @@ class Data(Protocol):
 
     def __len__(self) -> int: ...
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """Yield the batches of an epoch."""
+    def epoch(self, number: int) -> Iterator[tuple[Any, ...]]:
+        """Yield the batches of an epoch: each what `Batch` takes."""
 
 
 class Batches:
@@ -69,13 +89,112 @@ class Batches:
     def __len__(self) -> int:
         return -(-len(self.inputs) // self.batch_size)
 
-    def epoch(self, number: int) -> Iterator[Batch]:
+    def epoch(self, number: int) -> Iterator[tuple[Array, Array]]:
         """Yield the batches of an epoch."""
         samples = len(self.inputs)
         order = generator((*self.seed, number)).permutation(samples) if self.shuffle else np.arange(samples)
         for start in range(0, samples, self.batch_size):
             chosen = order[start : start + self.batch_size]
             yield self.inputs[chosen], self.targets[chosen]
+
+
+class Sequences:
+    """Mini-batches of sequences of different lengths, those of like length together, padded with zeros.
+
+    Parameters
+    ----------
+    inputs
+        N arrays (T_i, ...), alike but for their lengths.
+    targets
+        (N, ...), one for each sequence; with `per_step` N arrays (T_i, ...), one for each step.
+    batch_size
+        Sequences in a batch; one batch of an epoch may have fewer.
+    per_step
+        Whether there is a target for each step.
+    batch_first
+        Whether batches are (B, T, ...) instead of (T, B, ...).
+    shuffle
+        Whether each epoch has an order of its own, drawn from `seed` and the epoch's number: sequences are shuffled,
+        some batches full of them at a time sorted by length, and the batches shuffled again. Otherwise all sequences
+        are sorted, the longest first.
+    seed
+        A whole number or a tuple of them.
+
+    Raises
+    ------
+    ValueError
+        When inputs and targets differ in number or lengths, or there are none.
+    """
+
+    carries_state = False
+
+    #: Batches that are filled from sequences sorted by length together.
+    batches_in_pool = 20
+
+    def __init__(
+        self,
+        inputs: Sequence[ArrayLike],
+        targets: ArrayLike | Sequence[ArrayLike],
+        batch_size: int,
+        *,
+        per_step: bool = False,
+        batch_first: bool = False,
+        shuffle: bool = False,
+        seed: Seed = 0,
+    ) -> None:
+        self.inputs = [np.asarray(sequence) for sequence in inputs]
+        self.lengths = _lengths(self.inputs)
+        given: Any = targets
+        self.targets: Any = [np.asarray(each) for each in given] if per_step else np.asarray(given)
+        if len(self.targets) != len(self.inputs):
+            raise ValueError(
+                f"targets: expected {len(self.inputs)} of them, as many as inputs, got {len(self.targets)}"
+            )
+        if per_step:
+            for i, (length, own) in enumerate(zip(self.lengths, self.targets, strict=True)):
+                if own.shape[:1] != (length,):
+                    raise ValueError(f"targets[{i}]: expected {length} steps, as many as inputs[{i}], got {own.shape}")
+        self.batch_size = at_least_one("batch_size", batch_size)
+        self.per_step = per_step
+        self.batch_first = batch_first
+        self.shuffle = shuffle
+        self.seed = seed_path(seed)
+
+    def __len__(self) -> int:
+        return -(-len(self.inputs) // self.batch_size)
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """Yield the batches of an epoch."""
+        for chosen in self._chosen(number):
+            live = np.arange(max(self.lengths[chosen]))[:, None] < self.lengths[chosen]
+            live = live.T if self.batch_first else live
+            inputs = self._padded([self.inputs[i] for i in chosen])
+            if self.per_step:
+                targets = self._padded([self.targets[i] for i in chosen])[live]
+                yield Batch(inputs, targets, self.lengths[chosen], live)
+            else:
+                yield Batch(inputs, self.targets[chosen], self.lengths[chosen])
+
+    def _chosen(self, number: int) -> list[Array]:
+        """Return which sequences are in each batch."""
+        size = self.batch_size
+        if not self.shuffle:
+            order = np.argsort(-self.lengths, kind="stable")
+            return [order[start : start + size] for start in range(0, len(order), size)]
+        rng = generator((*self.seed, number))
+        order = rng.permutation(len(self.inputs))
+        pool = size * self.batches_in_pool
+        pools = [order[start : start + pool] for start in range(0, len(order), pool)]
+        sorted_pools = [each[np.argsort(self.lengths[each], kind="stable")] for each in pools]
+        batches = [each[start : start + size] for each in sorted_pools for start in range(0, len(each), size)]
+        return [batches[i] for i in rng.permutation(len(batches))]
+
+    def _padded(self, arrays: list[Array]) -> Array:
+        first = arrays[0]
+        together = np.zeros((len(arrays), max(map(len, arrays)), *first.shape[1:]), first.dtype)
+        for row, array in zip(together, arrays, strict=True):
+            row[: len(array)] = array
+        return together if self.batch_first else np.ascontiguousarray(together.swapaxes(0, 1))
 
 
 class Stream:
@@ -121,11 +240,25 @@ class Stream:
     def __len__(self) -> int:
         return -(-len(self.inputs) // self.window)
 
-    def epoch(self, number: int) -> Iterator[Batch]:
+    def epoch(self, number: int) -> Iterator[tuple[Array, Array]]:
         """Yield the windows in order; every epoch is the same."""
         for start in range(0, len(self.inputs), self.window):
             window = slice(start, start + self.window)
             yield self.inputs[window], self.targets[window]
+
+
+def _lengths(sequences: list[Array]) -> Array:
+    """Return the lengths of sequences that are alike otherwise."""
+    if not sequences:
+        raise ValueError("inputs: expected at least one, got none")
+    first = sequences[0]
+    for i, sequence in enumerate(sequences):
+        if sequence.ndim == 0 or sequence.shape[1:] != first.shape[1:] or sequence.dtype != first.dtype:
+            raise ValueError(
+                f"inputs[{i}]: expected shape (T, ...) as inputs[0]'s {first.shape} of {first.dtype}, "
+                f"got {sequence.shape} of {sequence.dtype}"
+            )
+    return np.array([len(sequence) for sequence in sequences])
 
 
 def _pair(inputs: ArrayLike, targets: ArrayLike) -> tuple[Array, Array]:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
-from itertools import islice
-from typing import Any, Protocol, TypeAlias
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from gru_native import optim
+from gru_native.io import StrPath
 from gru_native.nn import Module
+from gru_native.nn.module import Gradients
 from gru_native.random import Seed, seed_path
 from gru_native.schedules import ReduceLROnPlateau, Schedule
+from gru_native.train.checkpoint import Checkpoint, Run
 from gru_native.train.data import Array, Batch, Data, at_least_one
+from gru_native.train.metrics import Metric
+from gru_native.train.record import Log, Record, plot_history
 from gru_native.train.report import ProgressBar
-
-Metric: TypeAlias = Callable[[Array, Array], float]
 
 
 class Loss(Protocol):
@@ -31,46 +34,14 @@ class Loss(Protocol):
     def backward(self, tape: Any) -> Array: ...
 
 
-@dataclass(frozen=True)
-class Record:
-    """One training step.
-
-    Attributes
-    ----------
-    step, epoch : int
-        Steps taken so far, this one included; the number of the epoch, from 0.
-    loss : float
-        Of this step's batch, before the update.
-    targets : int
-        Number of targets in the batch.
-    lr : float
-        The learning rate of the update.
-    grad_norm : float or None
-        Before clipping; ``None`` without `max_norm`.
-    validation : dict of str to float, or None
-        ``loss`` and the metrics on the validation data, after the update; ``None`` for a step without.
-    best : bool
-        Whether the validation loss is the lowest so far.
-    """
-
-    step: int
-    epoch: int
-    loss: float
-    targets: int
-    lr: float
-    grad_norm: float | None
-    validation: dict[str, float] | None = None
-    best: bool = False
-
-
 class Trainer:
     """Fits a model to data: the same bits for the same seed, whatever the number of threads.
 
     Parameters
     ----------
     model : Module
-        Called as ``model.forward(inputs)``, and when it is recurrent with its states beside. Whether it is in
-        training mode is the caller's choice; a new model is.
+        Called as ``model.forward(inputs)``, when it is recurrent with its states beside, and with ``lengths`` where
+        the data has them. Whether it is in training mode is the caller's choice; a new model is.
     loss : Loss
         With ``reduction="mean"``.
     optimizer : Optimizer
@@ -80,7 +51,8 @@ class Trainer:
     max_norm : float, optional
         The gradients' norm is clipped to it.
     metrics : mapping of str to function, optional
-        ``metric(predictions, targets)``, a mean over the targets of a batch, computed in validation.
+        ``metric(predictions, targets)``, computed in validation on all predictions and targets at once, such as
+        those of `classification_metrics`.
     seed : int or tuple of int
         Of dropout. The random numbers of a step are a function of this and of the step's number.
     threads : int, optional
@@ -141,8 +113,12 @@ class Trainer:
         validation: Data | None = None,
         validate_every: int | None = None,
         patience: int | None = None,
+        accumulate: int = 1,
         callbacks: Iterable[Callable[[Record], object]] = (),
         progress: bool | ProgressBar = True,
+        checkpoint: Checkpoint | StrPath | None = None,
+        log: StrPath | None = None,
+        curves: StrPath | None = None,
     ) -> list[Record]:
         """Train, and with validation data leave the model with the parameters that did best on it.
 
@@ -151,7 +127,7 @@ class Trainer:
         Parameters
         ----------
         data : Data
-            Such as `Batches` or `Stream`.
+            Such as `Batches`, `Sequences` or `Stream`.
         epochs, steps : int
             How long to train: one of the two.
         validation : Data, optional
@@ -159,10 +135,18 @@ class Trainer:
             Steps from one validation to the next; ``None`` for an epoch. The last step is always validated.
         patience : int, optional
             Stop after so many validations in a row that are no better than the best.
+        accumulate : int
+            Batches whose gradients make one step: their mean over all targets. An epoch's last step may have fewer.
         callbacks : iterable of functions
             Each is called with the `Record` of each step.
         progress : bool or ProgressBar
             Whether to show a progress bar on standard error, or which.
+        checkpoint : Checkpoint or path, optional
+            Where to keep the run. When the file is there, the run goes on from it: see `Checkpoint`.
+        log : path, optional
+            A file to write a line of JSON to for each step: see `Record`, and `read_log`.
+        curves : path, optional
+            A PNG to draw the run to when it ends, by matplotlib: see `plot_history`.
 
         Returns
         -------
@@ -173,6 +157,8 @@ class Trainer:
         ------
         FloatingPointError
             When a loss or the gradients' norm is not finite. The model is not updated with them.
+        ValueError
+            Also for a checkpoint that belongs to another run; `ModelFileError` for one that is damaged.
         """
         if (epochs is None) == (steps is None):
             raise ValueError(f"epochs, steps: expected one of the two, got {epochs} and {steps}")
@@ -180,85 +166,137 @@ class Trainer:
             raise ValueError("data: expected at least one batch, got none")
         if validation is None and not (patience is None and validate_every is None):
             raise ValueError("validation: expected data for validate_every and patience, got None")
-        total = at_least_one("steps", steps) if epochs is None else at_least_one("epochs", epochs) * len(data)
-        every = len(data) if validate_every is None else at_least_one("validate_every", validate_every)
+        together = at_least_one("accumulate", accumulate)
+        epoch_steps = -(-len(data) // together)
+        total = at_least_one("steps", steps) if epochs is None else at_least_one("epochs", epochs) * epoch_steps
+        every = epoch_steps if validate_every is None else at_least_one("validate_every", validate_every)
         allowed = math.inf if patience is None else at_least_one("patience", patience)
-        bar = ProgressBar(total) if progress is True else progress or None
-        watchers: list[Callable[[Record], object]] = [*callbacks, *([bar] if bar else [])]
-        history: list[Record] = []
-        failures, best_loss = 0, math.inf
-        self.best, best_state = None, None
-        try:
-            for record in islice(self._updates(data), total):
-                if validation is not None and (record.step % every == 0 or len(history) == total - 1):
-                    figures = self._validate(validation)
-                    record = replace(record, validation=figures, best=figures["loss"] < best_loss)
-                    failures = 0 if record.best else failures + 1
-                    if record.best:
-                        self.best, best_loss, best_state = record, figures["loss"], self.model.state_dict()
-                history.append(record)
+        keeper = checkpoint if isinstance(checkpoint, Checkpoint) or checkpoint is None else Checkpoint(checkpoint)
+        save_every = every if keeper is None or keeper.every is None else at_least_one("every", keeper.every)
+        plan = self._plan(total=total, batches=len(data), accumulate=together)
+        found = keeper is not None and keeper.exists()
+        run = keeper.restore(self, plan) if keeper is not None and found else Run(self.epoch)
+        self.best = run.best
+        groups, began = self._groups(data, run, together), time.perf_counter() - run.seconds
+        with ExitStack() as stack:
+            if curves is not None:
+                stack.callback(plot_history, run.history, curves)
+            stack.callback(self._take_best, run)
+            watchers = [*callbacks]
+            if progress:
+                bar = ProgressBar(total) if progress is True else progress
+                stack.callback(bar.close)
+                bar.catch_up(run.history)
+                watchers.append(bar)
+            if log is not None:
+                watchers.append(stack.enter_context(Log(log, run.history)))
+            while len(run.history) < total and run.failures < allowed:
+                record = self._update(next(groups), data, run)
+                if validation is not None and (record.step % every == 0 or len(run.history) == total - 1):
+                    record = self._validated(record, validation, run)
+                record = replace(record, seconds=time.perf_counter() - began)
+                run.history.append(record)
                 for watch in watchers:
                     watch(record)
-                if failures >= allowed:
-                    break
-        finally:
-            if best_state is not None:
-                self.model.assign(best_state)
-            if bar:
-                bar.close()
-        return history
+                over = len(run.history) == total or run.failures >= allowed
+                if keeper is not None and (over or len(run.history) % save_every == 0):
+                    keeper.save(self, run, plan)
+        return run.history
 
     def evaluate(self, data: Data) -> dict[str, float]:
-        """Return ``loss`` and the metrics, each the mean over all targets of the data."""
-        functions: dict[str, Metric] = {"loss": partial(self.loss, threads=self.threads)}
-        functions.update(self.metrics)
-        sums = dict.fromkeys(functions, 0.0)
-        count = 0
-        states = None
-        for inputs, targets in data.epoch(0):
-            result = self.model(inputs, *self._initial(data, states), threads=self.threads)
+        """Return ``loss``, its mean over all targets of the data, and the metrics."""
+        total, count, states = 0.0, 0, None
+        seen: list[tuple[Array, Array]] = []
+        for item in data.epoch(0):
+            batch = Batch(*item)
+            given = self._initial(data, states)
+            result = self.model(batch.inputs, *given, **_lengths_of(batch), threads=self.threads)
             predictions, states = result if self.model.recurrent else (result, None)
-            weight = self._counted(targets)
+            predictions = _chosen(predictions, batch)
+            weight = self._counted(batch.targets)
             if weight:  # the mean over none is NaN
                 count += weight
-                for name, function in functions.items():
-                    sums[name] += float(function(predictions, targets)) * weight
-        return {name: value / count if count else math.nan for name, value in sums.items()}
+                total += float(self.loss(predictions, batch.targets, threads=self.threads)) * weight
+            if self.metrics:
+                seen.append(self._without_ignored(predictions, batch.targets))
+        figures = {"loss": total / count if count else math.nan}
+        if self.metrics:
+            predictions, targets = (np.concatenate(parts) for parts in zip(*seen, strict=True))
+            figures |= {name: float(metric(predictions, targets)) for name, metric in self.metrics.items()}
+        return figures
 
-    def _updates(self, data: Data) -> Iterator[Record]:
-        """Train, one step each time it is asked for the next record."""
+    def _plan(self, **sizes: int) -> dict[str, Any]:
+        """Return what a run must have in common with the one that a checkpoint was written by."""
+        return {
+            "model": self.model.config(),
+            "loss": type(self.loss).__name__,
+            "optimizer": type(self.optimizer).__name__,
+            "schedule": None if self.schedule is None else type(self.schedule).__name__,
+            "max_norm": self.max_norm,
+            "seed": list(self.seed),
+            "first_epoch": self.epoch,
+            **sizes,
+        }
+
+    def _groups(self, data: Data, run: Run, together: int) -> Iterator[list[Batch]]:
+        """Yield the batches of each step without end, from where the run stands, and take note of that."""
         while True:
-            epoch, states = self.epoch, None
-            self.epoch += 1
-            for batch in data.epoch(epoch):
-                record, states = self._update(batch, epoch, self._initial(data, states))
-                yield record
+            self.epoch = run.epoch + 1
+            group: list[Batch] = []
+            for place, item in enumerate(data.epoch(run.epoch), 1):
+                if place <= run.batches:
+                    continue
+                group.append(Batch(*item))
+                if len(group) == together or place == len(data):
+                    run.batches = place
+                    yield group
+                    group = []
+            run.epoch, run.batches, run.states = run.epoch + 1, 0, None
 
-    def _update(self, batch: Batch, epoch: int, initial: tuple[Any, ...]) -> tuple[Record, Any]:
-        """Make one step; return its record and the model's states after the batch."""
-        inputs, targets = batch
-        seed = (*self.seed, self.step)
-        result, tape = self.model.forward(inputs, *initial, seed=seed, threads=self.threads)
-        predictions, states = result if self.model.recurrent else (result, None)
-        loss, loss_tape = self.loss.forward(predictions, targets, threads=self.threads)
-        _, grads = self.model.backward(tape, self.loss.backward(loss_tape), threads=self.threads)
-        norm = None
+    def _update(self, batches: list[Batch], data: Data, run: Run) -> Record:
+        """Make one step."""
+        parts = [self._gradients(batch, place, data, run) for place, batch in enumerate(batches)]
+        whole = parts[0] if len(parts) == 1 else _mean(parts)
+        grads, norm = whole.grads, None
         if self.max_norm is not None:
             grads, norm = optim.clip_grad_norm(grads, self.max_norm)
-        self._refuse_divergence(loss, norm)
+        self._refuse_divergence(whole.loss, norm)
         lr = self.optimizer.lr
         self.optimizer.step(grads)
         if isinstance(self.schedule, Schedule):
             self.schedule.step()
         self.step += 1
-        return Record(self.step, epoch, float(loss), targets.size, lr, norm), states
+        return Record(self.step, run.epoch, whole.loss, sum(batch.targets.size for batch in batches), lr, norm)
 
-    def _validate(self, data: Data) -> dict[str, float]:
-        figures = self.evaluate(data)
+    def _gradients(self, batch: Batch, place: int, data: Data, run: Run) -> _Part:
+        """Go through a batch forth and back, and keep the model's states after it."""
+        seed = (*self.seed, self.step) if place == 0 else (*self.seed, self.step, place)
+        given = self._initial(data, run.states)
+        result, tape = self.model.forward(batch.inputs, *given, **_lengths_of(batch), seed=seed, threads=self.threads)
+        predictions, run.states = result if self.model.recurrent else (result, None)
+        loss, loss_tape = self.loss.forward(_chosen(predictions, batch), batch.targets, threads=self.threads)
+        d_predictions = self.loss.backward(loss_tape)
+        if batch.live is not None:
+            d_chosen, d_predictions = d_predictions, np.zeros_like(predictions)
+            d_predictions[batch.live] = d_chosen
+        _, grads = self.model.backward(tape, d_predictions, threads=self.threads)
+        return _Part(float(loss), grads, self._counted(batch.targets))
+
+    def _validated(self, record: Record, validation: Data, run: Run) -> Record:
+        figures = self.evaluate(validation)
         self._refuse_divergence(figures["loss"])
         if isinstance(self.schedule, ReduceLROnPlateau):
             self.schedule.step(figures["loss"])
-        return figures
+        lowest = math.inf if self.best is None or self.best.validation is None else self.best.validation["loss"]
+        record = replace(record, validation=figures, best=figures["loss"] < lowest)
+        run.failures = 0 if record.best else run.failures + 1
+        if record.best:
+            self.best, run.best_state = record, self.model.state_dict()
+        return record
+
+    def _take_best(self, run: Run) -> None:
+        if run.best_state is not None:
+            self.model.assign(run.best_state)
 
     def _refuse_divergence(self, loss: float, norm: float | None = None) -> None:
         if not math.isfinite(loss if norm is None else loss + norm):
@@ -273,6 +311,40 @@ class Trainer:
         ignored = getattr(self.loss, "ignore_index", None)
         return targets.size if ignored is None else int(np.count_nonzero(targets != ignored))
 
+    def _without_ignored(self, predictions: Array, targets: Array) -> tuple[Array, Array]:
+        ignored = getattr(self.loss, "ignore_index", None)
+        if ignored is None:
+            return predictions, targets
+        counted = targets != ignored
+        return predictions[counted], targets[counted]
+
     def _initial(self, data: Data, states: Any) -> tuple[Any, ...]:
-        """Return what the model takes beside the inputs."""
+        """Return the states that the model takes beside the inputs, if it does."""
         return (states if data.carries_state else None,) if self.model.recurrent else ()
+
+
+class _Part(NamedTuple):
+    """What a batch contributes to a step."""
+
+    loss: float
+    grads: Gradients
+    targets: int
+
+
+def _mean(parts: list[_Part]) -> _Part:
+    """Return the mean over all targets."""
+    total = sum(part.targets for part in parts)
+    shares = [part.targets / max(total, 1) for part in parts]
+    grads = {
+        name: sum((part.grads[name] * array.dtype.type(share) for part, share in zip(parts, shares, strict=True)))
+        for name, array in parts[0].grads.items()
+    }
+    return _Part(sum(part.loss * share for part, share in zip(parts, shares, strict=True)), grads, total)
+
+
+def _lengths_of(batch: Batch) -> dict[str, Array]:
+    return {} if batch.lengths is None else {"lengths": batch.lengths}
+
+
+def _chosen(predictions: Array, batch: Batch) -> Array:
+    return predictions if batch.live is None else predictions[batch.live]

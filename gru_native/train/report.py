@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import resource
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
@@ -13,7 +13,7 @@ from tqdm import tqdm
 from gru_native import _core
 
 if TYPE_CHECKING:
-    from gru_native.train.loop import Record
+    from gru_native.train.record import Record
 
 
 class ProgressBar:
@@ -46,20 +46,30 @@ class ProgressBar:
             bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
         )
 
+    def catch_up(self, history: Sequence[Record]) -> None:
+        """Show steps that were taken before."""
+        for record in history:
+            self._note(record)
+        self._targets = 0  # the rate is this process's
+        self._bar.update(len(history))
+
     def __call__(self, record: Record) -> None:
         """Take note of a step."""
-        # A mean whose weights fade by 2% a step.
-        self._loss = 0.98 * self._loss + 0.02 * record.loss * self.loss_scale
-        self._weight = 0.98 * self._weight + 0.02
-        self._targets += record.targets
-        if record.validation is not None:
-            self._shown[f"val_{self.loss_name}"] = f"{record.validation['loss'] * self.loss_scale:.3f}"
+        self._note(record)
         shown = {self.loss_name: f"{self._loss / self._weight:.3f}", **self._shown}
         if self.unit is not None:
             rate = self._targets / (time.perf_counter() - self._started)
             shown[f"{self.unit}/s"] = f"{rate:,.0f}"
         self._bar.set_postfix(shown, refresh=False)
         self._bar.update()
+
+    def _note(self, record: Record) -> None:
+        # A mean whose weights fade by 2% a step.
+        self._loss = 0.98 * self._loss + 0.02 * record.loss * self.loss_scale
+        self._weight = 0.98 * self._weight + 0.02
+        self._targets += record.targets
+        if record.validation is not None:
+            self._shown[f"val_{self.loss_name}"] = f"{record.validation['loss'] * self.loss_scale:.3f}"
 
     def close(self) -> None:
         """Leave the bar as it stands."""

@@ -1,0 +1,159 @@
+"""What a training run leaves behind: a record of each step, as lines of JSON and as a picture."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+import numpy as np
+
+from gru_native.io import StrPath, atomic_write
+
+
+@dataclass(frozen=True)
+class Record:
+    """One training step.
+
+    Attributes
+    ----------
+    step, epoch : int
+        Steps taken so far, this one included; the number of the epoch, from 0.
+    loss : float
+        Of what this step was trained on, before the update.
+    targets : int
+        Number of targets that it was trained on.
+    lr : float
+        The learning rate of the update.
+    grad_norm : float or None
+        Before clipping; ``None`` without `max_norm`.
+    seconds : float
+        Since the run began, without the time between its processes.
+    validation : dict of str to float, or None
+        ``loss`` and the metrics on the validation data, after the update; ``None`` for a step without.
+    best : bool
+        Whether the validation loss is the lowest so far.
+    """
+
+    step: int
+    epoch: int
+    loss: float
+    targets: int
+    lr: float
+    grad_norm: float | None
+    seconds: float = field(default=0.0, compare=False)
+    validation: dict[str, float] | None = None
+    best: bool = False
+
+
+class Log:
+    """A file with a line of JSON for each step, and what `Record` says of it.
+
+    Parameters
+    ----------
+    path
+        An existing file is replaced.
+    history
+        Steps that have been taken already.
+    """
+
+    def __init__(self, path: StrPath, history: Sequence[Record] = ()) -> None:
+        with atomic_write(path) as file:
+            file.write("".join(map(_line, history)).encode())
+        self._file: TextIO = Path(path).open("a", encoding="utf-8", buffering=1)
+
+    def __call__(self, record: Record) -> None:
+        """Write a line."""
+        self._file.write(_line(record))
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+
+def read_log(path: StrPath) -> list[Record]:
+    """Return what a `Log` has written."""
+    return [Record(**json.loads(line)) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+
+
+def _line(record: Record) -> str:
+    return json.dumps(asdict(record)) + "\n"
+
+
+def plot_history(history: Sequence[Record], path: StrPath) -> None:
+    """Draw the curves of a run to a PNG: losses, the metrics, and the learning rate, over the steps.
+
+    Without a step nothing is drawn.
+
+    Raises
+    ------
+    ImportError
+        Without matplotlib.
+    """
+    if not history:
+        return
+    from matplotlib.figure import Figure  # an extra: not needed before somebody asks for a picture
+
+    validated = [record for record in history if record.validation is not None]
+    names = [name for name in (validated[0].validation or {}) if name != "loss"] if validated else []
+    figure = Figure(figsize=(8, 2.6 * (2 + bool(names))), layout="constrained")
+    panels = figure.subplots(2 + bool(names), 1, sharex=True)
+    steps, losses = _series(history, lambda record: record.loss)
+    panels[0].plot(steps, losses, color="#bbbbbb", linewidth=0.8, label="training, each step")
+    panels[0].plot(steps, _smoothed(losses), color="#2e86ab", linewidth=1.4, label="training, running mean")
+    _plot_validated(panels[0], validated, "loss", "#e4572e", "validation")
+    _mark_best(panels[0], history)
+    panels[0].set_ylabel("loss")
+    for name in names:
+        _plot_validated(panels[1], validated, name, None, name)
+    if names:
+        panels[1].set_ylabel("metrics")
+    panels[-1].plot(*_series(history, lambda record: record.lr), color="#7b4ea3")
+    panels[-1].set_ylabel("learning rate")
+    panels[-1].set_xlabel("step")
+    for axes in panels:
+        axes.grid(color="#e5e5e5", linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in panels[:-1]:
+        if axes.get_legend_handles_labels()[1]:
+            axes.legend(frameon=False, fontsize=8)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=120)
+    with atomic_write(path) as file:
+        file.write(drawn.getvalue())
+
+
+def _series(history: Sequence[Record], value: Any) -> tuple[list[int], list[float]]:
+    return [record.step for record in history], [value(record) for record in history]
+
+
+def _plot_validated(axes: Any, validated: Sequence[Record], name: str, colour: str | None, label: str) -> None:
+    if validated:
+        steps, values = _series(validated, lambda record: record.validation[name])
+        axes.plot(steps, values, marker=".", color=colour, label=label)
+
+
+def _mark_best(axes: Any, history: Sequence[Record]) -> None:
+    best = next((record for record in reversed(history) if record.best), None)
+    if best is not None and best.validation is not None:
+        axes.annotate(
+            f"best {best.validation['loss']:.4g}", (best.step, best.validation["loss"]), fontsize=8, color="#e4572e"
+        )
+
+
+def _smoothed(values: Sequence[float]) -> list[float]:
+    """Return the mean of up to 50 values around each, fewer for a short run."""
+    width = max(1, min(50, len(values) // 10))
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    ends = np.clip(np.arange(len(values)) + width // 2 + 1, 1, len(values))
+    starts = np.clip(ends - width, 0, None)
+    smooth: list[float] = ((sums[ends] - sums[starts]) / (ends - starts)).tolist()
+    return smooth
