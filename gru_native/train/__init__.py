@@ -6,7 +6,7 @@ from gru_native.train.checkpoint import Checkpoint
 from gru_native.train.data import Batch, Batches, Data, Sequences, Stream
 from gru_native.train.loop import Trainer
 from gru_native.train.metrics import classification_metrics, regression_metrics
-from gru_native.train.record import Log, Record, plot_history, read_log
+from gru_native.train.record import Record, plot_history, read_log, written_log
 from gru_native.train.report import ProgressBar, bits, peak_memory_mb, result_line
 from gru_native.train.text import CharacterModel, vocabulary_of
 
@@ -16,7 +16,6 @@ __all__ = [
     "CharacterModel",
     "Checkpoint",
     "Data",
-    "Log",
     "ProgressBar",
     "Record",
     "Sequences",
@@ -30,4 +29,5 @@ __all__ = [
     "regression_metrics",
     "result_line",
     "vocabulary_of",
+    "written_log",
 ]

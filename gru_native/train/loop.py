@@ -20,7 +20,7 @@ from gru_native.schedules import ReduceLROnPlateau, Schedule
 from gru_native.train.checkpoint import Checkpoint, Run
 from gru_native.train.data import Array, Batch, Data, at_least_one
 from gru_native.train.metrics import Metric
-from gru_native.train.record import Log, Record, plot_history
+from gru_native.train.record import Record, plot_history, written_log
 from gru_native.train.report import ProgressBar
 
 
@@ -189,7 +189,7 @@ class Trainer:
                 bar.catch_up(run.history)
                 watchers.append(bar)
             if log is not None:
-                watchers.append(stack.enter_context(Log(log, run.history)))
+                watchers.append(stack.enter_context(written_log(log, run.history)))
             while len(run.history) < total and run.failures < allowed:
                 record = self._update(next(groups), data, run)
                 if validation is not None and (record.step % every == 0 or len(run.history) == total - 1):

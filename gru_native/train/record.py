@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
@@ -50,8 +50,11 @@ class Record:
     best: bool = False
 
 
-class Log:
-    """A file with a line of JSON for each step, and what `Record` says of it.
+@contextmanager
+def written_log(path: StrPath, history: Sequence[Record] = ()) -> Iterator[Callable[[Record], object]]:
+    """Keep a file with a line of JSON for each step, in which stands what `Record` says of it.
+
+    Yields a function to call with each record.
 
     Parameters
     ----------
@@ -60,27 +63,14 @@ class Log:
     history
         Steps that have been taken already.
     """
-
-    def __init__(self, path: StrPath, history: Sequence[Record] = ()) -> None:
-        with atomic_write(path) as file:
-            file.write("".join(map(_line, history)).encode())
-        self._file: TextIO = Path(path).open("a", encoding="utf-8", buffering=1)
-
-    def __call__(self, record: Record) -> None:
-        """Write a line."""
-        self._file.write(_line(record))
-
-    def __enter__(self) -> Log:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._file.close()
+    with atomic_write(path) as new:
+        new.write("".join(map(_line, history)).encode())
+    with open(path, "a", encoding="utf-8", buffering=1) as file:
+        yield lambda record: file.write(_line(record))
 
 
 def read_log(path: StrPath) -> list[Record]:
-    """Return what a `Log` has written."""
+    """Return the records of a `written_log`."""
     return [Record(**json.loads(line)) for line in Path(path).read_text(encoding="utf-8").splitlines()]
 
 

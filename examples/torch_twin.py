@@ -1,0 +1,146 @@
+"""The same training in PyTorch, for its time: the same layers with the same weights, batches and steps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from gru_native import losses, nn
+from gru_native.train import Batch
+
+
+def seconds_in_torch(
+    model: nn.Module,
+    loss: Any,
+    batches: Iterable[Any],
+    *,
+    lr: float,
+    max_norm: float | None = None,
+    carries_state: bool = False,
+    threads: int | None = None,
+) -> float | None:
+    """Return how long PyTorch takes to train on some batches with Adam, or None when it is not installed.
+
+    Parameters
+    ----------
+    model
+        A `Sequential`. The network there has the same layers and begins with the same weights.
+    loss
+        Of `gru_native.losses`.
+    batches
+        Such as ``data.epoch(0)``.
+    """
+    try:
+        import torch
+    except ImportError:
+        return None
+    before = torch.get_num_threads()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        return _seconds(_Twin(torch, model), torch, _loss(torch, loss), batches, lr, max_norm, carries_state)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _seconds(
+    twin: _Twin, torch: Any, loss: Any, batches: Iterable[Any], lr: float, max_norm: float | None, carries: bool
+) -> float:
+    optimizer = torch.optim.Adam(twin.parameters, lr=lr)
+    prepared = [Batch(*item) for item in batches]
+    states = None
+    began = time.perf_counter()
+    for batch in prepared:
+        optimizer.zero_grad()
+        predictions, states = twin(batch, states if carries else None)
+        if batch.live is not None:
+            predictions = predictions[torch.from_numpy(batch.live)]
+        loss(predictions, torch.from_numpy(batch.targets)).backward()
+        if max_norm is not None:
+            torch.nn.utils.clip_grad_norm_(twin.parameters, max_norm)
+        optimizer.step()
+    return time.perf_counter() - began
+
+
+def _loss(torch: Any, loss: Any) -> Any:
+    if isinstance(loss, losses.CrossEntropyLoss):
+        cross_entropy = torch.nn.CrossEntropyLoss(label_smoothing=loss.label_smoothing)
+        return lambda predictions, targets: cross_entropy(predictions.flatten(0, -2), targets.flatten())
+    return {losses.MSELoss: torch.nn.MSELoss, losses.BCEWithLogitsLoss: torch.nn.BCEWithLogitsLoss}[type(loss)]()
+
+
+class _Twin:
+    """A chain of layers as PyTorch's, with lengths as packed sequences."""
+
+    def __init__(self, torch: Any, model: nn.Module) -> None:
+        self._torch = torch
+        chain = list(model) if isinstance(model, nn.Sequential) else [model]
+        self._layers = [(layer, self._made(layer)) for layer in chain]
+        self.parameters = [parameter for _, made in self._layers if made for parameter in made.parameters()]
+
+    def _made(self, layer: nn.Module) -> Any:
+        own = self._torch.nn
+        config = {name: value for name, value in layer.config().items() if name not in ("type", "dtype")}
+        if isinstance(layer, nn.Linear):
+            made = own.Linear(**config)
+        elif isinstance(layer, nn.Embedding):
+            made = own.Embedding(layer.num_embeddings, layer.embedding_dim, padding_idx=layer.padding_idx)
+        elif isinstance(layer, nn.GRU):
+            if not isinstance(layer.hidden_size, int):
+                raise TypeError("GRU: expected one hidden size for all layers")
+            names = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional")
+            made = own.GRU(**{name: config[name] for name in names})
+        elif isinstance(layer, nn.Dropout):
+            return own.Dropout(layer.p)
+        elif isinstance(layer, nn.LayerNorm):
+            made = own.LayerNorm(layer.normalized_shape)
+        elif isinstance(layer, nn.AttentionPooling):
+            made = own.ParameterDict({name: self._torch.tensor(array) for name, array in layer.parameters().items()})
+            return made
+        elif layer.pools:
+            return None
+        else:
+            raise TypeError(f"no twin of a {type(layer).__name__}")
+        made.load_state_dict({name: self._torch.tensor(array) for name, array in layer.state_dict().items()})
+        return made
+
+    def __call__(self, batch: Batch, states: Any) -> tuple[Any, Any]:
+        """Return the predictions, and the recurrent layers' states, which carry no gradient."""
+        x = self._torch.from_numpy(batch.inputs)
+        given, final = iter(states) if states is not None else None, []
+        for layer, made in self._layers:
+            if layer.recurrent:
+                x, state = self._recurrent(layer, made, x, batch.lengths, None if given is None else next(given))
+                final.append(state.detach())
+            elif layer.pools:
+                x = self._pooled(layer, made, x, batch.lengths)
+            else:
+                x = made(x)
+        return x, final
+
+    def _recurrent(self, layer: Any, made: Any, x: Any, lengths: Any, state: Any) -> tuple[Any, Any]:
+        if lengths is None:
+            return made(x, state)
+        rnn = self._torch.nn.utils.rnn
+        packed = rnn.pack_padded_sequence(
+            x, self._torch.from_numpy(lengths), batch_first=layer.batch_first, enforce_sorted=False
+        )
+        output, final = made(packed, state)
+        return rnn.pad_packed_sequence(output, batch_first=layer.batch_first)[0], final
+
+    def _pooled(self, layer: Any, made: Any, x: Any, lengths: Any) -> Any:
+        torch = self._torch
+        x = x.transpose(0, 1) if layer.batch_first else x
+        steps, rows = x.shape[:2]
+        counts = torch.full((rows,), steps) if lengths is None else torch.from_numpy(lengths)
+        live = torch.arange(steps)[:, None] < counts
+        if isinstance(layer, nn.MeanPooling):
+            return (x * live[:, :, None]).sum(0) / counts[:, None]
+        if isinstance(layer, nn.LastPooling):
+            last = x[counts - 1, torch.arange(rows)]
+            half = x.shape[2] // 2 if layer.bidirectional else x.shape[2]
+            return torch.cat([last[:, :half], x[0, :, half:]], dim=1)
+        scores = torch.tanh(x @ made["weight"].T + made["bias"]) @ made["query"]
+        attention = torch.softmax(scores.masked_fill(~live, -torch.inf), dim=0)
+        return (attention[:, :, None] * x).sum(0)
