@@ -146,6 +146,29 @@ def test_ctrl_c_keeps_the_model(validated: bool, text: Path, tmp_path: Path) -> 
     assert CharacterModel.load(out).vocabulary.startswith("\n .")
 
 
+def test_killed_and_started_again(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def command(out: str, *options: str) -> list[str]:
+        return ["train-text", str(text), "--out", str(tmp_path / out), "--steps", "600", *QUICK, *options]
+
+    assert main(command("whole")) == 0
+    checkpoint = tmp_path / "cut.checkpoint"
+    for _ in range(2):
+        before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+        with subprocess.Popen(
+            [*PYTHON, *command("cut")], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        ) as process:
+            while not checkpoint.exists() or checkpoint.stat().st_mtime_ns == before:
+                assert process.poll() is None
+            process.send_signal(signal.SIGKILL)
+    capsys.readouterr()
+    assert main(command("cut", "--lr", "0.1")) == 2
+    assert f"{checkpoint}: left by a training on another text or with other options" in capsys.readouterr().err
+    assert main(command("cut", "--threads", "1")) == 0
+    assert f"Going on from {checkpoint}." in capsys.readouterr().out
+    assert (tmp_path / "cut").read_bytes() == (tmp_path / "whole").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cut", "whole"]
+
+
 @pytest.mark.parametrize("command", [PYTHON, ["gru-native"]])
 def test_info_from_both_entry_points(command: list[str], tmp_path: Path) -> None:
     if command == ["gru-native"]:

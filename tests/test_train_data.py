@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gru_native.train import Batches, Stream
+from gru_native.train import Batches, Sequences, Stream
 
 
 def test_batches_hold_every_sample_once_and_in_order() -> None:
@@ -73,3 +73,78 @@ def test_errors_of_streams() -> None:
         Stream(np.zeros(3), np.zeros(3), 4, 1)
     with pytest.raises(ValueError, match="window: expected at least 1, got 0"):
         Stream(np.zeros(3), np.zeros(3), 1, 0)
+
+
+def _ragged(lengths: list[int], features: int = 2) -> list[np.ndarray]:
+    """Sequences whose numbers say which sequence and step they are of."""
+    return [
+        np.stack([np.full((length,), i), np.arange(length)], axis=1)[:, :features].astype(float)
+        for i, length in enumerate(lengths)
+    ]
+
+
+LENGTHS = [3, 7, 1, 7, 2, 5, 9, 4, 4, 6]
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_sequences_hold_every_step_once(batch_first: bool, shuffle: bool) -> None:
+    inputs, targets = _ragged(LENGTHS), 10 * np.arange(len(LENGTHS))
+    data = Sequences(inputs, targets, 4, batch_first=batch_first, shuffle=shuffle)
+    batches = list(data.epoch(0))
+    assert len(batches) == len(data) == 3
+    seen = []
+    for batch in batches:
+        assert batch.lengths is not None
+        assert batch.live is None
+        major = batch.inputs.swapaxes(0, 1) if batch_first else batch.inputs
+        assert major.shape == (max(batch.lengths), len(batch.lengths), 2)
+        for row, (length, target) in enumerate(zip(batch.lengths, batch.targets, strict=True)):
+            i = int(target) // 10
+            seen.append(i)
+            np.testing.assert_array_equal(major[:length, row], inputs[i])
+            assert not major[length:, row].any()
+    assert sorted(seen) == list(range(len(LENGTHS)))
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_targets_per_step_stand_where_live_says(batch_first: bool) -> None:
+    inputs = _ragged(LENGTHS)
+    data = Sequences(inputs, inputs, 4, per_step=True, batch_first=batch_first, shuffle=True)
+    for batch in data.epoch(3):
+        np.testing.assert_array_equal(batch.inputs[batch.live], batch.targets)
+        assert batch.live is not None
+        assert batch.live.sum() == len(batch.targets) == np.sum(batch.lengths)
+
+
+def test_sequences_of_like_length_go_together() -> None:
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(1, 100, 300).tolist()
+    inputs = _ragged(lengths)
+    for shuffle in (False, True):
+        data = Sequences(inputs, lengths, 10, shuffle=shuffle)
+        padded = sum(batch.inputs.shape[0] * batch.inputs.shape[1] for batch in data.epoch(0))
+        assert padded < 1.15 * sum(lengths)
+
+    def order(seed: int, epoch: int) -> list[int]:
+        data = Sequences(inputs, np.arange(300), 10, shuffle=True, seed=seed)
+        return [int(i) for batch in data.epoch(epoch) for i in batch.targets]
+
+    assert order(0, 0) == order(0, 0)
+    assert len({tuple(order(0, 0)), tuple(order(0, 1)), tuple(order(1, 0))}) == 3
+    longest_first = [int(length) for batch in Sequences(inputs, lengths, 10).epoch(0) for length in batch.targets]
+    assert longest_first == sorted(lengths, reverse=True)
+
+
+def test_errors_of_sequences() -> None:
+    inputs = _ragged([3, 2])
+    with pytest.raises(ValueError, match="inputs: expected at least one, got none"):
+        Sequences([], [], 1)
+    with pytest.raises(ValueError, match="targets: expected 2 of them, as many as inputs, got 3"):
+        Sequences(inputs, [1, 2, 3], 1)
+    with pytest.raises(ValueError, match=r"targets\[1\]: expected 2 steps, as many as inputs\[1\], got \(3,\)"):
+        Sequences(inputs, [np.zeros(3), np.zeros(3)], 1, per_step=True)
+    with pytest.raises(ValueError, match=r"inputs\[1\]: expected shape \(T, \.\.\.\) as inputs\[0\]'s"):
+        Sequences([inputs[0], np.zeros((2, 3))], [1, 2], 1)
+    with pytest.raises(ValueError, match="batch_size: expected at least 1, got 0"):
+        Sequences(inputs, [1, 2], 0)

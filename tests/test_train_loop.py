@@ -11,9 +11,18 @@ import pytest
 from tolerances import assert_close
 
 from gru_native import nn, optim
-from gru_native.losses import CrossEntropyLoss, MSELoss
+from gru_native.losses import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
 from gru_native.schedules import ExponentialLR, ReduceLROnPlateau
-from gru_native.train import Batches, ProgressBar, Record, Stream, Trainer
+from gru_native.train import (
+    Batches,
+    ProgressBar,
+    Record,
+    Sequences,
+    Stream,
+    Trainer,
+    classification_metrics,
+    regression_metrics,
+)
 
 CLASSES = 6
 
@@ -282,3 +291,115 @@ def test_errors() -> None:
     with pytest.raises(ValueError, match="data: expected at least one batch, got none"):
         trainer.fit(nothing, steps=1, progress=False)
     assert trainer.step == 0
+
+
+def test_accumulated_batches_are_one_large_batch() -> None:
+    """Also when they count differently: the last one is smaller, and some targets are ignored."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((22, 4)), rng.integers(0, 3, 22)
+    y[[2, 3, 9]] = -100
+
+    def run(batch_size: int, accumulate: int) -> tuple[list[Record], dict[str, Any]]:
+        model = nn.Linear(4, 3, seed=0, dtype="float64")
+        trainer = Trainer(model, CrossEntropyLoss(), optim.SGD(model, lr=0.5), max_norm=10.0)
+        history = trainer.fit(Batches(x, y, batch_size), epochs=2, accumulate=accumulate, progress=False)
+        return history, model.parameters()
+
+    parts, weights = run(4, 3)
+    whole, expected = run(12, 1)
+    assert len(parts) == len(whole) == 4
+    for part, one in zip(parts, whole, strict=True):
+        assert (part.step, part.epoch, part.targets) == (one.step, one.epoch, one.targets)
+        assert_close([part.loss, part.grad_norm], [one.loss, one.grad_norm], "float64")
+    for name, array in expected.items():
+        assert_close(weights[name], array, "float64", name)
+
+
+def test_steps_of_accumulated_batches_have_dropout_of_their_own() -> None:
+    x = np.ones((8, 50), np.float32)
+    model = nn.Sequential(nn.Dropout(0.5), nn.Linear(50, 1, seed=0))
+    trainer = Trainer(model, MSELoss(), optim.SGD(model, lr=0.0))
+    seen: list[float] = []
+    forward = trainer.loss.forward
+
+    def look(predictions: Any, targets: Any, **keywords: Any) -> Any:
+        seen.extend(predictions[:, 0].tolist())
+        return forward(predictions, targets, **keywords)
+
+    trainer.loss.forward = look  # type: ignore[method-assign]
+    trainer.fit(Batches(x, x[:, :1], 1), epochs=1, accumulate=4, progress=False)
+    assert len(set(seen)) == 8
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_ragged_sequences_train_as_each_by_itself(batch_first: bool) -> None:
+    """The loss of a ragged batch is the mean over its real steps, and so are the gradients."""
+    rng = np.random.default_rng(0)
+    inputs = [rng.standard_normal((length, 3)) for length in (5, 2, 7, 1)]
+    targets = [rng.integers(0, 4, len(x)) for x in inputs]
+
+    def model_of(first: bool) -> nn.Sequential:
+        return nn.Sequential(
+            nn.GRU(3, 6, batch_first=first, bidirectional=True, seed=1, dtype="float64"),
+            nn.Linear(12, 4, seed=2, dtype="float64"),
+        )
+
+    model = model_of(batch_first)
+    trainer = Trainer(model, CrossEntropyLoss(), optim.SGD(model, lr=0.5))
+    data = Sequences(inputs, targets, 4, per_step=True, batch_first=batch_first)
+    evaluated = trainer.evaluate(data)["loss"]
+    (record,) = trainer.fit(data, steps=1, progress=False)
+    assert record.targets == 15
+
+    single = model_of(False)
+    one = Trainer(single, CrossEntropyLoss(), optim.SGD(single, lr=0.5))
+    each = Sequences(inputs, targets, 1, per_step=True)
+    (expected,) = one.fit(each, steps=1, accumulate=4, progress=False)
+    assert_close([record.loss, evaluated], [expected.loss] * 2, "float64")
+    for name, array in single.parameters().items():
+        assert_close(model.parameters()[name], array, "float64", name)
+
+
+def test_sequences_with_one_target_each() -> None:
+    rng = np.random.default_rng(0)
+    inputs = [rng.standard_normal((length, 2)).astype("f4") for length in rng.integers(1, 12, 60)]
+    classes = np.array([int(x[:, 0].mean() > 0) for x in inputs])
+    model = nn.Sequential(
+        nn.GRU(2, 8, bidirectional=True, seed=1), nn.AttentionPooling(16, seed=2), nn.Linear(16, 2, seed=3)
+    )
+    trainer = _trainer(model, metrics=classification_metrics())
+    trainer.fit(Sequences(inputs, classes, 8, shuffle=True), epochs=15, progress=False)
+    figures = trainer.evaluate(Sequences(inputs, classes, 16))
+    assert figures["accuracy"] > 0.9
+
+
+def test_metrics_see_all_predictions_at_once() -> None:
+    """F1 is no mean over batches."""
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((50, 4)).astype("f4"), rng.integers(0, 3, 50)
+    y[:5] = -100
+    model = nn.Linear(4, 3, seed=0)
+    found = _trainer(model, metrics=classification_metrics()).evaluate(Batches(x, y, 7))
+    classes = model(x[5:]).argmax(-1)
+    assert list(found) == ["loss", "accuracy", "precision", "recall", "f1"]
+    assert found["accuracy"] == metrics.accuracy_score(y[5:], classes)
+    assert found["f1"] == metrics.f1_score(y[5:], classes, average="macro")
+    weighted = _trainer(model, metrics=classification_metrics("weighted")).evaluate(Batches(x, y, 7))
+    assert weighted["recall"] == metrics.recall_score(y[5:], classes, average="weighted", zero_division=0)
+
+
+def test_metrics_of_regression_and_of_two_classes() -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((50, 4)), rng.standard_normal((50, 2))
+    model = nn.Linear(4, 2, seed=0, dtype="float64")
+    trainer = Trainer(model, MSELoss(), optim.SGD(model), metrics=regression_metrics())
+    found, predictions = trainer.evaluate(Batches(x, y, 7)), model(x).reshape(-1)
+    assert found["mae"] == metrics.mean_absolute_error(y.reshape(-1), predictions)
+    assert found["rmse"] == pytest.approx(math.sqrt(found["loss"]))
+    assert found["r2"] == metrics.r2_score(y.reshape(-1), predictions)
+    binary = (y > 0).astype(float)
+    trainer = Trainer(model, BCEWithLogitsLoss(), optim.SGD(model), metrics=classification_metrics())
+    accuracy = trainer.evaluate(Batches(x, binary, 7))["accuracy"]
+    assert accuracy == np.mean((predictions > 0) == binary.reshape(-1))

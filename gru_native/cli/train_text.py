@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import tempfile
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from gru_native import losses, optim, schedules
 from gru_native.cli.errors import UserError
 from gru_native.cli.options import add_threads, number, whole_number
-from gru_native.train import CharacterModel, ProgressBar, Record, Trainer, bits, result_line, vocabulary_of
+from gru_native.train import (
+    CharacterModel,
+    Checkpoint,
+    OtherRunError,
+    ProgressBar,
+    Record,
+    Trainer,
+    bits,
+    result_line,
+    vocabulary_of,
+)
 
 VALIDATION_STREAMS = 16
 WARM_UP_STEPS = 100
 MAX_NORM = 1.0
+SAVE_EVERY = 100  # steps, a few seconds
 
 
 @dataclass(frozen=True)
@@ -43,7 +54,8 @@ def register(commands: Any) -> None:
         description="Train a network (Embedding, GRU layers, Linear) to predict each character of a text "
         "from those before it. The last tenth of the text is held out, and the model that predicts it best, "
         "in bits per character, is kept in MODEL. Ctrl-C ends the training early and leaves the best model "
-        "so far. The same text, options and machine give the same model.",
+        "so far. Interrupted or killed, the same command goes on from MODEL.checkpoint, which goes when the training "
+        "is over. The same text, options and machine give the same model.",
     )
     default = Recipe()
     parser.add_argument("file", metavar="FILE", type=Path, help="the text, in UTF-8")
@@ -112,12 +124,14 @@ def train(text: str, out: Path, recipe: Recipe, task: str) -> str:
         seed=recipe.seed,
     )
     trainer = _trainer(model, recipe)
+    checkpoint = Checkpoint(out.with_name(f"{out.name}.checkpoint"), SAVE_EVERY, _identity(text, recipe))
+    if checkpoint.exists():
+        print(f"Going on from {checkpoint.path}.", flush=True)
 
     def keep(record: Record) -> None:
         if record.best:
             model.save(out)
 
-    started = time.perf_counter()
     try:
         history = trainer.fit(
             model.stream(training, recipe.batch_size, recipe.window),
@@ -126,13 +140,21 @@ def train(text: str, out: Path, recipe: Recipe, task: str) -> str:
             validate_every=max(100, recipe.steps // 10),
             callbacks=[keep],
             progress=ProgressBar(recipe.steps, loss_name="bpc", loss_scale=bits(1.0), unit="char"),
+            checkpoint=checkpoint,
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_keep_interrupted(trainer, model, out)) from None
+    except OtherRunError as error:
+        raise UserError(
+            f"{checkpoint.path}: left by a training on another text or with other options; "
+            "train with those to go on, or remove it"
+        ) from error
+    model.save(out)
+    checkpoint.path.unlink(missing_ok=True)
     characters = sum(record.targets for record in history)
     figures = {
         "val_bpc": _val_bpc(trainer),
-        "chars_per_s": f"{characters / (time.perf_counter() - started):.0f}",
+        "chars_per_s": f"{characters / history[-1].seconds:.0f}",
     }
     return result_line(task, figures, recipe.threads)
 
@@ -157,6 +179,11 @@ def _trainer(model: CharacterModel, recipe: Recipe) -> Trainer:
         seed=recipe.seed,
         threads=recipe.threads,
     )
+
+
+def _identity(text: str, recipe: Recipe) -> str:
+    """Return what a checkpoint must have in common with this run, beside what `Trainer` looks at."""
+    return f"{hashlib.sha256(text.encode()).hexdigest()} {replace(recipe, threads=None)}"
 
 
 def _split(text: str, recipe: Recipe) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gru_native.train.checkpoint import Checkpoint
+from gru_native.train.checkpoint import Checkpoint, OtherRunError
 from gru_native.train.data import Batch, Batches, Data, Sequences, Stream
 from gru_native.train.loop import Trainer
 from gru_native.train.metrics import classification_metrics, regression_metrics
@@ -16,6 +16,7 @@ __all__ = [
     "CharacterModel",
     "Checkpoint",
     "Data",
+    "OtherRunError",
     "ProgressBar",
     "Record",
     "Sequences",

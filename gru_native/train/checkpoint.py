@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from gru_native.train.loop import Trainer
 
 
+class OtherRunError(ValueError):
+    """A checkpoint belongs to another run than the one that wants to go on."""
+
+
 @dataclass
 class Run:
     """How far a `Trainer.fit` has come."""
@@ -103,7 +107,7 @@ class Checkpoint:
         ------
         ModelFileError
             When the file is damaged, or no checkpoint.
-        ValueError
+        OtherRunError
             When it belongs to another run.
         """
         arrays, outer = io.load_arrays(self.path)
@@ -133,7 +137,7 @@ class Checkpoint:
         for name, value in ours.items():
             found = theirs.get(name) if isinstance(theirs, dict) else None
             if found != value:
-                raise ValueError(
+                raise OtherRunError(
                     f"checkpoint: {self.path} belongs to another run, whose {name} is {found!r}, "
                     f"expected {value!r}; go on with what it was begun with, or remove it"
                 )

@@ -157,8 +157,8 @@ class Trainer:
         ------
         FloatingPointError
             When a loss or the gradients' norm is not finite. The model is not updated with them.
-        ValueError
-            Also for a checkpoint that belongs to another run; `ModelFileError` for one that is damaged.
+        OtherRunError, ModelFileError
+            For a checkpoint of another run, or a damaged one.
         """
         if (epochs is None) == (steps is None):
             raise ValueError(f"epochs, steps: expected one of the two, got {epochs} and {steps}")
