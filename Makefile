@@ -50,9 +50,9 @@ bench-sweeps: peers
 bench-growth bench-overheads bench-idling bench-sequences bench-cells: bench-%: peers
 	$(BENCH) --suite $* --json $(RESULTS)/$*.json $(ARGS)
 
-# The tables of docs/performance.md, from what the benchmarks wrote.
+# The tables of docs/performance.md and docs/results.md, from what benchmarks and examples wrote.
 tables: build
-	$(BIN)/python benchmarks/tables.py
+	$(BIN)/python docs/tables.py
 
 bench-quick: build
 	$(BIN)/python -m gru_native bench --quick $(ARGS)

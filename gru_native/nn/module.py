@@ -34,6 +34,12 @@ class Version:
         self.arrays = {name: frozen(array) for name, array in arrays.items()}
         self._derived: dict[str, Any] = {}
 
+    def replaced(self, changed: Mapping[str, Array]) -> Version:
+        """Return the version after this one, in which some arrays, frozen already, take the place of others."""
+        following = Version({})
+        following.arrays = {**self.arrays, **changed}
+        return following
+
     def __reduce__(self) -> tuple[type[Version], tuple[dict[str, Array]]]:
         # A copied or unpickled array is writable: the copy's own __init__ must make it read-only again.
         return Version, (self.arrays,)
@@ -237,7 +243,7 @@ class Module:
                 own = module._version.arrays
                 changed = {name: new[full] for name in own if (full := _join(prefix, name)) in new}
                 if changed:
-                    module._version = Version({**own, **changed})
+                    module._version = module._version.replaced(changed)
 
     def _amend(self, change: Callable[[Version], Mapping[str, Array]]) -> None:
         """Replace some of the module's own arrays by what `change` makes of the present version."""

@@ -1,13 +1,14 @@
-"""Writes the tables of docs/performance.md from the figures in benchmarks/results.
+"""Writes the tables of performance.md and results.md from the figures that benchmarks and examples have left.
 
-A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``; NAME is a key of `TABLES`.
+A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``; NAME is a key of `TABLES`, or of `EXAMPLES`.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,14 @@ from gru_native.bench.sweep import ALLOWED
 from gru_native.io import atomic_write
 
 HERE = Path(__file__).resolve().parent
-PAGE = HERE.parent / "docs" / "performance.md"
 MARKED = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def rewrite(page: str, results: Path) -> str:
+def rewrite(page: str, tables: Mapping[str, Callable[[Path], str]], results: Path) -> str:
     """Return the page with its tables made anew from a folder of results."""
 
     def table(match: re.Match[str]) -> str:
-        return f"{match[1]}{TABLES[match[2]](results)}\n{match[3]}"
+        return f"{match[1]}{tables[match[2]](results)}\n{match[3]}"
 
     return MARKED.sub(table, page)
 
@@ -217,7 +217,31 @@ TABLES: dict[str, Callable[[Path], str]] = {
 }
 
 
+def _example(results: Path, name: str) -> str:
+    figures = _read(results, name)["figures"]
+    return _markdown(["figure", ""], [[figure, str(value)] for figure, value in figures.items()])
+
+
+EXAMPLES: dict[str, Callable[[Path], str]] = {
+    name: partial(_example, name=name)
+    for name in (
+        "jsb_chorales",
+        "spoken_digits",
+        "japanese_vowels",
+        "sentiment",
+        "air_pollution",
+        "adding_problem",
+        "copy_memory",
+    )
+}
+
+PAGES = {
+    HERE / "performance.md": (TABLES, HERE.parent / "benchmarks" / "results"),
+    HERE / "results.md": (EXAMPLES, HERE.parent / "examples" / "results"),
+}
+
 if __name__ == "__main__":
-    rewritten = rewrite(PAGE.read_text(), HERE / "results")
-    with atomic_write(PAGE) as file:
-        file.write(rewritten.encode())
+    for path, (tables, results) in PAGES.items():
+        rewritten = rewrite(path.read_text(), tables, results)
+        with atomic_write(path) as file:
+            file.write(rewritten.encode())
