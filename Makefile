@@ -20,7 +20,7 @@ BENCH := $(PEERS_VENV)/bin/python -m gru_native bench
 RESULTS := benchmarks/results
 
 .PHONY: build demo test torch peers bench bench-avx2 bench-sweeps bench-growth bench-overheads bench-idling bench-sequences bench-cells bench-quick \
-	tables lint format neon wheel sdist clean
+	examples tables lint format neon wheel sdist clean
 
 build: $(VENV)/built
 
@@ -49,6 +49,12 @@ bench-sweeps: peers
 
 bench-growth bench-overheads bench-idling bench-sequences bench-cells: bench-%: peers
 	$(BENCH) --suite $* --json $(RESULTS)/$*.json $(ARGS)
+
+# All examples on the data beside the checkout, one after the other: half an hour or so.
+examples: build
+	$(PIP) install -q --group examples
+	for example in $(filter-out %/common.py %/torch_twin.py,$(wildcard examples/*.py)); do \
+		$(BIN)/python $$example $(ARGS) || exit 1; done
 
 # The tables of docs/performance.md and docs/results.md, from what benchmarks and examples wrote.
 tables: build
