@@ -52,7 +52,6 @@ bench-growth bench-overheads bench-idling bench-sequences bench-cells: bench-%: 
 
 # All examples on the data beside the checkout, one after the other: half an hour or so.
 examples: build
-	$(PIP) install -q --group examples
 	for example in $(filter-out %/common.py %/torch_twin.py,$(wildcard examples/*.py)); do \
 		$(BIN)/python $$example $(ARGS) || exit 1; done
 
