@@ -10,6 +10,8 @@ from gru_native import _core
 
 np.import_array()
 
+cdef object Weights32 = _core.RecurrentWeights32, Weights64 = _core.RecurrentWeights64
+
 cdef extern from "layer.h" namespace "gru" nogil:
     cdef struct Layer:
         cbool float64
@@ -222,22 +224,24 @@ cdef class RecurrentLayer:
     def __cinit__(self, tuple weights, bint batch_first, double zoneout=0.0):
         if not 1 <= len(weights) <= 2:
             raise ValueError(f"weights: expected those of one direction or two, got {len(weights)}")
-        kind = type(weights[0])
+        first = weights[0]
+        kind = type(first)
         for direction in weights:
-            if kind not in (_core.RecurrentWeights32, _core.RecurrentWeights64) or type(direction) is not kind:
+            if kind not in (Weights32, Weights64) or type(direction) is not kind:
                 raise TypeError(f"weights: expected what a pack function returns, got {type(direction).__name__}")
-            if kind_of(direction) != kind_of(weights[0]):
+            if direction is not first and kind_of(direction) != kind_of(first):
                 raise ValueError("weights: expected the same cell and sizes in both directions")
         self.weights = weights
-        self.type_number = np.NPY_FLOAT64 if kind is _core.RecurrentWeights64 else np.NPY_FLOAT32
+        self.type_number = np.NPY_FLOAT64 if kind is Weights64 else np.NPY_FLOAT32
         self.directions = len(weights)
         self.time_axis = 1 if batch_first else 0
-        self.input_size = weights[0].input_size
-        self.hidden_size = weights[0].hidden_size
-        self.gates = weights[0].gates
-        self.has_c = weights[0].states == 2
-        self.bias = "bias_ih" in weights[0].parameters and "bias_hh" in weights[0].parameters
-        self.normalized = "gamma_ih" in weights[0].parameters
+        self.input_size = first.input_size
+        self.hidden_size = first.hidden_size
+        self.gates = first.gates
+        self.has_c = first.states == 2
+        names = first.parameters
+        self.bias = "bias_ih" in names and "bias_hh" in names
+        self.normalized = "gamma_ih" in names
         self.layer.float64 = self.type_number == np.NPY_FLOAT64
         self.layer.directions = self.directions
         if not 0 <= zoneout <= (0 if self.has_c else 1):

@@ -463,6 +463,13 @@ def _state_of(parts: Sequence[Array]) -> State:
 
 
 def _packed(version: Version, cell: str, suffix: str, threads: int | None) -> F.RecurrentWeights:
-    vectors = (version.arrays.get(name + suffix) for name in ("bias_ih", "bias_hh", "gamma_ih", "gamma_hh"))
-    parameters = (version["weight_ih" + suffix], version["weight_hh" + suffix], *vectors)
+    arrays = version.arrays
+    parameters = (
+        arrays["weight_ih" + suffix],
+        arrays["weight_hh" + suffix],
+        arrays.get("bias_ih" + suffix),
+        arrays.get("bias_hh" + suffix),
+        arrays.get("gamma_ih" + suffix),
+        arrays.get("gamma_hh" + suffix),
+    )
     return _core.pack_recurrent(cell, parameters, F.thread_count(threads))
