@@ -2,7 +2,8 @@
 
 ``nn`` holds the layers, ``functional`` the same computations on plain arrays; ``losses``, ``optim`` and
 ``schedules`` train them, ``train`` runs the loop, ``io`` saves and loads, ``convert`` takes over weights from
-elsewhere, and ``reference`` is the NumPy specification that everything compiled is compared with.
+elsewhere, ``inspection`` looks into a model at work and ``heatmaps`` draws what it finds, and ``reference`` is the
+NumPy specification that everything compiled is compared with.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from importlib.metadata import version
 
 from gru_native import _runtime as _runtime  # loads the compiled core, before anything that needs it
-from gru_native import convert, functional, io, losses, nn, optim, reference, schedules, train
+from gru_native import convert, functional, heatmaps, inspection, io, losses, nn, optim, reference, schedules, train
 from gru_native.io import ModelFileError, load, load_metadata, load_state, save
 
 __version__ = version("gru_native")
@@ -20,6 +21,8 @@ __all__ = [
     "__version__",
     "convert",
     "functional",
+    "heatmaps",
+    "inspection",
     "io",
     "load",
     "load_metadata",

@@ -114,7 +114,7 @@ def train(text: str, out: Path, recipe: Recipe, task: str) -> str:
     KeyboardInterrupt
         On Ctrl-C, with a message; the best model so far is in `out`.
     """
-    _check_writable(out)
+    check_writable(out)
     training, held_out = _split(text, recipe)
     model = CharacterModel.create(
         vocabulary_of(text),
@@ -199,7 +199,7 @@ def _split(text: str, recipe: Recipe) -> tuple[str, str]:
     return text[:-held_out], text[-held_out:]
 
 
-def _check_writable(out: Path) -> None:
+def check_writable(out: Path) -> None:
     """Find out before the training whether the model can be written after it."""
     if out.exists() and not out.is_file():
         raise UserError(f"{out}: not a regular file")
