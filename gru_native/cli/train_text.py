@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from gru_native import losses, optim, schedules
 from gru_native.cli.errors import UserError
+from gru_native.cli.files import check_writable, read_text
 from gru_native.cli.options import add_threads, number, whole_number
 from gru_native.train import CharacterModel, ProgressBar, Record, Trainer, bits, result_line, vocabulary_of
+from gru_native.train.recipe import VALIDATION_STREAMS, character_trainer, held_out_split, least_characters
 
-VALIDATION_STREAMS = 16
 WARM_UP_STEPS = 100
-MAX_NORM = 1.0
 
 
 @dataclass(frozen=True)
@@ -84,14 +82,6 @@ def run(arguments: argparse.Namespace) -> None:
     print(result)
 
 
-def read_text(path: Path) -> str:
-    """Return the text of a file."""
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not a text in UTF-8: {error.reason} at byte {error.start}") from error
-
-
 def train(text: str, out: Path, recipe: Recipe, task: str) -> str:
     """Train a model on a text, keep the best in the file `out`, and return the line with the result.
 
@@ -111,7 +101,14 @@ def train(text: str, out: Path, recipe: Recipe, task: str) -> str:
         dropout=recipe.dropout,
         seed=recipe.seed,
     )
-    trainer = _trainer(model, recipe)
+    trainer = character_trainer(
+        model,
+        lr=recipe.lr,
+        steps=recipe.steps,
+        warm_up=min(WARM_UP_STEPS, (recipe.steps + 1) // 2),
+        seed=recipe.seed,
+        threads=recipe.threads,
+    )
 
     def keep(record: Record) -> None:
         if record.best:
@@ -137,50 +134,21 @@ def train(text: str, out: Path, recipe: Recipe, task: str) -> str:
     return result_line(task, figures, recipe.threads)
 
 
-def _trainer(model: CharacterModel, recipe: Recipe) -> Trainer:
-    optimizer = optim.AdamW(model.network, lr=recipe.lr)
-    warm_up = min(WARM_UP_STEPS, (recipe.steps + 1) // 2)
-    schedule = schedules.SequentialLR(
-        optimizer,
-        [
-            schedules.LinearLR(optimizer, start_factor=1 / warm_up, total_iters=warm_up),
-            schedules.CosineAnnealingLR(optimizer, T_max=max(1, recipe.steps - warm_up)),
-        ],
-        milestones=[warm_up],
-    )
-    return Trainer(
-        model.network,
-        losses.CrossEntropyLoss(),
-        optimizer,
-        schedule=schedule,
-        max_norm=MAX_NORM,
-        seed=recipe.seed,
-        threads=recipe.threads,
-    )
-
-
 def _split(text: str, recipe: Recipe) -> tuple[str, str]:
     """Return the part to train on, and the last tenth, which is held out."""
-    step = recipe.batch_size * recipe.window
-    least = max(-(-10 * (step + 1) // 9), 10 * (VALIDATION_STREAMS + 1))
+    least = least_characters(recipe.batch_size, recipe.window)
     if len(text) < least:
         raise UserError(
             f"the text is too short: {len(text):,} characters; steps of {recipe.batch_size} x {recipe.window} "
             f"(--batch-size x --window) need {least:,}"
         )
-    held_out = len(text) // 10
-    return text[:-held_out], text[-held_out:]
+    return held_out_split(text)
 
 
 def _check_writable(out: Path) -> None:
-    """Find out before the training whether the model can be written after it."""
     if out.exists() and not out.is_file():
         raise UserError(f"{out}: not a regular file")
-    try:
-        with tempfile.TemporaryFile(dir=out.resolve().parent):
-            pass
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written: {error.strerror}") from error
+    check_writable(out, out.resolve().parent)
 
 
 def _keep_interrupted(trainer: Trainer, model: CharacterModel, out: Path) -> str:

@@ -1,0 +1,25 @@
+"""Files and folders that the user names."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from gru_native.cli.errors import UserError
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not a text in UTF-8: {error.reason} at byte {error.start}") from error
+
+
+def check_writable(path: Path, folder: Path) -> None:
+    """Find out before the work whether `path`, which is this folder or in it, can be written after it."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from error
