@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from gru_native.cli.errors import UserError
 from gru_native.cli.files import check_writable, read_text
-from gru_native.cli.options import add_threads, number, whole_number
+from gru_native.cli.options import add_threads, adder, number, whole_number
 from gru_native.train import CharacterModel, ProgressBar, Record, Trainer, bits, result_line, vocabulary_of
 from gru_native.train.recipe import VALIDATION_STREAMS, character_trainer, held_out_split, least_characters
 
@@ -43,24 +43,11 @@ def register(commands: Any) -> None:
         "in bits per character, is kept in MODEL. Ctrl-C ends the training early and leaves the best model "
         "so far. The same text, options and machine give the same model.",
     )
-    default = Recipe()
     parser.add_argument("file", metavar="FILE", type=Path, help="the text, in UTF-8")
     parser.add_argument(
         "--out", metavar="MODEL", type=Path, required=True, help="safetensors file to write the model to"
     )
-
-    def add(name: str, convert: Callable[[str], Any], metavar: str, what: str, **keywords: Any) -> None:
-        value = getattr(default, name)
-        shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
-        parser.add_argument(
-            "--" + name.replace("_", "-"),
-            type=convert,
-            default=value,
-            metavar=metavar,
-            help=f"{what} (default: {shown})",
-            **keywords,
-        )
-
+    add = adder(parser, Recipe())
     count = whole_number(1)
     add("steps", count, "N", "training steps, each an update of the weights")
     add("batch_size", count, "N", "places of the text that a step reads at once")
