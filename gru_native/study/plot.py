@@ -13,6 +13,8 @@ from gru_native.io import atomic_write
 from gru_native.study.plan import Plan
 from gru_native.study.table import Cells, Result, by_cell, mean_of
 
+CHARACTERS = "characters read"
+
 
 class Map(NamedTuple):
     """A figure to show over both factors."""
@@ -56,7 +58,7 @@ def draw(path: Path, plan: Plan, results: Sequence[Result]) -> None:
     first, second, third = figure.subfigures(3, 1, hspace=0.03)
     best = min(cells, key=lambda cell: mean_of(cells[cell], "validation"))
     quickest = min(cells, key=lambda cell: mean_of(cells[cell], "seconds"))
-    _curves(first, plan, cells, 0, "characters read")
+    _curves(first, plan, cells, 0, CHARACTERS)
     first.suptitle(f"The same text: lowest validation loss with {_named(best)}", fontsize=12)
     _curves(second, plan, cells, 1, "seconds of training")
     second.suptitle(f"The same by the clock: soonest through with {_named(quickest)}", fontsize=12)
@@ -85,11 +87,12 @@ def _curves(figure: Any, plan: Plan, cells: Cells, x: int, label: str) -> None:
         axes.set_title(f"window {window}", fontsize=11)
         axes.set_xlabel(label)
         axes.set_xlim(left=0)
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        if label == CHARACTERS:
+            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.grid(color="#e5e5e5", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("validation loss\n(bits per character)")
-    panels[-1].legend(frameon=False, fontsize=10, loc="upper right")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=10)
 
 
 def _map(axes: Any, plan: Plan, cells: Cells, shown: Map) -> None:
