@@ -196,6 +196,13 @@ def test_the_last_step_is_validated() -> None:
     data = _stream(_language(200))
     history = _trainer(_model()).fit(data, steps=7, validation=data, validate_every=3, progress=False)
     assert [record.step for record in history if record.validation] == [3, 6, 7]
+    assert all((record.validation_seconds > 0) == (record.validation is not None) for record in history)
+
+
+def test_the_very_steps_to_validate() -> None:
+    data = _stream(_language(200))
+    history = _trainer(_model()).fit(data, steps=7, validation=data, validate_every=(2, 5), progress=False)
+    assert [record.step for record in history if record.validation] == [2, 5, 7]
 
 
 def test_a_mean_leaves_out_what_the_loss_leaves_out() -> None:

@@ -22,6 +22,7 @@ from gru_native.bench.cases import Case
 from gru_native.bench.peers import PEERS
 from gru_native.bench.peers.base import Peer
 from gru_native.bench.products import product
+from gru_native.train.report import memory_status
 
 
 class Server:
@@ -63,9 +64,9 @@ class Server:
     def memory(self) -> int:
         """Call once and return by how many bytes the process grew at most meanwhile."""
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
-        before = _status("VmRSS")
+        before = memory_status("VmRSS")
         result = self._call()
-        peak = _status("VmHWM")
+        peak = memory_status("VmHWM")
         del result
         return peak - before
 
@@ -98,14 +99,6 @@ def _times(call: Callable[[], Any], calls: int, pause: float = 0.0) -> list[floa
         call()
         seconds.append(perf_counter() - start)
     return seconds
-
-
-def _status(field: str) -> int:
-    """Return a size of this process, in bytes."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError(f"/proc/self/status: expected a line {field}")
 
 
 def main(threads: int) -> None:

@@ -12,8 +12,8 @@ import numpy as np
 
 from gru_native import nn
 from gru_native.cli.errors import UserError
+from gru_native.cli.files import check_writable_file, read_text
 from gru_native.cli.options import add_threads, whole_number
-from gru_native.cli.train_text import check_writable, read_text
 from gru_native.heatmaps import MAX_STEPS, draw
 from gru_native.inspection import Inspection, inspect
 from gru_native.io import ModelFileError, load
@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Look into the model, draw, and say what was drawn."""
     if not find_spec("matplotlib"):
         raise UserError("--out: needs matplotlib (pip install matplotlib)")
-    check_writable(arguments.out)
+    check_writable_file(arguments.out)
     try:
         model = CharacterModel.load(arguments.model)
     except ModelFileError:

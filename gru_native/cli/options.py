@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
+from typing import Any
 
 from gru_native.functional import MAX_THREADS
 
@@ -39,6 +40,24 @@ def number(least: float, below: float = math.inf) -> Callable[[str], float]:
         return value
 
     return convert
+
+
+def adder(parser: argparse.ArgumentParser, default: Any) -> Callable[..., None]:
+    """Return ``add(name, convert, metavar, what, **keywords)``, which adds an option for an attribute of `default`."""
+
+    def add(name: str, convert: Callable[[str], Any], metavar: str, what: str, **keywords: Any) -> None:
+        value = getattr(default, name)
+        shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
+        parser.add_argument(
+            "--" + name.replace("_", "-"),
+            type=convert,
+            default=value,
+            metavar=metavar,
+            help=f"{what} (default: {shown})",
+            **keywords,
+        )
+
+    return add
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:

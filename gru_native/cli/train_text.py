@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from gru_native import losses, optim, schedules
 from gru_native.cli.errors import UserError
-from gru_native.cli.options import add_threads, number, whole_number
+from gru_native.cli.files import check_writable_file, read_text
+from gru_native.cli.options import add_threads, adder, number, whole_number
 from gru_native.train import (
     CharacterModel,
     Checkpoint,
@@ -24,10 +23,9 @@ from gru_native.train import (
     result_line,
     vocabulary_of,
 )
+from gru_native.train.recipe import VALIDATION_STREAMS, character_trainer, held_out_split, least_characters
 
-VALIDATION_STREAMS = 16
 WARM_UP_STEPS = 100
-MAX_NORM = 1.0
 SAVE_EVERY = 100  # steps, a few seconds
 
 
@@ -57,24 +55,11 @@ def register(commands: Any) -> None:
         "so far. Interrupted or killed, the same command goes on from MODEL.checkpoint, which goes when the training "
         "is over. The same text, options and machine give the same model.",
     )
-    default = Recipe()
     parser.add_argument("file", metavar="FILE", type=Path, help="the text, in UTF-8")
     parser.add_argument(
         "--out", metavar="MODEL", type=Path, required=True, help="safetensors file to write the model to"
     )
-
-    def add(name: str, convert: Callable[[str], Any], metavar: str, what: str, **keywords: Any) -> None:
-        value = getattr(default, name)
-        shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
-        parser.add_argument(
-            "--" + name.replace("_", "-"),
-            type=convert,
-            default=value,
-            metavar=metavar,
-            help=f"{what} (default: {shown})",
-            **keywords,
-        )
-
+    add = adder(parser, Recipe())
     count = whole_number(1)
     add("steps", count, "N", "training steps, each an update of the weights")
     add("batch_size", count, "N", "places of the text that a step reads at once")
@@ -96,14 +81,6 @@ def run(arguments: argparse.Namespace) -> None:
     print(result)
 
 
-def read_text(path: Path) -> str:
-    """Return the text of a file."""
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not a text in UTF-8: {error.reason} at byte {error.start}") from error
-
-
 def train(text: str, out: Path, recipe: Recipe, task: str) -> str:
     """Train a model on a text, keep the best in the file `out`, and return the line with the result.
 
@@ -114,7 +91,7 @@ def train(text: str, out: Path, recipe: Recipe, task: str) -> str:
     KeyboardInterrupt
         On Ctrl-C, with a message; the best model so far is in `out`.
     """
-    check_writable(out)
+    check_writable_file(out)
     training, held_out = _split(text, recipe)
     model = CharacterModel.create(
         vocabulary_of(text),
@@ -123,7 +100,14 @@ def train(text: str, out: Path, recipe: Recipe, task: str) -> str:
         dropout=recipe.dropout,
         seed=recipe.seed,
     )
-    trainer = _trainer(model, recipe)
+    trainer = character_trainer(
+        model,
+        lr=recipe.lr,
+        steps=recipe.steps,
+        warm_up=min(WARM_UP_STEPS, (recipe.steps + 1) // 2),
+        seed=recipe.seed,
+        threads=recipe.threads,
+    )
     checkpoint = Checkpoint(out.with_name(f"{out.name}.checkpoint"), SAVE_EVERY, _identity(text, recipe))
     if checkpoint.exists():
         print(f"Going on from {checkpoint.path}.", flush=True)
@@ -159,28 +143,6 @@ def train(text: str, out: Path, recipe: Recipe, task: str) -> str:
     return result_line(task, figures, recipe.threads)
 
 
-def _trainer(model: CharacterModel, recipe: Recipe) -> Trainer:
-    optimizer = optim.AdamW(model.network, lr=recipe.lr)
-    warm_up = min(WARM_UP_STEPS, (recipe.steps + 1) // 2)
-    schedule = schedules.SequentialLR(
-        optimizer,
-        [
-            schedules.LinearLR(optimizer, start_factor=1 / warm_up, total_iters=warm_up),
-            schedules.CosineAnnealingLR(optimizer, T_max=max(1, recipe.steps - warm_up)),
-        ],
-        milestones=[warm_up],
-    )
-    return Trainer(
-        model.network,
-        losses.CrossEntropyLoss(),
-        optimizer,
-        schedule=schedule,
-        max_norm=MAX_NORM,
-        seed=recipe.seed,
-        threads=recipe.threads,
-    )
-
-
 def _identity(text: str, recipe: Recipe) -> str:
     """Return what a checkpoint must have in common with this run, beside what `Trainer` looks at."""
     return f"{hashlib.sha256(text.encode()).hexdigest()} {replace(recipe, threads=None)}"
@@ -188,26 +150,13 @@ def _identity(text: str, recipe: Recipe) -> str:
 
 def _split(text: str, recipe: Recipe) -> tuple[str, str]:
     """Return the part to train on, and the last tenth, which is held out."""
-    step = recipe.batch_size * recipe.window
-    least = max(-(-10 * (step + 1) // 9), 10 * (VALIDATION_STREAMS + 1))
+    least = least_characters(recipe.batch_size, recipe.window)
     if len(text) < least:
         raise UserError(
             f"the text is too short: {len(text):,} characters; steps of {recipe.batch_size} x {recipe.window} "
             f"(--batch-size x --window) need {least:,}"
         )
-    held_out = len(text) // 10
-    return text[:-held_out], text[-held_out:]
-
-
-def check_writable(out: Path) -> None:
-    """Find out before the training whether the model can be written after it."""
-    if out.exists() and not out.is_file():
-        raise UserError(f"{out}: not a regular file")
-    try:
-        with tempfile.TemporaryFile(dir=out.resolve().parent):
-            pass
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written: {error.strerror}") from error
+    return held_out_split(text)
 
 
 def _keep_interrupted(trainer: Trainer, model: CharacterModel, out: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
@@ -111,7 +111,7 @@ class Trainer:
         epochs: int | None = None,
         steps: int | None = None,
         validation: Data | None = None,
-        validate_every: int | None = None,
+        validate_every: int | Collection[int] | None = None,
         patience: int | None = None,
         accumulate: int = 1,
         callbacks: Iterable[Callable[[Record], object]] = (),
@@ -131,8 +131,9 @@ class Trainer:
         epochs, steps : int
             How long to train: one of the two.
         validation : Data, optional
-        validate_every : int, optional
-            Steps from one validation to the next; ``None`` for an epoch. The last step is always validated.
+        validate_every : int or collection of int, optional
+            Steps from one validation to the next, or the very steps to validate; ``None`` for an epoch. The last step
+            is always validated.
         patience : int, optional
             Stop after so many validations in a row that are no better than the best.
         accumulate : int
@@ -169,10 +170,10 @@ class Trainer:
         together = at_least_one("accumulate", accumulate)
         epoch_steps = -(-len(data) // together)
         total = at_least_one("steps", steps) if epochs is None else at_least_one("epochs", epochs) * epoch_steps
-        every = epoch_steps if validate_every is None else at_least_one("validate_every", validate_every)
+        validates = _due("validate_every", epoch_steps if validate_every is None else validate_every)
         allowed = math.inf if patience is None else at_least_one("patience", patience)
         keeper = checkpoint if isinstance(checkpoint, Checkpoint) or checkpoint is None else Checkpoint(checkpoint)
-        save_every = every if keeper is None or keeper.every is None else at_least_one("every", keeper.every)
+        saves = validates if keeper is None or keeper.every is None else _due("every", keeper.every)
         plan = self._plan(total=total, batches=len(data), accumulate=together)
         found = keeper is not None and keeper.exists()
         run = keeper.restore(self, plan) if keeper is not None and found else Run(self.epoch)
@@ -192,14 +193,14 @@ class Trainer:
                 watchers.append(stack.enter_context(written_log(log, run.history)))
             while len(run.history) < total and run.failures < allowed:
                 record = self._update(next(groups), data, run)
-                if validation is not None and (record.step % every == 0 or len(run.history) == total - 1):
+                if validation is not None and (validates(record.step) or len(run.history) == total - 1):
                     record = self._validated(record, validation, run)
                 record = replace(record, seconds=time.perf_counter() - began)
                 run.history.append(record)
                 for watch in watchers:
                     watch(record)
                 over = len(run.history) == total or run.failures >= allowed
-                if keeper is not None and (over or len(run.history) % save_every == 0):
+                if keeper is not None and (over or saves(record.step)):
                     keeper.save(self, run, plan)
         return run.history
 
@@ -283,12 +284,14 @@ class Trainer:
         return _Part(float(loss), grads, self._counted(batch.targets))
 
     def _validated(self, record: Record, validation: Data, run: Run) -> Record:
+        began = time.perf_counter()
         figures = self.evaluate(validation)
+        seconds = time.perf_counter() - began
         self._refuse_divergence(figures["loss"])
         if isinstance(self.schedule, ReduceLROnPlateau):
             self.schedule.step(figures["loss"])
         lowest = math.inf if self.best is None or self.best.validation is None else self.best.validation["loss"]
-        record = replace(record, validation=figures, best=figures["loss"] < lowest)
+        record = replace(record, validation=figures, best=figures["loss"] < lowest, validation_seconds=seconds)
         run.failures = 0 if record.best else run.failures + 1
         if record.best:
             self.best, run.best_state = record, self.model.state_dict()
@@ -340,6 +343,14 @@ def _mean(parts: list[_Part]) -> _Part:
         for name, array in parts[0].grads.items()
     }
     return _Part(sum(part.loss * share for part, share in zip(parts, shares, strict=True)), grads, total)
+
+
+def _due(name: str, steps: int | Collection[int]) -> Callable[[int], bool]:
+    """Return whether something is to happen after a step: after every so many, or after these."""
+    if isinstance(steps, Collection):
+        return frozenset(steps).__contains__
+    every = at_least_one(name, steps)
+    return lambda step: step % every == 0
 
 
 def _lengths_of(batch: Batch) -> dict[str, Array]:

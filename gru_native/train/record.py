@@ -37,6 +37,8 @@ class Record:
         ``loss`` and the metrics on the validation data, after the update; ``None`` for a step without.
     best : bool
         Whether the validation loss is the lowest so far.
+    validation_seconds : float
+        How long the validation of this step took; they are part of `seconds`.
     """
 
     step: int
@@ -48,6 +50,7 @@ class Record:
     seconds: float = field(default=0.0, compare=False)
     validation: dict[str, float] | None = None
     best: bool = False
+    validation_seconds: float = field(default=0.0, compare=False)
 
 
 @contextmanager

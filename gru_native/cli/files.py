@@ -1,0 +1,32 @@
+"""Files and folders that the user names."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from gru_native.cli.errors import UserError
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not a text in UTF-8: {error.reason} at byte {error.start}") from error
+
+
+def check_writable_file(path: Path) -> None:
+    """Find out before the work whether a file can be written after it."""
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: not a regular file")
+    check_writable(path, path.resolve().parent)
+
+
+def check_writable(path: Path, folder: Path) -> None:
+    """Find out before the work whether `path`, which is this folder or in it, can be written after it."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from error

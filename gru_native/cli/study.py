@@ -1,0 +1,101 @@
+"""``gru-native study``: what batch size and sequence length do to training."""
+
+from __future__ import annotations
+
+import argparse
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from gru_native import _core
+from gru_native.cli.errors import UserError
+from gru_native.cli.files import check_writable, read_text
+from gru_native.cli.options import add_threads, adder, number, whole_number
+from gru_native.study import plot, runner
+from gru_native.study.plan import NOISE_SCALE, Plan, StudyError
+from gru_native.study.table import Result, by_cell, mean_of, summary, write_table
+from gru_native.train import result_line
+
+
+def register(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "study",
+        help="train models over a grid of batch sizes and sequence lengths, and compare them",
+        description="Train a character-level language model for each batch size, window (sequence length) and seed, "
+        "each on the same number of characters, so that small batches and windows make more updates, and compare "
+        "convergence, generalisation, speed and memory. DIR receives study.csv (a row for each run), study.png, and "
+        "a log of each run. The same command goes on where it was stopped, even if it was killed. The last tenth of "
+        "the text is held out for validation. The recipe is the same for all but for the highest learning rate: "
+        f"--lr / sqrt(1 + {NOISE_SCALE} / (batch size x window)), which grows with the square root of an update's "
+        "characters while they are few, as suits Adam, and comes near to --lr when they are many.",
+    )
+    parser.add_argument("file", metavar="FILE", type=Path, help="the text, in UTF-8")
+    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder to keep the study in")
+    add = adder(parser, Plan())
+    count = whole_number(1)
+    add("batch_sizes", count, "N", "batch sizes: places of the text that an update reads at once", nargs="+")
+    add("windows", count, "N", "sequence lengths: characters that an update reads at each place", nargs="+")
+    add("characters", count, "N", "characters that each run is trained on")
+    add("seeds", count, "N", "runs of each cell, from other initial weights")
+    add("hidden_size", count, "N", "units of each GRU layer, a number for each", nargs="+")
+    add("embedding_dim", count, "N", "size of the vector that stands for a character")
+    add("lr", number(0.0), "X", "highest learning rate of large updates, see above; it falls to 0 in half a cosine")
+    add_threads(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Complete the study, and print its means over the seeds and the result."""
+    if not find_spec("matplotlib"):
+        raise UserError("the study draws a picture, which needs matplotlib (pip install matplotlib)")
+    plan = Plan(
+        batch_sizes=tuple(sorted(set(arguments.batch_sizes))),
+        windows=tuple(sorted(set(arguments.windows))),
+        characters=arguments.characters,
+        seeds=arguments.seeds,
+        hidden_size=tuple(arguments.hidden_size),
+        embedding_dim=arguments.embedding_dim,
+        lr=arguments.lr,
+        threads=arguments.threads or _core.default_threads(),
+    )
+    text, folder = read_text(arguments.file), arguments.out
+    try:
+        plan.check(text)
+        _make(folder)
+        results = runner.complete(plan, text, folder)
+    except StudyError as error:
+        raise UserError(str(error)) from error
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("interrupted; the same command goes on from here") from None
+    write_table(folder / "study.csv", results)
+    plot.draw(folder / "study.png", plan, results)
+    print(*summary(results), sep="\n")
+    print(f"Means over the seeds, losses in bits per character; {folder} has study.csv and study.png.")
+    print(_result(results, plan.threads))
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be made: {error.strerror}") from error
+    check_writable(folder, folder)
+
+
+def _result(results: list[Result], threads: int) -> str:
+    cells = by_cell(results).values()
+    best = min(cells, key=lambda runs: mean_of(runs, "validation"))
+    fastest = max(cells, key=lambda runs: mean_of(runs, "characters_per_second"))
+    figures = {
+        "runs": str(len(results)),
+        "best": _cell(best),
+        "val_bpc": f"{mean_of(best, 'validation'):.3f}",
+        "fastest": _cell(fastest),
+        "chars_per_s": f"{mean_of(fastest, 'characters_per_second'):.0f}",
+    }
+    return result_line("study", figures, threads)
+
+
+def _cell(runs: list[Result]) -> str:
+    return f"{runs[0].batch_size}x{runs[0].window}"
