@@ -57,7 +57,7 @@ def chorales(folder: Path) -> dict[str, list[np.ndarray]]:
     return {part: [roll.astype(np.float32) for roll in rolls[f"{part}data"][0]] for part in ("train", "valid", "test")}
 
 
-def next_steps(rolls: list[np.ndarray], batch_size: int = KEYS, *, shuffle: bool = False, seed: Seed = 0) -> Sequences:
+def next_steps(rolls: list[np.ndarray], batch_size: int = 80, *, shuffle: bool = False, seed: Seed = 0) -> Sequences:
     """Return data in which each step is to be predicted from those before it."""
     inputs, targets = [roll[:-1] for roll in rolls], [roll[1:] for roll in rolls]
     return Sequences(inputs, targets, batch_size, per_step=True, shuffle=shuffle, seed=seed)
