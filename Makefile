@@ -52,7 +52,7 @@ bench-growth bench-overheads bench-idling bench-sequences bench-cells: bench-%: 
 
 # All examples on the data beside the checkout, one after the other: half an hour or so.
 examples: build
-	for example in $(filter-out %/common.py %/torch_twin.py,$(wildcard examples/*.py)); do \
+	for example in $$(grep -l __main__ examples/*.py); do \
 		$(BIN)/python $$example $(ARGS) || exit 1; done
 
 # The tables of docs/performance.md and docs/results.md, from what benchmarks and examples wrote.
