@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from gru_native import losses, nn
-from gru_native.train import Batch
+from gru_native import losses, nn, optim
+from gru_native.train import Batch, Trainer
+
+WARM_UP_BATCHES = 2  # the first calls in a process are slower
 
 
 def seconds_in_torch(
@@ -42,6 +45,46 @@ def seconds_in_torch(
         return _seconds(_Twin(torch, model), torch, _loss(torch, loss), batches, lr, max_norm, carries_state)
     finally:
         torch.set_num_threads(before)
+
+
+def step_times(
+    model: nn.Module,
+    loss: Any,
+    batches: Iterable[Any],
+    arguments: argparse.Namespace,
+    *,
+    lr: float,
+    max_norm: float | None = None,
+) -> dict[str, float]:
+    """Return ``step_ms`` and, where it is wanted and installed, ``torch_step_ms``: the mean time of a training step.
+
+    Both train with Adam on the same batches, from the same weights; `model`, a `Sequential`, stays as it is.
+    """
+    fixed = _Fixed(batches)
+    own = nn.from_config(model.config())
+    own.load_state_dict(model.state_dict())
+    trainer = Trainer(own, loss, optim.Adam(own, lr=lr), max_norm=max_norm, threads=arguments.threads)
+    seconds = {"step_ms": trainer.fit(fixed, epochs=1, progress=False)[-1].seconds}
+    if not arguments.no_torch:
+        for part in (fixed.batches[:WARM_UP_BATCHES], fixed.batches):
+            there = seconds_in_torch(model, loss, part, lr=lr, max_norm=max_norm, threads=arguments.threads)
+        seconds |= {} if there is None else {"torch_step_ms": there}
+    return {name: round(1e3 * value / len(fixed), 2) for name, value in seconds.items()}
+
+
+class _Fixed:
+    """Batches that are there already, so that making them is not timed."""
+
+    carries_state = False
+
+    def __init__(self, batches: Iterable[Any]) -> None:
+        self.batches = list(batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def epoch(self, number: int) -> Iterator[Any]:
+        return iter(self.batches)
 
 
 def _seconds(
