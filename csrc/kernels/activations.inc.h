@@ -35,18 +35,17 @@ struct ExpConstants<double> {
   static constexpr double tanh_one = 20.0;
 };
 
-template <class T>
+template <class V>
 struct Exp {
-  typename Vector<T>::Reg power, rest;
+  typename V::Reg power, rest;
 };
 
 // The parts of exp(sign * x), for sign * x between ExpConstants' lowest and highest, or NaN. The sign goes into the
 // constants: with s = sign * r, rest = s + s^2 q(s) in powers of r.
-template <class T, int sign>
-GRU_INLINE Exp<T> exp_parts(typename Vector<T>::Reg x) {
-  using V = Vector<T>;
-  using C = ExpConstants<T>;
-  constexpr size_t degree = sizeof(C::q) / sizeof(T) - 1;
+template <class V, int sign>
+GRU_INLINE Exp<V> exp_parts(typename V::Reg x) {
+  using C = ExpConstants<typename V::Element>;
+  constexpr size_t degree = sizeof(C::q) / sizeof(C::q[0]) - 1;
   const auto shifted = V::fma(x, V::set(sign * C::log2e), V::set(C::shifter));
   const auto k = V::sub(shifted, V::set(C::shifter));
   auto r = V::fma(k, V::set(-sign * C::ln2_high), x);
@@ -57,27 +56,25 @@ GRU_INLINE Exp<T> exp_parts(typename Vector<T>::Reg x) {
   return {V::exponent(shifted), sign > 0 ? V::fma(square, q, r) : V::fms(square, q, r)};
 }
 
-template <class T>
-GRU_INLINE typename Vector<T>::Reg bounded(typename Vector<T>::Reg x, T lowest, T highest) {
-  using V = Vector<T>;
+template <class V>
+GRU_INLINE typename V::Reg bounded(typename V::Reg x, typename V::Element lowest, typename V::Element highest) {
   return V::max(V::set(lowest), V::min(V::set(highest), x));
 }
 
-template <class T>
-GRU_INLINE typename Vector<T>::Reg exp(typename Vector<T>::Reg x) {
-  using C = ExpConstants<T>;
-  const auto e = exp_parts<T, 1>(bounded<T>(x, C::lowest, C::highest));
-  return Vector<T>::fma(e.power, e.rest, e.power);
+template <class V>
+GRU_INLINE typename V::Reg exp(typename V::Reg x) {
+  using C = ExpConstants<typename V::Element>;
+  const auto e = exp_parts<V, 1>(bounded<V>(x, C::lowest, C::highest));
+  return V::fma(e.power, e.rest, e.power);
 }
 
 // 1 / (1 + exp(-x)). What the rounding of the sum lost is taken into the division: the error would else reach 2.5 units
 // in the last place. The smallest results are subnormal and so, in a core call, zero.
-template <class T>
-GRU_INLINE typename Vector<T>::Reg sigmoid(typename Vector<T>::Reg x) {
-  using V = Vector<T>;
-  using C = ExpConstants<T>;
+template <class V>
+GRU_INLINE typename V::Reg sigmoid(typename V::Reg x) {
+  using C = ExpConstants<typename V::Element>;
   const auto one = V::set(1);
-  const auto e = exp_parts<T, -1>(bounded<T>(x, -C::highest, -C::lowest));
+  const auto e = exp_parts<V, -1>(bounded<V>(x, -C::highest, -C::lowest));
   const auto power_1 = V::add(e.power, one);
   const auto sum = V::fma(e.power, e.rest, power_1);
   const auto lost = V::fma(e.power, e.rest, V::sub(power_1, sum));
@@ -85,12 +82,11 @@ GRU_INLINE typename Vector<T>::Reg sigmoid(typename Vector<T>::Reg x) {
 }
 
 // With m = exp(2 |x|) - 1, |tanh x| = m / (m + 2): accurate near zero too, because m is.
-template <class T>
-GRU_INLINE typename Vector<T>::Reg tanh(typename Vector<T>::Reg x) {
-  using V = Vector<T>;
+template <class V>
+GRU_INLINE typename V::Reg tanh(typename V::Reg x) {
   const auto two = V::set(2);
-  const auto size = V::min(V::set(ExpConstants<T>::tanh_one), V::magnitude(x));
-  const auto e = exp_parts<T, 1>(V::add(size, size));
+  const auto size = V::min(V::set(ExpConstants<typename V::Element>::tanh_one), V::magnitude(x));
+  const auto e = exp_parts<V, 1>(V::add(size, size));
   const auto m = V::fma(e.power, e.rest, V::sub(e.power, V::set(1)));
   const auto sum = V::add(m, two);
   const auto lost = V::sub(V::min(two, m), V::sub(sum, V::max(two, m)));

@@ -19,6 +19,7 @@ alignas(32) constexpr long long lanes64[8] = {-1, -1, -1, -1, 0, 0, 0, 0};
 
 template <>
 struct Vector<float> {
+  using Element = float;
   using Reg = __m256;
   static constexpr size_t width = 8, accumulators = 12;
 
@@ -55,6 +56,7 @@ struct Vector<float> {
 
 template <>
 struct Vector<double> {
+  using Element = double;
   using Reg = __m256d;
   static constexpr size_t width = 4, accumulators = 12;
 

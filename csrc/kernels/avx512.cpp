@@ -19,6 +19,7 @@ struct Vector;
 
 template <>
 struct Vector<float> {
+  using Element = float;
   using Reg = __m512;
   static constexpr size_t width = 16, accumulators = 24;
 
@@ -59,6 +60,7 @@ struct Vector<float> {
 
 template <>
 struct Vector<double> {
+  using Element = double;
   using Reg = __m512d;
   static constexpr size_t width = 8, accumulators = 24;
 

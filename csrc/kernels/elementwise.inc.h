@@ -18,12 +18,12 @@ GRU_INLINE void for_each_vector(size_t size, const T* x, T* y, Function function
 
 template <class T>
 void sigmoid_all(size_t size, const T* x, T* y) {
-  for_each_vector<T>(size, x, y, [](auto v) GRU_LAMBDA_INLINE { return sigmoid<T>(v); });
+  for_each_vector<T>(size, x, y, [](auto v) GRU_LAMBDA_INLINE { return sigmoid<Vector<T>>(v); });
 }
 
 template <class T>
 void tanh_all(size_t size, const T* x, T* y) {
-  for_each_vector<T>(size, x, y, [](auto v) GRU_LAMBDA_INLINE { return tanh<T>(v); });
+  for_each_vector<T>(size, x, y, [](auto v) GRU_LAMBDA_INLINE { return tanh<Vector<T>>(v); });
 }
 
 template <class T>
@@ -43,7 +43,7 @@ template <class T>
 T exp_sum(size_t size, const T* x, T shift, T* y) {
   using V = Vector<T>;
   auto sum = V::zero();
-  for_each_vector<T>(size, x, y, [&](auto v) GRU_LAMBDA_INLINE { return exp<T>(V::sub(v, V::set(shift))); });
+  for_each_vector<T>(size, x, y, [&](auto v) GRU_LAMBDA_INLINE { return exp<Vector<T>>(V::sub(v, V::set(shift))); });
   size_t i = 0;
   for (; i + V::width <= size; i += V::width) sum = V::add(sum, V::load(y + i));
   return sum_of_lanes<T>(V::add(sum, V::load_first(y + i, size - i)));

@@ -2,12 +2,19 @@
 //
 //
 // begin(pass, row, panel, n, sums) and finish(pass, row, panel, n, sums); n is the number of valid units in the panel.
+// An epilogue of long chains of operations has finish<N>(pass, at, sums) instead, for N places whose chains overlap,
+// and says in `together` how many places that should be.
 #pragma once
 
 #include "vocabulary.inc.h"
 
 namespace gru {
 namespace {
+
+// One of the places of a tile: a row, a panel, and its valid units.
+struct Place {
+  size_t row, panel, units;
+};
 
 template <class T>
 GRU_INLINE typename Vector<T>::Reg load_units(const T* from, size_t n) {
@@ -34,6 +41,10 @@ template <class T>
 GRU_INLINE T* gates_of(const Pass<T>& pass, size_t row, size_t panel) {
   return pass.gates.rows[row] + static_cast<ptrdiff_t>(panel) * pass.gates.panel_stride;
 }
+
+// Places whose activations overlap without running out of registers.
+template <class T>
+constexpr size_t overlapping = Vector<T>::accumulators / 12;
 
 template <class T>
 GRU_INLINE T* carry_of(const Pass<T>& pass, size_t row, size_t panel) {

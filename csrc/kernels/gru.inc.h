@@ -31,12 +31,28 @@ GRU_INLINE typename Vector<T>::Reg mix(typename Vector<T>::Reg z, typename Vecto
   return V::fma(z, h, V::mul(V::sub(V::set(1), z), n));
 }
 
+// h' of a place.
+template <class T>
+GRU_INLINE void store_mixed(const Pass<T>& pass, const Place& at, typename Vector<T>::Reg z,
+                            typename Vector<T>::Reg n) {
+  const size_t unit = at.panel * Vector<T>::width;
+  const auto h = load_units<T>(pass.h_previous[at.row] + unit, at.units);
+  store_units<T>(pass.output[at.row] + unit, mix<T>(z, n, h), at.units);
+}
+
+// r and z of N places, by turns, from their sums, the first two of G.
+template <class T, size_t N, size_t G>
+GRU_INLINE typename Vectors<T, 2 * N>::Reg sigmoid_gates(const typename Vector<T>::Reg* sums) {
+  return sigmoid<Vectors<T, 2 * N>>(
+      Vectors<T, 2 * N>::make([&](size_t i) GRU_LAMBDA_INLINE { return sums[i / 2 * G + i % 2]; }));
+}
+
 // n = tanh(W_n x + b_in + r (U_n h + b_hn)): PyTorch's and cuDNN's cell.
 template <class T, bool taped>
 struct ResetAfter {
   using Element = T;
   using V = Vector<T>;
-  static constexpr size_t gates = 3;
+  static constexpr size_t gates = 3, together = overlapping<T>;
 
   static GRU_INLINE void begin(const Pass<T>& pass, size_t row, size_t panel, size_t, typename V::Reg* sums) {
     const auto slots = slots_of(pass, row, panel);
@@ -44,17 +60,22 @@ struct ResetAfter {
     sums[1] = V::load(slots.z());
     sums[2] = V::load(pass.bias + panel * V::width);
   }
-  static GRU_INLINE void finish(const Pass<T>& pass, size_t row, size_t panel, size_t n, typename V::Reg* sums) {
-    const auto slots = slots_of(pass, row, panel);
-    const auto reset = sigmoid<T>(sums[0]), update = sigmoid<T>(sums[1]), hn = sums[2];
-    const auto candidate = tanh<T>(V::fma(reset, hn, V::load(slots.n())));
-    const auto h = load_units<T>(pass.h_previous[row] + panel * V::width, n);
-    store_units<T>(pass.output[row] + panel * V::width, mix<T>(update, candidate, h), n);
-    if constexpr (taped) {
-      V::store(slots.hn(), hn);
-      V::store(slots.r(), reset);
-      V::store(slots.z(), update);
-      V::store(slots.n(), candidate);
+  template <size_t N>
+  static GRU_INLINE void finish(const Pass<T>& pass, const Place (&at)[N], typename V::Reg* sums) {
+    const auto slots = [&](size_t i) GRU_LAMBDA_INLINE { return slots_of(pass, at[i].row, at[i].panel); };
+    const auto both = sigmoid_gates<T, N, gates>(sums);
+    const auto candidates = tanh<Vectors<T, N>>(Vectors<T, N>::make([&](size_t i) GRU_LAMBDA_INLINE {
+      return V::fma(both.of[2 * i], sums[i * gates + 2], V::load(slots(i).n()));
+    }));
+    GRU_FOR (i, 0, N) {
+      const auto reset = both.of[2 * i], update = both.of[2 * i + 1], candidate = candidates.of[i];
+      store_mixed(pass, at[i], update, candidate);
+      if constexpr (taped) {
+        V::store(slots(i).hn(), sums[i * gates + 2]);
+        V::store(slots(i).r(), reset);
+        V::store(slots(i).z(), update);
+        V::store(slots(i).n(), candidate);
+      }
     }
   }
 };
@@ -64,19 +85,23 @@ template <class T>
 struct ResetBeforeGates {
   using Element = T;
   using V = Vector<T>;
-  static constexpr size_t gates = 2;
+  static constexpr size_t gates = 2, together = overlapping<T>;
 
   static GRU_INLINE void begin(const Pass<T>& pass, size_t row, size_t panel, size_t, typename V::Reg* sums) {
     const auto slots = slots_of(pass, row, panel);
     sums[0] = V::load(slots.r());
     sums[1] = V::load(slots.z());
   }
-  static GRU_INLINE void finish(const Pass<T>& pass, size_t row, size_t panel, size_t n, typename V::Reg* sums) {
-    const auto slots = slots_of(pass, row, panel);
-    const auto reset = sigmoid<T>(sums[0]);
-    V::store(slots.hn(), V::mul(reset, load_units<T>(pass.h_previous[row] + panel * V::width, n)));
-    V::store(slots.r(), reset);
-    V::store(slots.z(), sigmoid<T>(sums[1]));
+  template <size_t N>
+  static GRU_INLINE void finish(const Pass<T>& pass, const Place (&at)[N], typename V::Reg* sums) {
+    const auto both = sigmoid_gates<T, N, gates>(sums);
+    GRU_FOR (i, 0, N) {
+      const auto slots = slots_of(pass, at[i].row, at[i].panel);
+      const auto h = load_units<T>(pass.h_previous[at[i].row] + at[i].panel * V::width, at[i].units);
+      V::store(slots.hn(), V::mul(both.of[2 * i], h));
+      V::store(slots.r(), both.of[2 * i]);
+      V::store(slots.z(), both.of[2 * i + 1]);
+    }
   }
 };
 
@@ -84,17 +109,20 @@ template <class T>
 struct ResetBeforeOutput {
   using Element = T;
   using V = Vector<T>;
-  static constexpr size_t gates = 1;
+  static constexpr size_t gates = 1, together = 2 * overlapping<T>;
 
   static GRU_INLINE void begin(const Pass<T>& pass, size_t row, size_t panel, size_t, typename V::Reg* sums) {
     sums[0] = V::load(slots_of(pass, row, panel).n());
   }
-  static GRU_INLINE void finish(const Pass<T>& pass, size_t row, size_t panel, size_t n, typename V::Reg* sums) {
-    const auto slots = slots_of(pass, row, panel);
-    const auto candidate = tanh<T>(sums[0]);
-    const auto h = load_units<T>(pass.h_previous[row] + panel * V::width, n);
-    store_units<T>(pass.output[row] + panel * V::width, mix<T>(V::load(slots.z()), candidate, h), n);
-    V::store(slots.n(), candidate);
+  template <size_t N>
+  static GRU_INLINE void finish(const Pass<T>& pass, const Place (&at)[N], typename V::Reg* sums) {
+    const auto candidates =
+        tanh<Vectors<T, N>>(Vectors<T, N>::make([&](size_t i) GRU_LAMBDA_INLINE { return sums[i]; }));
+    GRU_FOR (i, 0, N) {
+      const auto slots = slots_of(pass, at[i].row, at[i].panel);
+      store_mixed(pass, at[i], V::load(slots.z()), candidates.of[i]);
+      V::store(slots.n(), candidates.of[i]);
+    }
   }
 };
 

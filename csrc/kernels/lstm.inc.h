@@ -12,26 +12,34 @@ template <class T, bool taped>
 struct Lstm {
   using Element = T;
   using V = Vector<T>;
-  static constexpr size_t gates = 4;
+  static constexpr size_t gates = 4, together = overlapping<T>;
 
   static GRU_INLINE void begin(const Pass<T>& pass, size_t row, size_t panel, size_t, typename V::Reg* sums) {
     const T* slots = gates_of(pass, row, panel);
     GRU_FOR (g, 0, gates) sums[g] = V::load(slots + g * V::width);
   }
-  static GRU_INLINE void finish(const Pass<T>& pass, size_t row, size_t panel, size_t n, typename V::Reg* sums) {
-    T* carry = carry_of(pass, row, panel);
-    const auto c_previous = V::load(carry);
-    const auto i = sigmoid<T>(sums[0]), f = sigmoid<T>(sums[1]), g = tanh<T>(sums[2]), o = sigmoid<T>(sums[3]);
-    const auto c = V::fma(f, c_previous, V::mul(i, g));
-    V::store(carry, c);
-    store_units<T>(pass.output[row] + panel * V::width, V::mul(o, tanh<T>(c)), n);
-    if constexpr (taped) {
-      T* slots = gates_of(pass, row, panel);
-      V::store(slots, i);
-      V::store(slots + V::width, f);
-      V::store(slots + 2 * V::width, g);
-      V::store(slots + 3 * V::width, o);
-      V::store(slots + 4 * V::width, c_previous);
+  template <size_t N>
+  static GRU_INLINE void finish(const Pass<T>& pass, const Place (&at)[N], typename V::Reg* sums) {
+    using Several = Vectors<T, N>;
+    const auto sum = [&](size_t gate) GRU_LAMBDA_INLINE {
+      return Several::make([&](size_t i) GRU_LAMBDA_INLINE { return sums[i * gates + gate]; });
+    };
+    const auto c_previous =
+        Several::make([&](size_t i) GRU_LAMBDA_INLINE { return V::load(carry_of(pass, at[i].row, at[i].panel)); });
+    const auto i = sigmoid<Several>(sum(0)), f = sigmoid<Several>(sum(1)), g = tanh<Several>(sum(2));
+    const auto o = sigmoid<Several>(sum(3)), c = Several::fma(f, c_previous, Several::mul(i, g));
+    const auto h = Several::mul(o, tanh<Several>(c));
+    GRU_FOR (k, 0, N) {
+      V::store(carry_of(pass, at[k].row, at[k].panel), c.of[k]);
+      store_units<T>(pass.output[at[k].row] + at[k].panel * V::width, h.of[k], at[k].units);
+      if constexpr (taped) {
+        T* slots = gates_of(pass, at[k].row, at[k].panel);
+        V::store(slots, i.of[k]);
+        V::store(slots + V::width, f.of[k]);
+        V::store(slots + 2 * V::width, g.of[k]);
+        V::store(slots + 3 * V::width, o.of[k]);
+        V::store(slots + 4 * V::width, c_previous.of[k]);
+      }
     }
   }
 };
@@ -46,7 +54,7 @@ struct LstmBackward : BackwardPass<T> {
     T* carry = carry_of(pass, row, panel);
     const auto i = V::load(slots), f = V::load(slots + V::width), g = V::load(slots + 2 * V::width);
     const auto o = V::load(slots + 3 * V::width), c_previous = V::load(slots + 4 * V::width), d_h = sums[0];
-    const auto t = tanh<T>(V::fma(f, c_previous, V::mul(i, g)));
+    const auto t = tanh<V>(V::fma(f, c_previous, V::mul(i, g)));
     const auto d_c = V::add(V::load(carry + V::width), times_tanh_slope<T>(V::mul(d_h, o), t));
     store_padded<T>(slots, times_sigmoid_slope<T>(V::mul(d_c, g), i), n);
     store_padded<T>(slots + V::width, times_sigmoid_slope<T>(V::mul(d_c, c_previous), f), n);

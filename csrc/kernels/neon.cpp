@@ -15,6 +15,7 @@ struct Vector;
 
 template <>
 struct Vector<float> {
+  using Element = float;
   using Reg = float32x4_t;
   static constexpr size_t width = 4, accumulators = 24;
 
@@ -59,6 +60,7 @@ struct Vector<float> {
 
 template <>
 struct Vector<double> {
+  using Element = double;
   using Reg = float64x2_t;
   static constexpr size_t width = 2, accumulators = 24;
 

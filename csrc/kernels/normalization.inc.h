@@ -76,13 +76,13 @@ void normalized_step(const Pass<T>& pass) {
         return V::fma(parameter(hidden_gain + gate), hidden.normalize(slots.r() + (hidden_slot + gate) * V::width),
                       more);
       };
-      const auto reset = sigmoid<T>(of_input(0, of_hidden(0, parameter(bias_r))));
-      const auto update = sigmoid<T>(of_input(1, of_hidden(1, parameter(bias_z))));
+      const auto both = sigmoid<Vectors<T, 2>>(
+          {of_input(0, of_hidden(0, parameter(bias_r))), of_input(1, of_hidden(1, parameter(bias_z)))});
+      const auto reset = both.of[0], update = both.of[1];
       const auto hn = of_hidden(2, parameter(bias_hn));
-      const auto candidate = tanh<T>(V::fma(reset, hn, of_input(2, parameter(bias_n))));
+      const auto candidate = tanh<V>(V::fma(reset, hn, of_input(2, parameter(bias_n))));
       const size_t n = at_most(pass.units - panel * V::width, V::width);
-      const auto h = load_units<T>(pass.h_previous[row] + panel * V::width, n);
-      store_units<T>(pass.output[row] + panel * V::width, mix<T>(update, candidate, h), n);
+      store_mixed(pass, {row, panel, n}, update, candidate);
       V::store(slots.hn(), hn);
       V::store(slots.r(), reset);
       V::store(slots.z(), update);

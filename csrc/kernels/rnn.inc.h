@@ -10,31 +10,41 @@ namespace {
 template <class T>
 struct Tanh {
   using Reg = typename Vector<T>::Reg;
-  static GRU_INLINE Reg value(Reg x) { return tanh<T>(x); }
+  template <class V>
+  static GRU_INLINE typename V::Reg value(typename V::Reg x) {
+    return tanh<V>(x);
+  }
   static GRU_INLINE Reg times_slope(Reg d, Reg value) { return times_tanh_slope<T>(d, value); }
 };
 
 template <class T>
 struct Relu {
-  using V = Vector<T>;
-  using Reg = typename V::Reg;
-  static GRU_INLINE Reg value(Reg x) { return V::max(V::zero(), x); }
-  static GRU_INLINE Reg times_slope(Reg d, Reg value) { return V::where_positive(value, d); }
+  using Reg = typename Vector<T>::Reg;
+  template <class V>
+  static GRU_INLINE typename V::Reg value(typename V::Reg x) {
+    return V::max(V::set(0), x);
+  }
+  static GRU_INLINE Reg times_slope(Reg d, Reg value) { return Vector<T>::where_positive(value, d); }
 };
 
 template <class T, template <class> class Activation, bool taped>
 struct Rnn {
   using Element = T;
   using V = Vector<T>;
-  static constexpr size_t gates = 1;
+  static constexpr size_t gates = 1, together = 2 * overlapping<T>;
 
   static GRU_INLINE void begin(const Pass<T>& pass, size_t row, size_t panel, size_t, typename V::Reg* sums) {
     sums[0] = V::load(gates_of(pass, row, panel));
   }
-  static GRU_INLINE void finish(const Pass<T>& pass, size_t row, size_t panel, size_t n, typename V::Reg* sums) {
-    const auto h = Activation<T>::value(sums[0]);
-    store_units<T>(pass.output[row] + panel * V::width, h, n);
-    if constexpr (taped) V::store(gates_of(pass, row, panel), h);
+  template <size_t N>
+  static GRU_INLINE void finish(const Pass<T>& pass, const Place (&at)[N], typename V::Reg* sums) {
+    using Several = Vectors<T, N>;
+    const auto h =
+        Activation<T>::template value<Several>(Several::make([&](size_t i) GRU_LAMBDA_INLINE { return sums[i]; }));
+    GRU_FOR (i, 0, N) {
+      store_units<T>(pass.output[at[i].row] + at[i].panel * V::width, h.of[i], at[i].units);
+      if constexpr (taped) V::store(gates_of(pass, at[i].row, at[i].panel), h.of[i]);
+    }
   }
 };
 

@@ -12,6 +12,7 @@ typedef long long Long2 __attribute__((vector_size(16)));
 // What float and double share. There is no fused operation here: fma and fms are a product and a sum.
 template <class T, class Register, class Integers>
 struct Portable {
+  using Element = T;
   using Reg = Register;
   static constexpr size_t width = sizeof(Register) / sizeof(T), accumulators = 12;
 

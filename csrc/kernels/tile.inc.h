@@ -17,9 +17,11 @@ size_t chains_for(size_t panels, size_t gates) {
   return chains;
 }
 
-// Rows of the tallest tile.
+// Rows of the tallest tile. A single gate leaves room for two panels, where there are as many: with one, a row's
+// broadcasts would be loads without enough to multiply.
 template <class T, size_t G, size_t C>
-constexpr size_t tallest = at_least(at_most(Vector<T>::accumulators / (G * C), 8), 1);
+constexpr size_t tallest =
+    at_least(at_most(Vector<T>::accumulators / (G * C) / (G == 1 && C > 1 && C < 8 ? 2 : 1), 8), 1);
 
 // Panels side by side in a tile of R rows: they hide latency at few rows, and share the loads of the left factor.
 template <class T, size_t G, size_t C>
@@ -139,14 +141,41 @@ struct Tile {
   void multiply_add(const Pass<T>& pass, Piece piece, const T* ahead) {
     products<T, G, C>.of[rows - 1][panels - 1](pass, row, panel, piece, ahead, sums);
   }
-  void finish(const Pass<T>& pass) { each(pass, Epilogue::finish); }
+  void finish(const Pass<T>& pass) {
+    if constexpr (requires { Epilogue::together; }) {
+      constexpr size_t N = Epilogue::together;
+      Place next = {row, panel, 0};
+      size_t i = 0;
+      for (; i + N <= rows * panels; i += N) finish_from<N>(pass, next, i);
+      for (; i < rows * panels; ++i) finish_from<1>(pass, next, i);
+    } else {
+      each(pass, Epilogue::finish);
+    }
+  }
 
  private:
+  // Goes through the places in the order of the sums.
+  GRU_INLINE Place take(const Pass<T>& pass, Place& next) const {
+    const Place taken = {next.row, next.panel, at_most(pass.units - next.panel * W, W)};
+    if (++next.panel == panel + panels) {
+      next.panel = panel;
+      ++next.row;
+    }
+    return taken;
+  }
+  template <size_t N>
+  GRU_INLINE void finish_from(const Pass<T>& pass, Place& next, size_t first) {
+    Place at[N];
+    GRU_FOR (i, 0, N) at[i] = take(pass, next);
+    Epilogue::template finish<N>(pass, at, sums + first * G);
+  }
   template <class Function>
   GRU_INLINE void each(const Pass<T>& pass, Function function) {
-    for (size_t r = 0; r < rows; ++r)
-      for (size_t p = 0; p < panels; ++p)
-        function(pass, row + r, panel + p, at_most(pass.units - (panel + p) * W, W), sums + (r * panels + p) * G);
+    Place next = {row, panel, 0};
+    for (size_t i = 0; i < rows * panels; ++i) {
+      const Place at = take(pass, next);
+      function(pass, at.row, at.panel, at.units, sums + i * G);
+    }
   }
 };
 

@@ -1,7 +1,7 @@
 // What the bodies of all kernels are written in.
 //
 // An instruction set's file defines, in an anonymous namespace, for T = float and double a `Vector<T>` with
-//   Reg                          the register type
+//   Element, Reg                 T; the register type
 //   width, accumulators          elements in a register; registers that a tile may use for its sums
 //   load, store                  whole vectors, unaligned
 //   load_first, store_first      the first n elements (loading zeros behind them)
@@ -34,6 +34,59 @@ constexpr size_t divide_up(size_t value, size_t by) { return (value + by - 1) / 
 
 template <class T>
 struct Vector;
+
+// N vectors that go through each operation together: while one waits for its result, the others begin theirs.
+template <class T, size_t N>
+struct Vectors {
+  using Element = T;
+  using V = Vector<T>;
+  struct Reg {
+    typename V::Reg of[N];
+  };
+
+  template <class Function>
+  static GRU_INLINE Reg make(Function function) {
+    Reg result;
+    GRU_FOR (i, 0, N) result.of[i] = function(i);
+    return result;
+  }
+  static GRU_INLINE Reg set(T a) {
+    return make([&](size_t) GRU_LAMBDA_INLINE { return V::set(a); });
+  }
+  static GRU_INLINE Reg magnitude(Reg a) {
+    return make([&](size_t i) GRU_LAMBDA_INLINE { return V::magnitude(a.of[i]); });
+  }
+  static GRU_INLINE Reg exponent(Reg a) {
+    return make([&](size_t i) GRU_LAMBDA_INLINE { return V::exponent(a.of[i]); });
+  }
+  static GRU_INLINE Reg add(Reg a, Reg b) {
+    return make([&](size_t i) GRU_LAMBDA_INLINE { return V::add(a.of[i], b.of[i]); });
+  }
+  static GRU_INLINE Reg sub(Reg a, Reg b) {
+    return make([&](size_t i) GRU_LAMBDA_INLINE { return V::sub(a.of[i], b.of[i]); });
+  }
+  static GRU_INLINE Reg mul(Reg a, Reg b) {
+    return make([&](size_t i) GRU_LAMBDA_INLINE { return V::mul(a.of[i], b.of[i]); });
+  }
+  static GRU_INLINE Reg min(Reg a, Reg b) {
+    return make([&](size_t i) GRU_LAMBDA_INLINE { return V::min(a.of[i], b.of[i]); });
+  }
+  static GRU_INLINE Reg max(Reg a, Reg b) {
+    return make([&](size_t i) GRU_LAMBDA_INLINE { return V::max(a.of[i], b.of[i]); });
+  }
+  static GRU_INLINE Reg negate_like(Reg a, Reg b) {
+    return make([&](size_t i) GRU_LAMBDA_INLINE { return V::negate_like(a.of[i], b.of[i]); });
+  }
+  static GRU_INLINE Reg fma(Reg a, Reg b, Reg c) {
+    return make([&](size_t i) GRU_LAMBDA_INLINE { return V::fma(a.of[i], b.of[i], c.of[i]); });
+  }
+  static GRU_INLINE Reg fms(Reg a, Reg b, Reg c) {
+    return make([&](size_t i) GRU_LAMBDA_INLINE { return V::fms(a.of[i], b.of[i], c.of[i]); });
+  }
+  static GRU_INLINE Reg divide(Reg a, Reg b, Reg c) {
+    return make([&](size_t i) GRU_LAMBDA_INLINE { return V::divide(a.of[i], b.of[i], c.of[i]); });
+  }
+};
 
 template <class T>
 GRU_INLINE T sum_of_lanes(typename Vector<T>::Reg value) {
