@@ -19,7 +19,7 @@ from itertools import islice
 
 import numpy as np
 from common import RESULTS, Bound, finish, options
-from torch_twin import step_times
+from training_times import step_times
 
 from gru_native import losses, nn, optim, schedules
 from gru_native.random import Seed, generator, seed_path
@@ -86,9 +86,11 @@ def main() -> None:
         nn.LastPooling(),
         nn.Linear(recipe.hidden_size, 1, seed=(seed, 4)),
     )
-    loss, optimizer = losses.MSELoss(), optim.Adam(model, lr=recipe.lr)
+    optimizer = optim.Adam(model, lr=recipe.lr)
     schedule = schedules.CosineAnnealingLR(optimizer, T_max=recipe.updates)
-    trainer = Trainer(model, loss, optimizer, schedule=schedule, max_norm=MAX_NORM, threads=arguments.threads)
+    trainer = Trainer(
+        model, losses.MSELoss(), optimizer, schedule=schedule, max_norm=MAX_NORM, threads=arguments.threads
+    )
     history = trainer.fit(
         training,
         steps=recipe.updates,
@@ -101,7 +103,7 @@ def main() -> None:
         "chance": round(float(np.mean(np.square(sums - 1))), 4),
         "published": None if arguments.quick else PUBLISHED,
         "seconds": round(history[-1].seconds, 1),
-        **step_times(model, loss, islice(training.epoch(0), TIMED_STEPS), arguments, lr=recipe.lr, max_norm=MAX_NORM),
+        **step_times(trainer, islice(training.epoch(0), TIMED_STEPS), arguments),
     }
     finish("adding_problem", figures, arguments, BOUND)
     if not arguments.quick:

@@ -21,7 +21,7 @@ from itertools import islice
 
 import numpy as np
 from common import RESULTS, Bound, finish, options
-from torch_twin import step_times
+from training_times import step_times
 
 from gru_native import losses, nn, optim, schedules
 from gru_native.random import Seed, generator, seed_path
@@ -139,7 +139,7 @@ def main() -> None:
         "memoryless": round(memoryless(recipe.delay), 4),
         "published": None if arguments.quick else PUBLISHED,
         "seconds": round(history[-1].seconds, 1),
-        **step_times(model, loss, longest, arguments, lr=recipe.lr, max_norm=MAX_NORM),
+        **step_times(trainer, longest, arguments),
     }
     finish("copy_memory", figures, arguments, BOUND)
     if not arguments.quick:
