@@ -1,10 +1,11 @@
-"""Writes the tables of performance.md and results.md from the figures that benchmarks and examples have left.
+"""Writes the tables of performance.md, results.md and study.md from what benchmarks, examples and a study have left.
 
-A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``; NAME is a key of `TABLES`, or of `EXAMPLES`.
+A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``; NAME is a key of `TABLES`, `EXAMPLES` or `STUDY`.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,6 +19,7 @@ from gru_native.bench.compare import Comparison, Timing
 from gru_native.bench.limits import Limits, typical
 from gru_native.bench.sweep import ALLOWED
 from gru_native.io import atomic_write
+from gru_native.study.table import Result, summary
 
 HERE = Path(__file__).resolve().parent
 MARKED = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -235,9 +237,21 @@ EXAMPLES: dict[str, Callable[[Path], str]] = {
     )
 }
 
+
+def _study(results: Path) -> str:
+    """Return the table that the command prints: its columns are two spaces or more apart."""
+    with open(results / "study.csv", newline="") as file:
+        rows = [{name: json.loads(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    header, *lines = (re.split(" {2,}", line.strip()) for line in summary([Result(**row, curve=()) for row in rows]))
+    return _markdown(header, lines)
+
+
+STUDY: dict[str, Callable[[Path], str]] = {"study": _study}
+
 PAGES = {
     HERE / "performance.md": (TABLES, HERE.parent / "benchmarks" / "results"),
     HERE / "results.md": (EXAMPLES, HERE.parent / "examples" / "results"),
+    HERE / "study.md": (STUDY, HERE.parent / "examples" / "results"),
 }
 
 if __name__ == "__main__":

@@ -13,16 +13,15 @@ are tested, once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 from common import RESULTS, Bound, finish, options
-from torch_twin import step_times
+from fresh import Drawn, Fresh
+from training_times import step_times
 
 from gru_native import losses, nn, optim, schedules
-from gru_native.random import Seed, generator, seed_path
 from gru_native.train import Trainer, plot_history
 
 PUBLISHED = 5.3e-5
@@ -47,48 +46,39 @@ FULL = Recipe(steps=600, updates=4000, validate_every=200)
 QUICK = Recipe(steps=100, updates=600, validate_every=200)
 
 
-class Adding:
-    """Fresh sequences in every epoch, a function of the seed and its number: (T, B, 2), with targets (B, 1)."""
+def adding(steps: int, batch_size: int, batches: int, seed: tuple[int, ...]) -> Fresh:
+    """Return data: sequences (T, B, 2), with sums (B, 1)."""
+    return Fresh(lambda rng, _: sequences(rng, steps, batch_size), batches, seed)
 
-    carries_state = False
 
-    def __init__(self, steps: int, batch_size: int, batches: int, seed: Seed) -> None:
-        self.steps, self.batch_size, self.batches = steps, batch_size, batches
-        self.seed = seed_path(seed)
-
-    def __len__(self) -> int:
-        return self.batches
-
-    def epoch(self, number: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        rng = generator((*self.seed, number))
-        for _ in range(self.batches):
-            yield self._batch(rng)
-
-    def _batch(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        rows = np.arange(self.batch_size)
-        first = rng.integers(self.steps, size=self.batch_size)
-        second = (first + rng.integers(1, self.steps, size=self.batch_size)) % self.steps
-        inputs = np.zeros((self.steps, self.batch_size, 2), np.float32)
-        inputs[:, :, 0] = rng.random((self.steps, self.batch_size))
-        inputs[first, rows, 1] = inputs[second, rows, 1] = 1
-        return inputs, (inputs[first, rows, :1] + inputs[second, rows, :1])
+def sequences(rng: np.random.Generator, steps: int, batch_size: int) -> Drawn:
+    """Draw a batch."""
+    rows = np.arange(batch_size)
+    first = rng.integers(steps, size=batch_size)
+    second = (first + rng.integers(1, steps, size=batch_size)) % steps
+    inputs = np.zeros((steps, batch_size, 2), np.float32)
+    inputs[:, :, 0] = rng.random((steps, batch_size))
+    inputs[first, rows, 1] = inputs[second, rows, 1] = 1
+    return inputs, (inputs[first, rows, :1] + inputs[second, rows, :1])
 
 
 def main() -> None:
     """Train, test, and print the result."""
     arguments = options(__doc__).parse_args()
     recipe, seed = QUICK if arguments.quick else FULL, arguments.seed
-    training = Adding(recipe.steps, recipe.batch_size, 100, (seed, 0))
-    validation = Adding(recipe.steps, 200, 5, (seed, 1))
-    test = Adding(recipe.steps, 200, 25, (seed, 5))
+    training = adding(recipe.steps, recipe.batch_size, 100, (seed, 0))
+    validation = adding(recipe.steps, 200, 5, (seed, 1))
+    test = adding(recipe.steps, 200, 25, (seed, 5))
     model = nn.Sequential(
         nn.GRU(2, recipe.hidden_size, seed=(seed, 3)),
         nn.LastPooling(),
         nn.Linear(recipe.hidden_size, 1, seed=(seed, 4)),
     )
-    loss, optimizer = losses.MSELoss(), optim.Adam(model, lr=recipe.lr)
+    optimizer = optim.Adam(model, lr=recipe.lr)
     schedule = schedules.CosineAnnealingLR(optimizer, T_max=recipe.updates)
-    trainer = Trainer(model, loss, optimizer, schedule=schedule, max_norm=MAX_NORM, threads=arguments.threads)
+    trainer = Trainer(
+        model, losses.MSELoss(), optimizer, schedule=schedule, max_norm=MAX_NORM, threads=arguments.threads
+    )
     history = trainer.fit(
         training,
         steps=recipe.updates,
@@ -101,7 +91,7 @@ def main() -> None:
         "chance": round(float(np.mean(np.square(sums - 1))), 4),
         "published": None if arguments.quick else PUBLISHED,
         "seconds": round(history[-1].seconds, 1),
-        **step_times(model, loss, islice(training.epoch(0), TIMED_STEPS), arguments, lr=recipe.lr, max_norm=MAX_NORM),
+        **step_times(trainer, islice(training.epoch(0), TIMED_STEPS), arguments),
     }
     finish("adding_problem", figures, arguments, BOUND)
     if not arguments.quick:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 from common import Bound, finish, options
-from torch_twin import step_times
+from training_times import step_times
 
 from gru_native import losses, nn, optim, schedules
 from gru_native.random import Seed, generator, seed_path
@@ -143,10 +143,10 @@ def main() -> None:
         nn.LastPooling(),
         nn.Linear(HIDDEN_SIZE, HORIZON, seed=(seed, 2)),
     )
-    loss, optimizer = losses.MSELoss(), optim.Adam(model, lr=LR)
+    optimizer = optim.Adam(model, lr=LR)
     trainer = Trainer(
         model,
-        loss,
+        losses.MSELoss(),
         optimizer,
         schedule=schedules.CosineAnnealingLR(optimizer, T_max=epochs * len(training)),
         max_norm=MAX_NORM,
@@ -164,7 +164,7 @@ def main() -> None:
         "seasonal_days": days,
         "mae": round(scores["mae"] * hours.deviation, 2),
         "seconds": round(history[-1].seconds, 1),
-        **step_times(model, loss, islice(training.epoch(0), TIMED_STEPS), arguments, lr=LR, max_norm=MAX_NORM),
+        **step_times(trainer, islice(training.epoch(0), TIMED_STEPS), arguments),
     }
     finish("air_pollution", figures, arguments, BOUND)
 

@@ -15,16 +15,15 @@ are tested, once.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 from common import RESULTS, Bound, finish, options
-from torch_twin import step_times
+from fresh import Drawn, Fresh
+from training_times import step_times
 
 from gru_native import losses, nn, optim, schedules
-from gru_native.random import Seed, generator, seed_path
 from gru_native.train import Trainer, plot_history
 
 SYMBOLS, LENGTH, MARKER = 8, 10, 9
@@ -48,60 +47,42 @@ class Recipe:
     embedding_dim: int = 10
     lr: float = 1e-2
 
+    @property
+    def epochs(self) -> int:
+        return self.updates // BATCHES
+
+    def longest_delay(self, epoch: int) -> int:
+        """Return the first delay in the first half, the last one in the last tenth, a geometric series between."""
+        grown = min(1.0, max(0.0, (epoch / self.epochs - 0.5) / 0.4))
+        return round(self.first_delay * (self.delay / self.first_delay) ** grown)
+
 
 FULL = Recipe(delay=1000, updates=4000, batch_size=128)
 QUICK = Recipe(delay=10, updates=800, batch_size=64)
 
 
-class Copying:
-    """Batches of one delay: symbols (T + 20, B) and what is to be said."""
-
-    carries_state = False
-
-    def __init__(self, delay: int, batch_size: int, batches: int, seed: Seed) -> None:
-        self.delay, self.batch_size, self.batches = delay, batch_size, batches
-        self.seed = seed_path(seed)
-
-    def __len__(self) -> int:
-        return self.batches
-
-    def epoch(self, number: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        rng = generator((*self.seed, number))
-        for _ in range(self.batches):
-            yield _sequences(rng, self.delay, self.batch_size)
+def copying(delay: int, batch_size: int, batches: int, seed: tuple[int, ...]) -> Fresh:
+    """Return data of one delay: symbols (T + 20, B), and what is to be said."""
+    return Fresh(lambda rng, _: sequences(rng, delay, batch_size), batches, seed)
 
 
-class Curriculum:
-    """Batches whose delays grow from epoch to epoch.
+def curriculum(recipe: Recipe, seed: tuple[int, ...]) -> Fresh:
+    """Return data whose delays grow from epoch to epoch.
 
     A batch draws its delay between half the epoch's longest and that, so that the network does not count steps. The
     longer it is, the fewer sequences: a step costs about the same.
     """
 
-    carries_state = False
+    def draw(rng: np.random.Generator, epoch: int) -> Drawn:
+        longest = recipe.longest_delay(epoch)
+        delay = int(rng.integers(longest // 2, longest + 1))
+        return sequences(rng, delay, min(recipe.batch_size, max(16, 8000 // (delay + 2 * LENGTH))))
 
-    def __init__(self, recipe: Recipe, seed: Seed) -> None:
-        self.recipe = recipe
-        self.seed = seed_path(seed)
-        self.epochs = recipe.updates // BATCHES
-
-    def __len__(self) -> int:
-        return BATCHES
-
-    def epoch(self, number: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        rng, longest = generator((*self.seed, number)), self._longest(number)
-        for _ in range(BATCHES):
-            delay = int(rng.integers(longest // 2, longest + 1))
-            yield _sequences(rng, delay, min(self.recipe.batch_size, max(16, 8000 // (delay + 2 * LENGTH))))
-
-    def _longest(self, number: int) -> int:
-        """Return the first delay in the first half, the last one in the last tenth, a geometric series between."""
-        grown = min(1.0, max(0.0, (number / self.epochs - 0.5) / 0.4))
-        first, last = self.recipe.first_delay, self.recipe.delay
-        return round(first * (last / first) ** grown)
+    return Fresh(draw, BATCHES, seed)
 
 
-def _sequences(rng: np.random.Generator, delay: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+def sequences(rng: np.random.Generator, delay: int, batch_size: int) -> Drawn:
+    """Draw a batch."""
     symbols = rng.integers(1, SYMBOLS + 1, size=(LENGTH, batch_size))
     inputs = np.zeros((delay + 2 * LENGTH, batch_size), np.int64)
     targets = np.zeros_like(inputs)
@@ -114,32 +95,48 @@ def memoryless(delay: int) -> float:
     return LENGTH * math.log(SYMBOLS) / (delay + 2 * LENGTH)
 
 
+def share_right(predictions: np.ndarray, targets: np.ndarray) -> float:
+    """Return the share of the symbols that are said right; whoever guesses has 1/8."""
+    symbols = targets > 0
+    return float(np.mean(predictions[symbols].argmax(axis=-1) == targets[symbols]))
+
+
 def main() -> None:
     """Train, test, and print the result."""
     arguments = options(__doc__).parse_args()
     recipe, seed = QUICK if arguments.quick else FULL, arguments.seed
-    training = Curriculum(recipe, (seed, 0))
+    training = curriculum(recipe, (seed, 0))
     model = nn.Sequential(
         nn.Embedding(CLASSES, recipe.embedding_dim, seed=(seed, 3)),
         nn.GRU(recipe.embedding_dim, recipe.hidden_size, seed=(seed, 4)),
         nn.Linear(recipe.hidden_size, CLASSES, seed=(seed, 5)),
     )
-    loss, optimizer = losses.CrossEntropyLoss(), optim.Adam(model, lr=recipe.lr)
+    optimizer = optim.Adam(model, lr=recipe.lr)
     schedule = schedules.CosineAnnealingLR(optimizer, T_max=recipe.updates)
-    trainer = Trainer(model, loss, optimizer, schedule=schedule, max_norm=MAX_NORM, threads=arguments.threads)
+    trainer = Trainer(
+        model,
+        losses.CrossEntropyLoss(),
+        optimizer,
+        schedule=schedule,
+        max_norm=MAX_NORM,
+        metrics={"share_right": share_right},
+        threads=arguments.threads,
+    )
     history = trainer.fit(
         training,
         steps=recipe.updates,
-        validation=Copying(recipe.delay, 100, 2, (seed, 1)),
+        validation=copying(recipe.delay, 100, 2, (seed, 1)),
         validate_every=recipe.updates // 20,
     )
-    longest = islice(training.epoch(training.epochs - 1), TIMED_STEPS)
+    longest = islice(training.epoch(recipe.epochs - 1), TIMED_STEPS)
+    tested = trainer.evaluate(copying(recipe.delay, 100, 10, (seed, 2)))
     figures = {
-        "loss": float(f"{trainer.evaluate(Copying(recipe.delay, 100, 10, (seed, 2)))['loss']:.3g}"),
+        "loss": float(f"{tested['loss']:.3g}"),
+        "share_right": round(tested["share_right"], 4),
         "memoryless": round(memoryless(recipe.delay), 4),
         "published": None if arguments.quick else PUBLISHED,
         "seconds": round(history[-1].seconds, 1),
-        **step_times(model, loss, longest, arguments, lr=recipe.lr, max_norm=MAX_NORM),
+        **step_times(trainer, longest, arguments),
     }
     finish("copy_memory", figures, arguments, BOUND)
     if not arguments.quick:

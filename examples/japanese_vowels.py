@@ -24,12 +24,12 @@ from typing import NamedTuple
 
 import numpy as np
 from common import Bound, finish, options
-from epoch_times import epoch_times
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
+from training_times import epoch_times
 
 from gru_native import losses, nn, optim, schedules
 from gru_native.random import Seed
@@ -176,8 +176,7 @@ def main() -> None:
         "recurrent_dropout": recipe.recurrent_dropout,
         "seconds": round(perf_counter() - began, 1),
     }
-    data = training.batches(recipe.batch_size, shuffle=True)
-    times = epoch_times(trainers[0], data, trainers[0].model, arguments)
+    times = epoch_times(trainers[0], training.batches(recipe.batch_size, shuffle=True).epoch(0), arguments)
     finish("japanese_vowels", figures | times, arguments, BOUND)
 
 

@@ -22,8 +22,8 @@ from pathlib import Path
 
 import numpy as np
 from common import Bound, finish, options
-from epoch_times import epoch_times
 from scipy.io import loadmat
+from training_times import epoch_times
 
 from gru_native import losses, nn, optim, schedules
 from gru_native.random import Seed
@@ -133,7 +133,7 @@ def main() -> None:
         **PUBLISHED,
         **baselines(rolls["train"], rolls["test"]),
     }
-    times = epoch_times(trainer, training, network(recipe, seed, plain=True), arguments)
+    times = epoch_times(trainer, training.epoch(0), arguments, twin=network(recipe, seed, plain=True))
     rounded = {name: round(value, 3) for name, value in figures.items()}
     finish("jsb_chorales", rounded | {"seconds": round(history[-1].seconds, 1)} | times, arguments, BOUND)
 

@@ -24,8 +24,8 @@ from typing import NamedTuple
 import numpy as np
 from baseline import Samples, logistic_regression
 from common import Bound, finish, options
-from epoch_times import epoch_times
 from sklearn.feature_extraction.text import CountVectorizer
+from training_times import epoch_times
 
 from gru_native import losses, nn, optim
 from gru_native.random import generator
@@ -171,7 +171,7 @@ def main() -> None:
     figures["seconds"] = round(perf_counter() - began, 1)
     show_attention(trainer.model, vocabulary, data.test.inputs)
     batches = training_batches(vocabulary, data.training, arguments.seed)
-    finish("sentiment", figures | epoch_times(trainer, batches, trainer.model, arguments), arguments, BOUND)
+    finish("sentiment", figures | epoch_times(trainer, batches.epoch(0), arguments), arguments, BOUND)
 
 
 if __name__ == "__main__":

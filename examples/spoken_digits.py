@@ -27,9 +27,9 @@ from typing import NamedTuple
 import numpy as np
 from baseline import Samples, logistic_regression
 from common import Bound, finish, options
-from epoch_times import epoch_times
 from numpy.lib.stride_tricks import sliding_window_view
 from sklearn.preprocessing import StandardScaler
+from training_times import epoch_times
 
 from gru_native import losses, nn, optim, schedules
 from gru_native.train import Sequences, Trainer, classification_metrics
@@ -189,7 +189,7 @@ def main() -> None:
         figures |= leave_one_speaker_out(known, arguments)
     figures["seconds"] = round(perf_counter() - began, 1)
     batches = training_batches(data.training, arguments.seed)
-    finish("spoken_digits", figures | epoch_times(trainer, batches, trainer.model, arguments), arguments, BOUND)
+    finish("spoken_digits", figures | epoch_times(trainer, batches.epoch(0), arguments), arguments, BOUND)
 
 
 if __name__ == "__main__":

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
-from gru_native import losses, nn, optim
-from gru_native.train import Batch, Trainer
-
-WARM_UP_BATCHES = 2  # the first calls in a process are slower
+from gru_native import losses, nn
+from gru_native.train import Batch
 
 
 def seconds_in_torch(
@@ -20,7 +17,6 @@ def seconds_in_torch(
     *,
     lr: float,
     max_norm: float | None = None,
-    carries_state: bool = False,
     threads: int | None = None,
 ) -> float | None:
     """Return how long PyTorch takes to train on some batches with Adam, or None when it is not installed.
@@ -42,61 +38,18 @@ def seconds_in_torch(
     if threads is not None:
         torch.set_num_threads(threads)
     try:
-        return _seconds(_Twin(torch, model), torch, _loss(torch, loss), batches, lr, max_norm, carries_state)
+        return _seconds(_Twin(torch, model), torch, _loss(torch, loss), batches, lr, max_norm)
     finally:
         torch.set_num_threads(before)
 
 
-def step_times(
-    model: nn.Module,
-    loss: Any,
-    batches: Iterable[Any],
-    arguments: argparse.Namespace,
-    *,
-    lr: float,
-    max_norm: float | None = None,
-) -> dict[str, float]:
-    """Return ``step_ms`` and, where it is wanted and installed, ``torch_step_ms``: the mean time of a training step.
-
-    Both train with Adam on the same batches, from the same weights; `model`, a `Sequential`, stays as it is.
-    """
-    fixed = _Fixed(batches)
-    own = nn.from_config(model.config())
-    own.load_state_dict(model.state_dict())
-    trainer = Trainer(own, loss, optim.Adam(own, lr=lr), max_norm=max_norm, threads=arguments.threads)
-    seconds = {"step_ms": trainer.fit(fixed, epochs=1, progress=False)[-1].seconds}
-    if not arguments.no_torch:
-        for part in (fixed.batches[:WARM_UP_BATCHES], fixed.batches):
-            there = seconds_in_torch(model, loss, part, lr=lr, max_norm=max_norm, threads=arguments.threads)
-        seconds |= {} if there is None else {"torch_step_ms": there}
-    return {name: round(1e3 * value / len(fixed), 2) for name, value in seconds.items()}
-
-
-class _Fixed:
-    """Batches that are there already, so that making them is not timed."""
-
-    carries_state = False
-
-    def __init__(self, batches: Iterable[Any]) -> None:
-        self.batches = list(batches)
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def epoch(self, number: int) -> Iterator[Any]:
-        return iter(self.batches)
-
-
-def _seconds(
-    twin: _Twin, torch: Any, loss: Any, batches: Iterable[Any], lr: float, max_norm: float | None, carries: bool
-) -> float:
+def _seconds(twin: _Twin, torch: Any, loss: Any, batches: Iterable[Any], lr: float, max_norm: float | None) -> float:
     optimizer = torch.optim.Adam(twin.parameters, lr=lr)
     prepared = [Batch(*item) for item in batches]
-    states = None
     began = time.perf_counter()
     for batch in prepared:
         optimizer.zero_grad()
-        predictions, states = twin(batch, states if carries else None)
+        predictions = twin(batch)
         if batch.live is not None:
             predictions = predictions[torch.from_numpy(batch.live)]
         loss(predictions, torch.from_numpy(batch.targets)).backward()
@@ -148,29 +101,26 @@ class _Twin:
         made.load_state_dict({name: self._torch.tensor(array) for name, array in layer.state_dict().items()})
         return made
 
-    def __call__(self, batch: Batch, states: Any) -> tuple[Any, Any]:
-        """Return the predictions, and the recurrent layers' states, which carry no gradient."""
+    def __call__(self, batch: Batch) -> Any:
+        """Return the predictions."""
         x = self._torch.from_numpy(batch.inputs)
-        given, final = iter(states) if states is not None else None, []
         for layer, made in self._layers:
             if layer.recurrent:
-                x, state = self._recurrent(layer, made, x, batch.lengths, None if given is None else next(given))
-                final.append(state.detach())
+                x = self._recurrent(layer, made, x, batch.lengths)
             elif layer.pools:
                 x = self._pooled(layer, made, x, batch.lengths)
             else:
                 x = made(x)
-        return x, final
+        return x
 
-    def _recurrent(self, layer: Any, made: Any, x: Any, lengths: Any, state: Any) -> tuple[Any, Any]:
+    def _recurrent(self, layer: Any, made: Any, x: Any, lengths: Any) -> Any:
         if lengths is None:
-            return made(x, state)
+            return made(x)[0]
         rnn = self._torch.nn.utils.rnn
         packed = rnn.pack_padded_sequence(
             x, self._torch.from_numpy(lengths), batch_first=layer.batch_first, enforce_sorted=False
         )
-        output, final = made(packed, state)
-        return rnn.pad_packed_sequence(output, batch_first=layer.batch_first)[0], final
+        return rnn.pad_packed_sequence(made(packed)[0], batch_first=layer.batch_first)[0]
 
     def _pooled(self, layer: Any, made: Any, x: Any, lengths: Any) -> Any:
         torch = self._torch
