@@ -55,7 +55,7 @@ examples: build
 	for example in $$(grep -l __main__ examples/*.py); do \
 		$(BIN)/python $$example $(ARGS) || exit 1; done
 
-# The tables of docs/performance.md and docs/results.md, from what benchmarks and examples wrote.
+# The tables of the pages in docs/, from what benchmarks, examples and a study wrote.
 tables: build
 	$(BIN)/python docs/tables.py
 

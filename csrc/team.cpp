@@ -87,13 +87,15 @@ void Barrier::wait() {
     phase_.store(phase + 1, std::memory_order_release);
     return;
   }
-  constexpr int spins = 2000;
-  for (int i = 0; phase_.load(std::memory_order_acquire) == phase; ++i) {
-    if (i < spins)
+  const int patience = patience_.load(std::memory_order_relaxed);
+  int spins = 0;
+  for (; phase_.load(std::memory_order_acquire) == phase; ++spins) {
+    if (spins < patience)
       pause();
     else
       sched_yield();
   }
+  patience_.store(spins > patience ? short_patience : long_patience, std::memory_order_relaxed);
 }
 
 }  // namespace gru

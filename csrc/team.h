@@ -20,14 +20,19 @@ bool run_team(int members, Work& work) {
   return detail::run_team(members, [](void* context, int member) { (*static_cast<Work*>(context))(member); }, &work);
 }
 
-// Where all members of a team wait for each other, many times within a call: spins a while, then yields.
+// Where all members of a team wait for each other, many times within a call: spins a while, then yields. Who had to
+// yield soon does so the next time: members may share a CPU, as they do for some milliseconds when the system wakes a
+// thread on its waker's, and then the one that spins keeps the other from coming.
 class Barrier {
  public:
   explicit Barrier(int members) : members_(members) {}
   void wait();
 
  private:
+  static constexpr int long_patience = 2000, short_patience = 8;  // spins
+
   const int members_;
+  std::atomic<int> patience_{long_patience};
   alignas(64) std::atomic<int> arrived_{0};
   alignas(64) std::atomic<unsigned> phase_{0};
 };

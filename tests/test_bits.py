@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
@@ -247,6 +247,29 @@ def test_ragged_rows_and_threads(
         assert_all_same({name: alone[name] for name in of_whole}, of_whole, f"of row {row} alone")
 
 
+@pytest.mark.parametrize("tape", ["gates", "states"])
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@every_kind
+@every_isa
+def test_rows_that_are_computed_one_after_the_other(
+    rng: np.random.Generator, isa: str, kind: str, reverse: bool, tape: str
+) -> None:
+    """Rows that share a place, several in the steps of the longest, have the bits of the rows alone: with masks too."""
+    lengths = np.array([2, 40, 11, 0, 9, 40, 17, 1, 1, 20, 0, 3])
+    steps, batch, hidden = 40, len(lengths), 33
+    problem = Problem(rng, (steps, batch, 7, hidden), np.float32, kind)
+    weights = problem.cell.pack(isa)
+    for mask in (None, rng.choice([0.0, 2.0], (batch, hidden)).astype(np.float32)):
+        options: dict[str, Any] = {"reverse": reverse, "lengths": lengths, "mask": mask, "tape": tape}
+        whole = problem.run(weights, **options)
+        for threads in THREADS[1:]:
+            assert_all_same(problem.run(weights, threads=threads, **options), whole, f"with {threads} threads")
+        for row in range(batch):
+            alone = problem.run(weights, [row], **options)
+            of_whole = rows_of(whole, [row])
+            assert_all_same({name: alone[name] for name in of_whole}, of_whole, f"of row {row} alone")
+
+
 @pytest.mark.parametrize("sizes", [BY_ROWS, BY_PANELS, BY_FEW_PANELS, BY_PANELS_FOR_CACHE], ids=str)
 @every_kind
 @every_isa
@@ -275,12 +298,13 @@ def test_masks_rows_and_threads(
 def test_zoneout_and_threads(rng: np.random.Generator, isa: str, kind: str, sizes: tuple[int, int, int, int]) -> None:
     problem = Problem(rng, sizes, np.float32, kind)
     weights = problem.cell.pack(isa)
-    for options in ({"zoneout": 0.3}, {"zoneout": 0.3, "zoneout_seed": 7}):
-        whole = problem.run(weights, zoneout=options)
+    ragged = rng.integers(0, sizes[0] + 1, sizes[1])
+    for options, lengths in product(({"zoneout": 0.3}, {"zoneout": 0.3, "zoneout_seed": 7}), (None, ragged)):
+        whole = problem.run(weights, zoneout=options, lengths=lengths)
         for threads in THREADS[1:]:
-            actual = problem.run(weights, zoneout=options, threads=threads)
+            actual = problem.run(weights, zoneout=options, lengths=lengths, threads=threads)
             assert_all_same(actual, whole, f"with {threads} threads, {options}")
-        again = problem.run(weights, zoneout=options, tape="states")
+        again = problem.run(weights, zoneout=options, lengths=lengths, tape="states")
         assert_all_same(rows_of(again, slice(None)), rows_of(whole, slice(None)), f"computed again, {options}")
     everything_stays = problem.run(weights, zoneout={"zoneout": 1.0, "zoneout_seed": 7})
     assert_same_bits(everything_stays["final_0"], problem.state)
