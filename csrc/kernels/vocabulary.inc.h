@@ -35,6 +35,16 @@ constexpr size_t divide_up(size_t value, size_t by) { return (value + by - 1) / 
 template <class T>
 struct Vector;
 
+// Makes the compiler keep a value in a register.
+template <class Reg>
+GRU_INLINE void hold(Reg& value) {
+#if defined(__x86_64__)
+  __asm__("" : "+v"(value));
+#elif defined(__aarch64__)
+  __asm__("" : "+w"(value));
+#endif
+}
+
 // N vectors that go through each operation together: while one waits for its result, the others begin theirs.
 template <class T, size_t N>
 struct Vectors {
