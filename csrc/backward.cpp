@@ -34,7 +34,7 @@ class BackwardRun {
     const size_t H = w_.hidden_size, G = w_.shape.gates;
     const size_t row_work = G * H * (w_.input_size + H), hidden_bytes = G * H * H * sizeof(T);
     recurrence_ =
-        plan_recurrence({schedule.steps(), schedule.places_on_average(), panels_, row_work, hidden_bytes}, threads);
+        plan_recurrence({schedule.steps(), schedule.rows_on_average(), panels_, row_work, hidden_bytes}, threads);
     // Members who take no part in the recurrence wait for it, perhaps asleep: that must be worth more to them.
     const size_t products_work = 2 * schedule.size() * row_work / (recurrence_.members > 1 ? 1 : 16);
     members_ = std::max(recurrence_.members, plan_members(products_work, schedule.size(), threads));
@@ -50,7 +50,7 @@ class BackwardRun {
     d_output_rows_.resize(rows_);
     if (call.d_x.data) d_x_rows_.resize(rows_);
     if (call.d_h_0.data) d_h_0_rows_.resize(call.batch);
-    if (schedule.has_cuts()) flowing_rows_.resize(rows_);
+    if (schedule.has_resets()) flowing_rows_.resize(rows_);
     if (recomputes_) {
       next_rows_.resize(call.batch);
       unread_ = Buffer<T>(product(static_cast<size_t>(members_), H));
@@ -85,7 +85,7 @@ class BackwardRun {
     Barrier everyone(members_), recurrent(recurrence_.members);
     auto work = [&](int member) {
       if (member == 0) fill_d_h_0_rows();
-      if (member == 0 && schedule_.has_cuts()) zero_spare_row();
+      if (member == 0 && schedule_.has_resets()) zero_spare_row();
       size_t last = schedule_.steps();
       do {
         const size_t first = last > 0 ? (last - 1) / tape_.chunk * tape_.chunk : 0;
@@ -126,22 +126,20 @@ class BackwardRun {
   const GateRows<T>& gates() const { return recomputes_ ? chunk_gates_ : tape_.gates; }
   size_t spare_row() const { return recomputes_ ? rows_ + call_.batch : rows_; }
 
-  Part all_places() const { return {0, schedule_.places()}; }
-
   // Of some steps, counted from the first of the chunk.
   void fill_tables(const Chunk& chunk, const Part& steps) {
     for (size_t s = chunk.steps.first + steps.first; s < chunk.steps.first + steps.last; ++s) {
-      const Part live = schedule_.live(s, all_places());
+      const Part live = schedule_.live(s, {0, call_.batch});
       for (size_t place = 0; place < live.last; ++place) {
         const size_t i = schedule_.index(s, place) - chunk.first_row;
-        const size_t t = schedule_.time(s, place), b = schedule_.row(s, place);
+        const size_t t = schedule_.time(s, place), b = schedule_.row(place);
         gate_rows_[i] = gates().row(i);
         x_rows_[i] = call_.x.at(t, b);
         h_rows_[i] = state_before<T>(schedule_, s, place, call_.h_0, call_.output, zeros_.data());
         if (call_.mask.data) fill_masked_row(i, b);
         d_output_rows_[i] = call_.d_output.data ? call_.d_output.at(t, b) : zeros_.data();
         if (call_.d_x.data) d_x_rows_[i] = call_.d_x.at(t, b);
-        if (schedule_.has_cuts()) flowing_rows_[i] = gates().row(schedule_.cut(s, place) ? spare_row() : i);
+        if (schedule_.has_resets()) flowing_rows_[i] = gates().row(schedule_.fresh(s, place) ? spare_row() : i);
       }
     }
   }
@@ -157,8 +155,8 @@ class BackwardRun {
   }
 
   void fill_d_h_0_rows() {
-    for (size_t place = 0; place < schedule_.places(); ++place)
-      d_h_0_rows_[place] = call_.d_h_0.at(schedule_.first_row(place));
+    for (size_t place = 0; place < d_h_0_rows_.size(); ++place)
+      d_h_0_rows_[place] = call_.d_h_0.at(schedule_.row(place));
   }
 
   void zero_spare_row() {
@@ -190,27 +188,17 @@ class BackwardRun {
 
   void compute_gates_and_c(const Chunk& chunk, const Part& panels, int member) {
     for_each_block({0, chunk.rows}, [&](const Part& rows) { project({rows, panels}, member); });
-    const Part beginning = schedule_.live(chunk.steps.first, all_places());
+    const Part beginning = schedule_.live(chunk.steps.first, {0, call_.batch});
     c_.restore({beginning, panels}, tape_.c.data() + chunk.steps.first / tape_.chunk * c_.size());
     for (size_t s = chunk.steps.first; s < chunk.steps.last; ++s) {
-      const Part live = schedule_.live(s, all_places());
-      if (schedule_.has_cuts()) change_c({live, panels}, s);
+      const Part live = schedule_.live(s, {0, call_.batch});
+      c_.cut({live, panels}, s);
       for_each_block(live, [&](const Part& places) {
         const size_t first = schedule_.index(s, places.first) - chunk.first_row;
         Pass<T> pass = forward_pass({{first, first + places.size()}, panels}, member);
         c_.describe(pass, {places, panels});
         w_.passes().step_taped(pass);
       });
-    }
-  }
-
-  // c where the step before has no part in a step: of another row, or zero behind a reset.
-  void change_c(const Slice& slice, size_t s) {
-    const Rows<const T> c_0{tape_.c_0.data(), static_cast<ptrdiff_t>(w_.hidden_size)};
-    for (size_t place = slice.rows.first; place < slice.rows.last; ++place) {
-      const Slice one{{place, place + 1}, slice.panels};
-      if (s > 0 && schedule_.begins(s, place)) c_.load(one, 0, c_0, row_at(s));
-      if (schedule_.fresh(s, place)) c_.clear(one, 0);
     }
   }
 
@@ -249,51 +237,22 @@ class BackwardRun {
 
   void recur_block(const Chunk& chunk, int member, const Slice& slice, Barrier& barrier) {
     if (chunk.steps.last == schedule_.steps()) {
-      take_final(slice, [&](size_t place) { return schedule_.last_row(place); });
+      carry_.load(slice, 0, call_.d_h_n);
+      if (w_.shape.states == 2) carry_.load(slice, 1, call_.d_c_n);
       if (normalization_.active()) normalization_.clear(slice);
     }
     for (size_t s = std::min(chunk.steps.last, schedule_.length(slice.rows.first)); s-- > chunk.steps.first;) {
-      const Slice live{schedule_.live(s, slice.rows), slice.panels};
-      step(chunk, member, live, s, barrier);
-      if (schedule_.has_cuts()) cut(chunk, live, s);
+      carry_.cut(slice, s + 1);
+      step(chunk, member, {schedule_.live(s, slice.rows), slice.panels}, s, barrier);
     }
     if (chunk.steps.first > 0) return keep_gradients(chunk, slice);
-    if (call_.d_h_0.data) initial_state(chunk, slice, 0, flowing(), d_h_0_rows_.data() + slice.rows.first);
-    if (w_.shape.states == 2)
-      carry_.store(slice, 1, call_.d_c_0, [&](size_t place) { return schedule_.first_row(place); });
-  }
-
-  // The gradients of the last states of the rows that row_of(place) names.
-  template <class RowOf>
-  void take_final(const Slice& slice, RowOf row_of) {
-    carry_.load(slice, 0, call_.d_h_n, row_of);
-    if (w_.shape.states == 2) carry_.load(slice, 1, call_.d_c_n, row_of);
-  }
-
-  auto row_at(size_t s) const {
-    return [this, s](size_t place) { return schedule_.row(s, place); };
-  }
-
-  // Between step s and the one before, where that has no part in it: a reset lets no gradient through, and a row that
-  // begins leaves its place to the row before.
-  void cut(const Chunk& chunk, const Slice& slice, size_t s) {
-    for (size_t place = slice.rows.first; place < slice.rows.last; ++place) {
-      const Slice one{{place, place + 1}, slice.panels};
-      const bool fresh = schedule_.fresh(s, place);
-      if (fresh)
-        for (size_t state = 0; state < w_.shape.states; ++state) carry_.clear(one, state);
-      if (s == 0 || !schedule_.begins(s, place)) continue;
-      if (call_.d_h_0.data) {
-        T* const to = call_.d_h_0.at(schedule_.row(s, place));
-        initial_state(chunk, one, s, fresh ? flowing_rows_ : gate_rows_, &to);
-      }
-      if (w_.shape.states == 2) carry_.store(one, 1, call_.d_c_0, row_at(s));
-      take_final(one, row_at(s - 1));
-    }
+    carry_.cut(slice, 0);
+    if (call_.d_h_0.data) initial_state(chunk, slice);
+    if (w_.shape.states == 2) carry_.store(slice, 1, call_.d_c_0);
   }
 
   void step(const Chunk& chunk, int member, const Slice& slice, size_t s, Barrier& barrier) {
-    for_each_flow(chunk, s + 1, slice, flowing(), [&](const Slice& rows, const Operand<T>* gradients) {
+    for_each_flow(chunk, s + 1, slice, [&](const Slice& rows, const Operand<T>* gradients) {
       Pass<T> pass = pass_over(chunk, rows, packs_.hidden, s);
       if (gradients) pass.left = *gradients;
       if (zoneout_.active()) {
@@ -303,7 +262,7 @@ class BackwardRun {
       w_.passes().step_backward(pass);
     });
     if (zoneout_.active())
-      carry_.add_masked(slice, {}, row_at(s), [&](size_t place, size_t unit) { return kept_.units(place, unit); });
+      carry_.add_masked(slice, {}, [&](size_t place, size_t unit) { return kept_.units(place, unit); });
     meet(barrier);
     if (normalization_.active()) normalize(chunk, member, slice, s, barrier);
     if (second_product()) backward_of_second(chunk, slice, s, barrier);
@@ -316,13 +275,12 @@ class BackwardRun {
     pass.h_previous = read_rows().data() + (pass.h_previous - h_rows_.data());
     if (call_.mask.data) {
       // What flows through r * h is masked too: into a carry of its own first.
-      second_carry_.clear(slice, 0);
+      second_carry_.load(slice, 0, {});
       second_carry_.describe(pass, slice);
     }
     w_.passes().second_backward(pass);
     if (call_.mask.data)
-      carry_.add_masked(slice, call_.mask, row_at(s),
-                        [&](size_t place, size_t unit) { return second_carry_.units(place, unit); });
+      carry_.add_masked(slice, call_.mask, [&](size_t place, size_t unit) { return second_carry_.units(place, unit); });
     meet(barrier);
   }
 
@@ -336,12 +294,10 @@ class BackwardRun {
     meet(barrier);
   }
 
-  // The gradient of the states that step s begins with.
-  void initial_state(const Chunk& chunk, const Slice& slice, size_t s, const std::vector<T*>& gate_rows,
-                     T* const* d_h_0) {
-    for_each_flow(chunk, s, slice, gate_rows, [&](const Slice& rows, const Operand<T>* gradients) {
-      Pass<T> pass = pass_over(chunk, rows, packs_.hidden, s);
-      pass.output = d_h_0 + (rows.rows.first - slice.rows.first);
+  void initial_state(const Chunk& chunk, const Slice& slice) {
+    for_each_flow(chunk, 0, slice, [&](const Slice& rows, const Operand<T>* gradients) {
+      Pass<T> pass = pass_over(chunk, rows, packs_.hidden, 0);
+      pass.output = d_h_0_rows_.data() + rows.rows.first;
       pass.left = gradients ? *gradients : no_operand(pass.output);
       w_.kernels.state_backward(pass);
     });
@@ -350,22 +306,22 @@ class BackwardRun {
   // Calls work(rows, gradients) for those rows into whose last state gradients flow from step `next`, and without them
   // for those that end before it.
   template <class Work>
-  void for_each_flow(const Chunk& chunk, size_t next, const Slice& slice, const std::vector<T*>& gate_rows, Work work) {
+  void for_each_flow(const Chunk& chunk, size_t next, const Slice& slice, Work work) {
     const Part going_on = schedule_.live(next, slice.rows), ending{going_on.last, slice.rows.last};
     if (call_.mask.data || zoneout_.active()) {
-      if (going_on.size() > 0) flow_apart(chunk, next, {going_on, slice.panels}, gate_rows);
+      if (going_on.size() > 0) flow_apart(chunk, next, {going_on, slice.panels});
       if (slice.rows.size() > 0) work(slice, nullptr);
       return;
     }
     if (going_on.size() > 0) {
-      const Operand<T> gradients = gradients_of(chunk, next, going_on.first, gate_rows);
+      const Operand<T> gradients = gradients_of(chunk, next, going_on.first);
       work(Slice{going_on, slice.panels}, &gradients);
     }
     if (ending.size() > 0) work(Slice{ending, slice.panels}, nullptr);
   }
 
   // With a mask or zoneout the product cannot go on from the carry: it is computed by itself, and added to the carry.
-  void flow_apart(const Chunk& chunk, size_t next, const Slice& slice, const std::vector<T*>& gate_rows) {
+  void flow_apart(const Chunk& chunk, size_t next, const Slice& slice) {
     Pass<T> pass{};
     pass.rows = slice.rows.size();
     pass.first_panel = slice.panels.first;
@@ -373,11 +329,10 @@ class BackwardRun {
     pass.descending = next % 2 == 0;
     pass.units = w_.hidden_size;
     pass.right = packs_.hidden.view();
-    pass.left = gradients_of(chunk, next, slice.rows.first, gate_rows);
+    pass.left = gradients_of(chunk, next, slice.rows.first);
     pass.output = flow_rows_.data() + slice.rows.first;
     w_.kernels.affine(pass);
-    carry_.add_masked(slice, call_.mask, row_at(next),
-                      [&](size_t place, size_t unit) { return flow_rows_[place] + unit; });
+    carry_.add_masked(slice, call_.mask, [&](size_t place, size_t unit) { return flow_rows_[place] + unit; });
   }
 
   // Shares the gradient of the states after step s out: to the step's own result (into the carry, from where the step
@@ -398,13 +353,12 @@ class BackwardRun {
     }
   }
 
-  const std::vector<T*>& flowing() const { return schedule_.has_cuts() ? flowing_rows_ : gate_rows_; }
-
   // The gradients of a step, from a place on, that flow into the state before it.
-  Operand<T> gradients_of(const Chunk& chunk, size_t s, size_t place, const std::vector<T*>& gate_rows) const {
+  Operand<T> gradients_of(const Chunk& chunk, size_t s, size_t place) const {
     const size_t block = w_.shape.hidden_gates * w_.kernels.vector;
-    T* const* const first = s == chunk.steps.last ? next_rows_.data() + place
-                                                  : gate_rows.data() + schedule_.index(s, place) - chunk.first_row;
+    const auto& rows = schedule_.has_resets() ? flowing_rows_ : gate_rows_;
+    T* const* const first =
+        s == chunk.steps.last ? next_rows_.data() + place : rows.data() + schedule_.index(s, place) - chunk.first_row;
     return {first, w_.shape.flow * width_, panels_ * block, block, gates().panel_stride()};
   }
 
@@ -412,7 +366,7 @@ class BackwardRun {
   void keep_gradients(const Chunk& chunk, const Slice& slice) {
     const Part live = schedule_.live(chunk.steps.first, slice.rows);
     for (size_t place = live.first; place < live.last; ++place) {
-      const size_t to = schedule_.cut(chunk.steps.first, place) ? spare_row() : rows_ + place;
+      const size_t to = schedule_.fresh(chunk.steps.first, place) ? spare_row() : rows_ + place;
       next_rows_[place] = gates().row(to);
       for (size_t panel = slice.panels.first; panel < slice.panels.last; ++panel)
         std::copy_n(slots(place, panel), gates().row_stride(), slots(rows_ + place, panel));
@@ -463,11 +417,11 @@ class BackwardRun {
     w_.kernels.affine(pass);
   }
 
-  void zero_padding(const Part& rows) {
+  void zero_padding(const Part& places) {
     if (!call_.d_x.data || call_.accumulate_d_x) return;
-    for (size_t b = rows.first; b < rows.last; ++b)
-      for (size_t t = schedule_.row_length(b); t < call_.steps; ++t)
-        std::fill_n(call_.d_x.at(t, b), w_.input_size, T(0));
+    for (size_t place = places.first; place < places.last; ++place)
+      for (size_t t = schedule_.length(place); t < call_.steps; ++t)
+        std::fill_n(call_.d_x.at(t, schedule_.row(place)), w_.input_size, T(0));
   }
 
   const RecurrentWeights<T>& w_;
@@ -489,7 +443,7 @@ class BackwardRun {
   NormalizationGradients<T> normalization_;
   std::optional<WeightGradients<T>> weight_gradients_;
   std::vector<T*> gate_rows_, d_x_rows_, d_h_0_rows_, unread_rows_;
-  // With cuts, the gates whose gradients flow into the step before: zeros where it has no part in a step.
+  // With resets, the gates whose gradients flow into the step before: zeros for a row that a reset cuts off.
   std::vector<T*> flowing_rows_;
   std::vector<T*> next_rows_;  // the same of the step after the chunk, by place
   std::vector<T*> flow_rows_;  // by place

@@ -15,30 +15,26 @@ class Carry {
  public:
   Carry() = default;
   Carry(const RecurrentWeights<T>& weights, const Schedule& schedule, size_t vectors)
-      : units_(weights.hidden_size),
+      : schedule_(&schedule),
+        units_(weights.hidden_size),
         width_(weights.kernels.vector),
         row_(vectors * width_),
-        panel_(product(schedule.places(), row_)),
+        panel_(product(schedule.batch(), row_)),
         buffer_(product(weights.panels(), panel_)) {}
 
-  // Takes the rows of (B, H) that row_of(place) names, or zeros when there is none.
-  template <class RowOf>
-  void load(const Slice& slice, size_t which, const Rows<const T>& from, RowOf row_of) {
+  // Takes (B, H), or zeros when there is none.
+  void load(const Slice& slice, size_t which, const Rows<const T>& from) {
     for_each_row(slice, which, [&](T* row, size_t place, size_t unit, size_t n) {
       if (!from.data) n = 0;
-      if (n) std::copy_n(from.at(row_of(place)) + unit, n, row);
+      if (n) std::copy_n(from.at(schedule_->row(place)) + unit, n, row);
       std::fill(row + n, row + width_, T(0));
     });
   }
-  void clear(const Slice& slice, size_t which) {
-    load(slice, which, {}, [](size_t place) { return place; });
-  }
 
-  template <class RowOf>
-  void store(const Slice& slice, size_t which, const Rows<T>& to, RowOf row_of) const {
+  void store(const Slice& slice, size_t which, const Rows<T>& to) const {
     if (!to.data) return;
     for_each_row(slice, which, [&](const T* row, size_t place, size_t unit, size_t n) {
-      std::copy_n(row, n, to.at(row_of(place)) + unit);
+      std::copy_n(row, n, to.at(schedule_->row(place)) + unit);
     });
   }
 
@@ -53,13 +49,23 @@ class Carry {
       std::copy_n(from + offset(panel, slice.rows.first), slice.rows.size() * row_, at(panel, slice.rows.first));
   }
 
-  // h += mask * from(place, unit), where `from` gives the address of the units from there on, and row_of(place) the
-  // mask's row; the mask may be none.
-  template <class From, class RowOf>
-  void add_masked(const Slice& slice, const Rows<const T>& mask, RowOf row_of, From from) {
+  // Zeros for the rows before whose step a reset stands.
+  void cut(const Slice& slice, size_t step) {
+    if (!schedule_->has_resets()) return;
+    const Part live = schedule_->live(step, slice.rows);
+    for (size_t place = live.first; place < live.last; ++place) {
+      if (!schedule_->fresh(step, place)) continue;
+      for (size_t panel = slice.panels.first; panel < slice.panels.last; ++panel)
+        std::fill_n(at(panel, place), row_, T(0));
+    }
+  }
+
+  // h += mask * from(place, unit), where `from` gives the address of the units from there on; the mask may be none.
+  template <class From>
+  void add_masked(const Slice& slice, const Rows<const T>& mask, From from) {
     for_each_row(slice, 0, [&](T* row, size_t place, size_t unit, size_t n) {
       const T* const d = from(place, unit);
-      const T* const m = mask.data ? mask.at(row_of(place)) + unit : nullptr;
+      const T* const m = mask.data ? mask.at(schedule_->row(place)) + unit : nullptr;
       for (size_t i = 0; i < n; ++i) row[i] += m ? m[i] * d[i] : d[i];
     });
   }
@@ -84,6 +90,7 @@ class Carry {
         function(at(panel, place) + which * width_, place, panel * width_, std::min(width_, units_ - panel * width_));
   }
 
+  const Schedule* schedule_ = nullptr;
   size_t units_ = 0, width_ = 0, row_ = 0, panel_ = 0;
   Buffer<T> buffer_;
 };

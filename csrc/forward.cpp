@@ -40,12 +40,6 @@ Buffer<T> buffer_of_c(const RecurrentWeights<T>& weights, const Steps& call, Kee
   return Buffer<T>(product(product(weights.panels(), weights.kernels.vector), rows));
 }
 
-template <class T>
-Buffer<T> buffer_of_c_0(const RecurrentWeights<T>& weights, const Steps& call, Keep keep) {
-  if (keep == Keep::gates || weights.shape.states == 1 || !call.lengths) return {};
-  return Buffer<T>(product(call.batch, weights.hidden_size));
-}
-
 }  // namespace
 
 template <class T>
@@ -56,8 +50,7 @@ RecurrentTape<T>::RecurrentTape(const RecurrentWeights<T>& weights, const Steps&
       keep(keep_),
       chunk(chunk_of(weights, call, keep)),
       gates(keep == Keep::gates ? GateRows<T>(weights, size + 1) : GateRows<T>()),
-      c(buffer_of_c(weights, call, keep, chunk)),
-      c_0(buffer_of_c_0(weights, call, keep)) {}
+      c(buffer_of_c(weights, call, keep, chunk)) {}
 
 namespace {
 
@@ -77,7 +70,7 @@ class ForwardRun {
         panels_(weights.panels()) {
     const size_t H = w_.hidden_size, G = w_.shape.gates, hidden_bytes = G * H * H * sizeof(T);
     const size_t row_work = G * H * (w_.input_size + H);
-    plan_ = plan_recurrence({schedule.steps(), schedule.places_on_average(), panels_, row_work, hidden_bytes}, threads);
+    plan_ = plan_recurrence({schedule.steps(), schedule.rows_on_average(), panels_, row_work, hidden_bytes}, threads);
     const size_t row_size = (gates_of_tape_ ? w_.shape.taped_slots : w_.shape.slots) * w_.kernels.vector;
     for (int member = 0; member < plan_.members; ++member)
       block_ = std::max(block_, std::min(slice_of(member).rows.size(), most_rows_in_block));
@@ -99,7 +92,6 @@ class ForwardRun {
       std::fill_n(zeros_.data(), H, T(0));
     }
     if (has_c()) carry_ = Carry<T>(weights, schedule, 1);
-    if (tape && tape->c_0.data()) keep_c_0();
     if (call.zoneout.p > 0) zoneout_ = ZoneoutRows<T>(weights, call.zoneout, schedule, plan_.members);
     if (call.mask.data) {
       masked_ = Buffer<T>(product(product(2, call.batch), H));
@@ -125,17 +117,17 @@ class ForwardRun {
     // Slices of panels share all rows, so one member writes their addresses.
     const bool fills = !plan_.by_panels || slice.panels.first == 0;
     const size_t steps = schedule_.length(slice.rows.first);
-    if (has_c()) carry_.load(slice, 0, call_.c_0, [&](size_t place) { return schedule_.first_row(place); });
+    if (has_c()) carry_.load(slice, 0, call_.c_0);
     for (size_t first = 0; first < steps; first += chunk_) {
       const size_t last = std::min(first + chunk_, steps);
       if (fills) fill_tables(region, first, last, slice.rows);
-      if (first == 0 && call_.mask.data) mask_states({schedule_.live(0, slice.rows), slice.panels}, 0);
+      if (first == 0 && call_.mask.data) mask_states(slice, 0);
       meet(barrier);
       project(region, first, last, slice);
       size_t row = begin(region);
       for (size_t s = first; s < last; ++s) {
         const Slice live{schedule_.live(s, slice.rows), slice.panels};
-        if (has_c() && schedule_.has_cuts()) change_c(live, s);
+        if (has_c()) carry_.cut(live, s);
         if (tape_ && tape_->c.data() && s % tape_->chunk == 0)
           carry_.save(live, tape_->c.data() + s / tape_->chunk * carry_.size());
         step(member, row, s, live, barrier);
@@ -143,19 +135,7 @@ class ForwardRun {
       }
     }
     finish(slice);
-    if (has_c()) carry_.store(slice, 0, call_.c_n, [&](size_t place) { return schedule_.last_row(place); });
-  }
-
-  // c where the step before has no part in a step: of another row, or zero behind a reset.
-  void change_c(const Slice& slice, size_t s) {
-    for (size_t place = slice.rows.first; place < slice.rows.last; ++place) {
-      const Slice one{{place, place + 1}, slice.panels};
-      if (s > 0 && schedule_.begins(s, place)) {
-        carry_.store(one, 0, call_.c_n, [&](size_t) { return schedule_.row(s - 1, place); });
-        carry_.load(one, 0, call_.c_0, [&](size_t) { return schedule_.row(s, place); });
-      }
-      if (schedule_.fresh(s, place)) carry_.clear(one, 0);
-    }
+    if (has_c()) carry_.store(slice, 0, call_.c_n);
   }
 
   void meet(Barrier& barrier) const {
@@ -170,7 +150,7 @@ class ForwardRun {
     for (size_t s = first; s < last; ++s) {
       const Part live = schedule_.live(s, places);
       for (size_t place = live.first; place < live.last; ++place, ++i) {
-        const size_t t = schedule_.time(s, place), b = schedule_.row(s, place);
+        const size_t t = schedule_.time(s, place), b = schedule_.row(place);
         x_rows_[i] = call_.x.at(t, b);
         h_rows_[i] = state_before<T>(schedule_, s, place, call_.h_0, call_.output, zeros_.data());
         if (call_.mask.data) left_rows_[i] = masked_row(s, place);
@@ -202,21 +182,10 @@ class ForwardRun {
     const size_t width = w_.kernels.vector;
     const size_t first = slice.panels.first * width, last = std::min(slice.panels.last * width, w_.hidden_size);
     for (size_t place = slice.rows.first; place < slice.rows.last; ++place) {
-      const T* const mask = call_.mask.at(schedule_.row(s, place));
+      const T* const mask = call_.mask.at(schedule_.row(place));
       const T* const h = state_before<T>(schedule_, s, place, call_.h_0, call_.output, zeros_.data());
       T* const to = masked_row(s, place);
       for (size_t unit = first; unit < last; ++unit) to[unit] = mask[unit] * h[unit];
-    }
-  }
-
-  void keep_c_0() const {
-    const size_t H = w_.hidden_size;
-    for (size_t b = 0; b < call_.batch; ++b) {
-      T* const to = tape_->c_0.data() + b * H;
-      if (call_.c_0.data)
-        std::copy_n(call_.c_0.at(b), H, to);
-      else
-        std::fill_n(to, H, T(0));
     }
   }
 
@@ -275,17 +244,14 @@ class ForwardRun {
     const size_t width = w_.kernels.vector;
     const size_t first = slice.panels.first * width, last = std::min(slice.panels.last * width, w_.hidden_size);
     if (first >= last) return;
-    for (size_t place = slice.rows.first; place < slice.rows.last; ++place)
-      schedule_.for_each_row(place, [&](size_t b) { finish_row(b, first, last); });
-  }
-
-  void finish_row(size_t b, size_t first, size_t last) const {
-    const size_t length = schedule_.row_length(b);
-    const T* from = call_.h_0.data ? call_.h_0.at(b) : zeros_.data();
-    if (length > 0) from = call_.output.at(call_.reverse ? 0 : length - 1, b);
-    if (from != call_.h_n.at(b)) std::copy(from + first, from + last, call_.h_n.at(b) + first);
-    for (size_t t = length; t < call_.steps; ++t)
-      std::fill(call_.output.at(t, b) + first, call_.output.at(t, b) + last, T(0));
+    for (size_t place = slice.rows.first; place < slice.rows.last; ++place) {
+      const size_t b = schedule_.row(place), length = schedule_.length(place);
+      const T* from = call_.h_0.data ? call_.h_0.at(b) : zeros_.data();
+      if (length > 0) from = call_.output.at(schedule_.time(length - 1, place), b);
+      if (from != call_.h_n.at(b)) std::copy(from + first, from + last, call_.h_n.at(b) + first);
+      for (size_t t = length; t < call_.steps; ++t)
+        std::fill(call_.output.at(t, b) + first, call_.output.at(t, b) + last, T(0));
+    }
   }
 
   const RecurrentWeights<T>& w_;
@@ -321,17 +287,16 @@ void copy_gate(const RecurrentWeights<T>& weights, const Steps& steps, const Rec
                const Sequence<T>& out) {
   const Schedule schedule(steps);
   const size_t width = weights.kernels.vector, H = weights.hidden_size;
-  for (size_t s = 0; s < schedule.steps(); ++s) {
-    const Part live = schedule.live(s, {0, schedule.places()});
-    for (size_t place = 0; place < live.last; ++place) {
+  for (size_t place = 0; place < steps.batch; ++place) {
+    const size_t b = schedule.row(place), length = schedule.length(place);
+    for (size_t s = 0; s < length; ++s) {
       const T* from = tape.gates.row(schedule.index(s, place)) + gate * width;
-      T* to = out.at(schedule.time(s, place), schedule.row(s, place));
+      T* to = out.at(schedule.time(s, place), b);
       for (size_t unit = 0; unit < H; unit += width, from += tape.gates.panel_stride())
         std::copy_n(from, std::min(width, H - unit), to + unit);
     }
+    for (size_t t = length; t < steps.steps; ++t) std::fill_n(out.at(t, b), H, T(0));
   }
-  for (size_t b = 0; b < steps.batch; ++b)
-    for (size_t t = schedule.row_length(b); t < steps.steps; ++t) std::fill_n(out.at(t, b), H, T(0));
 }
 
 template void copy_gate(const RecurrentWeights<float>&, const Steps&, const RecurrentTape<float>&, size_t,

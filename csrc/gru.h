@@ -199,9 +199,8 @@ class GRU_API RecurrentTape {
   const GateRows<T> gates;  // with Keep::gates, and one row more, which backward uses
   // With Keep::states and an LSTM, [chunk][panel][place][vector]: the c that each chunk begins with.
   const Buffer<T> c;
-  const Buffer<T> c_0;  // (B, H), as c: with lengths, what rows begin with in the midst of a chunk
 
-  size_t bytes() const { return gates.bytes() + (c.size() + c_0.size()) * sizeof(T); }
+  size_t bytes() const { return gates.bytes() + c.size() * sizeof(T); }
 };
 
 // Zoneout (Krueger et al. 2017): a unit keeps its state of the step before with probability p; or, not random, its new

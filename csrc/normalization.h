@@ -18,24 +18,24 @@ class NormalizationGradients {
   NormalizationGradients(const RecurrentWeights<T>& weights, const Schedule& schedule, int members)
       : units_(weights.hidden_size),
         width_(weights.kernels.vector),
-        places_(schedule.places()),
+        batch_(schedule.batch()),
         parameters_(weights.forward().hidden_bias.data()),
         sums_(weights, schedule, norm_vectors),
-        rows_(product(product(static_cast<size_t>(members), places_), row_gradient_size)) {}
+        rows_(product(product(static_cast<size_t>(members), batch_), row_gradient_size)) {}
 
   bool active() const { return parameters_; }
 
   void clear(const Slice& slice) {
-    for (size_t which = 0; which < norm_vectors; ++which) sums_.clear(slice, which);
+    for (size_t which = 0; which < norm_vectors; ++which) sums_.load(slice, which, {});
   }
 
   void describe(Pass<T>& pass, const Slice& slice, int member) const {
     pass.bias = parameters_;
     sums_.describe(pass, slice);
-    pass.row_gradients = rows_.data() + static_cast<size_t>(member) * places_ * row_gradient_size;
+    pass.row_gradients = rows_.data() + static_cast<size_t>(member) * batch_ * row_gradient_size;
   }
 
-  // Sums over the places in their order, so that nothing depends on who computed them.
+  // Sums over the rows in their order, so that nothing depends on who computed them.
   void store(const Part& panels, const RecurrentParameters<T>& to) const {
     const size_t H = units_;
     const auto gate = [H](T* all, size_t i) { return all ? all + i * H : nullptr; };
@@ -49,15 +49,14 @@ class NormalizationGradients {
     for (size_t unit = first; unit < last; ++unit)
       for (size_t which = 0; which < norm_vectors; ++which) {
         T sum = 0;
-        for (size_t place = 0; place < places_; ++place)
-          sum += sums_.units(place, unit)[which * width_ + unit % width_];
+        for (size_t place = 0; place < batch_; ++place) sum += sums_.units(place, unit)[which * width_ + unit % width_];
         for (T* const out : {to_one[which], to_other[which]})
           if (out) out[unit] = sum;
       }
   }
 
  private:
-  size_t units_ = 0, width_ = 0, places_ = 0;
+  size_t units_ = 0, width_ = 0, batch_ = 0;
   const T* parameters_ = nullptr;
   Carry<T> sums_;
   Buffer<T> rows_;

@@ -47,7 +47,7 @@ Part part_of(size_t total, int member, int members) {
 }
 
 Slice Plan::slice(int member, const Schedule& schedule, size_t panels) const {
-  if (by_panels) return {{0, schedule.places()}, part_of(panels, member, members)};
+  if (by_panels) return {{0, schedule.batch()}, part_of(panels, member, members)};
   return {schedule.part(member, members), {0, panels}};
 }
 

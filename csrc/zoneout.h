@@ -34,7 +34,7 @@ class ZoneoutRows {
   const T* taken(int member, size_t step, size_t place, size_t first, size_t last) const {
     T* const row = taken_.data() + static_cast<size_t>(member) * ones_.size();
     if (!zoneout_.random || zoneout_.p >= 1) return row;
-    const size_t index = schedule_->time(step, place) * schedule_->batch() + schedule_->row(step, place);
+    const size_t index = schedule_->time(step, place) * schedule_->batch() + schedule_->row(place);
     const size_t from = first / dropout_group, to = (last + dropout_group - 1) / dropout_group;
     const double threshold = std::min(std::ceil(zoneout_.p * 4294967296.0), 4294967295.0);
     kernels_->dropout((to - from) * dropout_group, ones_.data(), row + from * dropout_group, zoneout_.key,

@@ -251,10 +251,10 @@ def test_ragged_rows_and_threads(
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 @every_kind
 @every_isa
-def test_rows_that_are_computed_one_after_the_other(
+def test_ragged_rows_with_masks_and_without_gates(
     rng: np.random.Generator, isa: str, kind: str, reverse: bool, tape: str
 ) -> None:
-    """Rows that share a place, several in the steps of the longest, have the bits of the rows alone: with masks too."""
+    """Rows of a ragged batch have the bits of the rows alone with masks too, and with gates that are computed again."""
     lengths = np.array([2, 40, 11, 0, 9, 40, 17, 1, 1, 20, 0, 3])
     steps, batch, hidden = 40, len(lengths), 33
     problem = Problem(rng, (steps, batch, 7, hidden), np.float32, kind)

@@ -27,6 +27,7 @@ class Native(Peer):
         self._case = case
         self._gru = nn.GRU(case.input_size, case.hidden_size, case.num_layers, bidirectional=case.bidirectional, seed=0)
         self._x, self._h_0, self._d_output = case.x(), case.h_0(), case.d_output()
+        self._lengths = case.lengths()
         self._weights = self._gru.parameters()
         self._threads = threads
 
@@ -53,11 +54,11 @@ class Native(Peer):
 
     def ragged(self) -> Any:
         """Run the GRU over a ragged batch."""
-        return self._gru(self._x, lengths=self._case.lengths(), threads=self._threads)
+        return self._gru(self._x, lengths=self._lengths, threads=self._threads)
 
     def ragged_train(self) -> Any:
         """Train it."""
-        return self._step_of(self._gru, lengths=self._case.lengths())
+        return self._step_of(self._gru, lengths=self._lengths)
 
     def states_train(self) -> Any:
         """Train the GRU with a tape that keeps no gates."""

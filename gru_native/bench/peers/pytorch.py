@@ -29,6 +29,7 @@ class Torch(Peer):
         self._h_0 = torch.from_numpy(case.h_0()).requires_grad_()
         self._first = self._x[0].detach(), self._h_0[0].detach()
         self._d_output = torch.from_numpy(case.d_output())
+        self._lengths = torch.from_numpy(case.lengths())
 
     def forward(self) -> Any:
         with self._torch.inference_mode():
@@ -80,8 +81,8 @@ class Torch(Peer):
         return self._torch.nn.RNN(self._case.input_size, self._case.hidden_size, self._case.num_layers)
 
     def _padded(self) -> Any:
-        rnn, lengths = self._torch.nn.utils.rnn, self._torch.from_numpy(self._case.lengths())
-        packed = rnn.pack_padded_sequence(self._x, lengths, enforce_sorted=False)
+        rnn = self._torch.nn.utils.rnn
+        packed = rnn.pack_padded_sequence(self._x, self._lengths, enforce_sorted=False)
         return rnn.pad_packed_sequence(self._gru(packed)[0])[0]
 
     def _step_of(self, stack: Any, run: Callable[[], Any]) -> Any:
