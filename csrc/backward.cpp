@@ -24,20 +24,24 @@ class BackwardRun {
   BackwardRun(const RecurrentWeights<T>& weights, const RecurrentBackward<T>& call, const Schedule& schedule,
               const RecurrentTape<T>& tape, int threads)
       : w_(weights),
-        packs_(weights.backward(threads)),
         call_(call),
         schedule_(schedule),
         tape_(tape),
         panels_(weights.panels()),
         width_(static_cast<ptrdiff_t>(weights.kernels.vector)),
-        recomputes_(tape.keep == Keep::states) {
+        recomputes_(tape.keep == Keep::states),
+        input_(weights.backward().input, reads_once(schedule.steps(), call.batch), threads),
+        hidden_(weights.backward().hidden, reads_once(schedule.steps(), call.batch), threads),
+        hidden_n_(weights.backward().hidden_n, reads_once(schedule.steps(), call.batch), threads) {
     const size_t H = w_.hidden_size, G = w_.shape.gates;
     const size_t row_work = G * H * (w_.input_size + H), hidden_bytes = G * H * H * sizeof(T);
-    recurrence_ =
-        plan_recurrence({schedule.steps(), schedule.rows_on_average(), panels_, row_work, hidden_bytes}, threads);
+    recurrence_ = plan_recurrence(
+        {schedule.steps(), schedule.rows_on_average(), panels_, row_work, hidden_bytes, input_.fills() ? row_work : 0},
+        threads);
     // Members who take no part in the recurrence wait for it, perhaps asleep: that must be worth more to them.
     const size_t products_work = 2 * schedule.size() * row_work / (recurrence_.members > 1 ? 1 : 16);
     members_ = std::max(recurrence_.members, plan_members(products_work, schedule.size(), threads));
+    for (PackReader<T>* reader : {&input_, &hidden_, &hidden_n_}) reader->set_members(members_);
     rows_ = std::min(product(tape.chunk, call.batch), schedule.size());
     // Behind the rows: the gradients of the step after a chunk, and a row of zeros.
     if (recomputes_) chunk_gates_ = GateRows<T>(weights, rows_ + call.batch + 1);
@@ -52,6 +56,9 @@ class BackwardRun {
     if (call.d_h_0.data) d_h_0_rows_.resize(call.batch);
     if (schedule.has_resets()) flowing_rows_.resize(rows_);
     if (recomputes_) {
+      forward_input_ = weights.forward().input.whole(threads);
+      forward_hidden_ = weights.forward().hidden.whole(threads);
+      forward_hidden_n_ = weights.forward().hidden_n.whole(threads);
       next_rows_.resize(call.batch);
       unread_ = Buffer<T>(product(static_cast<size_t>(members_), H));
       for (size_t i = 0; i < static_cast<size_t>(members_) * most_rows_in_block; ++i)
@@ -118,7 +125,7 @@ class BackwardRun {
     weight_gradients_->compute(member, chunk.rows, begins, ends);
     if (ends && normalization_.active()) normalization_.store(part_of(panels_, member, members_), call_.gradients);
     everyone.wait();
-    input_gradient(part_of(chunk.rows, member, members_));
+    input_gradient(chunk.rows, member);
     if (!ends) everyone.wait();
   }
 
@@ -179,7 +186,7 @@ class BackwardRun {
       Pass<T> pass = forward_pass({rows, {0, panels_}}, member);
       w_.passes().step_taped(pass);
       if (!w_.passes().second) return;
-      pass.right = w_.forward().hidden_n.view();
+      pass.right = forward_hidden_n_;
       pass.left = {pass.gates.rows, -width_, w_.hidden_size, w_.kernels.vector, gates().panel_stride()};
       pass.h_previous = h_rows_.data() + rows.first;
       w_.passes().second(pass);
@@ -205,8 +212,8 @@ class BackwardRun {
   // The projections of x, for rows of the chunk.
   void project(const Slice& slice, int member) const {
     Pass<T> pass = forward_pass(slice, member);
-    pass.right = w_.forward().input.view();
-    pass.bias = w_.forward().input_bias.data();
+    pass.right = forward_input_;
+    pass.bias = w_.input_bias();
     pass.left = plain_operand<T>(x_rows_.data() + slice.rows.first, w_.input_size);
     w_.passes().project(pass);
   }
@@ -219,8 +226,8 @@ class BackwardRun {
     pass.last_panel = slice.panels.last;
     pass.units = w_.hidden_size;
     pass.gates = {gate_rows_.data() + slice.rows.first, gates().panel_stride()};
-    pass.right = w_.forward().hidden.view();
-    pass.bias = w_.forward().hidden_bias.data();
+    pass.right = forward_hidden_;
+    pass.bias = w_.hidden_bias();
     const T* const* const read = read_rows().data() + slice.rows.first;
     pass.left = plain_operand<T>(read, w_.hidden_size);
     pass.h_previous = w_.passes().second ? read : h_rows_.data() + slice.rows.first;
@@ -247,30 +254,30 @@ class BackwardRun {
     }
     if (chunk.steps.first > 0) return keep_gradients(chunk, slice);
     carry_.cut(slice, 0);
-    if (call_.d_h_0.data) initial_state(chunk, slice);
+    if (call_.d_h_0.data) initial_state(chunk, member, slice);
     if (w_.shape.states == 2) carry_.store(slice, 1, call_.d_c_0);
   }
 
   void step(const Chunk& chunk, int member, const Slice& slice, size_t s, Barrier& barrier) {
-    for_each_flow(chunk, s + 1, slice, [&](const Slice& rows, const Operand<T>* gradients) {
-      Pass<T> pass = pass_over(chunk, rows, packs_.hidden, s);
+    for_each_flow(chunk, s + 1, slice, member, [&](const Slice& rows, const Operand<T>* gradients) {
+      Pass<T> pass = pass_over(chunk, rows, s);
       if (gradients) pass.left = *gradients;
       if (zoneout_.active()) {
         zone_out(member, pass.d_output, rows, s);
         pass.d_output = zero_rows_.data();
       }
-      w_.passes().step_backward(pass);
+      hidden_.run(w_.passes().step_backward, pass, member);
     });
     if (zoneout_.active())
       carry_.add_masked(slice, {}, [&](size_t place, size_t unit) { return kept_.units(place, unit); });
     meet(barrier);
     if (normalization_.active()) normalize(chunk, member, slice, s, barrier);
-    if (second_product()) backward_of_second(chunk, slice, s, barrier);
+    if (second_product()) backward_of_second(chunk, member, slice, s, barrier);
   }
 
   // Reset before: from d_n to d_r.
-  void backward_of_second(const Chunk& chunk, const Slice& slice, size_t s, Barrier& barrier) {
-    Pass<T> pass = pass_over(chunk, slice, packs_.hidden_n, s);
+  void backward_of_second(const Chunk& chunk, int member, const Slice& slice, size_t s, Barrier& barrier) {
+    Pass<T> pass = pass_over(chunk, slice, s);
     pass.left = {pass.gates.rows, 2 * width_, panels_ * w_.kernels.vector, w_.kernels.vector, gates().panel_stride()};
     pass.h_previous = read_rows().data() + (pass.h_previous - h_rows_.data());
     if (call_.mask.data) {
@@ -278,7 +285,7 @@ class BackwardRun {
       second_carry_.load(slice, 0, {});
       second_carry_.describe(pass, slice);
     }
-    w_.passes().second_backward(pass);
+    hidden_n_.run(w_.passes().second_backward, pass, member);
     if (call_.mask.data)
       carry_.add_masked(slice, call_.mask, [&](size_t place, size_t unit) { return second_carry_.units(place, unit); });
     meet(barrier);
@@ -286,7 +293,7 @@ class BackwardRun {
 
   // From the gradients of the gates to those of the projections.
   void normalize(const Chunk& chunk, int member, const Slice& slice, size_t s, Barrier& barrier) {
-    Pass<T> pass = pass_over(chunk, slice, packs_.hidden, s);
+    Pass<T> pass = pass_over(chunk, slice, s);
     normalization_.describe(pass, slice, member);
     w_.passes().row_gradients(pass);
     meet(barrier);
@@ -294,22 +301,22 @@ class BackwardRun {
     meet(barrier);
   }
 
-  void initial_state(const Chunk& chunk, const Slice& slice) {
-    for_each_flow(chunk, 0, slice, [&](const Slice& rows, const Operand<T>* gradients) {
-      Pass<T> pass = pass_over(chunk, rows, packs_.hidden, 0);
+  void initial_state(const Chunk& chunk, int member, const Slice& slice) {
+    for_each_flow(chunk, 0, slice, member, [&](const Slice& rows, const Operand<T>* gradients) {
+      Pass<T> pass = pass_over(chunk, rows, 0);
       pass.output = d_h_0_rows_.data() + rows.rows.first;
       pass.left = gradients ? *gradients : no_operand(pass.output);
-      w_.kernels.state_backward(pass);
+      hidden_.run(w_.kernels.state_backward, pass, member);
     });
   }
 
   // Calls work(rows, gradients) for those rows into whose last state gradients flow from step `next`, and without them
   // for those that end before it.
   template <class Work>
-  void for_each_flow(const Chunk& chunk, size_t next, const Slice& slice, Work work) {
+  void for_each_flow(const Chunk& chunk, size_t next, const Slice& slice, int member, Work work) {
     const Part going_on = schedule_.live(next, slice.rows), ending{going_on.last, slice.rows.last};
     if (call_.mask.data || zoneout_.active()) {
-      if (going_on.size() > 0) flow_apart(chunk, next, {going_on, slice.panels});
+      if (going_on.size() > 0) flow_apart(chunk, next, {going_on, slice.panels}, member);
       if (slice.rows.size() > 0) work(slice, nullptr);
       return;
     }
@@ -321,17 +328,16 @@ class BackwardRun {
   }
 
   // With a mask or zoneout the product cannot go on from the carry: it is computed by itself, and added to the carry.
-  void flow_apart(const Chunk& chunk, size_t next, const Slice& slice) {
+  void flow_apart(const Chunk& chunk, size_t next, const Slice& slice, int member) {
     Pass<T> pass{};
     pass.rows = slice.rows.size();
     pass.first_panel = slice.panels.first;
     pass.last_panel = slice.panels.last;
     pass.descending = next % 2 == 0;
     pass.units = w_.hidden_size;
-    pass.right = packs_.hidden.view();
     pass.left = gradients_of(chunk, next, slice.rows.first);
     pass.output = flow_rows_.data() + slice.rows.first;
-    w_.kernels.affine(pass);
+    hidden_.run(w_.kernels.affine, pass, member);
     carry_.add_masked(slice, call_.mask, [&](size_t place, size_t unit) { return flow_rows_[place] + unit; });
   }
 
@@ -377,7 +383,7 @@ class BackwardRun {
     if (recurrence_.by_panels) barrier.wait();
   }
 
-  Pass<T> pass_over(const Chunk& chunk, const Slice& slice, const Pack<T>& pack, size_t s) {
+  Pass<T> pass_over(const Chunk& chunk, const Slice& slice, size_t s) {
     const size_t i = schedule_.index(s, slice.rows.first) - chunk.first_row;
     Pass<T> pass{};
     pass.rows = slice.rows.size();
@@ -385,7 +391,6 @@ class BackwardRun {
     pass.last_panel = slice.panels.last;
     pass.descending = s % 2 == 1;
     pass.units = w_.hidden_size;
-    pass.right = pack.view();
     pass.gates = {gate_rows_.data() + i, gates().panel_stride()};
     pass.left = no_operand(pass.gates.rows);
     pass.h_previous = h_rows_.data() + i;
@@ -399,22 +404,27 @@ class BackwardRun {
 
   // ---- The gradient of x ----
 
-  void input_gradient(const Part& rows) {
-    if (call_.d_x.data) for_each_block(rows, [&](const Part& block) { input_gradient_of(block); });
+  void input_gradient(size_t rows, int member) {
+    if (!call_.d_x.data) return;
+    const size_t panels = w_.backward().input.panels();
+    // Where panels are filled as they are read, each by one member only.
+    if (input_.fills()) return input_gradient_of({{0, rows}, part_of(panels, member, members_)}, member);
+    for_each_block(part_of(rows, member, members_),
+                   [&](const Part& block) { input_gradient_of({block, {0, panels}}, member); });
   }
 
-  void input_gradient_of(const Part& rows) {
+  void input_gradient_of(const Slice& slice, int member) {
     Pass<T> pass{};
-    pass.rows = rows.size();
-    pass.last_panel = packs_.input.panels;
+    pass.rows = slice.rows.size();
+    pass.first_panel = slice.panels.first;
+    pass.last_panel = slice.panels.last;
     pass.units = w_.input_size;
     const size_t block = w_.shape.gates * w_.kernels.vector;
-    pass.left = {gate_rows_.data() + rows.first, w_.shape.input * width_, panels_ * block, block,
+    pass.left = {gate_rows_.data() + slice.rows.first, w_.shape.input * width_, panels_ * block, block,
                  gates().panel_stride()};
-    pass.right = packs_.input.view();
-    pass.output = d_x_rows_.data() + rows.first;
+    pass.output = d_x_rows_.data() + slice.rows.first;
     pass.accumulate = call_.accumulate_d_x;
-    w_.kernels.affine(pass);
+    input_.run(w_.kernels.affine, pass, member);
   }
 
   void zero_padding(const Part& places) {
@@ -425,13 +435,14 @@ class BackwardRun {
   }
 
   const RecurrentWeights<T>& w_;
-  const typename RecurrentWeights<T>::Backward& packs_;
   const RecurrentBackward<T>& call_;
   const Schedule& schedule_;
   const RecurrentTape<T>& tape_;
   const size_t panels_;
   const ptrdiff_t width_;
   const bool recomputes_;  // whether the gates have to be computed again
+  PackReader<T> input_, hidden_, hidden_n_;
+  Panels<T> forward_input_, forward_hidden_, forward_hidden_n_;  // if so
   Plan recurrence_;
   int members_;
   size_t rows_;  // of the largest chunk

@@ -67,10 +67,16 @@ class ForwardRun {
         schedule_(schedule),
         tape_(tape),
         gates_of_tape_(tape && tape->keep == Keep::gates ? &tape->gates : nullptr),
+        input_(weights.forward().input, reads_once(schedule.steps(), call.batch), threads),
+        hidden_(weights.forward().hidden, reads_once(schedule.steps(), call.batch), threads),
+        hidden_n_(weights.forward().hidden_n, reads_once(schedule.steps(), call.batch), threads),
         panels_(weights.panels()) {
     const size_t H = w_.hidden_size, G = w_.shape.gates, hidden_bytes = G * H * H * sizeof(T);
     const size_t row_work = G * H * (w_.input_size + H);
-    plan_ = plan_recurrence({schedule.steps(), schedule.rows_on_average(), panels_, row_work, hidden_bytes}, threads);
+    plan_ = plan_recurrence(
+        {schedule.steps(), schedule.rows_on_average(), panels_, row_work, hidden_bytes, input_.fills() ? row_work : 0},
+        threads);
+    for (PackReader<T>* reader : {&input_, &hidden_, &hidden_n_}) reader->set_members(plan_.members);
     const size_t row_size = (gates_of_tape_ ? w_.shape.taped_slots : w_.shape.slots) * w_.kernels.vector;
     for (int member = 0; member < plan_.members; ++member)
       block_ = std::max(block_, std::min(slice_of(member).rows.size(), most_rows_in_block));
@@ -123,7 +129,7 @@ class ForwardRun {
       if (fills) fill_tables(region, first, last, slice.rows);
       if (first == 0 && call_.mask.data) mask_states(slice, 0);
       meet(barrier);
-      project(region, first, last, slice);
+      project(member, region, first, last, slice);
       size_t row = begin(region);
       for (size_t s = first; s < last; ++s) {
         const Slice live{schedule_.live(s, slice.rows), slice.panels};
@@ -162,14 +168,14 @@ class ForwardRun {
 
   T* scratch_row(size_t i) const { return gates_.data() + (i * w_.shape.slots + w_.shape.lead) * w_.kernels.vector; }
 
-  void project(size_t region, size_t first, size_t last, const Slice& slice) const {
-    Pass<T> pass = pass_over(slice, w_.forward().input);
+  void project(int member, size_t region, size_t first, size_t last, const Slice& slice) const {
+    Pass<T> pass = pass_over(slice);
     pass.rows = 0;
     for (size_t s = first; s < last; ++s) pass.rows += schedule_.live(s, slice.rows).size();
-    pass.bias = w_.forward().input_bias.data();
+    pass.bias = w_.input_bias();
     pass.left = plain_operand<T>(x_rows_.data() + begin(region), w_.input_size);
     pass.gates.rows = gate_rows_.data() + begin(region);
-    w_.passes().project(pass);
+    input_.run(w_.passes().project, pass, member);
   }
 
   // Where the masked state stands that a step begins with: the one after next is written over it.
@@ -203,38 +209,35 @@ class ForwardRun {
 
   // Step s of all rows of a slice, of which the tables hold the first one at `row`.
   void step(int member, size_t row, size_t s, const Slice& slice, Barrier& barrier) const {
-    const auto& packs = w_.forward();
-    Pass<T> pass = pass_over(slice, packs.hidden);
+    Pass<T> pass = pass_over(slice);
     pass.descending = s % 2 == 1;
     const T* const* const read = (call_.mask.data ? left_rows_ : h_rows_).data() + row;
     pass.left = plain_operand<T>(read, w_.hidden_size);
-    pass.bias = packs.hidden_bias.data();
+    pass.bias = w_.hidden_bias();
     // Reset before has r * h from its first pass, which the hidden weights read, and h' from its second.
     pass.h_previous = w_.passes().second ? read : h_rows_.data() + row;
     pass.output = output_rows_.data() + row;
     pass.gates.rows = gate_rows_.data() + row;
     if (has_c()) carry_.describe(pass, slice);
-    (gates_of_tape_ ? w_.passes().step_taped : w_.passes().step)(pass);
+    hidden_.run(gates_of_tape_ ? w_.passes().step_taped : w_.passes().step, pass, member);
     if (w_.passes().second) {
       meet(barrier);
       const auto width = static_cast<ptrdiff_t>(w_.kernels.vector);
-      pass.right = packs.hidden_n.view();
       pass.left = {pass.gates.rows, -width, w_.hidden_size, w_.kernels.vector, panel_stride_};
       pass.h_previous = h_rows_.data() + row;
-      w_.passes().second(pass);
+      hidden_n_.run(w_.passes().second, pass, member);
     }
     if (zoneout_.active()) zone_out(member, row, s, slice);
     if (call_.mask.data) mask_states({schedule_.live(s + 1, slice.rows), slice.panels}, s + 1);
     meet(barrier);
   }
 
-  Pass<T> pass_over(const Slice& slice, const Pack<T>& pack) const {
+  Pass<T> pass_over(const Slice& slice) const {
     Pass<T> pass{};
     pass.rows = slice.rows.size();
     pass.first_panel = slice.panels.first;
     pass.last_panel = slice.panels.last;
     pass.units = w_.hidden_size;
-    pass.right = pack.view();
     pass.gates.panel_stride = panel_stride_;
     return pass;
   }
@@ -259,6 +262,7 @@ class ForwardRun {
   const Schedule& schedule_;
   RecurrentTape<T>* tape_;
   const GateRows<T>* gates_of_tape_;  // null when there are none
+  PackReader<T> input_, hidden_, hidden_n_;
   const size_t panels_;
   Plan plan_;
   size_t block_ = 0, chunk_;

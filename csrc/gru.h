@@ -12,11 +12,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 
 #include "buffer.h"
 #include "export.h"
 #include "kernels/table.h"
+#include "pack.h"
 
 namespace gru {
 
@@ -44,34 +44,6 @@ Operand<T> plain_operand(const T* const* rows, size_t size) {
   constexpr size_t block = 128;
   return {rows, 0, size, block, block};
 }
-
-// A matrix in the order in which a tile reads it, and the chains of its sums; see Panels.
-template <class T>
-struct Pack {
-  Buffer<T> buffer;
-  size_t panels = 0;  // of output units
-  Panels<T> view() const { return {buffer.data(), stride, chains, far()}; }
-  // Measured: fetching ahead gains a tenth at 12 MB and nothing at 3 MB.
-  bool far() const { return buffer.size() * sizeof(T) > (size_t{4} << 20); }
-
-  ptrdiff_t stride = 0;
-  size_t chains = 1;
-};
-
-// A function of packs that is made when it is first needed, by whichever thread comes first.
-template <class Value>
-class Lazy {
- public:
-  template <class Make>
-  const Value& get(Make make) const {
-    std::call_once(once_, [&] { value_ = make(); });
-    return value_;
-  }
-
- private:
-  mutable std::once_flag once_;
-  mutable Value value_;
-};
 
 // What the loops must know of a cell beside its passes. Slots are those of Gates, counted from the first gate's.
 struct CellShape {
@@ -112,10 +84,9 @@ struct RecurrentParameters {
 template <class T>
 class GRU_API RecurrentWeights {
  public:
-  // Packs for the forward pass on as many as `threads`. Throws std::bad_alloc, and std::invalid_argument for a wrong
-  // GRU_NATIVE_ISA.
+  // Throws std::bad_alloc, and std::invalid_argument for a wrong GRU_NATIVE_ISA.
   RecurrentWeights(Cell cell, size_t input_size, size_t hidden_size, const RecurrentParameters<const T>& parameters,
-                   std::shared_ptr<const void> owner, int threads);
+                   std::shared_ptr<const void> owner);
 
   const Cell cell;
   const CellShape shape;
@@ -124,33 +95,30 @@ class GRU_API RecurrentWeights {
   const Isa& isa;
   const Kernels<T>& kernels;
 
-  struct Forward {
-    Pack<T> input;         // all gates
-    Pack<T> hidden;        // all gates, but of reset before r and z
-    Pack<T> hidden_n;      // reset before: n
-    Buffer<T> input_bias;  // [panel][gate][vector], with what can be added of the hidden side's bias
-    // Reset after: b_hn, [panel][vector]. Layer normalization: its parameters, see there.
-    Buffer<T> hidden_bias;
+  struct Packs {
+    Pack<T> hidden;    // forward: all gates, but of reset before r and z; backward: to d_h, over the slots that flow
+    Pack<T> hidden_n;  // reset before: n; backward: to d(r h), over n. Without weights for the others.
+    Pack<T> input;     // all gates; backward: to d_x
   };
-  struct Backward {
-    Pack<T> hidden;    // to d_h, over the gates of the slots that flow
-    Pack<T> hidden_n;  // reset before: to d(r h), over n
-    Pack<T> input;     // to d_x, over all gates
-  };
-  const Forward& forward() const { return forward_; }
-  // Packed by the first call of this function, on as many as `threads`.
-  const Backward& backward(int threads) const;
+  const Packs& forward() const { return forward_; }
+  const Packs& backward() const { return backward_; }
+  // [panel][gate][vector], with what can be added of the hidden side's bias.
+  const T* input_bias() const { return input_bias_.data(); }
+  // Reset after: b_hn, [panel][vector]. Layer normalization: its parameters, see there.
+  const T* hidden_bias() const { return hidden_bias_.data(); }
 
   const CellPasses<T>& passes() const { return kernels.cells[static_cast<size_t>(cell)]; }
   size_t panels() const { return (hidden_size + kernels.vector - 1) / kernels.vector; }
 
  private:
+  // Matrices of all gates, and of some.
+  GateMatrices<T> input(const RecurrentParameters<const T>& parameters) const;
+  GateMatrices<T> hidden(const RecurrentParameters<const T>& parameters, size_t first, size_t gates) const;
   void fill_biases(const RecurrentParameters<const T>& parameters);
 
-  const T *weight_ih_, *weight_hh_;
   std::shared_ptr<const void> owner_;
-  Forward forward_;
-  Lazy<Backward> backward_;
+  Packs forward_, backward_;
+  Buffer<T> input_bias_, hidden_bias_;
 };
 
 // The sequences of a call. With `reverse` the steps of each row run from its last to its first.
@@ -262,7 +230,7 @@ class GRU_API LinearWeights {
  public:
   // weight (O, I) and bias (O), contiguous; bias may be null.
   LinearWeights(size_t input_size, size_t output_size, const T* weight, const T* bias,
-                std::shared_ptr<const void> owner, int threads);
+                std::shared_ptr<const void> owner);
 
   const size_t input_size, output_size;
   const bool has_bias;
@@ -270,14 +238,12 @@ class GRU_API LinearWeights {
 
   const Pack<T>& forward() const { return forward_; }
   const T* bias() const { return bias_.data(); }  // [panel][vector], or null
-  const Pack<T>& backward(int threads) const;
+  const Pack<T>& backward() const { return backward_; }
 
  private:
-  const T* weight_;
   std::shared_ptr<const void> owner_;
   Buffer<T> bias_;
-  Pack<T> forward_;
-  Lazy<Pack<T>> backward_;
+  Pack<T> forward_, backward_;
 };
 
 // y (N, O) from x (N, I).

@@ -12,12 +12,14 @@ namespace {
 
 // output = left * right (+ bias), row by row through the tile, so that a row's bits do not depend on its batch.
 template <class T>
-void rowwise_product(const Kernels<T>& kernels, size_t rows, Rows<const T> left, size_t k_size, const Pack<T>& right,
+void rowwise_product(const Kernels<T>& kernels, size_t rows, Rows<const T> left, size_t k_size, const Pack<T>& pack,
                      const T* bias, Rows<T> output, size_t units, int threads) {
   if (units == 0) return;  // however many rows an empty array has
   std::vector<const T*> left_rows(rows);
   std::vector<T*> output_rows(rows);
   int members = plan_members(rows * k_size * units, rows, threads);
+  PackReader<T> right(pack, reads_once(1, rows), threads);
+  right.set_members(members);
   auto work = [&](int member) {
     const Part part = part_of(rows, member, members);
     for (size_t row = part.first; row < part.last; ++row) {
@@ -26,13 +28,12 @@ void rowwise_product(const Kernels<T>& kernels, size_t rows, Rows<const T> left,
     }
     Pass<T> pass{};
     pass.rows = part.size();
-    pass.last_panel = right.panels;
+    pass.last_panel = pack.panels();
     pass.units = units;
     pass.left = plain_operand<T>(left_rows.data() + part.first, k_size);
-    pass.right = right.view();
     pass.bias = bias;
     pass.output = output_rows.data() + part.first;
-    kernels.affine(pass);
+    right.run(kernels.affine, pass, member);
   };
   if (!run_team(members, work)) run_team(members = 1, work);
 }
@@ -57,7 +58,7 @@ template <class T>
 void linear_backward(const LinearWeights<T>& weights, size_t rows, Rows<const T> x, Rows<const T> d_y, Rows<T> d_x,
                      T* d_weight, T* d_bias, int threads) {
   if (d_x.data)
-    rowwise_product<T>(weights.kernels, rows, d_y, weights.output_size, weights.backward(threads), nullptr, d_x,
+    rowwise_product<T>(weights.kernels, rows, d_y, weights.output_size, weights.backward(), nullptr, d_x,
                        weights.input_size, threads);
   if (d_weight) product_over_rows(rows, weights.output_size, weights.input_size, d_y, x, d_weight, threads);
   if (d_bias) sum_of_rows(rows, weights.output_size, d_y, d_bias);

@@ -19,7 +19,7 @@ class NormalizationGradients {
       : units_(weights.hidden_size),
         width_(weights.kernels.vector),
         batch_(schedule.batch()),
-        parameters_(weights.forward().hidden_bias.data()),
+        parameters_(weights.hidden_bias()),
         sums_(weights, schedule, norm_vectors),
         rows_(product(product(static_cast<size_t>(members), batch_), row_gradient_size)) {}
 

@@ -33,7 +33,7 @@ double reading_cost(double bytes) {
 
 // Of a step of the slowest member, which has so many rows and the given share of the weights.
 double step_cost(const Work& work, size_t rows, double share) {
-  return share * static_cast<double>(rows * work.row_work) +
+  return share * static_cast<double>(rows * work.row_work + packing_work * work.filled) +
          reading_cost(share * static_cast<double>(work.weight_bytes));
 }
 
@@ -52,7 +52,8 @@ Slice Plan::slice(int member, const Schedule& schedule, size_t panels) const {
 }
 
 Plan plan_recurrence(const Work& work, int threads) {
-  const int members = plan_members(work.steps * work.batch * work.row_work, std::max(work.batch, work.panels), threads);
+  const size_t all_work = work.steps * work.batch * work.row_work + packing_work * work.filled;
+  const int members = plan_members(all_work, std::max(work.batch, work.panels), threads);
   const auto limited = [&](size_t parts) {
     return static_cast<int>(std::min(static_cast<size_t>(members), std::max<size_t>(parts, 1)));
   };

@@ -42,12 +42,15 @@ struct Plan {
 };
 
 // The size of a recurrence: `batch` rows at a step on average; `row_work` is the multiply-adds of one row in one step,
-// `weight_bytes` what a step reads.
+// `weight_bytes` what a step reads; `filled` are the weights that are packed as they are read.
 struct Work {
   size_t steps, batch, panels;
-  size_t row_work, weight_bytes;
+  size_t row_work, weight_bytes, filled;
 };
 Plan plan_recurrence(const Work& work, int threads);
+
+// Multiply-adds that take as long as packing a weight.
+constexpr size_t packing_work = 16;
 
 // Members for `work` multiply-adds that can be cut into `parts` without meeting.
 int plan_members(size_t work, size_t parts, int threads);

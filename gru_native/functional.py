@@ -64,12 +64,11 @@ def pack_gru(
     gamma_ih: ArrayLike | None = None,
     gamma_hh: ArrayLike | None = None,
     reset_after: bool = True,
-    threads: int | None = None,
 ) -> RecurrentWeights:
-    """Copy the weights of one GRU layer, in one direction, into the order in which the kernels read them.
+    """Take the weights of one GRU layer, in one direction, as the kernels will read them.
 
-    The order of the backward pass follows when it is first needed; until then a matrix that nobody can write to is
-    referred to, and any other is copied as it is.
+    A matrix that nobody can write to is referred to, any other copied. What the kernels read, for the forward pass and
+    for the backward pass, is a copy in an order of their own, made when it is first needed.
 
     Parameters
     ----------
@@ -101,7 +100,7 @@ def pack_gru(
     if (gamma_ih is None) != (gamma_hh is None):
         raise ValueError(f"gamma_{'ih' if gamma_ih is None else 'hh'}: expected both gains or none, got None")
     cell = gru_cell(reset_after, gamma_ih is not None)
-    return _pack(cell, 3, weight_ih, weight_hh, bias_ih, bias_hh, threads, gamma_ih, gamma_hh)
+    return _pack(cell, 3, weight_ih, weight_hh, bias_ih, bias_hh, gamma_ih, gamma_hh)
 
 
 def gru_cell(reset_after: bool, layer_norm: bool) -> str:
@@ -121,14 +120,12 @@ def pack_lstm(
     weight_hh: ArrayLike,
     bias_ih: ArrayLike | None = None,
     bias_hh: ArrayLike | None = None,
-    *,
-    threads: int | None = None,
 ) -> RecurrentWeights:
     """Do for an LSTM layer what `pack_gru` does: (4H, I), (4H, H) and (4H), gates stacked i, f, g, o as in PyTorch.
 
     ``c' = f * c + i * g``, ``h' = o * tanh(c')`` (Hochreiter and Schmidhuber 1997; Gers et al. 2000).
     """
-    return _pack("lstm", 4, weight_ih, weight_hh, bias_ih, bias_hh, threads)
+    return _pack("lstm", 4, weight_ih, weight_hh, bias_ih, bias_hh)
 
 
 def pack_rnn(
@@ -138,7 +135,6 @@ def pack_rnn(
     bias_hh: ArrayLike | None = None,
     *,
     nonlinearity: str = "tanh",
-    threads: int | None = None,
 ) -> RecurrentWeights:
     """Do for a plain recurrent layer (Elman 1990) what `pack_gru` does: (H, I), (H, H) and (H).
 
@@ -146,7 +142,7 @@ def pack_rnn(
     """
     if nonlinearity not in ("tanh", "relu"):
         raise ValueError(f"nonlinearity: expected 'tanh' or 'relu', got {nonlinearity!r}")
-    return _pack(f"rnn_{nonlinearity}", 1, weight_ih, weight_hh, bias_ih, bias_hh, threads)
+    return _pack(f"rnn_{nonlinearity}", 1, weight_ih, weight_hh, bias_ih, bias_hh)
 
 
 def _pack(
@@ -156,7 +152,6 @@ def _pack(
     weight_hh: ArrayLike,
     bias_ih: ArrayLike | None,
     bias_hh: ArrayLike | None,
-    threads: int | None,
     gamma_ih: ArrayLike | None = None,
     gamma_hh: ArrayLike | None = None,
 ) -> RecurrentWeights:
@@ -176,7 +171,7 @@ def _pack(
         _vector("gamma_ih", gamma_ih, rows, dtype),
         _vector("gamma_hh", gamma_hh, rows, dtype),
     )
-    return _core.pack_recurrent(cell, parameters, thread_count(threads))
+    return _core.pack_recurrent(cell, parameters)
 
 
 def recurrent(
@@ -491,8 +486,8 @@ def _as_given(state: tuple[Array, Array | None]) -> Any:
 # ---- Linear ---------------------------------------------------------------------------------------------------------
 
 
-def pack_linear(weight: ArrayLike, bias: ArrayLike | None = None, *, threads: int | None = None) -> LinearWeights:
-    """Copy the weights of ``y = x W^T + b`` into the order in which the kernels read them; see `pack_gru`.
+def pack_linear(weight: ArrayLike, bias: ArrayLike | None = None) -> LinearWeights:
+    """Take the weights of ``y = x W^T + b`` as the kernels will read them; see `pack_gru`.
 
     Parameters
     ----------
@@ -504,7 +499,7 @@ def pack_linear(weight: ArrayLike, bias: ArrayLike | None = None, *, threads: in
     weight, dtype = _float_array("weight", weight)
     if weight.ndim != 2:
         raise ValueError(f"weight: expected shape (O, I), got {weight.shape}")
-    return _core.pack_linear(_constant(weight), _vector("bias", bias, weight.shape[0], dtype), thread_count(threads))
+    return _core.pack_linear(_constant(weight), _vector("bias", bias, weight.shape[0], dtype))
 
 
 def linear(x: ArrayLike, weights: LinearWeights, *, output: Array | None = None, threads: int | None = None) -> Array:

@@ -173,6 +173,27 @@ def test_every_row_alone(rng: np.random.Generator, isa: str, dtype: type, kind: 
             assert_all_same(alone, rows_of(whole, [row]), f"of row {row} alone, {threads} threads")
 
 
+@pytest.mark.parametrize("sizes", [(1, 1, 40, 257), (1, 5, 257, 16), (1, 64, 20, 100), (1, 65, 20, 100)], ids=str)
+@pytest.mark.parametrize("features", [False, True], ids=["plain", "mask and zoneout"])
+@every_kind
+@both_dtypes
+@every_isa
+def test_the_first_call_of_new_weights(
+    rng: np.random.Generator, isa: str, dtype: type, kind: str, features: bool, sizes: tuple[int, int, int, int]
+) -> None:
+    """Of one step it fills the panels as they are read; the calls after it find them packed."""
+    problem, (_, batch, _, hidden) = Problem(rng, sizes, dtype, kind), sizes
+    options: dict[str, Any] = {}
+    if features:
+        options["mask"] = normal(rng, batch, hidden, dtype=dtype)
+        options["zoneout"] = {} if kind == "lstm" else {"zoneout": 0.3, "zoneout_seed": 5}
+    packed = problem.cell.pack(isa)
+    expected = [problem.run(packed, **options) for _ in range(3)][-1]
+    for threads in (1, 2, 3, 7):
+        results = problem.run(problem.cell.pack(isa), threads=threads, **options)
+        assert_all_same(results, expected, f"with {threads} threads")
+
+
 @pytest.mark.parametrize("sizes", [(1400, 1, 3, 130), (90, 16, 20, 65), (150, 2, 9, 17)], ids=str)
 @every_kind
 @both_dtypes

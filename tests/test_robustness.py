@@ -353,18 +353,18 @@ def core_calls() -> dict[str, tuple[Callable[..., Any], list[Any]]]:
     return {
         "pack_recurrent": (
             _core.pack_recurrent,
-            ["lstm", parameters, 1],
+            ["lstm", parameters],
         ),
         "pack_recurrent with gains": (
             _core.pack_recurrent,
-            ["gru_layer_norm", (zeros(3 * H, I), zeros(3 * H, H), None, zeros(3 * H), zeros(3 * H), zeros(3 * H)), 2],
+            ["gru_layer_norm", (zeros(3 * H, I), zeros(3 * H, H), None, zeros(3 * H), zeros(3 * H), zeros(3 * H))],
         ),
         "recurrent_forward": (_core.recurrent_forward, [*forward, "gates", 2]),
         "recurrent_backward": (
             _core.recurrent_backward,
             [weights, tape, x, zeros(B, H), *steps, output, *d_sequence, parameters, False, (0.0, True, 1), 2],
         ),
-        "pack_linear": (_core.pack_linear, [zeros(H, I), zeros(H), 1]),
+        "pack_linear": (_core.pack_linear, [zeros(H, I), zeros(H)]),
         "linear_forward": (_core.linear_forward, [linear, zeros(N, I), zeros(N, H), 2]),
         "linear_backward": (
             _core.linear_backward,

@@ -34,7 +34,7 @@ rng = np.random.default_rng(0)
 def problem(T, B, I, H):
     bound = H ** -0.5
     draw = lambda *shape: rng.uniform(-bound, bound, shape).astype(np.float32)
-    weights = F.pack_gru(draw(3 * H, I), draw(3 * H, H), draw(3 * H), draw(3 * H), threads=1)
+    weights = F.pack_gru(draw(3 * H, I), draw(3 * H, H), draw(3 * H), draw(3 * H))
     return rng.standard_normal((T, B, I)).astype(np.float32), weights
 
 def train(x, weights, threads):
@@ -127,7 +127,6 @@ def test_other_python_threads_run_during_a_call(rng: np.random.Generator, monkey
         "gru": lambda: F.recurrent(x, weights, threads=1),
         "gru_forward": lambda: F.recurrent_forward(x, weights, threads=1),
         "gru_backward": lambda: F.recurrent_backward(tapes.pop(), output, threads=1),
-        "pack_linear": lambda: F.pack_linear(np.ones((4000, 4000), np.float32)),
         "linear": lambda: F.linear(rows, linear_weights, threads=1),
         "linear_backward": lambda: F.linear_backward(rows, linear_weights, rows, threads=1),
         "embedding_backward": lambda: F.embedding_backward(indices, d_embedded, 3, threads=1),

@@ -8,14 +8,13 @@ namespace gru::bindings {
 namespace {
 
 template <class T>
-std::shared_ptr<LinearWeights<T>> pack(const py::array& weight, const OptionalArray& bias, int threads) {
+std::shared_ptr<LinearWeights<T>> pack(const py::array& weight, const OptionalArray& bias) {
   const size_t output = axis_size(weight, "weight", 0), input = axis_size(weight, "weight", 1);
   const T* data = contiguous<const T>(weight, "weight", {output, input});
   const T* bias_data = contiguous<const T>(bias, "bias", {output});
-  checked_threads(threads);
   auto owner = hold(py::make_tuple(weight));
   py::gil_scoped_release release;
-  return std::make_shared<LinearWeights<T>>(input, output, data, bias_data, std::move(owner), threads);
+  return std::make_shared<LinearWeights<T>>(input, output, data, bias_data, std::move(owner));
 }
 
 template <class T>
@@ -55,9 +54,9 @@ void bind(py::module_& module, const char* name) {
   module.def("linear_backward", &backward<T>);
 }
 
-py::object pack_linear(const py::array& weight, const OptionalArray& bias, int threads) {
-  if (weight.dtype().equal(py::dtype::of<double>())) return py::cast(pack<double>(weight, bias, threads));
-  return py::cast(pack<float>(weight, bias, threads));
+py::object pack_linear(const py::array& weight, const OptionalArray& bias) {
+  if (weight.dtype().equal(py::dtype::of<double>())) return py::cast(pack<double>(weight, bias));
+  return py::cast(pack<float>(weight, bias));
 }
 
 }  // namespace

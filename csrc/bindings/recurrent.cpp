@@ -48,16 +48,15 @@ RecurrentParameters<E> parameters_of(const Arrays& arrays, Cell cell, size_t inp
 }
 
 template <class T>
-std::shared_ptr<RecurrentWeights<T>> pack(Cell cell, const Arrays& arrays, int threads) {
+std::shared_ptr<RecurrentWeights<T>> pack(Cell cell, const Arrays& arrays) {
   const auto& weight_ih = std::get<0>(arrays);
   const auto& weight_hh = std::get<1>(arrays);
   const size_t input = axis_size(weight_ih, "weight_ih", 1), hidden = axis_size(weight_hh, "weight_hh", 1);
   if (hidden > SIZE_MAX / 8) throw std::bad_alloc();
   const auto parameters = parameters_of<const T>(arrays, cell, input, hidden);
-  checked_threads(threads);
   auto owner = hold(py::make_tuple(weight_ih, weight_hh));
   py::gil_scoped_release release;
-  return std::make_shared<RecurrentWeights<T>>(cell, input, hidden, parameters, std::move(owner), threads);
+  return std::make_shared<RecurrentWeights<T>>(cell, input, hidden, parameters, std::move(owner));
 }
 
 Steps steps_of(size_t steps, size_t batch, bool reverse, const OptionalArray& lengths, const OptionalArray& reset) {
@@ -183,10 +182,10 @@ void bind(py::module_& module, const char* weights_name, const char* tape_name) 
   module.def("recurrent_backward", &backward<T>);
 }
 
-py::object pack_recurrent(const std::string& name, const Arrays& arrays, int threads) {
+py::object pack_recurrent(const std::string& name, const Arrays& arrays) {
   const Cell cell = cell_of(name);
-  if (std::get<0>(arrays).dtype().equal(py::dtype::of<double>())) return py::cast(pack<double>(cell, arrays, threads));
-  return py::cast(pack<float>(cell, arrays, threads));
+  if (std::get<0>(arrays).dtype().equal(py::dtype::of<double>())) return py::cast(pack<double>(cell, arrays));
+  return py::cast(pack<float>(cell, arrays));
 }
 
 }  // namespace

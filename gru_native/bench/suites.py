@@ -137,12 +137,14 @@ def overheads(settings: Settings) -> Iterator[Figure]:
             peer, mode = workers[worker]
             yield settings.figure(f"one call: {CALLS[mode]}", peer, STEP, 1e6 * seconds, "µs")
     with ExitStack() as stack:
-        worker = settings.worker(stack, OWN)
+        modes = ("new", "given")
+        pair = [settings.worker(stack, OWN) for _ in modes]
         for size in PACKED_SIZES:
-            case = Case(1, 1, size, size)
-            worker.order("build", peer=OWN, case=astuple(case), mode="pack")
-            (seconds,) = _interleaved(settings, [worker]).values()
-            yield settings.figure("packing the weights", OWN, case, 1e6 * seconds, "µs")
+            case = Case(2, 1, size, size)  # a single step would do without packing
+            for worker, mode in zip(pair, modes, strict=True):
+                worker.order("build", peer=OWN, case=astuple(case), mode=mode)
+            new, given = _interleaved(settings, pair).values()
+            yield settings.figure("packing the weights", OWN, case, 1e6 * (new - given), "µs")
 
 
 def sequences(settings: Settings) -> Iterator[Figure]:

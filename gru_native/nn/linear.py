@@ -66,12 +66,12 @@ class Linear(Module):
         }
 
     def _call(self, snapshot: Snapshot, x: ArrayLike, *, threads: int | None = None) -> Array:
-        return F.linear(x, snapshot.version.derive("packed", _packed, threads), threads=threads)
+        return F.linear(x, snapshot.version.derive("packed", _packed), threads=threads)
 
     def _forward(
         self, snapshot: Snapshot, x: ArrayLike, *, seed: Seed | None = None, threads: int | None = None
     ) -> tuple[Array, _Saved]:
-        x, weights = np.asarray(x), snapshot.version.derive("packed", _packed, threads)
+        x, weights = np.asarray(x), snapshot.version.derive("packed", _packed)
         return sealed(F.linear(x, weights, threads=threads)), _Saved(frozen(x), weights)
 
     def _backward(self, saved: _Saved, d_output: ArrayLike, *, threads: int | None = None) -> tuple[Array, Gradients]:
@@ -84,5 +84,5 @@ class _Saved:
     weights: F.LinearWeights
 
 
-def _packed(version: Version, threads: int | None) -> F.LinearWeights:
-    return F.pack_linear(version["weight"], version.arrays.get("bias"), threads=threads)
+def _packed(version: Version) -> F.LinearWeights:
+    return F.pack_linear(version["weight"], version.arrays.get("bias"))

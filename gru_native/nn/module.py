@@ -47,15 +47,15 @@ class Version:
     def __getitem__(self, name: str) -> Array:
         return self.arrays[name]
 
-    def derive(self, name: str, make: Callable[..., Derived], *arguments: Any) -> Derived:
-        """Return what ``make(version, *arguments)`` gives, made once for this version.
+    def derive(self, name: str, make: Callable[[Version], Derived]) -> Derived:
+        """Return what ``make(version)`` gives, made once for this version.
 
         Two threads that come first at the same time may both make it; one result is kept.
         """
         try:
             found: Derived = self._derived[name]
         except KeyError:
-            found = self._derived.setdefault(name, make(self, *arguments))
+            found = self._derived.setdefault(name, make(self))
         return found
 
 

@@ -236,7 +236,7 @@ class AttentionPooling(_Pooling):
         return x
 
     def _pool(self, version: Version, x: Array, steps: _Steps, threads: int | None) -> tuple[Array, Any]:
-        packed = version.derive("packed", _packed, threads)
+        packed = version.derive("packed", _packed)
         hidden = F.tanh(F.linear(x, packed, threads=threads))
         attention = _softmax(np.einsum("tba,a->tb", hidden, version["query"]), steps.live[:, :, 0])
         return np.einsum("tb,tbf->bf", attention, x), (x, hidden, attention, packed, version["query"])
@@ -251,8 +251,8 @@ class AttentionPooling(_Pooling):
         return d_x + attention[:, :, None] * d_y, gradients
 
 
-def _packed(version: Version, threads: int | None) -> F.LinearWeights:
-    return F.pack_linear(version["weight"], version["bias"], threads=threads)
+def _packed(version: Version) -> F.LinearWeights:
+    return F.pack_linear(version["weight"], version["bias"])
 
 
 def _steps(lengths: ArrayLike | None, steps: int, rows: int) -> _Steps:

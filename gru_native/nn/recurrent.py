@@ -138,7 +138,7 @@ class Recurrent(Module):
         return_gates: bool = False,
         threads: int | None = None,
     ) -> Any:
-        layers = snapshot.version.derive("layers", self._packed_layers, threads)
+        layers = snapshot.version.derive("layers", self._packed_layers)
         if self._is_one_layer and not return_gates:
             result = layers[0](x, h_0, lengths, reset, threads)
             if result is not None:
@@ -174,7 +174,7 @@ class Recurrent(Module):
         threads: int | None = None,
     ) -> tuple[tuple[Array, States], _Saved]:
         keep = F.checked_tape(tape)
-        layers = snapshot.version.derive("layers", self._packed_layers, threads)
+        layers = snapshot.version.derive("layers", self._packed_layers)
         masked, zoned = (self.training and p > 0 for p in (self.recurrent_dropout, self.zoneout))
         if self._is_one_layer and not masked and not zoned:
             result = layers[0].forward(x, h_0, lengths, reset, None, None, keep, threads)
@@ -232,10 +232,10 @@ class Recurrent(Module):
             raise ValueError("seed: zoneout in training mode needs one, got None")
         return tuple(key((*seed, 1, direction)) for direction in range(self._directions))
 
-    def _packed_layers(self, version: Version, threads: int | None) -> list[RecurrentLayer]:
+    def _packed_layers(self, version: Version) -> list[RecurrentLayer]:
         layers = []
         for suffixes in self._suffixes:
-            weights = [_packed(version, self.cell, suffix, threads) for suffix in suffixes]
+            weights = [_packed(version, self.cell, suffix) for suffix in suffixes]
             layers.append(RecurrentLayer(tuple(weights), self.batch_first, self.zoneout))
         return layers
 
@@ -276,14 +276,14 @@ class RecurrentCell(Module):
     def __call__(self, x: ArrayLike, h: State = None, *, threads: int | None = None) -> Any:
         # Users call a cell for every step: nothing but the look-up stands between them and the compiled step.
         if threads is None:
-            h_1 = self._version.derive("step", self._packed_step, threads)(x, h)
+            h_1 = self._version.derive("step", self._packed_step)(x, h)
             if h_1 is not None:
                 return h_1
         return self._call(self.snapshot(), x, h, threads=threads)
 
     def _call(self, snapshot: Snapshot, x: ArrayLike, h: State = None, *, threads: int | None = None) -> Any:
         sequence, state, h_shape, count = self._checked(x, h, threads)
-        layer = snapshot.version.derive("layer", self._packed_layer, threads)
+        layer = snapshot.version.derive("layer", self._packed_layer)
         _, final = _taken(layer(sequence, state, None, None, count))
         return self._each(lambda part: part.reshape(h_shape), final)
 
@@ -297,7 +297,7 @@ class RecurrentCell(Module):
         threads: int | None = None,
     ) -> tuple[Any, _SavedStep]:
         sequence, state, h_shape, count = self._checked(x, h, threads)
-        layer = snapshot.version.derive("layer", self._packed_layer, threads)
+        layer = snapshot.version.derive("layer", self._packed_layer)
         _, final, tape = _taken(layer.forward(sequence, state, None, None, None, None, "gates", count))
         return self._each(lambda part: part.reshape(h_shape), final), _SavedStep(tape, h_shape)
 
@@ -312,11 +312,11 @@ class RecurrentCell(Module):
         named = dict(zip(self.parameters(), gradients, strict=True))
         return (d_x.reshape(*saved.h_shape[:-1], self.input_size), d_first), named
 
-    def _packed_layer(self, version: Version, threads: int | None) -> RecurrentLayer:
-        return RecurrentLayer((_packed(version, self.cell, "", threads),), False)
+    def _packed_layer(self, version: Version) -> RecurrentLayer:
+        return RecurrentLayer((_packed(version, self.cell, ""),), False)
 
-    def _packed_step(self, version: Version, threads: int | None) -> RecurrentStep:
-        return RecurrentStep(version.derive("layer", self._packed_layer, threads))
+    def _packed_step(self, version: Version) -> RecurrentStep:
+        return RecurrentStep(version.derive("layer", self._packed_layer))
 
     def _checked(self, x: ArrayLike, h: State, threads: int | None) -> tuple[Array, State, tuple[int, ...], int]:
         """Return x as a sequence of one step, the state as a layer takes it, its shape, and the threads."""
@@ -462,7 +462,7 @@ def _state_of(parts: Sequence[Array]) -> State:
     return parts[0] if len(parts) == 1 else tuple(parts)
 
 
-def _packed(version: Version, cell: str, suffix: str, threads: int | None) -> F.RecurrentWeights:
+def _packed(version: Version, cell: str, suffix: str) -> F.RecurrentWeights:
     arrays = version.arrays
     parameters = (
         arrays["weight_ih" + suffix],
@@ -472,4 +472,4 @@ def _packed(version: Version, cell: str, suffix: str, threads: int | None) -> F.
         arrays.get("gamma_ih" + suffix),
         arrays.get("gamma_hh" + suffix),
     )
-    return _core.pack_recurrent(cell, parameters, F.thread_count(threads))
+    return _core.pack_recurrent(cell, parameters)

@@ -19,7 +19,7 @@ class Native(Peer):
 
     packages = ("gru_native",)
     modes = (
-        *("forward", "train", "given", "cell", "step", "pack"),
+        *("forward", "train", "given", "cell", "step", "new"),
         *("ragged", "ragged_train", "states_train", "lstm", "lstm_train", "rnn", "rnn_train"),
     )
 
@@ -97,8 +97,15 @@ class Native(Peer):
 
     def given(self) -> tuple[Array, Array]:
         """Run one layer into arrays that the caller gives."""
+        return self._run_layer(self._packed)
+
+    def new(self) -> tuple[Array, Array]:
+        """Do the same with weights that are new, and packed by it."""
+        return self._run_layer(F.pack_gru(*self._layer))
+
+    def _run_layer(self, weights: F.RecurrentWeights) -> tuple[Array, Array]:
         h_0, h_n = self._h_0[0], self._h_n
-        return F.recurrent(self._x, self._packed, h_0, output=self._output, final=h_n, threads=self._threads)
+        return F.recurrent(self._x, weights, h_0, output=self._output, final=h_n, threads=self._threads)
 
     def cell(self) -> Array:
         """Take one step through ``GRUCell``."""
@@ -108,7 +115,3 @@ class Native(Peer):
     def step(self) -> Any:
         """Take one step through the Cython call under ``GRUCell``."""
         return self._step(*self._first)
-
-    def pack(self) -> F.RecurrentWeights:
-        """Pack one layer's weights for the forward pass."""
-        return F.pack_gru(*self._layer)

@@ -1,0 +1,100 @@
+#include <algorithm>
+#include <utility>
+
+#include "gru.h"
+#include "kernels/dispatch.h"
+
+namespace gru {
+
+namespace {
+
+// [panel][gate][vector] of value(gate, unit).
+template <class T, class Value>
+Buffer<T> make_bias(const Kernels<T>& kernels, size_t gates, size_t units, Value value) {
+  const size_t width = kernels.vector, panels = (units + width - 1) / width;
+  Buffer<T> bias(panels * gates * width);
+  T* to = bias.data();
+  for (size_t first = 0; first < units; first += width)
+    for (size_t gate = 0; gate < gates; ++gate)
+      for (size_t unit = first; unit < first + width; ++unit) *to++ = unit < units ? value(gate, unit) : T(0);
+  return bias;
+}
+
+}  // namespace
+
+template <class T>
+RecurrentWeights<T>::RecurrentWeights(Cell cell_, size_t input_size_, size_t hidden_size_,
+                                      const RecurrentParameters<const T>& parameters, std::shared_ptr<const void> owner)
+    : cell(cell_),
+      shape(shape_of(cell)),
+      input_size(input_size_),
+      hidden_size(hidden_size_),
+      has_bias_ih(parameters.bias_ih != nullptr),
+      has_bias_hh(parameters.bias_hh != nullptr),
+      isa(active_isa()),
+      kernels(kernels_of<T>(isa)),
+      owner_(std::move(owner)),
+      forward_{{kernels, hidden(parameters, 0, shape.hidden_gates)},
+               {kernels, hidden(parameters, 2, shape.gates - shape.hidden_gates)},
+               {kernels, input(parameters)}},
+      // Slots that flow from hn on are the gates from n on, cyclically.
+      backward_{{kernels, hidden(parameters, shape.flow < 0 ? 2 : 0, shape.hidden_gates), kernels.vector},
+                {kernels, hidden(parameters, 2, shape.gates - shape.hidden_gates), kernels.vector},
+                {kernels, input(parameters), kernels.vector}} {
+  fill_biases(parameters);
+}
+
+template <class T>
+GateMatrices<T> RecurrentWeights<T>::input(const RecurrentParameters<const T>& parameters) const {
+  return {parameters.weight_ih, shape.gates, 0, shape.gates, hidden_size, input_size};
+}
+
+template <class T>
+GateMatrices<T> RecurrentWeights<T>::hidden(const RecurrentParameters<const T>& parameters, size_t first,
+                                            size_t gates) const {
+  return {parameters.weight_hh, shape.gates, first, gates, hidden_size, hidden_size};
+}
+
+template <class T>
+void RecurrentWeights<T>::fill_biases(const RecurrentParameters<const T>& parameters) {
+  const size_t H = hidden_size;
+  const auto value = [&](const T* from, size_t gate, size_t unit) { return from ? from[gate * H + unit] : T(0); };
+  // Reset after multiplies b_hn by r, so it cannot join the input's bias.
+  const bool apart = cell == Cell::gru_reset_after || cell == Cell::gru_layer_norm;
+  const auto joined = [&](size_t gate, size_t unit) {
+    const T own = value(parameters.bias_ih, gate, unit);
+    return gate == 2 && apart ? own : own + value(parameters.bias_hh, gate, unit);
+  };
+  const auto hidden_n = [&](size_t unit) { return value(parameters.bias_hh, 2, unit); };
+  if (cell == Cell::gru_layer_norm) {
+    // Nothing is added before the normalization.
+    hidden_bias_ = make_bias(kernels, norm_vectors, H, [&](size_t which, size_t unit) {
+      if (which < hidden_gain) return value(parameters.gamma_ih, which - input_gain, unit);
+      if (which < bias_r) return value(parameters.gamma_hh, which - hidden_gain, unit);
+      return which < bias_hn ? joined(which - bias_r, unit) : hidden_n(unit);
+    });
+    return;
+  }
+  input_bias_ = make_bias(kernels, shape.gates, H, joined);
+  if (apart) hidden_bias_ = make_bias(kernels, 1, H, [&](size_t, size_t unit) { return hidden_n(unit); });
+}
+
+template <class T>
+LinearWeights<T>::LinearWeights(size_t input_size_, size_t output_size_, const T* weight, const T* bias,
+                                std::shared_ptr<const void> owner)
+    : input_size(input_size_),
+      output_size(output_size_),
+      has_bias(bias != nullptr),
+      kernels(kernels_of<T>(active_isa())),
+      owner_(std::move(owner)),
+      forward_(kernels, {weight, 1, 0, 1, output_size, input_size}),
+      backward_(kernels, {weight, 1, 0, 1, output_size, input_size}, 1) {
+  if (bias) bias_ = make_bias(kernels, 1, output_size, [&](size_t, size_t unit) { return bias[unit]; });
+}
+
+template class RecurrentWeights<float>;
+template class RecurrentWeights<double>;
+template class LinearWeights<float>;
+template class LinearWeights<double>;
+
+}  // namespace gru
