@@ -30,14 +30,20 @@ class BackwardRun {
         panels_(weights.panels()),
         width_(static_cast<ptrdiff_t>(weights.kernels.vector)),
         recomputes_(tape.keep == Keep::states),
-        input_(weights.backward().input, reads_once(schedule.steps(), call.batch), threads),
-        hidden_(weights.backward().hidden, reads_once(schedule.steps(), call.batch), threads),
-        hidden_n_(weights.backward().hidden_n, reads_once(schedule.steps(), call.batch), threads) {
+        input_(weights.backward().input, reads_once(schedule.steps(), call.batch)),
+        hidden_(weights.backward().hidden, reads_once(schedule.steps(), call.batch)),
+        hidden_n_(weights.backward().hidden_n, reads_once(schedule.steps(), call.batch)) {
     const size_t H = w_.hidden_size, G = w_.shape.gates;
     const size_t row_work = G * H * (w_.input_size + H), hidden_bytes = G * H * H * sizeof(T);
-    recurrence_ = plan_recurrence(
-        {schedule.steps(), schedule.rows_on_average(), panels_, row_work, hidden_bytes, input_.fills() ? row_work : 0},
-        threads);
+    size_t filled = 0, unpacked = 0;
+    for (const PackReader<T>* reader : {&input_, &hidden_, &hidden_n_}) {
+      filled += reader->filled();
+      unpacked += reader->unpacked();
+    }
+    const size_t work = schedule.size() * row_work + packing_work * (filled + unpacked);
+    const int members = plan_members(work, std::max(call.batch, panels_), threads, training_per_member);
+    recurrence_ =
+        plan_recurrence({schedule.rows_on_average(), panels_, G * H * H, hidden_bytes, G * H, filled}, members);
     // Members who take no part in the recurrence wait for it, perhaps asleep: that must be worth more to them.
     const size_t products_work = 2 * schedule.size() * row_work / (recurrence_.members > 1 ? 1 : 16);
     members_ = std::max(recurrence_.members, plan_members(products_work, schedule.size(), threads));
@@ -408,7 +414,7 @@ class BackwardRun {
     if (!call_.d_x.data) return;
     const size_t panels = w_.backward().input.panels();
     // Where panels are filled as they are read, each by one member only.
-    if (input_.fills()) return input_gradient_of({{0, rows}, part_of(panels, member, members_)}, member);
+    if (input_.filled() > 0) return input_gradient_of({{0, rows}, part_of(panels, member, members_)}, member);
     for_each_block(part_of(rows, member, members_),
                    [&](const Part& block) { input_gradient_of({block, {0, panels}}, member); });
   }
@@ -481,6 +487,7 @@ template <class T>
 void recurrent_backward(const RecurrentWeights<T>& weights, const RecurrentBackward<T>& call, RecurrentTape<T>& tape,
                         int threads) {
   if (call.batch == 0 || weights.hidden_size == 0) return zero_gradients(weights, call);
+  const Call mark;
   const Schedule schedule(call);
   if (!BackwardRun<T>(weights, call, schedule, tape, threads).run())
     BackwardRun<T>(weights, call, schedule, tape, 1).run();

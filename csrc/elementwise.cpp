@@ -40,6 +40,7 @@ void softmax_cross_entropy(size_t rows, size_t classes, const T* logits, const i
   if (rows == 0) return;  // however many classes an empty array has
   const Kernels<T>& kernels = kernels_of<T>(active_isa());
   constexpr size_t work_of_an_exp = 20;
+  const Call mark;
   int members = plan_members(rows * classes * work_of_an_exp, rows, threads);
   Buffer<T> scratch(gradient ? 0 : product(static_cast<size_t>(members), classes));
   auto work = [&](int member) {
@@ -63,6 +64,7 @@ template <class T>
 void embedding_backward(size_t rows, const int64_t* indices, Rows<const T> d_y, size_t entries, size_t size,
                         int64_t padding, T* d_weight, int threads) {
   if (size == 0) return;  // however many entries an empty array has
+  const Call mark;
   // Cut over columns: each element sums over the rows in their order, whoever computes it.
   int members = plan_members(rows * size, size / 16, threads);
   auto work = [&](int member) {
@@ -88,6 +90,7 @@ void dropout(size_t size, const T* x, T* y, uint64_t key, double p, int threads)
   const T scale = static_cast<T>(1 / (1 - p));
   const size_t groups = (size + dropout_group - 1) / dropout_group;
   constexpr size_t work_of_an_element = 20;
+  const Call mark;
   int members = plan_members(size * work_of_an_element, groups, threads);
   auto work = [&](int member) {
     const Part part = part_of(groups, member, members);

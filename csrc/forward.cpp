@@ -67,15 +67,21 @@ class ForwardRun {
         schedule_(schedule),
         tape_(tape),
         gates_of_tape_(tape && tape->keep == Keep::gates ? &tape->gates : nullptr),
-        input_(weights.forward().input, reads_once(schedule.steps(), call.batch), threads),
-        hidden_(weights.forward().hidden, reads_once(schedule.steps(), call.batch), threads),
-        hidden_n_(weights.forward().hidden_n, reads_once(schedule.steps(), call.batch), threads),
+        input_(weights.forward().input, reads_once(schedule.steps(), call.batch)),
+        hidden_(weights.forward().hidden, reads_once(schedule.steps(), call.batch)),
+        hidden_n_(weights.forward().hidden_n, reads_once(schedule.steps(), call.batch)),
         panels_(weights.panels()) {
     const size_t H = w_.hidden_size, G = w_.shape.gates, hidden_bytes = G * H * H * sizeof(T);
     const size_t row_work = G * H * (w_.input_size + H);
-    plan_ = plan_recurrence(
-        {schedule.steps(), schedule.rows_on_average(), panels_, row_work, hidden_bytes, input_.fills() ? row_work : 0},
-        threads);
+    size_t filled = 0, unpacked = 0;
+    for (const PackReader<T>* reader : {&input_, &hidden_, &hidden_n_}) {
+      filled += reader->filled();
+      unpacked += reader->unpacked();
+    }
+    const size_t work = schedule.size() * row_work + packing_work * (filled + unpacked);
+    const int members =
+        plan_members(work, std::max(call.batch, panels_), threads, tape ? training_per_member : least_per_member);
+    plan_ = plan_recurrence({schedule.rows_on_average(), panels_, row_work, hidden_bytes, H, filled}, members);
     for (PackReader<T>* reader : {&input_, &hidden_, &hidden_n_}) reader->set_members(plan_.members);
     const size_t row_size = (gates_of_tape_ ? w_.shape.taped_slots : w_.shape.slots) * w_.kernels.vector;
     for (int member = 0; member < plan_.members; ++member)
@@ -281,6 +287,7 @@ void recurrent_forward(const RecurrentWeights<T>& weights, const RecurrentForwar
                        int threads) {
   // Then there is nothing to compute, however many steps there are.
   if (call.batch == 0 || weights.hidden_size == 0) return;
+  const Call mark;
   const Schedule schedule(call);
   if (!ForwardRun<T>(weights, call, schedule, tape, threads).run())
     ForwardRun<T>(weights, call, schedule, tape, 1).run();

@@ -82,6 +82,8 @@ void GateProductRun<T>::add_rows(size_t block, Part rows, bool begins, const T* 
   do {
     job.last_row = std::min(job.first_row + rows_at_a_time, rows.size());
     job.accumulate = !begins || job.first_row > 0;
+    const auto next = static_cast<ptrdiff_t>(job.last_row);
+    job.ahead = job.last_row < rows.size() ? job.right + next * job.right_row : job.right + product_.panel_stride;
     kernels_.outer[product_.gates - 1](job);
     job.first_row = job.last_row;
   } while (job.last_row < rows.size());

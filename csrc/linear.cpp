@@ -17,8 +17,8 @@ void rowwise_product(const Kernels<T>& kernels, size_t rows, Rows<const T> left,
   if (units == 0) return;  // however many rows an empty array has
   std::vector<const T*> left_rows(rows);
   std::vector<T*> output_rows(rows);
+  PackReader<T> right(pack, reads_once(1, rows));
   int members = plan_members(rows * k_size * units, rows, threads);
-  PackReader<T> right(pack, reads_once(1, rows), threads);
   right.set_members(members);
   auto work = [&](int member) {
     const Part part = part_of(rows, member, members);
@@ -50,6 +50,7 @@ void sum_of_rows(size_t rows, size_t size, Rows<const T> from, T* sums) {
 
 template <class T>
 void linear_forward(const LinearWeights<T>& weights, size_t rows, Rows<const T> x, Rows<T> y, int threads) {
+  const Call mark;
   rowwise_product(weights.kernels, rows, x, weights.input_size, weights.forward(), weights.bias(), y,
                   weights.output_size, threads);
 }
@@ -57,6 +58,7 @@ void linear_forward(const LinearWeights<T>& weights, size_t rows, Rows<const T> 
 template <class T>
 void linear_backward(const LinearWeights<T>& weights, size_t rows, Rows<const T> x, Rows<const T> d_y, Rows<T> d_x,
                      T* d_weight, T* d_bias, int threads) {
+  const Call mark;
   if (d_x.data)
     rowwise_product<T>(weights.kernels, rows, d_y, weights.output_size, weights.backward(), nullptr, d_x,
                        weights.input_size, threads);

@@ -36,16 +36,22 @@ template <class T>
 Panels<T> Pack<T>::whole(int threads) const {
   std::call_once(once_, [&] {
     Buffer<T> buffer(product(panels_, panel_size_));
-    int members = plan_members(packing_work * weights(), panels_, threads);
+    int members = plan_members(packing_work * weights(), panels_, threads, least_per_member);
     auto work = [&](int member) {
       const Part part = part_of(panels_, member, members);
       fill(part, buffer.data() + part.first * panel_size_);
     };
     if (buffer.size() > 0 && !run_team(members, work)) run_team(members = 1, work);
     buffer_ = std::move(buffer);
-    read_.store(true, std::memory_order_relaxed);
+    state_.store(State::packed, std::memory_order_relaxed);
   });
   return view(buffer_.data());
+}
+
+template <class T>
+bool Pack<T>::take_fresh() const {
+  State expected = State::fresh;
+  return state_.load(std::memory_order_relaxed) == expected && state_.compare_exchange_strong(expected, State::read);
 }
 
 template <class T>
@@ -86,27 +92,26 @@ void Pack<T>::fill_transposed(const Part& panels, T* to) const {
 }
 
 template <class T>
-PackReader<T>::PackReader(const Pack<T>& pack, bool once, int threads) : pack_(pack) {
+PackReader<T>::PackReader(const Pack<T>& pack, bool once) : pack_(pack), panels_(pack.view(nullptr)) {
   // Enough for the widest tiles, and few enough to stay in the second-level cache.
   constexpr size_t most = 6, bytes = size_t{512} << 10;
-  if (once && pack.weights() > 0 && pack.fresh()) {
+  if (once && pack.weights() > 0 && pack.take_fresh())
     at_a_time_ = std::clamp<size_t>(bytes / sizeof(T) / pack.panel_size(), 1, most);
-    whole_ = pack.view(nullptr);
-  } else {
-    whole_ = pack.whole(threads);
-  }
 }
 
 template <class T>
 void PackReader<T>::set_members(int members) {
-  scratch_ = Buffer<T>(product(static_cast<size_t>(members), product(at_a_time_, pack_.panel_size())));
+  if (at_a_time_ > 0)
+    scratch_ = Buffer<T>(product(static_cast<size_t>(members), product(at_a_time_, pack_.panel_size())));
+  else
+    panels_ = pack_.whole(members);
 }
 
 template <class T>
 void PackReader<T>::run(void (*function)(const Pass<T>&), Pass<T>& pass, int member) const {
-  pass.right = whole_;
+  pass.right = panels_;
   // Without a left factor there is nothing to multiply.
-  fills() && pass.left.size > 0 ? fill_and_run(function, pass, member) : function(pass);
+  at_a_time_ > 0 && pass.left.size > 0 ? fill_and_run(function, pass, member) : function(pass);
 }
 
 template <class T>

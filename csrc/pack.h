@@ -41,8 +41,9 @@ class Pack {
   Panels<T> view(const T* data) const;
   // All panels, packed by whoever comes first, on as many as `threads`.
   Panels<T> whole(int threads) const;
+  bool packed() const { return state_.load(std::memory_order_relaxed) == State::packed; }
   // Whether nobody has packed or even read them: then one call may do without packing.
-  bool fresh() const { return !read_.load(std::memory_order_relaxed) && !read_.exchange(true); }
+  bool take_fresh() const;
   // Writes some panels, the first of them to `to`.
   void fill(const Part& panels, T* to) const;
 
@@ -54,7 +55,8 @@ class Pack {
   const GateMatrices<T> from_;
   const size_t left_width_;  // 0: not transposed
   const size_t panels_, gates_, panel_size_;
-  mutable std::atomic<bool> read_{false};
+  enum class State { fresh, read, packed };
+  mutable std::atomic<State> state_{State::fresh};
   mutable std::once_flag once_;
   mutable Buffer<T> buffer_;
 };
@@ -66,9 +68,11 @@ template <class T>
 class PackReader {
  public:
   // `once`: whether the call reads each panel once at most.
-  PackReader(const Pack<T>& pack, bool once, int threads);
+  PackReader(const Pack<T>& pack, bool once);
 
-  bool fills() const { return at_a_time_ > 0; }
+  // The weights that are filled as they are read, and that must be packed before.
+  size_t filled() const { return at_a_time_ > 0 ? pack_.weights() : 0; }
+  size_t unpacked() const { return at_a_time_ > 0 || pack_.packed() ? 0 : pack_.weights(); }
   // Must be called before the first pass.
   void set_members(int members);
   // Runs a pass, whose right factor is the pack.
@@ -78,8 +82,8 @@ class PackReader {
   void fill_and_run(void (*function)(const Pass<T>&), Pass<T> pass, int member) const;
 
   const Pack<T>& pack_;
-  size_t at_a_time_ = 0;  // panels that are filled
-  Panels<T> whole_;       // of which nothing stands in memory if some are
+  size_t at_a_time_ = 0;  // panels that are filled; if none are, all are packed
+  Panels<T> panels_;
   Buffer<T> scratch_;
 };
 

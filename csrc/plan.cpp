@@ -1,6 +1,7 @@
 #include "plan.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "schedule.h"
 #include "team.h"
@@ -9,16 +10,14 @@ namespace gru {
 
 namespace {
 
-// Multiply-adds that are worth another thread: waking one that sleeps takes 50 microseconds and more, one that is awake
-// a single one.
-constexpr size_t work_per_member = 1'000'000;
-// What else takes time, in multiply-adds: the barrier after a step, and reading a byte of weights, which in a batch of
-// few rows takes longer than multiplying. What exceeds a core's first-level cache comes from its second, and weights
+// Multiply-adds that are worth waking a team for, which takes 50 microseconds and more.
+constexpr size_t work_to_wake = 8'000'000;
+// What else takes time, in multiply-adds: the barrier after a step; an element that the others wait for in their
+// caches; and reading a byte of weights. What exceeds a core's first-level cache comes from its second, and weights
 // beyond that from farther away.
-constexpr double barrier_cost = 40'000, first_level_cost = 0.125, second_level_cost = 0.875, far_cost = 2.75;
+constexpr double barrier_cost = 40'000, exchange_cost = 50;
+constexpr double first_level_cost = 0.125, second_level_cost = 0.7, far_cost = 2.75;
 constexpr double first_level_bytes = 48'000, second_level_bytes = 1'500'000;
-// How much better a plan with barriers must look.
-constexpr double margin = 1.03;
 
 size_t largest_part(size_t total, int members) {
   const auto n = static_cast<size_t>(members);
@@ -26,15 +25,15 @@ size_t largest_part(size_t total, int members) {
 }
 
 double reading_cost(double bytes) {
-  if (bytes > second_level_bytes) return bytes * far_cost;
-  const double near = std::min(bytes, first_level_bytes);
-  return near * first_level_cost + (bytes - near) * second_level_cost;
+  const double near = std::min(bytes, second_level_bytes), nearest = std::min(near, first_level_bytes);
+  return nearest * first_level_cost + (near - nearest) * second_level_cost + (bytes - near) * far_cost;
 }
 
-// Of a step of the slowest member, which has so many rows and the given share of the weights.
+// Of a step of the slowest member, which has so many rows and the given share of the weights. Reading and multiplying
+// overlap, more so the longer one of them takes.
 double step_cost(const Work& work, size_t rows, double share) {
-  return share * static_cast<double>(rows * work.row_work + packing_work * work.filled) +
-         reading_cost(share * static_cast<double>(work.weight_bytes));
+  return std::hypot(share * static_cast<double>(rows * work.row_work + packing_work * work.filled),
+                    reading_cost(share * static_cast<double>(work.weight_bytes)));
 }
 
 }  // namespace
@@ -51,9 +50,7 @@ Slice Plan::slice(int member, const Schedule& schedule, size_t panels) const {
   return {schedule.part(member, members), {0, panels}};
 }
 
-Plan plan_recurrence(const Work& work, int threads) {
-  const size_t all_work = work.steps * work.batch * work.row_work + packing_work * work.filled;
-  const int members = plan_members(all_work, std::max(work.batch, work.panels), threads);
+Plan plan_recurrence(const Work& work, int members) {
   const auto limited = [&](size_t parts) {
     return static_cast<int>(std::min(static_cast<size_t>(members), std::max<size_t>(parts, 1)));
   };
@@ -61,12 +58,14 @@ Plan plan_recurrence(const Work& work, int threads) {
   if (by_panels == 1) return {by_rows, false};
   const double share = static_cast<double>(largest_part(work.panels, by_panels)) / static_cast<double>(work.panels);
   const double rows_cost = step_cost(work, largest_part(work.batch, by_rows), 1);
-  const double panels_cost = step_cost(work, work.batch, share) + barrier_cost;
-  return margin * panels_cost < rows_cost ? Plan{by_panels, true} : Plan{by_rows, false};
+  const double panels_cost = step_cost(work, work.batch, share) + barrier_cost +
+                             exchange_cost * static_cast<double>(work.batch * work.exchanged);
+  return panels_cost < rows_cost ? Plan{by_panels, true} : Plan{by_rows, false};
 }
 
-int plan_members(size_t work, size_t parts, int threads) {
-  const size_t useful = std::min(1 + work / work_per_member, std::max<size_t>(parts, 1));
+int plan_members(size_t work, size_t parts, int threads, size_t per_member) {
+  if (work < work_to_wake && !calls_follow()) return 1;
+  const size_t useful = std::min(1 + work / per_member, std::max<size_t>(parts, 1));
   return static_cast<int>(std::min<size_t>(static_cast<size_t>(usable_threads(threads)), useful));
 }
 

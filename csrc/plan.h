@@ -41,19 +41,25 @@ struct Plan {
   Slice slice(int member, const Schedule& schedule, size_t panels) const;
 };
 
-// The size of a recurrence: `batch` rows at a step on average; `row_work` is the multiply-adds of one row in one step,
-// `weight_bytes` what a step reads; `filled` are the weights that are packed as they are read.
-struct Work {
-  size_t steps, batch, panels;
-  size_t row_work, weight_bytes, filled;
-};
-Plan plan_recurrence(const Work& work, int threads);
-
 // Multiply-adds that take as long as packing a weight.
 constexpr size_t packing_work = 16;
 
+// Multiply-adds that are worth another thread that is awake: in general; where each member reads its own part of memory
+// and little else, as in packing and in a recurrence at inference; and in training, where what a call leaves behind for
+// the next one has to go from one core's cache to another's.
+constexpr size_t work_per_member = 1'000'000, least_per_member = 300'000, training_per_member = 2'000'000;
+
 // Members for `work` multiply-adds that can be cut into `parts` without meeting.
-int plan_members(size_t work, size_t parts, int threads);
+int plan_members(size_t work, size_t parts, int threads, size_t per_member = work_per_member);
+
+// A step of a recurrence: `batch` rows on average; `row_work` is the multiply-adds of a row, `weight_bytes` what is
+// read, `exchanged` the elements of a row that the next step reads; `filled` are the weights that are packed as they
+// are read.
+struct Work {
+  size_t batch, panels;
+  size_t row_work, weight_bytes, exchanged, filled;
+};
+Plan plan_recurrence(const Work& work, int members);
 
 // Steps whose projections are computed ahead: few enough to stay in cache until the recurrence reads them.
 size_t plan_chunk(size_t steps, size_t step_bytes, size_t weight_bytes);

@@ -9,7 +9,7 @@
 #include "gru.h"
 
 #if defined(__x86_64__)
-#include <xmmintrin.h>
+#include <x86intrin.h>
 #endif
 
 namespace gru {
@@ -42,13 +42,30 @@ class FlushToZero {
 #endif
 };
 
-inline void pause() {
 #if defined(__x86_64__)
-  _mm_pause();
+inline void pause() { _mm_pause(); }
+inline uint64_t ticks() { return __rdtsc(); }
+inline uint64_t moment() { return 200'000; }  // some 80 microseconds
 #elif defined(__aarch64__)
-  __asm__ volatile("yield");
-#endif
+inline void pause() { __asm__ volatile("yield"); }
+inline uint64_t ticks() {
+  uint64_t now;
+  __asm__ volatile("mrs %0, cntvct_el0" : "=r"(now));
+  return now;
 }
+inline uint64_t moment() {
+  uint64_t a_second;
+  __asm__ volatile("mrs %0, cntfrq_el0" : "=r"(a_second));
+  return a_second / 12'500;
+}
+#else
+inline void pause() {}
+inline uint64_t ticks() { return 0; }
+inline uint64_t moment() { return 0; }
+#endif
+
+thread_local uint64_t last_end = 0;
+thread_local bool follows = false;
 
 }  // namespace
 
@@ -58,6 +75,11 @@ int usable_threads(int wanted) {
   if (lost_team.load(std::memory_order_relaxed) || omp_in_parallel()) return 1;
   return std::max(1, std::min(wanted, omp_get_thread_limit()));
 }
+
+Call::Call() { follows = ticks() - last_end < moment(); }
+Call::~Call() { last_end = ticks(); }
+
+bool calls_follow() { return follows; }
 
 bool detail::run_team(int members, void (*work)(void*, int), void* context) {
   if (members == 1) {

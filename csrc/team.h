@@ -9,6 +9,16 @@ namespace gru {
 // OpenMP run time waits for threads that no longer exist) and inside another parallel region.
 int usable_threads(int wanted);
 
+// Stands at the beginning of every function of the core that may use a team, and lasts as long as it.
+class Call {
+ public:
+  Call();
+  ~Call();
+};
+// Whether a call of this thread ended a moment before the present one began: then its team is awake, or worth waking
+// for the calls that follow.
+bool calls_follow();
+
 namespace detail {
 bool run_team(int members, void (*work)(void*, int), void* context);
 }

@@ -31,7 +31,7 @@ every_isa = pytest.mark.parametrize("isa", ISAS)
 # (steps, batch, inputs, hidden), and how such a call is cut; test_threads.py counts the threads.
 BY_ROWS = (30, 17, 33, 65)
 BY_PANELS = (40, 1, 32, 256)
-BY_FEW_PANELS = (30, 4, 40, 130)
+BY_FEW_PANELS = (32, 4, 40, 130)
 # The weights exceed a core's cache: cut by panels although there are rows enough.
 BY_PANELS_FOR_CACHE = (6, 9, 16, 400)
 

@@ -39,7 +39,7 @@ void pack_outer(size_t rows, const T* const* from, ptrdiff_t offset, size_t colu
 
 // R columns from `column`, of G gates each.
 template <class T, size_t G, size_t R>
-void outer_tile(const Outer<T>& job, size_t column) {
+void outer_tile(const Outer<T>& job, size_t column, const T* ahead) {
   using V = Vector<T>;
   typename V::Reg sums[R][G];
   GRU_FOR (r, 0, R)
@@ -47,6 +47,10 @@ void outer_tile(const Outer<T>& job, size_t column) {
   const T* left = job.left + column * job.packed_rows + job.first_row * R;
   const T* right = job.right + static_cast<ptrdiff_t>(job.first_row) * job.right_row;
   for (size_t row = job.first_row; row < job.last_row; ++row, left += R, right += job.right_row) {
+    if (ahead) {
+      __builtin_prefetch(ahead, 0, 2);
+      ahead += job.right_row;
+    }
     typename V::Reg gates[G];
     GRU_FOR (g, 0, G) gates[g] = V::load(right + g * V::width);
     GRU_FOR (r, 0, R) {
@@ -65,7 +69,7 @@ void outer_tile(const Outer<T>& job, size_t column) {
 // The tiles of every width.
 template <class T, size_t G>
 struct OuterTiles {
-  void (*of[outer_columns<T, G>])(const Outer<T>&, size_t) = {};
+  void (*of[outer_columns<T, G>])(const Outer<T>&, size_t, const T*) = {};
 
   constexpr OuterTiles() { fill<1>(); }
 
@@ -93,8 +97,11 @@ void add_totals(const Outer<T>& job) {
 
 template <class T, size_t G>
 void outer(const Outer<T>& job) {
-  for_each_outer_tile<T, G>(job.columns,
-                            [&](size_t column, size_t wide) { outer_tiles<T, G>.of[wide - 1](job, column); });
+  size_t gate = 0;
+  for_each_outer_tile<T, G>(job.columns, [&](size_t column, size_t wide) {
+    const T* ahead = job.ahead && gate < G ? job.ahead + gate++ * Vector<T>::width : nullptr;
+    outer_tiles<T, G>.of[wide - 1](job, column, ahead);
+  });
   if (job.totals) add_totals<T, G>(job);
 }
 

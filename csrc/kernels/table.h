@@ -85,6 +85,7 @@ struct Outer {
   size_t columns;
   const T* right;       // row 0; the gates of a row follow each other
   ptrdiff_t right_row;  // from a row to the next
+  const T* ahead;       // row 0 of the rows that will be read next, or null
   T* sums;
   T* totals;        // or null
   bool accumulate;  // otherwise `sums` and `totals` are overwritten
