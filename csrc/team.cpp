@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "gru.h"
+#include "placement.h"
 
 #if defined(__x86_64__)
 #include <x86intrin.h>
@@ -66,6 +67,7 @@ inline uint64_t moment() { return 0; }
 
 thread_local uint64_t last_end = 0;
 thread_local bool follows = false;
+thread_local Sleepers sleepers;
 
 }  // namespace
 
@@ -88,12 +90,15 @@ bool detail::run_team(int members, void (*work)(void*, int), void* context) {
     return true;
   }
   had_team.store(true, std::memory_order_relaxed);
+  Sleepers& own = sleepers;  // the others would see theirs
+  if (!follows) own.keep_away(members);
   bool complete = false;
 #pragma omp parallel num_threads(members)
   {
     if (omp_get_num_threads() == members) {
       FlushToZero guard;
       const int member = omp_get_thread_num();
+      own.settle(member);
       if (member == 0) complete = true;
       work(context, member);
     }
