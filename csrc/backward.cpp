@@ -42,8 +42,7 @@ class BackwardRun {
     }
     const size_t work = schedule.size() * row_work + packing_work * (filled + unpacked);
     const int members = plan_members(work, std::max(call.batch, panels_), threads, training_per_member);
-    recurrence_ =
-        plan_recurrence({schedule.rows_on_average(), panels_, G * H * H, hidden_bytes, G * H, filled}, members);
+    recurrence_ = plan_recurrence(schedule, {panels_, G * H * H, hidden_bytes, G * H, filled}, members);
     // Members who take no part in the recurrence wait for it, perhaps asleep: that must be worth more to them.
     const size_t products_work = 2 * schedule.size() * row_work / (recurrence_.members > 1 ? 1 : 16);
     members_ = std::max(recurrence_.members, plan_members(products_work, schedule.size(), threads));

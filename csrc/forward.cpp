@@ -81,7 +81,7 @@ class ForwardRun {
     const size_t work = schedule.size() * row_work + packing_work * (filled + unpacked);
     const int members =
         plan_members(work, std::max(call.batch, panels_), threads, tape ? training_per_member : least_per_member);
-    plan_ = plan_recurrence({schedule.rows_on_average(), panels_, row_work, hidden_bytes, H, filled}, members);
+    plan_ = plan_recurrence(schedule, {panels_, row_work, hidden_bytes, H, filled}, members);
     for (PackReader<T>* reader : {&input_, &hidden_, &hidden_n_}) reader->set_members(plan_.members);
     const size_t row_size = (gates_of_tape_ ? w_.shape.taped_slots : w_.shape.slots) * w_.kernels.vector;
     for (int member = 0; member < plan_.members; ++member)

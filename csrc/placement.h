@@ -10,9 +10,8 @@
 namespace gru {
 
 // The threads of one caller's teams. The idle CPUs of a virtual machine can look busy to its system, which then wakes a
-// thread on its waker's CPU, where it waits for milliseconds: (100,8,128,128) on two threads after 50 ms of idling took
-// 1.6 ms, so 1.0. So before a team that may sleep is woken, its members are kept from the caller's CPU, and they undo
-// this as soon as they run.
+// thread on its waker's CPU, where it waits for milliseconds. So before a team that may sleep is woken, its members are
+// kept from the caller's CPU, and they undo this as soon as they run.
 class Sleepers {
  public:
   // By the caller, before a team of so many begins.

@@ -19,21 +19,28 @@ constexpr double barrier_cost = 40'000, exchange_cost = 50;
 constexpr double first_level_cost = 0.125, second_level_cost = 0.7, far_cost = 2.75;
 constexpr double first_level_bytes = 48'000, second_level_bytes = 1'500'000;
 
-size_t largest_part(size_t total, int members) {
-  const auto n = static_cast<size_t>(members);
-  return (total + n - 1) / n;
-}
-
 double reading_cost(double bytes) {
   const double near = std::min(bytes, second_level_bytes), nearest = std::min(near, first_level_bytes);
   return nearest * first_level_cost + (near - nearest) * second_level_cost + (bytes - near) * far_cost;
 }
 
-// Of a step of the slowest member, which has so many rows and the given share of the weights. Reading and multiplying
-// overlap, more so the longer one of them takes.
+// Of a step of some rows by a member that has the given share of the weights. Reading and multiplying overlap, more so
+// the longer one of them takes.
 double step_cost(const Work& work, size_t rows, double share) {
   return std::hypot(share * static_cast<double>(rows * work.row_work + packing_work * work.filled),
                     reading_cost(share * static_cast<double>(work.weight_bytes)));
+}
+
+// Of all steps of some places, of which a step of n rows costs cost(n).
+template <class Cost>
+double cost_of(const Schedule& schedule, const Part& places, Cost cost) {
+  double all = 0;
+  for (size_t place = places.first; place < places.last; ++place) {
+    const size_t next = place + 1 < places.last ? schedule.length(place + 1) : 0;
+    const size_t steps = schedule.length(place) - next;  // that have the rows up to this one
+    if (steps > 0) all += static_cast<double>(steps) * cost(place + 1 - places.first);
+  }
+  return all;
 }
 
 }  // namespace
@@ -50,17 +57,23 @@ Slice Plan::slice(int member, const Schedule& schedule, size_t panels) const {
   return {schedule.part(member, members), {0, panels}};
 }
 
-Plan plan_recurrence(const Work& work, int members) {
+Plan plan_recurrence(const Schedule& schedule, const Work& work, int members) {
   const auto limited = [&](size_t parts) {
     return static_cast<int>(std::min(static_cast<size_t>(members), std::max<size_t>(parts, 1)));
   };
-  const int by_rows = limited(work.batch), by_panels = limited(work.panels);
-  if (by_panels == 1) return {by_rows, false};
-  const double share = static_cast<double>(largest_part(work.panels, by_panels)) / static_cast<double>(work.panels);
-  const double rows_cost = step_cost(work, largest_part(work.batch, by_rows), 1);
-  const double panels_cost = step_cost(work, work.batch, share) + barrier_cost +
-                             exchange_cost * static_cast<double>(work.batch * work.exchanged);
-  return panels_cost < rows_cost ? Plan{by_panels, true} : Plan{by_rows, false};
+  const Plan by_rows{limited(schedule.batch()), false}, by_panels{limited(work.panels), true};
+  if (by_panels.members == 1) return by_rows;
+  double rows_cost = 0;
+  for (int member = 0; member < by_rows.members; ++member) {
+    const Part places = schedule.part(member, by_rows.members);
+    rows_cost = std::max(rows_cost, cost_of(schedule, places, [&](size_t rows) { return step_cost(work, rows, 1); }));
+  }
+  const size_t largest = part_of(work.panels, 0, by_panels.members).size();
+  const double share = static_cast<double>(largest) / static_cast<double>(work.panels);
+  const double panels_cost = cost_of(schedule, {0, schedule.batch()}, [&](size_t rows) {
+    return step_cost(work, rows, share) + barrier_cost + exchange_cost * static_cast<double>(rows * work.exchanged);
+  });
+  return panels_cost < rows_cost ? by_panels : by_rows;
 }
 
 int plan_members(size_t work, size_t parts, int threads, size_t per_member) {

@@ -52,14 +52,12 @@ constexpr size_t work_per_member = 1'000'000, least_per_member = 300'000, traini
 // Members for `work` multiply-adds that can be cut into `parts` without meeting.
 int plan_members(size_t work, size_t parts, int threads, size_t per_member = work_per_member);
 
-// A step of a recurrence: `batch` rows on average; `row_work` is the multiply-adds of a row, `weight_bytes` what is
-// read, `exchanged` the elements of a row that the next step reads; `filled` are the weights that are packed as they
-// are read.
+// A step of a recurrence: `row_work` is the multiply-adds of a row, `weight_bytes` what is read, `exchanged` the
+// elements of a row that the next step reads; `filled` are the weights that are packed as they are read.
 struct Work {
-  size_t batch, panels;
-  size_t row_work, weight_bytes, exchanged, filled;
+  size_t panels, row_work, weight_bytes, exchanged, filled;
 };
-Plan plan_recurrence(const Work& work, int members);
+Plan plan_recurrence(const Schedule& schedule, const Work& work, int members);
 
 // Steps whose projections are computed ahead: few enough to stay in cache until the recurrence reads them.
 size_t plan_chunk(size_t steps, size_t step_bytes, size_t weight_bytes);

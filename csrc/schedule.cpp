@@ -32,8 +32,6 @@ Schedule::Schedule(const Steps& call)
   }
 }
 
-size_t Schedule::rows_on_average() const { return steps_ ? (size() + steps_ - 1) / steps_ : 0; }
-
 Part Schedule::live(size_t step, const Part& places) const {
   const size_t alive = step < steps_ ? index(step + 1, 0) - index(step, 0) : 0;
   return {places.first, std::clamp(alive, places.first, places.last)};

@@ -20,7 +20,6 @@ class Schedule {
   size_t batch() const { return batch_; }
   size_t steps() const { return steps_; }           // of the longest row
   size_t size() const { return index(steps_, 0); }  // indices
-  size_t rows_on_average() const;                   // at a step, rounded up
   bool has_resets() const { return reset_.data; }
 
   size_t index(size_t step, size_t place) const { return (ragged_ ? begin_[step] : step * batch_) + place; }

@@ -330,6 +330,29 @@ for sizes in ({BY_ROWS}, {BY_PANELS}):
         assert used < 0.02
 
 
+@linux
+def test_threads_may_run_where_they_might_before() -> None:
+    """A thread that sleeps is kept from its caller's CPU until it runs, and from nothing else."""
+    script = f"""
+x, weights = problem{BY_ROWS}
+allowed = os.sched_getaffinity(0)
+for pause in (0, 0.001, 0.02, 0.02, 0):
+    time.sleep(pause)
+    train(x, weights, 2)
+    for task in os.listdir("/proc/self/task"):
+        assert os.sched_getaffinity(int(task)) == allowed
+own = min(allowed)
+for task in os.listdir("/proc/self/task"):
+    os.sched_setaffinity(int(task), {{own}})
+time.sleep(0.02)
+train(x, weights, 2)
+for task in os.listdir("/proc/self/task"):
+    assert os.sched_getaffinity(int(task)) == {{own}}
+print("done")
+"""
+    assert run(script) == "done\n"
+
+
 NAMES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OPENBLAS_NUM_THREADS")
 
 
