@@ -79,11 +79,12 @@ void GateProductRun<T>::add_rows(size_t block, Part rows, bool begins, const T* 
   job.right_row = product_.right_row;
   job.sums = sums;
   job.totals = column_block == 0 ? sums + columns_ * product_.gates * kernels_.vector : nullptr;
+  const T* const next_panel = column_block + 1 == column_blocks_ ? job.right + product_.panel_stride : nullptr;
   do {
     job.last_row = std::min(job.first_row + rows_at_a_time, rows.size());
     job.accumulate = !begins || job.first_row > 0;
     const auto next = static_cast<ptrdiff_t>(job.last_row);
-    job.ahead = job.last_row < rows.size() ? job.right + next * job.right_row : job.right + product_.panel_stride;
+    job.ahead = job.last_row < rows.size() ? job.right + next * job.right_row : next_panel;
     kernels_.outer[product_.gates - 1](job);
     job.first_row = job.last_row;
   } while (job.last_row < rows.size());

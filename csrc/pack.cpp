@@ -122,7 +122,7 @@ void PackReader<T>::fill_and_run(void (*function)(const Pass<T>&), Pass<T> pass,
     pass.first_panel = first;
     pass.last_panel = std::min(first + at_a_time_, all.last);
     pack_.fill({pass.first_panel, pass.last_panel}, panels);
-    pass.right.data = panels - first * pack_.panel_size();
+    pass.right.data = panels - first * pack_.panel_size();  // as if those before them stood there too
     function(pass);
   }
 }
