@@ -34,19 +34,24 @@ class BackwardRun {
         hidden_(weights.backward().hidden, reads_once(schedule.steps(), call.batch)),
         hidden_n_(weights.backward().hidden_n, reads_once(schedule.steps(), call.batch)) {
     const size_t H = w_.hidden_size, G = w_.shape.gates;
-    const size_t row_work = G * H * (w_.input_size + H), hidden_bytes = G * H * H * sizeof(T);
-    size_t filled = 0, unpacked = 0;
+    const size_t units = panels_ * w_.kernels.vector, hidden_bytes = G * H * H * sizeof(T);
+    const size_t row_work = G * units * (w_.input_size + H + activation_work);
+    size_t filled = 0, unpacked = 0, scratch = 0;
     for (const PackReader<T>* reader : {&input_, &hidden_, &hidden_n_}) {
       filled += reader->filled();
       unpacked += reader->unpacked();
+      scratch = std::max(scratch, reader->scratch_size());
     }
     const size_t work = schedule.size() * row_work + packing_work * (filled + unpacked);
     const int members = plan_members(work, std::max(call.batch, panels_), threads, training_per_member);
-    recurrence_ = plan_recurrence(schedule, {panels_, G * H * H, hidden_bytes, G * H, filled}, members);
+    recurrence_ =
+        plan_recurrence(schedule, {panels_, G * units * (H + activation_work), hidden_bytes, G * H, filled}, members);
     // Members who take no part in the recurrence wait for it, perhaps asleep: that must be worth more to them.
     const size_t products_work = 2 * schedule.size() * row_work / (recurrence_.members > 1 ? 1 : 16);
     members_ = std::max(recurrence_.members, plan_members(products_work, schedule.size(), threads));
-    for (PackReader<T>* reader : {&input_, &hidden_, &hidden_n_}) reader->set_members(members_);
+    pack_scratch_ = Buffer<T>(product(static_cast<size_t>(members_), scratch));
+    for (PackReader<T>* reader : {&input_, &hidden_, &hidden_n_})
+      reader->prepare(members_, pack_scratch_.data(), scratch);
     rows_ = std::min(product(tape.chunk, call.batch), schedule.size());
     // Behind the rows: the gradients of the step after a chunk, and a row of zeros.
     if (recomputes_) chunk_gates_ = GateRows<T>(weights, rows_ + call.batch + 1);
@@ -447,6 +452,7 @@ class BackwardRun {
   const ptrdiff_t width_;
   const bool recomputes_;  // whether the gates have to be computed again
   PackReader<T> input_, hidden_, hidden_n_;
+  Buffer<T> pack_scratch_;                                       // which they share
   Panels<T> forward_input_, forward_hidden_, forward_hidden_n_;  // if so
   Plan recurrence_;
   int members_;

@@ -72,17 +72,22 @@ class ForwardRun {
         hidden_n_(weights.forward().hidden_n, reads_once(schedule.steps(), call.batch)),
         panels_(weights.panels()) {
     const size_t H = w_.hidden_size, G = w_.shape.gates, hidden_bytes = G * H * H * sizeof(T);
-    const size_t row_work = G * H * (w_.input_size + H);
-    size_t filled = 0, unpacked = 0;
+    const size_t row_work = G * panels_ * w_.kernels.vector * (w_.input_size + H + activation_work);
+    size_t filled = 0, unpacked = 0, scratch = 0;
     for (const PackReader<T>* reader : {&input_, &hidden_, &hidden_n_}) {
       filled += reader->filled();
       unpacked += reader->unpacked();
+      scratch = std::max(scratch, reader->scratch_size());
     }
     const size_t work = schedule.size() * row_work + packing_work * (filled + unpacked);
     const int members =
         plan_members(work, std::max(call.batch, panels_), threads, tape ? training_per_member : least_per_member);
-    plan_ = plan_recurrence(schedule, {panels_, row_work, hidden_bytes, H, filled}, members);
-    for (PackReader<T>* reader : {&input_, &hidden_, &hidden_n_}) reader->set_members(plan_.members);
+    const size_t input_bytes = G * H * w_.input_size * sizeof(T);  // read once, for all steps together
+    const size_t step_bytes = hidden_bytes + input_bytes / std::max<size_t>(schedule.steps(), 1);
+    plan_ = plan_recurrence(schedule, {panels_, row_work, step_bytes, H, filled}, members);
+    pack_scratch_ = Buffer<T>(product(static_cast<size_t>(plan_.members), scratch));
+    for (PackReader<T>* reader : {&input_, &hidden_, &hidden_n_})
+      reader->prepare(plan_.members, pack_scratch_.data(), scratch);
     const size_t row_size = (gates_of_tape_ ? w_.shape.taped_slots : w_.shape.slots) * w_.kernels.vector;
     for (int member = 0; member < plan_.members; ++member)
       block_ = std::max(block_, std::min(slice_of(member).rows.size(), most_rows_in_block));
@@ -269,6 +274,7 @@ class ForwardRun {
   RecurrentTape<T>* tape_;
   const GateRows<T>* gates_of_tape_;  // null when there are none
   PackReader<T> input_, hidden_, hidden_n_;
+  Buffer<T> pack_scratch_;  // which they share
   const size_t panels_;
   Plan plan_;
   size_t block_ = 0, chunk_;

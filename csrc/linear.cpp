@@ -19,7 +19,8 @@ void rowwise_product(const Kernels<T>& kernels, size_t rows, Rows<const T> left,
   std::vector<T*> output_rows(rows);
   PackReader<T> right(pack, reads_once(1, rows));
   int members = plan_members(rows * k_size * units, rows, threads);
-  right.set_members(members);
+  const Buffer<T> scratch(product(static_cast<size_t>(members), right.scratch_size()));
+  right.prepare(members, scratch.data(), right.scratch_size());
   auto work = [&](int member) {
     const Part part = part_of(rows, member, members);
     for (size_t row = part.first; row < part.last; ++row) {

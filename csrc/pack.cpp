@@ -94,17 +94,16 @@ void Pack<T>::fill_transposed(const Part& panels, T* to) const {
 template <class T>
 PackReader<T>::PackReader(const Pack<T>& pack, bool once) : pack_(pack), panels_(pack.view(nullptr)) {
   // Enough for the widest tiles, and few enough to stay in the second-level cache.
-  constexpr size_t most = 6, bytes = size_t{512} << 10;
+  constexpr size_t most = 6, bytes = size_t{256} << 10;
   if (once && pack.weights() > 0 && pack.take_fresh())
     at_a_time_ = std::clamp<size_t>(bytes / sizeof(T) / pack.panel_size(), 1, most);
 }
 
 template <class T>
-void PackReader<T>::set_members(int members) {
-  if (at_a_time_ > 0)
-    scratch_ = Buffer<T>(product(static_cast<size_t>(members), product(at_a_time_, pack_.panel_size())));
-  else
-    panels_ = pack_.whole(members);
+void PackReader<T>::prepare(int members, T* scratch, size_t size) {
+  scratch_ = scratch;
+  member_scratch_ = size;
+  if (at_a_time_ == 0) panels_ = pack_.whole(members);
 }
 
 template <class T>
@@ -116,7 +115,7 @@ void PackReader<T>::run(void (*function)(const Pass<T>&), Pass<T>& pass, int mem
 
 template <class T>
 void PackReader<T>::fill_and_run(void (*function)(const Pass<T>&), Pass<T> pass, int member) const {
-  T* const panels = scratch_.data() + static_cast<size_t>(member) * at_a_time_ * pack_.panel_size();
+  T* const panels = scratch_ + static_cast<size_t>(member) * member_scratch_;
   const Part all{pass.first_panel, pass.last_panel};
   for (size_t first = all.first; first < all.last; first = pass.last_panel) {
     pass.first_panel = first;

@@ -73,8 +73,10 @@ class PackReader {
   // The weights that are filled as they are read, and that must be packed before.
   size_t filled() const { return at_a_time_ > 0 ? pack_.weights() : 0; }
   size_t unpacked() const { return at_a_time_ > 0 || pack_.packed() ? 0 : pack_.weights(); }
-  // Must be called before the first pass.
-  void set_members(int members);
+  // Elements of scratch that each member needs.
+  size_t scratch_size() const { return at_a_time_ * pack_.panel_size(); }
+  // Must be called before the first pass, with scratch of so many elements for each member.
+  void prepare(int members, T* scratch, size_t size);
   // Runs a pass, whose right factor is the pack.
   void run(void (*function)(const Pass<T>&), Pass<T>& pass, int member) const;
 
@@ -84,7 +86,8 @@ class PackReader {
   const Pack<T>& pack_;
   size_t at_a_time_ = 0;  // panels that are filled; if none are, all are packed
   Panels<T> panels_;
-  Buffer<T> scratch_;
+  T* scratch_ = nullptr;
+  size_t member_scratch_ = 0;
 };
 
 // Whether so many steps of so many rows read weights only once.

@@ -41,8 +41,8 @@ struct Plan {
   Slice slice(int member, const Schedule& schedule, size_t panels) const;
 };
 
-// Multiply-adds that take as long as packing a weight.
-constexpr size_t packing_work = 16;
+// Multiply-adds that take as long as packing a weight, and as an activation, or its gradient.
+constexpr size_t packing_work = 16, activation_work = 20;
 
 // Multiply-adds that are worth another thread that is awake: in general; where each member reads its own part of memory
 // and little else, as in packing and in a recurrence at inference; and in training, where what a call leaves behind for
