@@ -30,28 +30,19 @@ class BackwardRun {
         panels_(weights.panels()),
         width_(static_cast<ptrdiff_t>(weights.kernels.vector)),
         recomputes_(tape.keep == Keep::states),
-        input_(weights.backward().input, reads_once(schedule.steps(), call.batch)),
-        hidden_(weights.backward().hidden, reads_once(schedule.steps(), call.batch)),
-        hidden_n_(weights.backward().hidden_n, reads_once(schedule.steps(), call.batch)) {
+        packs_(weights.backward(), reads_once(schedule.steps(), call.batch)) {
     const size_t H = w_.hidden_size, G = w_.shape.gates;
     const size_t units = panels_ * w_.kernels.vector, hidden_bytes = G * H * H * sizeof(T);
     const size_t row_work = G * units * (w_.input_size + H + activation_work);
-    size_t filled = 0, unpacked = 0, scratch = 0;
-    for (const PackReader<T>* reader : {&input_, &hidden_, &hidden_n_}) {
-      filled += reader->filled();
-      unpacked += reader->unpacked();
-      scratch = std::max(scratch, reader->scratch_size());
-    }
-    const size_t work = schedule.size() * row_work + packing_work * (filled + unpacked);
+    const size_t filled = packs_.filled();
+    const size_t work = schedule.size() * row_work + packing_work * (filled + packs_.unpacked());
     const int members = plan_members(work, std::max(call.batch, panels_), threads, training_per_member);
     recurrence_ =
         plan_recurrence(schedule, {panels_, G * units * (H + activation_work), hidden_bytes, G * H, filled}, members);
     // Members who take no part in the recurrence wait for it, perhaps asleep: that must be worth more to them.
     const size_t products_work = 2 * schedule.size() * row_work / (recurrence_.members > 1 ? 1 : 16);
     members_ = std::max(recurrence_.members, plan_members(products_work, schedule.size(), threads));
-    pack_scratch_ = Buffer<T>(product(static_cast<size_t>(members_), scratch));
-    for (PackReader<T>* reader : {&input_, &hidden_, &hidden_n_})
-      reader->prepare(members_, pack_scratch_.data(), scratch);
+    packs_.prepare(members_);
     rows_ = std::min(product(tape.chunk, call.batch), schedule.size());
     // Behind the rows: the gradients of the step after a chunk, and a row of zeros.
     if (recomputes_) chunk_gates_ = GateRows<T>(weights, rows_ + call.batch + 1);
@@ -276,7 +267,7 @@ class BackwardRun {
         zone_out(member, pass.d_output, rows, s);
         pass.d_output = zero_rows_.data();
       }
-      hidden_.run(w_.passes().step_backward, pass, member);
+      packs_.hidden.run(w_.passes().step_backward, pass, member);
     });
     if (zoneout_.active())
       carry_.add_masked(slice, {}, [&](size_t place, size_t unit) { return kept_.units(place, unit); });
@@ -295,7 +286,7 @@ class BackwardRun {
       second_carry_.load(slice, 0, {});
       second_carry_.describe(pass, slice);
     }
-    hidden_n_.run(w_.passes().second_backward, pass, member);
+    packs_.hidden_n.run(w_.passes().second_backward, pass, member);
     if (call_.mask.data)
       carry_.add_masked(slice, call_.mask, [&](size_t place, size_t unit) { return second_carry_.units(place, unit); });
     meet(barrier);
@@ -316,7 +307,7 @@ class BackwardRun {
       Pass<T> pass = pass_over(chunk, rows, 0);
       pass.output = d_h_0_rows_.data() + rows.rows.first;
       pass.left = gradients ? *gradients : no_operand(pass.output);
-      hidden_.run(w_.kernels.state_backward, pass, member);
+      packs_.hidden.run(w_.kernels.state_backward, pass, member);
     });
   }
 
@@ -347,7 +338,7 @@ class BackwardRun {
     pass.units = w_.hidden_size;
     pass.left = gradients_of(chunk, next, slice.rows.first);
     pass.output = flow_rows_.data() + slice.rows.first;
-    hidden_.run(w_.kernels.affine, pass, member);
+    packs_.hidden.run(w_.kernels.affine, pass, member);
     carry_.add_masked(slice, call_.mask, [&](size_t place, size_t unit) { return flow_rows_[place] + unit; });
   }
 
@@ -418,7 +409,7 @@ class BackwardRun {
     if (!call_.d_x.data) return;
     const size_t panels = w_.backward().input.panels();
     // Where panels are filled as they are read, each by one member only.
-    if (input_.filled() > 0) return input_gradient_of({{0, rows}, part_of(panels, member, members_)}, member);
+    if (packs_.filled() > 0) return input_gradient_of({{0, rows}, part_of(panels, member, members_)}, member);
     for_each_block(part_of(rows, member, members_),
                    [&](const Part& block) { input_gradient_of({block, {0, panels}}, member); });
   }
@@ -434,7 +425,7 @@ class BackwardRun {
                  gates().panel_stride()};
     pass.output = d_x_rows_.data() + slice.rows.first;
     pass.accumulate = call_.accumulate_d_x;
-    input_.run(w_.kernels.affine, pass, member);
+    packs_.input.run(w_.kernels.affine, pass, member);
   }
 
   void zero_padding(const Part& places) {
@@ -451,9 +442,8 @@ class BackwardRun {
   const size_t panels_;
   const ptrdiff_t width_;
   const bool recomputes_;  // whether the gates have to be computed again
-  PackReader<T> input_, hidden_, hidden_n_;
-  Buffer<T> pack_scratch_;                                       // which they share
   Panels<T> forward_input_, forward_hidden_, forward_hidden_n_;  // if so
+  PackReaders<T> packs_;
   Plan recurrence_;
   int members_;
   size_t rows_;  // of the largest chunk

@@ -67,27 +67,18 @@ class ForwardRun {
         schedule_(schedule),
         tape_(tape),
         gates_of_tape_(tape && tape->keep == Keep::gates ? &tape->gates : nullptr),
-        input_(weights.forward().input, reads_once(schedule.steps(), call.batch)),
-        hidden_(weights.forward().hidden, reads_once(schedule.steps(), call.batch)),
-        hidden_n_(weights.forward().hidden_n, reads_once(schedule.steps(), call.batch)),
+        packs_(weights.forward(), reads_once(schedule.steps(), call.batch)),
         panels_(weights.panels()) {
     const size_t H = w_.hidden_size, G = w_.shape.gates, hidden_bytes = G * H * H * sizeof(T);
     const size_t row_work = G * panels_ * w_.kernels.vector * (w_.input_size + H + activation_work);
-    size_t filled = 0, unpacked = 0, scratch = 0;
-    for (const PackReader<T>* reader : {&input_, &hidden_, &hidden_n_}) {
-      filled += reader->filled();
-      unpacked += reader->unpacked();
-      scratch = std::max(scratch, reader->scratch_size());
-    }
-    const size_t work = schedule.size() * row_work + packing_work * (filled + unpacked);
+    const size_t filled = packs_.filled();
+    const size_t work = schedule.size() * row_work + packing_work * (filled + packs_.unpacked());
     const int members =
         plan_members(work, std::max(call.batch, panels_), threads, tape ? training_per_member : least_per_member);
     const size_t input_bytes = G * H * w_.input_size * sizeof(T);  // read once, for all steps together
     const size_t step_bytes = hidden_bytes + input_bytes / std::max<size_t>(schedule.steps(), 1);
     plan_ = plan_recurrence(schedule, {panels_, row_work, step_bytes, H, filled}, members);
-    pack_scratch_ = Buffer<T>(product(static_cast<size_t>(plan_.members), scratch));
-    for (PackReader<T>* reader : {&input_, &hidden_, &hidden_n_})
-      reader->prepare(plan_.members, pack_scratch_.data(), scratch);
+    packs_.prepare(plan_.members);
     const size_t row_size = (gates_of_tape_ ? w_.shape.taped_slots : w_.shape.slots) * w_.kernels.vector;
     for (int member = 0; member < plan_.members; ++member)
       block_ = std::max(block_, std::min(slice_of(member).rows.size(), most_rows_in_block));
@@ -186,7 +177,7 @@ class ForwardRun {
     pass.bias = w_.input_bias();
     pass.left = plain_operand<T>(x_rows_.data() + begin(region), w_.input_size);
     pass.gates.rows = gate_rows_.data() + begin(region);
-    input_.run(w_.passes().project, pass, member);
+    packs_.input.run(w_.passes().project, pass, member);
   }
 
   // Where the masked state stands that a step begins with: the one after next is written over it.
@@ -230,13 +221,13 @@ class ForwardRun {
     pass.output = output_rows_.data() + row;
     pass.gates.rows = gate_rows_.data() + row;
     if (has_c()) carry_.describe(pass, slice);
-    hidden_.run(gates_of_tape_ ? w_.passes().step_taped : w_.passes().step, pass, member);
+    packs_.hidden.run(gates_of_tape_ ? w_.passes().step_taped : w_.passes().step, pass, member);
     if (w_.passes().second) {
       meet(barrier);
       const auto width = static_cast<ptrdiff_t>(w_.kernels.vector);
       pass.left = {pass.gates.rows, -width, w_.hidden_size, w_.kernels.vector, panel_stride_};
       pass.h_previous = h_rows_.data() + row;
-      hidden_n_.run(w_.passes().second, pass, member);
+      packs_.hidden_n.run(w_.passes().second, pass, member);
     }
     if (zoneout_.active()) zone_out(member, row, s, slice);
     if (call_.mask.data) mask_states({schedule_.live(s + 1, slice.rows), slice.panels}, s + 1);
@@ -273,8 +264,7 @@ class ForwardRun {
   const Schedule& schedule_;
   RecurrentTape<T>* tape_;
   const GateRows<T>* gates_of_tape_;  // null when there are none
-  PackReader<T> input_, hidden_, hidden_n_;
-  Buffer<T> pack_scratch_;  // which they share
+  PackReaders<T> packs_;
   const size_t panels_;
   Plan plan_;
   size_t block_ = 0, chunk_;

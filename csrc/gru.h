@@ -95,13 +95,8 @@ class GRU_API RecurrentWeights {
   const Isa& isa;
   const Kernels<T>& kernels;
 
-  struct Packs {
-    Pack<T> hidden;    // forward: all gates, but of reset before r and z; backward: to d_h, over the slots that flow
-    Pack<T> hidden_n;  // reset before: n; backward: to d(r h), over n. Without weights for the others.
-    Pack<T> input;     // all gates; backward: to d_x
-  };
-  const Packs& forward() const { return forward_; }
-  const Packs& backward() const { return backward_; }
+  const Packs<T>& forward() const { return forward_; }
+  const Packs<T>& backward() const { return backward_; }
   // [panel][gate][vector], with what can be added of the hidden side's bias.
   const T* input_bias() const { return input_bias_.data(); }
   // Reset after: b_hn, [panel][vector]. Layer normalization: its parameters, see there.
@@ -117,7 +112,7 @@ class GRU_API RecurrentWeights {
   void fill_biases(const RecurrentParameters<const T>& parameters);
 
   std::shared_ptr<const void> owner_;
-  Packs forward_, backward_;
+  Packs<T> forward_, backward_;
   Buffer<T> input_bias_, hidden_bias_;
 };
 

@@ -126,9 +126,18 @@ void PackReader<T>::fill_and_run(void (*function)(const Pass<T>&), Pass<T> pass,
   }
 }
 
+template <class T>
+void PackReaders<T>::prepare(int members) {
+  const size_t size = std::max({hidden.scratch_size(), hidden_n.scratch_size(), input.scratch_size()});
+  scratch_ = Buffer<T>(product(static_cast<size_t>(members), size));
+  for (PackReader<T>* reader : {&hidden, &hidden_n, &input}) reader->prepare(members, scratch_.data(), size);
+}
+
 template class Pack<float>;
 template class Pack<double>;
 template class PackReader<float>;
 template class PackReader<double>;
+template struct PackReaders<float>;
+template struct PackReaders<double>;
 
 }  // namespace gru

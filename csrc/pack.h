@@ -90,6 +90,31 @@ class PackReader {
   size_t member_scratch_ = 0;
 };
 
+// The packs of a recurrent layer, for one of its passes through time.
+template <class T>
+struct Packs {
+  Pack<T> hidden;    // forward: all gates, but of reset before r and z; backward: to d_h, over the slots that flow
+  Pack<T> hidden_n;  // reset before: n; backward: to d(r h), over n. Without weights for the others.
+  Pack<T> input;     // all gates; backward: to d_x
+};
+
+// How a call reads them: one after the other, so that they share their scratch.
+template <class T>
+struct PackReaders {
+  PackReaders(const Packs<T>& packs, bool once)
+      : hidden(packs.hidden, once), hidden_n(packs.hidden_n, once), input(packs.input, once) {}
+
+  PackReader<T> hidden, hidden_n, input;
+
+  // See PackReader.
+  size_t filled() const { return hidden.filled() + hidden_n.filled() + input.filled(); }
+  size_t unpacked() const { return hidden.unpacked() + hidden_n.unpacked() + input.unpacked(); }
+  void prepare(int members);
+
+ private:
+  Buffer<T> scratch_;
+};
+
 // Whether so many steps of so many rows read weights only once.
 inline bool reads_once(size_t steps, size_t rows) { return steps <= 1 && rows <= most_rows_in_block; }
 
