@@ -57,9 +57,9 @@ class BackwardRun {
     if (call.d_h_0.data) d_h_0_rows_.resize(call.batch);
     if (schedule.has_resets()) flowing_rows_.resize(rows_);
     if (recomputes_) {
-      forward_input_ = weights.forward().input.whole(threads);
-      forward_hidden_ = weights.forward().hidden.whole(threads);
-      forward_hidden_n_ = weights.forward().hidden_n.whole(threads);
+      forward_input_ = weights.forward().input.whole(members_);
+      forward_hidden_ = weights.forward().hidden.whole(members_);
+      forward_hidden_n_ = weights.forward().hidden_n.whole(members_);
       next_rows_.resize(call.batch);
       unread_ = Buffer<T>(product(static_cast<size_t>(members_), H));
       for (size_t i = 0; i < static_cast<size_t>(members_) * most_rows_in_block; ++i)

@@ -28,10 +28,11 @@ from gru_native._layer import RecurrentLayer, RecurrentStep
 both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
 every_isa = pytest.mark.parametrize("isa", ISAS)
 
-# (steps, batch, inputs, hidden), and how such a call is cut; test_threads.py counts the threads.
-BY_ROWS = (30, 17, 33, 65)
-BY_PANELS = (40, 1, 32, 256)
-BY_FEW_PANELS = (32, 4, 40, 130)
+# (steps, batch, inputs, hidden), and how such a call is cut; test_threads.py counts the threads. Each takes a team even
+# when it stands alone, plain networks too.
+BY_ROWS = (60, 17, 33, 65)
+BY_PANELS = (110, 1, 32, 256)
+BY_FEW_PANELS = (50, 2, 40, 260)
 # The weights exceed a core's cache: cut by panels although there are rows enough.
 BY_PANELS_FOR_CACHE = (6, 9, 16, 400)
 
@@ -173,7 +174,7 @@ def test_every_row_alone(rng: np.random.Generator, isa: str, dtype: type, kind: 
             assert_all_same(alone, rows_of(whole, [row]), f"of row {row} alone, {threads} threads")
 
 
-@pytest.mark.parametrize("sizes", [(1, 1, 40, 257), (1, 5, 257, 16), (1, 64, 20, 100), (1, 65, 20, 100)], ids=str)
+@pytest.mark.parametrize("sizes", [(1, 1, 140, 401), (1, 5, 257, 16), (1, 64, 20, 100), (1, 65, 20, 100)], ids=str)
 @pytest.mark.parametrize("features", [False, True], ids=["plain", "mask and zoneout"])
 @every_kind
 @both_dtypes
