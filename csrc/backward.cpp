@@ -441,7 +441,7 @@ class BackwardRun {
   const RecurrentTape<T>& tape_;
   const size_t panels_;
   const ptrdiff_t width_;
-  const bool recomputes_;  // whether the gates have to be computed again
+  const bool recomputes_;                                        // whether the gates have to be computed again
   Panels<T> forward_input_, forward_hidden_, forward_hidden_n_;  // if so
   PackReaders<T> packs_;
   Plan recurrence_;
