@@ -239,7 +239,7 @@ class BackwardRun {
   // ---- The recurrence ----
 
   void recur(const Chunk& chunk, int member, Barrier& barrier) {
-    const Slice slice = recurrence_.slice(member, schedule_, panels_);
+    const Slice slice = recurrence_.slice(member, call_.batch, panels_);
     for_each_block(slice.rows, [&](const Part& rows) { recur_block(chunk, member, {rows, slice.panels}, barrier); });
   }
 

@@ -118,7 +118,7 @@ class ForwardRun {
   }
 
  private:
-  Slice slice_of(int member) const { return plan_.slice(member, schedule_, panels_); }
+  Slice slice_of(int member) const { return plan_.slice(member, call_.batch, panels_); }
   bool has_c() const { return w_.shape.states == 2; }
 
   void run_block(int member, size_t region, const Slice& slice, Barrier& barrier) {

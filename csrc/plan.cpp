@@ -43,6 +43,43 @@ double cost_of(const Schedule& schedule, const Part& places, Cost cost) {
   return all;
 }
 
+// Parts of ragged rows, where a step of n rows costs costs[n]: each costs `most` or less, or has one place.
+std::vector<Part> parts_within(double most, const Schedule& schedule, const std::vector<double>& costs) {
+  std::vector<Part> parts{{0, 0}};
+  double cost = 0;
+  for (size_t place = 0; place < schedule.batch(); ++place) {
+    // No row before is shorter, so it is in as many steps as it has that a place makes a row longer.
+    const auto steps = static_cast<double>(schedule.length(place));
+    const size_t rows = parts.back().size();
+    cost += steps * (costs[rows + 1] - costs[rows]);
+    if (rows > 0 && cost > most) {
+      parts.push_back({place, place});
+      cost = steps * costs[1];
+    }
+    ++parts.back().last;
+  }
+  return parts;
+}
+
+// The parts of `members`, of which the dearest is as cheap as it can be, within a hundredth.
+std::vector<Part> cheapest_parts(int members, const Schedule& schedule, const std::vector<double>& costs) {
+  const auto cost = [&](size_t rows) { return costs[rows]; };
+  double enough = cost_of(schedule, {0, schedule.batch()}, cost), too_little = 0;
+  std::vector<Part> cheapest = parts_within(enough, schedule, costs);
+  while (too_little < 0.99 * enough) {
+    const double middle = (too_little + enough) / 2;
+    std::vector<Part> parts = parts_within(middle, schedule, costs);
+    if (parts.size() > static_cast<size_t>(members)) {
+      too_little = middle;
+    } else {
+      enough = middle;
+      cheapest = std::move(parts);
+    }
+  }
+  cheapest.resize(static_cast<size_t>(members), {schedule.batch(), schedule.batch()});
+  return cheapest;
+}
+
 }  // namespace
 
 Part part_of(size_t total, int member, int members) {
@@ -52,22 +89,28 @@ Part part_of(size_t total, int member, int members) {
   return {first, first + share + (m < rest ? 1 : 0)};
 }
 
-Slice Plan::slice(int member, const Schedule& schedule, size_t panels) const {
-  if (by_panels) return {{0, schedule.batch()}, part_of(panels, member, members)};
-  return {schedule.part(member, members), {0, panels}};
+Slice Plan::slice(int member, size_t batch, size_t panels) const {
+  if (by_panels) return {{0, batch}, part_of(panels, member, members)};
+  return {rows.empty() ? part_of(batch, member, members) : rows[static_cast<size_t>(member)], {0, panels}};
 }
 
 Plan plan_recurrence(const Schedule& schedule, const Work& work, int members) {
   const auto limited = [&](size_t parts) {
     return static_cast<int>(std::min(static_cast<size_t>(members), std::max<size_t>(parts, 1)));
   };
-  const Plan by_rows{limited(schedule.batch()), false}, by_panels{limited(work.panels), true};
+  Plan by_rows{limited(schedule.batch()), false, {}};
+  const Plan by_panels{limited(work.panels), true, {}};
   if (by_panels.members == 1) return by_rows;
-  double rows_cost = 0;
-  for (int member = 0; member < by_rows.members; ++member) {
-    const Part places = schedule.part(member, by_rows.members);
-    rows_cost = std::max(rows_cost, cost_of(schedule, places, [&](size_t rows) { return step_cost(work, rows, 1); }));
+  const auto cost_of_rows = [&](size_t rows) { return rows > 0 ? step_cost(work, rows, 1) : 0; };
+  if (schedule.ragged() && by_rows.members > 1) {
+    std::vector<double> costs(schedule.batch() + 1);
+    for (size_t rows = 1; rows < costs.size(); ++rows) costs[rows] = cost_of_rows(rows);
+    by_rows.rows = cheapest_parts(by_rows.members, schedule, costs);
   }
+  double rows_cost = 0;
+  for (int member = 0; member < by_rows.members; ++member)
+    rows_cost = std::max(
+        rows_cost, cost_of(schedule, by_rows.slice(member, schedule.batch(), work.panels).rows, cost_of_rows));
   const size_t largest = part_of(work.panels, 0, by_panels.members).size();
   const double share = static_cast<double>(largest) / static_cast<double>(work.panels);
   const double panels_cost = cost_of(schedule, {0, schedule.batch()}, [&](size_t rows) {

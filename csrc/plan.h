@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <vector>
 
 namespace gru {
 
@@ -37,8 +38,9 @@ struct Slice {
 struct Plan {
   int members;
   bool by_panels;
+  std::vector<Part> rows;  // of each member, where rows are ragged
 
-  Slice slice(int member, const Schedule& schedule, size_t panels) const;
+  Slice slice(int member, size_t batch, size_t panels) const;
 };
 
 // Multiply-adds that take as long as packing a weight, and as an activation, or its gradient.

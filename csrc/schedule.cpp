@@ -42,18 +42,6 @@ bool Schedule::fresh(size_t step, size_t place) const {
   return *reset_.at(time(step, place) + (reverse_ ? 1 : 0), row(place));
 }
 
-Part Schedule::part(int member, int members) const {
-  if (!ragged_) return part_of(batch_, member, members);
-  // A row of length 0 counts too, so that all places belong to someone.
-  const auto end_of = [&](int who) {
-    const auto share = static_cast<size_t>(who), all = static_cast<size_t>(members);
-    size_t done = 0, place = 0;
-    while (place < batch_ && done * all < share * (size() + batch_)) done += length_[place++] + 1;
-    return place;
-  };
-  return {end_of(member), end_of(member + 1)};
-}
-
 size_t live_steps(const Steps& call) {
   const size_t most = product(call.steps, call.batch);
   if (!call.lengths) return most;

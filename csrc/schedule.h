@@ -20,6 +20,7 @@ class Schedule {
   size_t batch() const { return batch_; }
   size_t steps() const { return steps_; }           // of the longest row
   size_t size() const { return index(steps_, 0); }  // indices
+  bool ragged() const { return ragged_; }
   bool has_resets() const { return reset_.data; }
 
   size_t index(size_t step, size_t place) const { return (ragged_ ? begin_[step] : step * batch_) + place; }
@@ -31,8 +32,6 @@ class Schedule {
   Part live(size_t step, const Part& places) const;
   // Whether a reset stands before a step of a row: that of its time or, in reverse, of the time after.
   bool fresh(size_t step, size_t place) const;
-  // Places for one of `members`, with about as many indices as the others have.
-  Part part(int member, int members) const;
 
  private:
   const size_t batch_;
