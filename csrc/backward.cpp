@@ -101,7 +101,7 @@ class BackwardRun {
                   member, everyone, recurrent);
         last = first;
       } while (last > 0);
-      zero_padding(part_of(call_.batch, member, members_));
+      zero_padding(static_cast<size_t>(member));
     };
     return run_team(members_, work);
   }
@@ -428,9 +428,10 @@ class BackwardRun {
     packs_.input.run(w_.kernels.affine, pass, member);
   }
 
-  void zero_padding(const Part& places) {
+  // By turns: short rows have more of it.
+  void zero_padding(size_t member) {
     if (!call_.d_x.data || call_.accumulate_d_x) return;
-    for (size_t place = places.first; place < places.last; ++place)
+    for (size_t place = member; place < call_.batch; place += static_cast<size_t>(members_))
       for (size_t t = schedule_.length(place); t < call_.steps; ++t)
         std::fill_n(call_.d_x.at(t, schedule_.row(place)), w_.input_size, T(0));
   }

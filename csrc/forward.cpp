@@ -113,6 +113,7 @@ class ForwardRun {
       const Slice slice = slice_of(member);
       const size_t region = plan_.by_panels ? 0 : static_cast<size_t>(member);
       for_each_block(slice.rows, [&](const Part& rows) { run_block(member, region, {rows, slice.panels}, barrier); });
+      zero_padding(static_cast<size_t>(member));
     };
     return run_team(plan_.members, work);
   }
@@ -244,7 +245,7 @@ class ForwardRun {
     return pass;
   }
 
-  // The last states, and zeros behind them.
+  // The last states.
   void finish(const Slice& slice) const {
     const size_t width = w_.kernels.vector;
     const size_t first = slice.panels.first * width, last = std::min(slice.panels.last * width, w_.hidden_size);
@@ -254,9 +255,14 @@ class ForwardRun {
       const T* from = call_.h_0.data ? call_.h_0.at(b) : zeros_.data();
       if (length > 0) from = call_.output.at(schedule_.time(length - 1, place), b);
       if (from != call_.h_n.at(b)) std::copy(from + first, from + last, call_.h_n.at(b) + first);
-      for (size_t t = length; t < call_.steps; ++t)
-        std::fill(call_.output.at(t, b) + first, call_.output.at(t, b) + last, T(0));
     }
+  }
+
+  // Behind the rows, which members take by turns: those of short ones have more to do.
+  void zero_padding(size_t member) const {
+    for (size_t place = member; place < call_.batch; place += static_cast<size_t>(plan_.members))
+      for (size_t t = schedule_.length(place); t < call_.steps; ++t)
+        std::fill_n(call_.output.at(t, schedule_.row(place)), w_.hidden_size, T(0));
   }
 
   const RecurrentWeights<T>& w_;
