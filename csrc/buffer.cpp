@@ -78,6 +78,10 @@ size_t block_size(size_t bytes) {
   return round_up(bytes, bytes < huge_page ? step : std::max(step, huge_page));
 }
 
+// What of so many bytes lies in whole huge pages. The rest of a block, up to one of them, is not even touched beyond what
+// is asked for.
+size_t in_huge_pages(size_t bytes) { return bytes / huge_page * huge_page; }
+
 void* fresh(size_t bytes, size_t aligned_to) {
   void* data = std::aligned_alloc(aligned_to, bytes);
   if (!data) throw std::bad_alloc();
@@ -93,9 +97,9 @@ void* allocate(size_t bytes) {
   const std::scoped_lock lock(blocks.mutex);
   void* data = blocks.take(size);
   if (!data) {
-    const bool huge = size >= huge_page;
-    data = fresh(size, huge ? huge_page : alignment);
-    if (huge) madvise(data, size, MADV_HUGEPAGE);
+    const size_t huge = in_huge_pages(bytes);
+    data = fresh(size, huge > 0 ? huge_page : alignment);
+    if (huge > 0) madvise(data, huge, MADV_HUGEPAGE);
     blocks.add_in_use(size);
   }
   return data;
@@ -105,7 +109,7 @@ void release(void* data, size_t bytes) {
   const size_t size = block_size(bytes);
   if (size < least_kept) return std::free(data);
   // The system may take huge pages when memory gets scarce; until then they need no clearing.
-  if (size >= huge_page) madvise(data, size, MADV_FREE);
+  if (in_huge_pages(bytes) > 0) madvise(data, in_huge_pages(bytes), MADV_FREE);
   KeptBlocks& blocks = kept_blocks();
   const std::scoped_lock lock(blocks.mutex);
   blocks.keep(data, size);
