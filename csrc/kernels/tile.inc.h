@@ -232,7 +232,7 @@ void run_tiles(const Pass<typename Epilogue::Element>& pass) {
         // The first tile waits for a piece's weights; the others fetch those of the next piece, each a part of them.
         const T* next = pass.right.data + static_cast<ptrdiff_t>(panel) * pass.right.panel_stride + (k + piece) * G * W;
         for (size_t i = 0; i < count; ++i) {
-          const bool fetches = pass.right.far && i > 0 && i <= wide * G;
+          const bool fetches = i > 0 && i <= wide * G;
           const ptrdiff_t of_panel = static_cast<ptrdiff_t>((i - 1) / G) * pass.right.panel_stride;
           const T* ahead = fetches ? next + of_panel + (i - 1) % G * piece * W : nullptr;
           tiles[i].multiply_add(pass, {k, at_most(k + piece, size)}, ahead);
