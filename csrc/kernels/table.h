@@ -27,6 +27,7 @@ struct Panels {
   const T* data;
   ptrdiff_t panel_stride;
   size_t chains;
+  bool far;  // too large for a core's own caches
 };
 
 // The gates of some rows, each [panel][slot][vector]: `rows` are the addresses of the first gate's slot in panel 0.

@@ -34,10 +34,16 @@ struct Piece {
   size_t first, last;
 };
 
-// sums[R][P][G] += left * right over a piece of k, for R rows from `row` and P panels from `panel`. If not null,
-// `ahead` is where a vector for each k is fetched that a later product needs.
+// Weights that a product fetches for a later one: for each k one vector, or all of those of one k. None if null.
+template <class T>
+struct Ahead {
+  const T* from;
+  bool all;
+};
+
+// sums[R][P][G] += left * right over a piece of k, for R rows from `row` and P panels from `panel`.
 template <class T, size_t R, size_t P, size_t G, size_t C>
-void multiply_add(const Pass<T>& pass, size_t row, size_t panel, Piece piece, const T* ahead,
+void multiply_add(const Pass<T>& pass, size_t row, size_t panel, Piece piece, Ahead<T> ahead,
                   typename Vector<T>::Reg* sums) {
   using V = Vector<T>;
   typename V::Reg chain[C][R][P][G];
@@ -101,10 +107,18 @@ void multiply_add(const Pass<T>& pass, size_t row, size_t panel, Piece piece, co
     }
   };
   // Tiles of few rows do nothing but load: there a fetch would only be in the way.
-  if (C == 1 && R >= 4 && ahead) {
+  constexpr bool fetches = C == 1 && R >= 4;
+  if (fetches && ahead.from && ahead.all) {
     sweep([&]() GRU_LAMBDA_INLINE {
-      __builtin_prefetch(ahead, 0, 2);
-      ahead += V::width;
+      GRU_FOR (p, 0, P)
+        GRU_FOR (g, 0, G)
+          __builtin_prefetch(ahead.from + static_cast<ptrdiff_t>(p) * panel_stride + g * V::width, 0, 2);
+      ahead.from += G * V::width;
+    });
+  } else if (fetches && ahead.from) {
+    sweep([&]() GRU_LAMBDA_INLINE {
+      __builtin_prefetch(ahead.from, 0, 2);
+      ahead.from += V::width;
     });
   } else {
     sweep([]() GRU_LAMBDA_INLINE {});
@@ -124,7 +138,7 @@ void multiply_add(const Pass<T>& pass, size_t row, size_t panel, Piece piece, co
 // The products of every tile size, by rows and panels.
 template <class T, size_t G, size_t C>
 struct Products {
-  using Function = void (*)(const Pass<T>&, size_t, size_t, Piece, const T*, typename Vector<T>::Reg*);
+  using Function = void (*)(const Pass<T>&, size_t, size_t, Piece, Ahead<T>, typename Vector<T>::Reg*);
   Function of[8][8] = {};
 
   constexpr Products() { fill<1, 1>(); }
@@ -155,7 +169,7 @@ struct Tile {
   Reg sums[at_least(Vector<T>::accumulators / C, G)];
 
   void begin(const Pass<T>& pass) { each(pass, Epilogue::begin); }
-  void multiply_add(const Pass<T>& pass, Piece piece, const T* ahead) {
+  void multiply_add(const Pass<T>& pass, Piece piece, Ahead<T> ahead) {
     products<T, G, C>.of[rows - 1][panels - 1](pass, row, panel, piece, ahead, sums);
   }
   void finish(const Pass<T>& pass) {
@@ -200,6 +214,17 @@ struct Tile {
 // cache for all of them.
 constexpr size_t piece_size = 128, turns = 8;
 
+// What tile i of `count` fetches, which read a piece of some panels. The first of them waits for the piece's weights;
+// the others fetch those of the next piece, each a part of them. One that is alone fetches far weights somewhat ahead.
+template <class T, size_t G>
+Ahead<T> ahead_of(const Panels<T>& panels, const T* right, size_t piece, size_t wide, size_t i, size_t count) {
+  constexpr size_t W = Vector<T>::width, distance = 16;
+  if (count == 1) return {panels.far ? right + distance * G * W : nullptr, true};
+  if (i == 0 || i > wide * G) return {nullptr, false};
+  const size_t part = i - 1;
+  return {right + static_cast<ptrdiff_t>(part / G) * panels.panel_stride + (G + part % G) * piece * W, false};
+}
+
 // Cuts rows and panels into tiles of nearly equal size: 9 rows are 5 and 4, not 8 and a slow 1.
 template <class Epilogue, size_t C>
 void run_tiles(const Pass<typename Epilogue::Element>& pass) {
@@ -229,14 +254,10 @@ void run_tiles(const Pass<typename Epilogue::Element>& pass) {
         row += tiles[i].rows;
       }
       for (size_t k = 0; k < size; k += piece) {
-        // The first tile waits for a piece's weights; the others fetch those of the next piece, each a part of them.
-        const T* next = pass.right.data + static_cast<ptrdiff_t>(panel) * pass.right.panel_stride + (k + piece) * G * W;
-        for (size_t i = 0; i < count; ++i) {
-          const bool fetches = i > 0 && i <= wide * G;
-          const ptrdiff_t of_panel = static_cast<ptrdiff_t>((i - 1) / G) * pass.right.panel_stride;
-          const T* ahead = fetches ? next + of_panel + (i - 1) % G * piece * W : nullptr;
-          tiles[i].multiply_add(pass, {k, at_most(k + piece, size)}, ahead);
-        }
+        const T* const right = pass.right.data + static_cast<ptrdiff_t>(panel) * pass.right.panel_stride + k * G * W;
+        for (size_t i = 0; i < count; ++i)
+          tiles[i].multiply_add(pass, {k, at_most(k + piece, size)},
+                                ahead_of<T, G>(pass.right, right, piece, wide, i, count));
       }
       for (size_t i = 0; i < count; ++i) tiles[i].finish(pass);
     }
