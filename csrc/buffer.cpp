@@ -78,8 +78,8 @@ size_t block_size(size_t bytes) {
   return round_up(bytes, bytes < huge_page ? step : std::max(step, huge_page));
 }
 
-// What of so many bytes lies in whole huge pages. The rest of a block, up to one of them, is not even touched beyond what
-// is asked for.
+// What of so many bytes lies in whole huge pages. The rest of a block, up to one of them, is not even touched beyond
+// what is asked for.
 size_t in_huge_pages(size_t bytes) { return bytes / huge_page * huge_page; }
 
 void* fresh(size_t bytes, size_t aligned_to) {

@@ -109,8 +109,8 @@ Plan plan_recurrence(const Schedule& schedule, const Work& work, int members) {
   }
   double rows_cost = 0;
   for (int member = 0; member < by_rows.members; ++member)
-    rows_cost = std::max(
-        rows_cost, cost_of(schedule, by_rows.slice(member, schedule.batch(), work.panels).rows, cost_of_rows));
+    rows_cost =
+        std::max(rows_cost, cost_of(schedule, by_rows.slice(member, schedule.batch(), work.panels).rows, cost_of_rows));
   const size_t largest = part_of(work.panels, 0, by_panels.members).size();
   const double share = static_cast<double>(largest) / static_cast<double>(work.panels);
   const double panels_cost = cost_of(schedule, {0, schedule.batch()}, [&](size_t rows) {

@@ -2,8 +2,8 @@
 //
 //
 // begin(pass, row, panel, n, sums) and finish(pass, row, panel, n, sums); n is the number of valid units in the panel.
-// An epilogue of long chains of operations has finish<N>(pass, at, sums) instead, for N places whose chains overlap,
-// and says in `together` how many places that should be.
+// An epilogue of long chains of operations has finish<N>(pass, at, sums) instead, for N places whose chains overlap, at
+// most `overlapping` of them.
 #pragma once
 
 #include "vocabulary.inc.h"
@@ -42,9 +42,15 @@ GRU_INLINE T* gates_of(const Pass<T>& pass, size_t row, size_t panel) {
   return pass.gates.rows[row] + static_cast<ptrdiff_t>(panel) * pass.gates.panel_stride;
 }
 
-// Places whose activations overlap without running out of registers.
+// Activations of one gate that overlap without running out of registers.
 template <class T>
-constexpr size_t overlapping = Vector<T>::accumulators / 12;
+constexpr size_t overlapping = Vector<T>::accumulators / 6;
+
+// The sums of one of G gates at N places.
+template <class T, size_t N, size_t G>
+GRU_INLINE typename Vectors<T, N>::Reg sums_of(size_t gate, const typename Vector<T>::Reg* sums) {
+  return Vectors<T, N>::make([&](size_t i) GRU_LAMBDA_INLINE { return sums[i * G + gate]; });
+}
 
 template <class T>
 GRU_INLINE T* carry_of(const Pass<T>& pass, size_t row, size_t panel) {

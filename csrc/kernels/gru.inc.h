@@ -40,11 +40,21 @@ GRU_INLINE void store_mixed(const Pass<T>& pass, const Place& at, typename Vecto
   store_units<T>(pass.output[at.row] + unit, mix<T>(z, n, h), at.units);
 }
 
-// r and z of N places, by turns, from their sums, the first two of G.
+// r and z of N places, from the sums of the first two of G gates: of few places they overlap too.
 template <class T, size_t N, size_t G>
-GRU_INLINE typename Vectors<T, 2 * N>::Reg sigmoid_gates(const typename Vector<T>::Reg* sums) {
-  return sigmoid<Vectors<T, 2 * N>>(
-      Vectors<T, 2 * N>::make([&](size_t i) GRU_LAMBDA_INLINE { return sums[i / 2 * G + i % 2]; }));
+GRU_INLINE void sigmoid_gates(const typename Vector<T>::Reg* sums, typename Vectors<T, N>::Reg& r,
+                              typename Vectors<T, N>::Reg& z) {
+  if constexpr (2 * N <= overlapping<T>) {
+    using Both = Vectors<T, 2 * N>;
+    const auto both = sigmoid<Both>(Both::make([&](size_t i) GRU_LAMBDA_INLINE { return sums[i / 2 * G + i % 2]; }));
+    GRU_FOR (i, 0, N) {
+      r.of[i] = both.of[2 * i];
+      z.of[i] = both.of[2 * i + 1];
+    }
+  } else {
+    r = sigmoid<Vectors<T, N>>(sums_of<T, N, G>(0, sums));
+    z = sigmoid<Vectors<T, N>>(sums_of<T, N, G>(1, sums));
+  }
 }
 
 // n = tanh(W_n x + b_in + r (U_n h + b_hn)): PyTorch's and cuDNN's cell.
@@ -52,7 +62,7 @@ template <class T, bool taped>
 struct ResetAfter {
   using Element = T;
   using V = Vector<T>;
-  static constexpr size_t gates = 3, together = overlapping<T>;
+  static constexpr size_t gates = 3;
 
   static GRU_INLINE void begin(const Pass<T>& pass, size_t row, size_t panel, size_t, typename V::Reg* sums) {
     const auto slots = slots_of(pass, row, panel);
@@ -62,19 +72,20 @@ struct ResetAfter {
   }
   template <size_t N>
   static GRU_INLINE void finish(const Pass<T>& pass, const Place (&at)[N], typename V::Reg* sums) {
+    using Several = Vectors<T, N>;
     const auto slots = [&](size_t i) GRU_LAMBDA_INLINE { return slots_of(pass, at[i].row, at[i].panel); };
-    const auto both = sigmoid_gates<T, N, gates>(sums);
-    const auto candidates = tanh<Vectors<T, N>>(Vectors<T, N>::make([&](size_t i) GRU_LAMBDA_INLINE {
-      return V::fma(both.of[2 * i], sums[i * gates + 2], V::load(slots(i).n()));
-    }));
+    typename Several::Reg r, z;
+    sigmoid_gates<T, N, gates>(sums, r, z);
+    const auto hn = sums_of<T, N, gates>(2, sums);
+    const auto projected = Several::make([&](size_t i) GRU_LAMBDA_INLINE { return V::load(slots(i).n()); });
+    const auto n = tanh<Several>(Several::fma(r, hn, projected));
     GRU_FOR (i, 0, N) {
-      const auto reset = both.of[2 * i], update = both.of[2 * i + 1], candidate = candidates.of[i];
-      store_mixed(pass, at[i], update, candidate);
+      store_mixed(pass, at[i], z.of[i], n.of[i]);
       if constexpr (taped) {
-        V::store(slots(i).hn(), sums[i * gates + 2]);
-        V::store(slots(i).r(), reset);
-        V::store(slots(i).z(), update);
-        V::store(slots(i).n(), candidate);
+        V::store(slots(i).hn(), hn.of[i]);
+        V::store(slots(i).r(), r.of[i]);
+        V::store(slots(i).z(), z.of[i]);
+        V::store(slots(i).n(), n.of[i]);
       }
     }
   }
@@ -85,7 +96,7 @@ template <class T>
 struct ResetBeforeGates {
   using Element = T;
   using V = Vector<T>;
-  static constexpr size_t gates = 2, together = overlapping<T>;
+  static constexpr size_t gates = 2;
 
   static GRU_INLINE void begin(const Pass<T>& pass, size_t row, size_t panel, size_t, typename V::Reg* sums) {
     const auto slots = slots_of(pass, row, panel);
@@ -94,13 +105,15 @@ struct ResetBeforeGates {
   }
   template <size_t N>
   static GRU_INLINE void finish(const Pass<T>& pass, const Place (&at)[N], typename V::Reg* sums) {
-    const auto both = sigmoid_gates<T, N, gates>(sums);
+    using Several = Vectors<T, N>;
+    typename Several::Reg r, z;
+    sigmoid_gates<T, N, gates>(sums, r, z);
     GRU_FOR (i, 0, N) {
       const auto slots = slots_of(pass, at[i].row, at[i].panel);
       const auto h = load_units<T>(pass.h_previous[at[i].row] + at[i].panel * V::width, at[i].units);
-      V::store(slots.hn(), V::mul(both.of[2 * i], h));
-      V::store(slots.r(), both.of[2 * i]);
-      V::store(slots.z(), both.of[2 * i + 1]);
+      V::store(slots.hn(), V::mul(r.of[i], h));
+      V::store(slots.r(), r.of[i]);
+      V::store(slots.z(), z.of[i]);
     }
   }
 };
@@ -109,19 +122,18 @@ template <class T>
 struct ResetBeforeOutput {
   using Element = T;
   using V = Vector<T>;
-  static constexpr size_t gates = 1, together = 2 * overlapping<T>;
+  static constexpr size_t gates = 1;
 
   static GRU_INLINE void begin(const Pass<T>& pass, size_t row, size_t panel, size_t, typename V::Reg* sums) {
     sums[0] = V::load(slots_of(pass, row, panel).n());
   }
   template <size_t N>
   static GRU_INLINE void finish(const Pass<T>& pass, const Place (&at)[N], typename V::Reg* sums) {
-    const auto candidates =
-        tanh<Vectors<T, N>>(Vectors<T, N>::make([&](size_t i) GRU_LAMBDA_INLINE { return sums[i]; }));
+    const auto n = tanh<Vectors<T, N>>(sums_of<T, N, gates>(0, sums));
     GRU_FOR (i, 0, N) {
       const auto slots = slots_of(pass, at[i].row, at[i].panel);
-      store_mixed(pass, at[i], V::load(slots.z()), candidates.of[i]);
-      V::store(slots.n(), candidates.of[i]);
+      store_mixed(pass, at[i], V::load(slots.z()), n.of[i]);
+      V::store(slots.n(), n.of[i]);
     }
   }
 };

@@ -12,7 +12,7 @@ template <class T, bool taped>
 struct Lstm {
   using Element = T;
   using V = Vector<T>;
-  static constexpr size_t gates = 4, together = overlapping<T>;
+  static constexpr size_t gates = 4;
 
   static GRU_INLINE void begin(const Pass<T>& pass, size_t row, size_t panel, size_t, typename V::Reg* sums) {
     const T* slots = gates_of(pass, row, panel);
@@ -21,9 +21,7 @@ struct Lstm {
   template <size_t N>
   static GRU_INLINE void finish(const Pass<T>& pass, const Place (&at)[N], typename V::Reg* sums) {
     using Several = Vectors<T, N>;
-    const auto sum = [&](size_t gate) GRU_LAMBDA_INLINE {
-      return Several::make([&](size_t i) GRU_LAMBDA_INLINE { return sums[i * gates + gate]; });
-    };
+    const auto sum = [&](size_t gate) GRU_LAMBDA_INLINE { return sums_of<T, N, gates>(gate, sums); };
     const auto c_previous =
         Several::make([&](size_t i) GRU_LAMBDA_INLINE { return V::load(carry_of(pass, at[i].row, at[i].panel)); });
     const auto i = sigmoid<Several>(sum(0)), f = sigmoid<Several>(sum(1)), g = tanh<Several>(sum(2));

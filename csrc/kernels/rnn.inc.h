@@ -31,7 +31,7 @@ template <class T, template <class> class Activation, bool taped>
 struct Rnn {
   using Element = T;
   using V = Vector<T>;
-  static constexpr size_t gates = 1, together = 2 * overlapping<T>;
+  static constexpr size_t gates = 1;
 
   static GRU_INLINE void begin(const Pass<T>& pass, size_t row, size_t panel, size_t, typename V::Reg* sums) {
     sums[0] = V::load(gates_of(pass, row, panel));
@@ -39,8 +39,7 @@ struct Rnn {
   template <size_t N>
   static GRU_INLINE void finish(const Pass<T>& pass, const Place (&at)[N], typename V::Reg* sums) {
     using Several = Vectors<T, N>;
-    const auto h =
-        Activation<T>::template value<Several>(Several::make([&](size_t i) GRU_LAMBDA_INLINE { return sums[i]; }));
+    const auto h = Activation<T>::template value<Several>(sums_of<T, N, gates>(0, sums));
     GRU_FOR (i, 0, N) {
       store_units<T>(pass.output[at[i].row] + at[i].panel * V::width, h.of[i], at[i].units);
       if constexpr (taped) V::store(gates_of(pass, at[i].row, at[i].panel), h.of[i]);

@@ -173,12 +173,15 @@ struct Tile {
     products<T, G, C>.of[rows - 1][panels - 1](pass, row, panel, piece, ahead, sums);
   }
   void finish(const Pass<T>& pass) {
-    if constexpr (requires { Epilogue::together; }) {
-      constexpr size_t N = Epilogue::together;
+    if constexpr (requires { Epilogue::template finish<1>; }) {
+      const size_t places = rows * panels, groups = divide_up(places, overlapping<T>);
       Place next = {row, panel, 0};
-      size_t i = 0;
-      for (; i + N <= rows * panels; i += N) finish_from<N>(pass, next, i);
-      for (; i < rows * panels; ++i) finish_from<1>(pass, next, i);
+      size_t done = 0;
+      for (size_t i = 0; i < groups; ++i) {
+        const size_t size = (places + i) / groups;
+        finish_some<overlapping<T>>(pass, next, size, done);
+        done += size;
+      }
     } else {
       each(pass, Epilogue::finish);
     }
@@ -194,8 +197,11 @@ struct Tile {
     }
     return taken;
   }
+  // As many as `size`, which is N at most.
   template <size_t N>
-  GRU_INLINE void finish_from(const Pass<T>& pass, Place& next, size_t first) {
+  GRU_INLINE void finish_some(const Pass<T>& pass, Place& next, size_t size, size_t first) {
+    if constexpr (N > 1)
+      if (size < N) return finish_some<N - 1>(pass, next, size, first);
     Place at[N];
     GRU_FOR (i, 0, N) at[i] = take(pass, next);
     Epilogue::template finish<N>(pass, at, sums + first * G);
