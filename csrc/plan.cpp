@@ -100,13 +100,13 @@ Plan plan_recurrence(const Schedule& schedule, const Work& work, int members) {
   };
   Plan by_rows{limited(schedule.batch()), false, {}};
   const Plan by_panels{limited(work.panels), true, {}};
-  if (by_panels.members == 1) return by_rows;
   const auto cost_of_rows = [&](size_t rows) { return rows > 0 ? step_cost(work, rows, 1) : 0; };
   if (schedule.ragged() && by_rows.members > 1) {
     std::vector<double> costs(schedule.batch() + 1);
     for (size_t rows = 1; rows < costs.size(); ++rows) costs[rows] = cost_of_rows(rows);
     by_rows.rows = cheapest_parts(by_rows.members, schedule, costs);
   }
+  if (by_panels.members == 1) return by_rows;
   double rows_cost = 0;
   for (int member = 0; member < by_rows.members; ++member)
     rows_cost =
