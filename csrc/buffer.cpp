@@ -78,8 +78,8 @@ size_t block_size(size_t bytes) {
   return round_up(bytes, bytes < huge_page ? step : std::max(step, huge_page));
 }
 
-// What of so many bytes lies in whole huge pages. The rest of a block, up to one of them, is not even touched beyond
-// what is asked for.
+// What of so many bytes lies in whole huge pages. The rest has small ones, so that what nobody asked for is not
+// touched.
 size_t in_huge_pages(size_t bytes) { return bytes / huge_page * huge_page; }
 
 void* fresh(size_t bytes, size_t aligned_to) {
@@ -98,7 +98,7 @@ void* allocate(size_t bytes) {
   void* data = blocks.take(size);
   if (!data) {
     const size_t huge = in_huge_pages(bytes);
-    data = fresh(size, huge > 0 ? huge_page : alignment);
+    data = fresh(size, size >= huge_page ? huge_page : alignment);  // a later user may fill it
     if (huge > 0) madvise(data, huge, MADV_HUGEPAGE);
     blocks.add_in_use(size);
   }

@@ -27,7 +27,7 @@ Pack<T>::Pack(const Kernels<T>& kernels, const GateMatrices<T>& from, size_t lef
 
 template <class T>
 Panels<T> Pack<T>::view(const T* data) const {
-  constexpr size_t near = size_t{2} << 20;
+  constexpr size_t near = size_t{2} << 20;  // fetching these costs more than it brings
   const bool far = panels_ * panel_size_ * sizeof(T) > near;
   return {data, static_cast<ptrdiff_t>(panel_size_), kernels_.chains(panels_, gates_), far};
 }

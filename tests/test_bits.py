@@ -292,6 +292,17 @@ def test_ragged_rows_with_masks_and_without_gates(
             assert_all_same({name: alone[name] for name in of_whole}, of_whole, f"of row {row} alone")
 
 
+@every_kind
+def test_threads_without_rows(rng: np.random.Generator, kind: str) -> None:
+    """One row takes longer than all others together, and its few units cannot be cut."""
+    lengths = np.array([0, 1, 800, 0, 2, 0])
+    problem = Problem(rng, (800, len(lengths), 300, 7), np.float32, kind)
+    weights = problem.cell.pack(ISAS[-1])
+    whole = problem.run(weights, lengths=lengths)
+    for threads in THREADS[1:]:
+        assert_all_same(problem.run(weights, threads=threads, lengths=lengths), whole, f"with {threads} threads")
+
+
 @pytest.mark.parametrize("sizes", [BY_ROWS, BY_PANELS, BY_FEW_PANELS, BY_PANELS_FOR_CACHE], ids=str)
 @every_kind
 @every_isa
