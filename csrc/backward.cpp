@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "carry.h"
+#include "exchange.h"
 #include "gru.h"
 #include "normalization.h"
 #include "schedule.h"
@@ -35,10 +36,11 @@ class BackwardRun {
     const size_t units = panels_ * w_.kernels.vector, hidden_bytes = G * H * H * sizeof(T);
     const size_t row_work = G * units * (w_.input_size + H + activation_work);
     const size_t filled = packs_.filled();
-    const size_t work = schedule.size() * row_work + packing_work * (filled + packs_.unpacked());
+    const size_t work = schedule.size() * row_work + training_packing_work * (filled + packs_.unpacked());
     const int members = plan_members(work, std::max(call.batch, panels_), threads, training_per_member);
-    recurrence_ =
-        plan_recurrence(schedule, {panels_, G * units * (H + activation_work), hidden_bytes, G * H, filled}, members);
+    recurrence_ = plan_recurrence(
+        schedule, {panels_, G * units * (H + activation_work), hidden_bytes, gradient_exchange * G * H, filled},
+        members);
     // Members who take no part in the recurrence wait for it, perhaps asleep: that must be worth more to them.
     const size_t products_work = 2 * schedule.size() * row_work / (recurrence_.members > 1 ? 1 : 16);
     members_ = std::max(recurrence_.members, plan_members(products_work, schedule.size(), threads));
@@ -116,18 +118,18 @@ class BackwardRun {
   void run_chunk(const Chunk& chunk, int member, Barrier& everyone, Barrier& recurrent) {
     const bool begins = chunk.steps.last == schedule_.steps(), ends = chunk.steps.first == 0;
     fill_tables(chunk, part_of(chunk.steps.size(), member, members_));
-    everyone.wait();
+    everyone.wait(member);
     if (recomputes_) {
       compute_gates(chunk, member);
-      everyone.wait();
+      everyone.wait(member);
     }
     if (member < recurrence_.members) recur(chunk, member, recurrent);
-    everyone.wait();
+    everyone.wait(member);
     weight_gradients_->compute(member, chunk.rows, begins, ends);
     if (ends && normalization_.active()) normalization_.store(part_of(panels_, member, members_), call_.gradients);
-    everyone.wait();
+    everyone.wait(member);
     input_gradient(chunk.rows, member);
-    if (!ends) everyone.wait();
+    if (!ends) everyone.wait(member);
   }
 
   bool second_product() const { return w_.shape.hidden_gates < w_.shape.gates; }
@@ -267,11 +269,11 @@ class BackwardRun {
         zone_out(member, pass.d_output, rows, s);
         pass.d_output = zero_rows_.data();
       }
-      packs_.hidden.run(w_.passes().step_backward, pass, member);
+      run_pass(packs_.hidden, w_.passes().step_backward, pass, member);
     });
     if (zoneout_.active())
       carry_.add_masked(slice, {}, [&](size_t place, size_t unit) { return kept_.units(place, unit); });
-    meet(barrier);
+    meet(barrier, member);
     if (normalization_.active()) normalize(chunk, member, slice, s, barrier);
     if (second_product()) backward_of_second(chunk, member, slice, s, barrier);
   }
@@ -286,10 +288,10 @@ class BackwardRun {
       second_carry_.load(slice, 0, {});
       second_carry_.describe(pass, slice);
     }
-    packs_.hidden_n.run(w_.passes().second_backward, pass, member);
+    run_pass(packs_.hidden_n, w_.passes().second_backward, pass, member);
     if (call_.mask.data)
       carry_.add_masked(slice, call_.mask, [&](size_t place, size_t unit) { return second_carry_.units(place, unit); });
-    meet(barrier);
+    meet(barrier, member);
   }
 
   // From the gradients of the gates to those of the projections.
@@ -297,9 +299,9 @@ class BackwardRun {
     Pass<T> pass = pass_over(chunk, slice, s);
     normalization_.describe(pass, slice, member);
     w_.passes().row_gradients(pass);
-    meet(barrier);
+    meet(barrier, member);
     w_.passes().second_backward(pass);
-    meet(barrier);
+    meet(barrier, member);
   }
 
   void initial_state(const Chunk& chunk, int member, const Slice& slice) {
@@ -307,7 +309,7 @@ class BackwardRun {
       Pass<T> pass = pass_over(chunk, rows, 0);
       pass.output = d_h_0_rows_.data() + rows.rows.first;
       pass.left = gradients ? *gradients : no_operand(pass.output);
-      packs_.hidden.run(w_.kernels.state_backward, pass, member);
+      run_pass(packs_.hidden, w_.kernels.state_backward, pass, member);
     });
   }
 
@@ -338,7 +340,7 @@ class BackwardRun {
     pass.units = w_.hidden_size;
     pass.left = gradients_of(chunk, next, slice.rows.first);
     pass.output = flow_rows_.data() + slice.rows.first;
-    packs_.hidden.run(w_.kernels.affine, pass, member);
+    run_pass(packs_.hidden, w_.kernels.affine, pass, member);
     carry_.add_masked(slice, call_.mask, [&](size_t place, size_t unit) { return flow_rows_[place] + unit; });
   }
 
@@ -380,8 +382,14 @@ class BackwardRun {
     }
   }
 
-  void meet(Barrier& barrier) const {
-    if (recurrence_.by_panels) barrier.wait();
+  void meet(Barrier& barrier, int member) const {
+    if (recurrence_.by_panels) barrier.wait(member);
+  }
+
+  // A pass that reads what all members of its rows have written.
+  void run_pass(const PackReader<T>& pack, void (*function)(const Pass<T>&), Pass<T>& pass, int member) const {
+    if (recurrence_.by_panels) fetch(pass.left, pass.rows);
+    pack.run(function, pass, member);
   }
 
   Pass<T> pass_over(const Chunk& chunk, const Slice& slice, size_t s) {

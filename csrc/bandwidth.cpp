@@ -25,7 +25,7 @@ double read_seconds(size_t bytes, size_t repeats, int threads) {
     float* data = buffers[static_cast<size_t>(member)].data();
     std::fill_n(data, size, 1.0f);
     volatile float sum = kernels.read(size, data, 1);
-    barrier.wait();
+    barrier.wait(member);
     const auto start = Clock::now();
     sum = kernels.read(size, data, repeats);
     seconds[static_cast<size_t>(member)] = std::chrono::duration<double>(Clock::now() - start).count();

@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "carry.h"
+#include "exchange.h"
 #include "gru.h"
 #include "schedule.h"
 #include "team.h"
@@ -72,12 +73,13 @@ class ForwardRun {
     const size_t H = w_.hidden_size, G = w_.shape.gates, hidden_bytes = G * H * H * sizeof(T);
     const size_t row_work = G * panels_ * w_.kernels.vector * (w_.input_size + H + activation_work);
     const size_t filled = packs_.filled();
-    const size_t work = schedule.size() * row_work + packing_work * (filled + packs_.unpacked());
+    const size_t work =
+        schedule.size() * row_work + (tape ? training_packing_work : packing_work) * (filled + packs_.unpacked());
     const int members =
         plan_members(work, std::max(call.batch, panels_), threads, tape ? training_per_member : least_per_member);
     const size_t input_bytes = G * H * w_.input_size * sizeof(T);  // read once, for all steps together
     const size_t step_bytes = hidden_bytes + input_bytes / std::max<size_t>(schedule.steps(), 1);
-    plan_ = plan_recurrence(schedule, {panels_, row_work, step_bytes, H, filled}, members);
+    plan_ = plan_recurrence(schedule, {panels_, row_work, step_bytes, state_exchange * H, filled}, members);
     packs_.prepare(plan_.members);
     const size_t row_size = (gates_of_tape_ ? w_.shape.taped_slots : w_.shape.slots) * w_.kernels.vector;
     for (int member = 0; member < plan_.members; ++member)
@@ -131,7 +133,7 @@ class ForwardRun {
       const size_t last = std::min(first + chunk_, steps);
       if (fills) fill_tables(region, first, last, slice.rows);
       if (first == 0 && call_.mask.data) mask_states(slice, 0);
-      meet(barrier);
+      meet(barrier, member);
       project(member, region, first, last, slice);
       size_t row = begin(region);
       for (size_t s = first; s < last; ++s) {
@@ -147,8 +149,14 @@ class ForwardRun {
     if (has_c()) carry_.store(slice, 0, call_.c_n);
   }
 
-  void meet(Barrier& barrier) const {
-    if (plan_.by_panels) barrier.wait();
+  void meet(Barrier& barrier, int member) const {
+    if (plan_.by_panels) barrier.wait(member);
+  }
+
+  // A pass that reads what all members of its rows have written.
+  void run_pass(const PackReader<T>& pack, void (*function)(const Pass<T>&), Pass<T>& pass, int member) const {
+    if (plan_.by_panels) fetch(pass.left, pass.rows);
+    pack.run(function, pass, member);
   }
 
   // Where a region of the tables begins.
@@ -222,17 +230,17 @@ class ForwardRun {
     pass.output = output_rows_.data() + row;
     pass.gates.rows = gate_rows_.data() + row;
     if (has_c()) carry_.describe(pass, slice);
-    packs_.hidden.run(gates_of_tape_ ? w_.passes().step_taped : w_.passes().step, pass, member);
+    run_pass(packs_.hidden, gates_of_tape_ ? w_.passes().step_taped : w_.passes().step, pass, member);
     if (w_.passes().second) {
-      meet(barrier);
+      meet(barrier, member);
       const auto width = static_cast<ptrdiff_t>(w_.kernels.vector);
       pass.left = {pass.gates.rows, -width, w_.hidden_size, w_.kernels.vector, panel_stride_};
       pass.h_previous = h_rows_.data() + row;
-      packs_.hidden_n.run(w_.passes().second, pass, member);
+      run_pass(packs_.hidden_n, w_.passes().second, pass, member);
     }
     if (zoneout_.active()) zone_out(member, row, s, slice);
     if (call_.mask.data) mask_states({schedule_.live(s + 1, slice.rows), slice.panels}, s + 1);
-    meet(barrier);
+    meet(barrier, member);
   }
 
   Pass<T> pass_over(const Slice& slice) const {

@@ -12,10 +12,9 @@ namespace {
 
 // Multiply-adds that are worth waking a team for, which takes 50 microseconds and more.
 constexpr size_t work_to_wake = 8'000'000;
-// What else takes time, in multiply-adds: the barrier after a step; an element that the others wait for in their
-// caches; and reading a byte of weights. What exceeds a core's first-level cache comes from its second, and weights
-// beyond that from farther away.
-constexpr double barrier_cost = 40'000, exchange_cost = 50;
+// What else takes time, in multiply-adds: the barrier after a step, and reading a byte of weights. What exceeds a
+// core's first-level cache comes from its second, and weights beyond that from farther away.
+constexpr double barrier_cost = 24'500;
 constexpr double first_level_cost = 0.125, second_level_cost = 0.7, far_cost = 2.75;
 constexpr double first_level_bytes = 48'000, second_level_bytes = 1'500'000;
 
@@ -100,7 +99,11 @@ Plan plan_recurrence(const Schedule& schedule, const Work& work, int members) {
   };
   Plan by_rows{limited(schedule.batch()), false, {}};
   const Plan by_panels{limited(work.panels), true, {}};
-  const auto cost_of_rows = [&](size_t rows) { return rows > 0 ? step_cost(work, rows, 1) : 0; };
+  const auto exchange_of = [&](size_t rows) { return static_cast<double>(rows * work.exchange); };
+  // If one member takes all rows, the others have to fetch its results too, when the recurrence is over.
+  const auto cost_of_rows = [&](size_t rows) {
+    return rows > 0 ? step_cost(work, rows, 1) + (by_rows.members == 1 ? exchange_of(rows) : 0) : 0;
+  };
   if (schedule.ragged() && by_rows.members > 1) {
     std::vector<double> costs(schedule.batch() + 1);
     for (size_t rows = 1; rows < costs.size(); ++rows) costs[rows] = cost_of_rows(rows);
@@ -114,7 +117,7 @@ Plan plan_recurrence(const Schedule& schedule, const Work& work, int members) {
   const size_t largest = part_of(work.panels, 0, by_panels.members).size();
   const double share = static_cast<double>(largest) / static_cast<double>(work.panels);
   const double panels_cost = cost_of(schedule, {0, schedule.batch()}, [&](size_t rows) {
-    return step_cost(work, rows, share) + barrier_cost + exchange_cost * static_cast<double>(rows * work.exchanged);
+    return step_cost(work, rows, share) + barrier_cost + exchange_of(rows);
   });
   return panels_cost < rows_cost ? by_panels : by_rows;
 }

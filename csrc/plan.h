@@ -46,18 +46,23 @@ struct Plan {
 // Multiply-adds that take as long as packing a weight, and as an activation, or its gradient.
 constexpr size_t packing_work = 16, activation_work = 20;
 
+// And as an element that a step leaves for the others, who find it in another core's cache: of the state, and of the
+// gates' gradients.
+constexpr size_t state_exchange = 15, gradient_exchange = 50;
+
 // Multiply-adds that are worth another thread that is awake: in general; where each member reads its own part of memory
 // and little else, as in packing and in a recurrence at inference; and in training, where what a call leaves behind for
-// the next one has to go from one core's cache to another's.
-constexpr size_t work_per_member = 1'000'000, least_per_member = 300'000, training_per_member = 2'000'000;
+// the next one has to go from one core's cache to another's. That is not so of packing, which counts twice there.
+constexpr size_t work_per_member = 1'000'000, least_per_member = 300'000, training_per_member = 2'800'000;
+constexpr size_t training_packing_work = 2 * packing_work;
 
 // Members for `work` multiply-adds that can be cut into `parts` without meeting.
 int plan_members(size_t work, size_t parts, int threads, size_t per_member = work_per_member);
 
-// A step of a recurrence: `row_work` is the multiply-adds of a row, `weight_bytes` what is read, `exchanged` the
-// elements of a row that the next step reads; `filled` are the weights that are packed as they are read.
+// A step of a recurrence: `row_work` is the multiply-adds of a row, `weight_bytes` what is read, `exchange` what
+// it costs the others to read a row's results; `filled` are the weights that are packed as they are read.
 struct Work {
-  size_t panels, row_work, weight_bytes, exchanged, filled;
+  size_t panels, row_work, weight_bytes, exchange, filled;
 };
 Plan plan_recurrence(const Schedule& schedule, const Work& work, int members);
 

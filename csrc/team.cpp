@@ -106,23 +106,23 @@ bool detail::run_team(int members, void (*work)(void*, int), void* context) {
   return complete;
 }
 
-void Barrier::wait() {
-  if (members_ == 1) return;
-  const unsigned phase = phase_.load(std::memory_order_relaxed);
-  if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == members_) {
-    arrived_.store(0, std::memory_order_relaxed);
-    phase_.store(phase + 1, std::memory_order_release);
-    return;
-  }
-  const int patience = patience_.load(std::memory_order_relaxed);
+void Barrier::wait(int member) {
+  if (members_.empty()) return;
+  Member& own = members_[static_cast<size_t>(member)];
+  const unsigned arrivals = own.arrivals.load(std::memory_order_relaxed) + 1;
+  own.arrivals.store(arrivals, std::memory_order_release);
   int spins = 0;
-  for (; phase_.load(std::memory_order_acquire) == phase; ++spins) {
-    if (spins < patience)
-      pause();
-    else
-      sched_yield();
+  for (const Member& other : members_) {
+    // Who has passed this time may have come the next time already.
+    while (static_cast<int>(other.arrivals.load(std::memory_order_acquire) - arrivals) < 0) {
+      if (spins++ < own.patience)
+        pause();
+      else
+        sched_yield();
+    }
   }
-  patience_.store(spins > patience ? short_patience : long_patience, std::memory_order_relaxed);
+  const int patience = spins > own.patience ? short_patience : long_patience;
+  if (patience != own.patience) own.patience = patience;  // the others read the line, so writing has its price
 }
 
 }  // namespace gru

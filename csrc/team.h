@@ -2,6 +2,8 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
+#include <vector>
 
 namespace gru {
 
@@ -35,16 +37,18 @@ bool run_team(int members, Work& work) {
 // thread on its waker's, and then the one that spins keeps the other from coming.
 class Barrier {
  public:
-  explicit Barrier(int members) : members_(members) {}
-  void wait();
+  explicit Barrier(int members) : members_(members > 1 ? static_cast<size_t>(members) : 0) {}
+  void wait(int member);
 
  private:
   static constexpr int long_patience = 2000, short_patience = 8;  // spins
 
-  const int members_;
-  std::atomic<int> patience_{long_patience};
-  alignas(64) std::atomic<int> arrived_{0};
-  alignas(64) std::atomic<unsigned> phase_{0};
+  // Each writes a cache line of its own: telling the others need not wait for a line that one of them has.
+  struct alignas(64) Member {
+    std::atomic<unsigned> arrivals{0};
+    int patience = long_patience;
+  };
+  std::vector<Member> members_;  // none where there is nobody to wait for
 };
 
 }  // namespace gru
