@@ -52,6 +52,17 @@ GRU_INLINE typename Vectors<T, N>::Reg sums_of(size_t gate, const typename Vecto
   return Vectors<T, N>::make([&](size_t i) GRU_LAMBDA_INLINE { return sums[i * G + gate]; });
 }
 
+// A line that is asked for when a product begins is there to be written when it ends.
+template <class T>
+GRU_INLINE void fetch_result(const T* to) {
+  __builtin_prefetch(to, 1);
+}
+
+template <class T>
+GRU_INLINE void fetch_output(const Pass<T>& pass, size_t row, size_t panel) {
+  fetch_result(pass.output[row] + panel * Vector<T>::width);
+}
+
 template <class T>
 GRU_INLINE T* carry_of(const Pass<T>& pass, size_t row, size_t panel) {
   return pass.carry + static_cast<ptrdiff_t>(panel) * pass.carry_panel + static_cast<ptrdiff_t>(row) * pass.carry_row;
@@ -82,6 +93,7 @@ struct Affine {
   static constexpr size_t gates = 1;
 
   static GRU_INLINE void begin(const Pass<T>& pass, size_t row, size_t panel, size_t n, typename V::Reg* sums) {
+    fetch_output(pass, row, panel);
     if (pass.accumulate)
       sums[0] = load_units<T>(pass.output[row] + panel * V::width, n);
     else
@@ -99,7 +111,9 @@ struct Project {
   using V = Vector<T>;
   static constexpr size_t gates = G;
 
-  static GRU_INLINE void begin(const Pass<T>& pass, size_t, size_t panel, size_t, typename V::Reg* sums) {
+  static GRU_INLINE void begin(const Pass<T>& pass, size_t row, size_t panel, size_t, typename V::Reg* sums) {
+    const T* slots = gates_of(pass, row, panel);
+    GRU_FOR (g, 0, G) fetch_result(slots + g * V::width);
     begin_from_bias<T, G>(pass, panel, sums);
   }
   static GRU_INLINE void finish(const Pass<T>& pass, size_t row, size_t panel, size_t, typename V::Reg* sums) {

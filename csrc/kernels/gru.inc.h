@@ -66,6 +66,7 @@ struct ResetAfter {
 
   static GRU_INLINE void begin(const Pass<T>& pass, size_t row, size_t panel, size_t, typename V::Reg* sums) {
     const auto slots = slots_of(pass, row, panel);
+    fetch_output(pass, row, panel);
     sums[0] = V::load(slots.r());
     sums[1] = V::load(slots.z());
     sums[2] = V::load(pass.bias + panel * V::width);
@@ -125,6 +126,7 @@ struct ResetBeforeOutput {
   static constexpr size_t gates = 1;
 
   static GRU_INLINE void begin(const Pass<T>& pass, size_t row, size_t panel, size_t, typename V::Reg* sums) {
+    fetch_output(pass, row, panel);
     sums[0] = V::load(slots_of(pass, row, panel).n());
   }
   template <size_t N>

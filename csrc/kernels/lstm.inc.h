@@ -16,6 +16,7 @@ struct Lstm {
 
   static GRU_INLINE void begin(const Pass<T>& pass, size_t row, size_t panel, size_t, typename V::Reg* sums) {
     const T* slots = gates_of(pass, row, panel);
+    fetch_output(pass, row, panel);
     GRU_FOR (g, 0, gates) sums[g] = V::load(slots + g * V::width);
   }
   template <size_t N>

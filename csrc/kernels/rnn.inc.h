@@ -34,6 +34,7 @@ struct Rnn {
   static constexpr size_t gates = 1;
 
   static GRU_INLINE void begin(const Pass<T>& pass, size_t row, size_t panel, size_t, typename V::Reg* sums) {
+    fetch_output(pass, row, panel);
     sums[0] = V::load(gates_of(pass, row, panel));
   }
   template <size_t N>

@@ -6,35 +6,31 @@
 namespace gru {
 namespace {
 
-// Columns of the widest tile of an outer product of G gates. Fewer than three gates gain nothing from more columns.
+// Columns of a tile of an outer product of G gates, of which the last may have fewer. Fewer than three gates gain
+// nothing from more columns.
 template <class T, size_t G>
 constexpr size_t outer_columns = Vector<T>::accumulators / at_least(G, 3);
 
-// Calls function(column, wide) for tiles of nearly equal width.
-template <class T, size_t G, class Function>
-GRU_INLINE void for_each_outer_tile(size_t columns, Function function) {
-  const size_t tiles = divide_up(columns, outer_columns<T, G>);
-  size_t column = 0;
-  for (size_t i = 0; i < tiles; ++i) {
-    const size_t wide = (columns + i) / tiles;
-    function(column, wide);
-    column += wide;
-  }
-}
-
-// [tile][row][column of the tile]: each tile reads a range from its beginning to its end.
+// [tile][row][column of the tile]: each tile reads a range from its beginning to its end. Some rows go to all tiles
+// before the next ones do, while their lines are in cache.
 template <class T, size_t G>
 void pack_outer(size_t rows, const T* const* from, ptrdiff_t offset, size_t columns, T* to) {
-  constexpr size_t widest = outer_columns<T, G>;
-  for_each_outer_tile<T, G>(columns, [&](size_t column, size_t wide) {
-    for (size_t row = 0; row < rows; ++row, to += wide) {
-      const T* source = from[row] + offset + column;
-      if (wide == widest)
-        __builtin_memcpy(to, source, widest * sizeof(T));
-      else
-        for (size_t i = 0; i < wide; ++i) to[i] = source[i];
+  constexpr size_t widest = outer_columns<T, G>, at_a_time = 16, ahead = 32;
+  for (size_t first = 0; first < rows; first += at_a_time) {
+    const size_t last = at_most(first + at_a_time, rows);
+    for (size_t column = 0; column < columns; column += widest) {
+      const size_t wide = at_most(widest, columns - column);
+      T* packed = to + column * rows + first * wide;
+      for (size_t row = first; row < last; ++row, packed += wide) {
+        const T* source = from[row] + offset + column;
+        if (row + ahead < rows) __builtin_prefetch(from[row + ahead] + offset + column);
+        if (wide == widest)
+          __builtin_memcpy(packed, source, widest * sizeof(T));
+        else
+          for (size_t i = 0; i < wide; ++i) packed[i] = source[i];
+      }
     }
-  });
+  }
 }
 
 // R columns from `column`, of G gates each.
@@ -98,10 +94,11 @@ void add_totals(const Outer<T>& job) {
 template <class T, size_t G>
 void outer(const Outer<T>& job) {
   size_t gate = 0;
-  for_each_outer_tile<T, G>(job.columns, [&](size_t column, size_t wide) {
+  for (size_t column = 0; column < job.columns; column += outer_columns<T, G>) {
+    const size_t wide = at_most(outer_columns<T, G>, job.columns - column);
     const T* ahead = job.ahead && gate < G ? job.ahead + gate++ * Vector<T>::width : nullptr;
     outer_tiles<T, G>.of[wide - 1](job, column, ahead);
-  });
+  }
   if (job.totals) add_totals<T, G>(job);
 }
 

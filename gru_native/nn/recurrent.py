@@ -175,7 +175,8 @@ class Recurrent(Module):
     ) -> tuple[tuple[Array, States], _Saved]:
         keep = F.checked_tape(tape)
         layers = snapshot.version.derive("layers", self._packed_layers)
-        masked, zoned = (self.training and p > 0 for p in (self.recurrent_dropout, self.zoneout))
+        masked = self.training and self.recurrent_dropout > 0
+        zoned = self.training and self.zoneout > 0
         if self._is_one_layer and not masked and not zoned:
             result = layers[0].forward(x, h_0, lengths, reset, None, None, keep, threads)
             if result is not None:
