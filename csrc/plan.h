@@ -53,7 +53,7 @@ constexpr size_t state_exchange = 15, gradient_exchange = 50;
 // Multiply-adds that are worth another thread that is awake: in general; where each member reads its own part of memory
 // and little else, as in packing and in a recurrence at inference; and in training, where what a call leaves behind for
 // the next one has to go from one core's cache to another's. That is not so of packing, which counts twice there.
-constexpr size_t work_per_member = 1'000'000, least_per_member = 300'000, training_per_member = 2'800'000;
+constexpr size_t work_per_member = 1'000'000, least_per_member = 300'000, training_per_member = 2'500'000;
 constexpr size_t training_packing_work = 2 * packing_work;
 
 // Members for `work` multiply-adds that can be cut into `parts` without meeting.
