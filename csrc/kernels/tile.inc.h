@@ -17,11 +17,11 @@ size_t chains_for(size_t panels, size_t gates) {
   return chains;
 }
 
-// Rows of the tallest tile. A single gate leaves room for two panels, where there are as many: with one, a row's
-// broadcasts would be loads without enough to multiply.
+// Rows of the tallest tile. A single gate leaves room for panels side by side, three or with chains two: with one, a
+// row's broadcasts would be loads without enough to multiply.
 template <class T, size_t G, size_t C>
 constexpr size_t tallest =
-    at_least(at_most(Vector<T>::accumulators / (G * C) / (G == 1 && C > 1 && C < 8 ? 2 : 1), 8), 1);
+    at_least(at_most(Vector<T>::accumulators / (G * C) / (G > 1 || C == 8 ? 1 : C == 1 ? 3 : 2), 8), 1);
 
 // Panels side by side in a tile of R rows: they hide latency at few rows, and share the loads of the left factor.
 template <class T, size_t G, size_t C>
