@@ -76,8 +76,9 @@ void Pack<T>::fill_forward(const Part& panels, T* to) const {
 template <class T>
 void Pack<T>::fill_transposed(const Part& panels, T* to) const {
   const size_t width = kernels_.vector;
-  // Panels side by side, so that more than one vector is read at a place, and units at a time if they need no padding.
-  constexpr size_t side_by_side = 4, at_a_time = 16;
+  // Panels side by side, so that whole lines are read at a place, and units at a time if they need no padding.
+  constexpr size_t side_bytes = 256, at_a_time = 16;
+  const size_t side_by_side = side_bytes / (width * sizeof(T));
   const size_t step = left_width_ == 1 ? at_a_time : left_width_;
   for (size_t first = panels.first; first < panels.last; first += side_by_side)
     for (size_t unit = 0; unit < from_.units; unit += step)

@@ -6,6 +6,8 @@ cimport numpy as np
 from libc.stdint cimport int64_t, uint64_t, uintptr_t
 from libcpp cimport bool as cbool
 
+import numpy
+
 from gru_native import _core
 
 np.import_array()
@@ -72,8 +74,17 @@ cdef extern from "layer.h" namespace "gru" nogil:
 cdef extern from "gru.h" namespace "gru" nogil:
     int default_threads()
 
+cdef extern from "bindings/kept_memory.h" namespace "gru::bindings":
+    object make_kept_memory "gru::bindings::kept_memory"()
+
+cdef extern from "numpy/arrayobject.h":
+    object PyDataMem_SetHandler(object handler)
+
+cdef object kept_memory = make_kept_memory()
+
 cdef enum:
     MAX_THREADS = 256
+    LEAST_KEPT = 1 << 16  # bytes, as in csrc/buffer.cpp; smaller arrays come from NumPy's own allocator, which is quicker
 
 
 # Checks. An array fits when the core can take it as it is; for all others Python's messages and conversions are there.
@@ -144,18 +155,42 @@ cdef inline int thread_count(object threads) noexcept:
     return <int>count if 1 <= count <= MAX_THREADS else 0
 
 
+# An array whose values are not set, for the results of a call. The system clears every page that it hands out: large
+# arrays are made of memory that was theirs before.
+cdef np.ndarray new_of_shape(int type_number, int dimensions, np.npy_intp* shape):
+    cdef size_t size = 8 if type_number == np.NPY_FLOAT64 else 4
+    for axis in range(dimensions):
+        size *= <size_t>shape[axis]
+    if size < LEAST_KEPT:
+        return np.PyArray_EMPTY(dimensions, shape, type_number, 0)
+    others = PyDataMem_SetHandler(kept_memory)
+    try:
+        return np.PyArray_EMPTY(dimensions, shape, type_number, 0)
+    finally:
+        PyDataMem_SetHandler(others)
+
+
+def empty(shape, dtype):
+    """`numpy.empty`, of such memory too."""
+    others = PyDataMem_SetHandler(kept_memory)
+    try:
+        return numpy.empty(shape, dtype)
+    finally:
+        PyDataMem_SetHandler(others)
+
+
 cdef inline np.ndarray new_array(int type_number, np.npy_intp a, np.npy_intp b, np.npy_intp c):
     cdef np.npy_intp[3] shape = [a, b, c]
-    return np.PyArray_EMPTY(3, shape, type_number, 0)
+    return new_of_shape(type_number, 3, shape)
 
 
 cdef inline np.ndarray new_matrix(int type_number, np.npy_intp a, np.npy_intp b):
     cdef np.npy_intp[2] shape = [a, b]
-    return np.PyArray_EMPTY(2, shape, type_number, 0)
+    return new_of_shape(type_number, 2, shape)
 
 
 cdef inline np.ndarray new_vector(int type_number, np.npy_intp a):
-    return np.PyArray_EMPTY(1, &a, type_number, 0)
+    return new_of_shape(type_number, 1, &a)
 
 
 # In elements.
@@ -175,8 +210,11 @@ cdef inline void* appended(list arrays, np.ndarray array):
 
 # An array, or a copy of it, that nobody else can write to.
 cdef inline np.ndarray constant(np.ndarray array):
+    cdef np.ndarray copy
     if np.PyArray_ISWRITEABLE(array) or not np.PyArray_CHKFLAGS(array, np.NPY_ARRAY_OWNDATA):
-        array = np.PyArray_NewCopy(array, np.NPY_CORDER)
+        copy = new_of_shape(np.PyArray_TYPE(array), np.PyArray_NDIM(array), np.PyArray_DIMS(array))
+        np.PyArray_CopyInto(copy, array)
+        array = copy
         np.PyArray_CLEARFLAGS(array, np.NPY_ARRAY_WRITEABLE)
     return array
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from gru_native import _core
+from gru_native._layer import empty
 from gru_native.random import Seed, key
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -325,7 +326,7 @@ def recurrent_backward(
     if d_x is None:
         if accumulate_d_x:
             raise ValueError("d_x: expected an array to accumulate into, got None")
-        d_x = np.empty((batch, steps, input_size) if tape.batch_first else x.shape, dtype)
+        d_x = empty((batch, steps, input_size) if tape.batch_first else x.shape, dtype)
     d_x_major = _major(d_x, tape.batch_first)
     if given_d_x is not None:
         d_x_major = _writable("d_x", given_d_x, x.shape, dtype, tape.batch_first)
@@ -335,7 +336,7 @@ def recurrent_backward(
     d_h_0, d_c_0 = d_state = _new_state(weights, batch)
     rows = weights.gates * hidden_size
     shapes = {"weight_ih": (rows, input_size), "weight_hh": (rows, hidden_size)}
-    gradients = {name: np.empty(shapes.get(name, rows), dtype) for name in weights.parameters}
+    gradients = {name: empty(shapes.get(name, rows), dtype) for name in weights.parameters}
     vectors = gradients.get("bias_ih"), gradients.get("bias_hh"), gradients.get("gamma_ih"), gradients.get("gamma_hh")
     _core.recurrent_backward(
         weights,
@@ -397,7 +398,7 @@ class _Call:
         self.mask = _optional("mask", mask, (batch, hidden_size), dtype, "(B, H)")
         self.reverse, self.zoneout = bool(reverse), _zoneout(zoneout, zoneout_seed, weights)
         if output is None:
-            self.output = np.empty((*x.shape[:2], hidden_size), dtype)
+            self.output = empty((*x.shape[:2], hidden_size), dtype)
             major = self.time_major(self.output)
         else:
             self.output = output
@@ -476,7 +477,7 @@ def _state(name: str, state: Any, weights: RecurrentWeights, batch: int) -> tupl
 def _new_state(weights: RecurrentWeights, batch: int) -> tuple[Array, Array | None]:
     """Return arrays for h and, if the cell has it, c."""
     shape = (batch, weights.hidden_size)
-    return np.empty(shape, weights.dtype), np.empty(shape, weights.dtype) if weights.states == 2 else None
+    return empty(shape, weights.dtype), empty(shape, weights.dtype) if weights.states == 2 else None
 
 
 def _as_given(state: tuple[Array, Array | None]) -> Any:
@@ -517,7 +518,7 @@ def linear(x: ArrayLike, weights: LinearWeights, *, output: Array | None = None,
     x = _linear_input("x", x, weights)
     shape = (*x.shape[:-1], weights.output_size)
     if output is None:
-        output = np.empty(shape, weights.dtype)
+        output = empty(shape, weights.dtype)
     else:
         _writable("output", output, shape, weights.dtype)
         if not output.flags.c_contiguous:
@@ -539,10 +540,10 @@ def linear_backward(
     d_y = _optional("d_output", d_output, (*x.shape[:-1], weights.output_size), dtype, "(..., O)")
     if d_y is None:
         raise TypeError("d_output: expected an array, got None")
-    d_x = np.empty(x.shape, dtype)
-    gradients = {"weight": np.empty((weights.output_size, weights.input_size), dtype)}
+    d_x = empty(x.shape, dtype)
+    gradients = {"weight": empty((weights.output_size, weights.input_size), dtype)}
     if weights.has_bias:
-        gradients["bias"] = np.empty(weights.output_size, dtype)
+        gradients["bias"] = empty(weights.output_size, dtype)
     _core.linear_backward(
         weights,
         np.ascontiguousarray(x).reshape(rows, weights.input_size),
@@ -579,7 +580,7 @@ def embedding(indices: ArrayLike, weight: ArrayLike, *, output: Array | None = N
     indices = _indices("indices", indices, weight.shape[0])
     shape = (*indices.shape, weight.shape[1])
     if output is None:
-        output = np.empty(shape, dtype)
+        output = empty(shape, dtype)
     else:
         _writable("output", output, shape, dtype)
         _refuse_overlap("output", output, weight=weight, indices=indices)
@@ -609,7 +610,7 @@ def embedding_backward(
     if d_output.ndim != indices.ndim + 1 or d_output.shape[:-1] != indices.shape:
         raise ValueError(f"d_output: expected shape {(*indices.shape, 'E')}, got {d_output.shape}")
     size = d_output.shape[-1]
-    d_weight = np.empty((num_embeddings, size), dtype)
+    d_weight = empty((num_embeddings, size), dtype)
     _core.embedding_backward(
         np.ascontiguousarray(indices.reshape(-1)),
         _with_contiguous_last_axis(d_output).reshape(indices.size, size),
@@ -664,7 +665,7 @@ def softmax_cross_entropy(
     if not 0.0 <= label_smoothing <= 1.0:
         raise ValueError(f"label_smoothing: expected 0 to 1, got {label_smoothing}")
     losses = np.empty(rows, np.float64)
-    d_logits = np.empty(logits.shape, dtype) if gradient else None
+    d_logits = empty(logits.shape, dtype) if gradient else None
     _core.softmax_cross_entropy(
         np.ascontiguousarray(logits),
         np.ascontiguousarray(targets),
@@ -688,7 +689,7 @@ def dropout(x: ArrayLike, p: float, *, seed: Seed, threads: int | None = None) -
     x, dtype = _float_array("x", x)
     if not 0.0 <= p <= 1.0:
         raise ValueError(f"p: expected 0 to 1, got {p}")
-    y = np.empty(x.shape, dtype)
+    y = empty(x.shape, dtype)
     _core.dropout(np.ascontiguousarray(x).reshape(-1), y.reshape(-1), key(seed), float(p), thread_count(threads))
     return y
 
@@ -711,7 +712,7 @@ def tanh(x: ArrayLike) -> Array:
 
 def _activation(x: ArrayLike, function: Any) -> Array:
     x, dtype = _float_array("x", x)
-    y = np.empty(x.shape, dtype)
+    y = empty(x.shape, dtype)
     function(np.ascontiguousarray(x).reshape(-1), y.reshape(-1))
     return y
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 import re
+import threading
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -65,6 +67,29 @@ def test_results_land_in_the_arrays_that_are_given(rng: np.random.Generator, fun
         assert_same_bits(inside, expected)
         inside[...] = 7
         assert np.all(array == 7)
+
+
+def test_memory_of_large_results_is_kept(rng: np.random.Generator) -> None:
+    weights, x = layer(rng, 8, 64).pack(ISAS[-1]), normal(rng, 40, 16, 8)
+    output, _ = F.recurrent(x, weights)
+    address, expected = output.ctypes.data, output.copy()
+    del output
+    again, _ = F.recurrent(x, weights)
+    assert again.ctypes.data == address
+    assert_same_bits(again, expected)
+    # It is an array like any other: it owns its data, and may grow, be copied, and be freed by another thread.
+    assert again.flags.owndata
+    again.resize((80, 16, 64), refcheck=False)
+    assert_same_bits(again[:40], expected)
+    assert not again[40:].any()
+    again.resize((20, 16, 64), refcheck=False)
+    assert_same_bits(pickle.loads(pickle.dumps(again)), expected[:20])
+    held = [again]
+    del again
+    thread = threading.Thread(target=held.clear)
+    thread.start()
+    thread.join()
+    assert np.zeros(100_000).flags.owndata  # NumPy's own allocator is back
 
 
 def test_given_arrays_save_the_allocation(rng: np.random.Generator) -> None:

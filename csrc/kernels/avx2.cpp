@@ -21,7 +21,7 @@ template <>
 struct Vector<float> {
   using Element = float;
   using Reg = __m256;
-  static constexpr size_t width = 8, accumulators = 12;
+  static constexpr size_t width = 8, zipped = 4, accumulators = 12;
 
   static __m256i mask(size_t n) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(lanes32 + 8 - n)); }
   static Reg load(const float* p) { return _mm256_loadu_ps(p); }
@@ -46,19 +46,17 @@ struct Vector<float> {
   static Reg magnitude(Reg a) { return _mm256_andnot_ps(set(-0.0f), a); }
   static Reg negate_like(Reg a, Reg s) { return _mm256_xor_ps(a, _mm256_and_ps(s, set(-0.0f))); }
   static Reg exponent(Reg a) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a), 23)); }
-  static Reg zip_low(Reg a, Reg b) {
-    return _mm256_permute2f128_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b), 0x20);
-  }
-  static Reg zip_high(Reg a, Reg b) {
-    return _mm256_permute2f128_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b), 0x31);
-  }
+  static Reg zip_low(Reg a, Reg b) { return _mm256_unpacklo_ps(a, b); }
+  static Reg zip_high(Reg a, Reg b) { return _mm256_unpackhi_ps(a, b); }
+  static Reg low_halves(Reg a, Reg b) { return _mm256_permute2f128_ps(a, b, 0x20); }
+  static Reg high_halves(Reg a, Reg b) { return _mm256_permute2f128_ps(a, b, 0x31); }
 };
 
 template <>
 struct Vector<double> {
   using Element = double;
   using Reg = __m256d;
-  static constexpr size_t width = 4, accumulators = 12;
+  static constexpr size_t width = 4, zipped = 2, accumulators = 12;
 
   static __m256i mask(size_t n) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(lanes64 + 4 - n)); }
   static Reg load(const double* p) { return _mm256_loadu_pd(p); }
@@ -83,12 +81,10 @@ struct Vector<double> {
   static Reg magnitude(Reg a) { return _mm256_andnot_pd(set(-0.0), a); }
   static Reg negate_like(Reg a, Reg s) { return _mm256_xor_pd(a, _mm256_and_pd(s, set(-0.0))); }
   static Reg exponent(Reg a) { return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(a), 52)); }
-  static Reg zip_low(Reg a, Reg b) {
-    return _mm256_permute2f128_pd(_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b), 0x20);
-  }
-  static Reg zip_high(Reg a, Reg b) {
-    return _mm256_permute2f128_pd(_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b), 0x31);
-  }
+  static Reg zip_low(Reg a, Reg b) { return _mm256_unpacklo_pd(a, b); }
+  static Reg zip_high(Reg a, Reg b) { return _mm256_unpackhi_pd(a, b); }
+  static Reg low_halves(Reg a, Reg b) { return _mm256_permute2f128_pd(a, b, 0x20); }
+  static Reg high_halves(Reg a, Reg b) { return _mm256_permute2f128_pd(a, b, 0x31); }
 };
 
 }  // namespace

@@ -21,7 +21,7 @@ template <>
 struct Vector<float> {
   using Element = float;
   using Reg = __m512;
-  static constexpr size_t width = 16, accumulators = 24;
+  static constexpr size_t width = 16, zipped = 16, accumulators = 24;
 
   static __mmask16 mask(size_t n) { return static_cast<__mmask16>((1u << n) - 1); }
   static Reg load(const float* p) { return _mm512_loadu_ps(p); }
@@ -62,7 +62,7 @@ template <>
 struct Vector<double> {
   using Element = double;
   using Reg = __m512d;
-  static constexpr size_t width = 8, accumulators = 24;
+  static constexpr size_t width = 8, zipped = 8, accumulators = 24;
 
   static __mmask8 mask(size_t n) { return static_cast<__mmask8>((1u << n) - 1); }
   static Reg load(const double* p) { return _mm512_loadu_pd(p); }

@@ -42,9 +42,9 @@ GRU_INLINE T* gates_of(const Pass<T>& pass, size_t row, size_t panel) {
   return pass.gates.rows[row] + static_cast<ptrdiff_t>(panel) * pass.gates.panel_stride;
 }
 
-// Activations of one gate that overlap without running out of registers.
-template <class T>
-constexpr size_t overlapping = Vector<T>::accumulators / 6;
+// Activations of one gate that overlap. With AVX2 they do not all find a register, and yet more of them, or fewer, take
+// longer.
+constexpr size_t overlapping = 4;
 
 // The sums of one of G gates at N places.
 template <class T, size_t N, size_t G>

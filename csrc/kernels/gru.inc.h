@@ -44,7 +44,7 @@ GRU_INLINE void store_mixed(const Pass<T>& pass, const Place& at, typename Vecto
 template <class T, size_t N, size_t G>
 GRU_INLINE void sigmoid_gates(const typename Vector<T>::Reg* sums, typename Vectors<T, N>::Reg& r,
                               typename Vectors<T, N>::Reg& z) {
-  if constexpr (2 * N <= overlapping<T>) {
+  if constexpr (2 * N <= overlapping) {
     using Both = Vectors<T, 2 * N>;
     const auto both = sigmoid<Both>(Both::make([&](size_t i) GRU_LAMBDA_INLINE { return sums[i / 2 * G + i % 2]; }));
     GRU_FOR (i, 0, N) {

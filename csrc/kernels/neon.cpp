@@ -17,7 +17,7 @@ template <>
 struct Vector<float> {
   using Element = float;
   using Reg = float32x4_t;
-  static constexpr size_t width = 4, accumulators = 24;
+  static constexpr size_t width = 4, zipped = 4, accumulators = 24;
 
   static Reg load(const float* p) { return vld1q_f32(p); }
   static Reg load_first(const float* p, size_t n) {
@@ -62,7 +62,7 @@ template <>
 struct Vector<double> {
   using Element = double;
   using Reg = float64x2_t;
-  static constexpr size_t width = 2, accumulators = 24;
+  static constexpr size_t width = 2, zipped = 2, accumulators = 24;
 
   static Reg load(const double* p) { return vld1q_f64(p); }
   static Reg load_first(const double* p, size_t n) {

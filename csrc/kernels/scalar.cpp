@@ -14,7 +14,7 @@ template <class T, class Register, class Integers>
 struct Portable {
   using Element = T;
   using Reg = Register;
-  static constexpr size_t width = sizeof(Register) / sizeof(T), accumulators = 12;
+  static constexpr size_t width = sizeof(Register) / sizeof(T), zipped = width, accumulators = 12;
 
   static Reg load(const T* p) {
     Reg a;

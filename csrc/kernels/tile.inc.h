@@ -17,11 +17,16 @@ size_t chains_for(size_t panels, size_t gates) {
   return chains;
 }
 
-// Rows of the tallest tile. A single gate leaves room for panels side by side, three or with chains two: with one, a
-// row's broadcasts would be loads without enough to multiply.
+// Panels that the tallest tile leaves room for. Of a single gate one panel would not do: a row's broadcasts would be
+// loads without enough to multiply.
+constexpr size_t room_for(size_t gates, size_t chains) {
+  if (gates > 1 || chains == 8) return 1;
+  return chains > 1 ? 2 : 3;
+}
+
+// Rows of the tallest tile.
 template <class T, size_t G, size_t C>
-constexpr size_t tallest =
-    at_least(at_most(Vector<T>::accumulators / (G * C) / (G > 1 || C == 8 ? 1 : C == 1 ? 3 : 2), 8), 1);
+constexpr size_t tallest = at_least(at_most(Vector<T>::accumulators / (G * C * room_for(G, C)), 8), 1);
 
 // Panels side by side in a tile of R rows: they hide latency at few rows, and share the loads of the left factor.
 template <class T, size_t G, size_t C>
@@ -174,12 +179,12 @@ struct Tile {
   }
   void finish(const Pass<T>& pass) {
     if constexpr (requires { Epilogue::template finish<1>; }) {
-      const size_t places = rows * panels, groups = divide_up(places, overlapping<T>);
+      const size_t places = rows * panels, groups = divide_up(places, overlapping);
       Place next = {row, panel, 0};
       size_t done = 0;
       for (size_t i = 0; i < groups; ++i) {
         const size_t size = (places + i) / groups;
-        finish_some<overlapping<T>>(pass, next, size, done);
+        finish_some<overlapping>(pass, next, size, done);
         done += size;
       }
     } else {

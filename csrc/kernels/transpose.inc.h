@@ -6,20 +6,29 @@
 namespace gru {
 namespace {
 
-// Each stage zips the upper half of the rows into the lower one; after log2(width) stages rows are columns.
+// Of `zipped` rows each stage zips the upper half into the lower one; after log2(zipped) stages rows are columns. Where
+// a vector has two groups of them, their halves change places.
 template <class T>
 GRU_INLINE void transpose_square(typename Vector<T>::Reg* rows) {
   using V = Vector<T>;
-  constexpr size_t W = V::width;
+  constexpr size_t W = V::width, Z = V::zipped;
   GRU_UNROLL
-  for (size_t stage = 1; stage < W; stage *= 2) {
+  for (size_t stage = 1; stage < Z; stage *= 2) {
     typename V::Reg zipped[W];
-    GRU_FOR (i, 0, W / 2) {
-      zipped[2 * i] = V::zip_low(rows[i], rows[i + W / 2]);
-      zipped[2 * i + 1] = V::zip_high(rows[i], rows[i + W / 2]);
-    }
+    GRU_FOR (group, 0, W / Z)
+      GRU_FOR (i, 0, Z / 2) {
+        const typename V::Reg *const low = rows + group * Z + i, *const high = low + Z / 2;
+        zipped[group * Z + 2 * i] = V::zip_low(*low, *high);
+        zipped[group * Z + 2 * i + 1] = V::zip_high(*low, *high);
+      }
     GRU_FOR (i, 0, W) rows[i] = zipped[i];
   }
+  if constexpr (Z < W)
+    GRU_FOR (i, 0, Z) {
+      const auto low = V::low_halves(rows[i], rows[i + Z]);
+      rows[i + Z] = V::high_halves(rows[i], rows[i + Z]);
+      rows[i] = low;
+    }
 }
 
 template <class T>
@@ -48,8 +57,11 @@ void transpose(size_t rows, size_t columns, const T* from, ptrdiff_t from_row, T
 
 template <class T>
 void copy_rows(size_t rows, size_t n, const T* from, ptrdiff_t from_row, T* to) {
-  for (size_t row = 0; row < rows; ++row, from += from_row, to += Vector<T>::width)
+  constexpr ptrdiff_t ahead = 16;  // rows of the next copies
+  for (size_t row = 0; row < rows; ++row, from += from_row, to += Vector<T>::width) {
+    __builtin_prefetch(from + ahead * from_row);
     Vector<T>::store(to, load_units<T>(from, n));
+  }
 }
 
 }  // namespace

@@ -13,7 +13,9 @@
 //   negate_like(a, s)            a with the sign of s flipped into it (a xor sign of s)
 //   magnitude                    |a|
 //   exponent                     the number whose exponent is the lowest bits of a: see ExpConstants' shifter
-//   zip_low, zip_high            the elements of a and b by turns, from their lower and from their upper halves
+//   zip_low, zip_high            the elements of a and b by turns, from their lower and from their upper halves: each
+//                                group of `zipped` elements by itself
+//   low_halves, high_halves      a half of a, then the same half of b; where a vector is twice `zipped` elements
 #pragma once
 
 #include "table.h"
