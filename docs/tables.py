@@ -57,8 +57,8 @@ def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _machine(results: Path) -> str:
-    machine = _read(results, "grid")["machine"]
+def _machine(results: Path, name: str) -> str:
+    machine = _read(results, name)["machine"]
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
     return (
         f"{machine['cpu']}, {machine['cpus']} CPUs, {machine['isa']}; {machine['system']}; Python {machine['python']}; "
@@ -66,8 +66,8 @@ def _machine(results: Path) -> str:
     )
 
 
-def _limits(results: Path) -> str:
-    comparisons = _comparisons(results, "grid")
+def _limits(results: Path, name: str) -> str:
+    comparisons = _comparisons(results, name)
     rows = []
     for threads in dict.fromkeys(comparison.threads for comparison in comparisons):
         limits = typical([comparison.limits for comparison in comparisons if comparison.threads == threads])
@@ -76,8 +76,8 @@ def _limits(results: Path) -> str:
     return _markdown(["threads", "product, GFLOP/s", *reads], rows)
 
 
-def _grid(results: Path, mode: str) -> str:
-    comparisons = [comparison for comparison in _comparisons(results, "grid") if comparison.mode == mode]
+def _grid(results: Path, name: str, mode: str) -> str:
+    comparisons = [comparison for comparison in _comparisons(results, name) if comparison.mode == mode]
     threads = list(dict.fromkeys(comparison.threads for comparison in comparisons))
     found = {(comparison.case, comparison.threads): comparison for comparison in comparisons}
     rows = []
@@ -202,12 +202,17 @@ def _beside(results: Path, name: str) -> str:
 
 
 TABLES: dict[str, Callable[[Path], str]] = {
-    "machine": _machine,
-    "limits": _limits,
-    "forward": lambda results: _grid(results, "forward"),
-    "train": lambda results: _grid(results, "train"),
+    "machine": lambda results: _machine(results, "grid"),
+    "limits": lambda results: _limits(results, "grid"),
+    "forward": lambda results: _grid(results, "grid", "forward"),
+    "train": lambda results: _grid(results, "grid", "train"),
     "groups": lambda results: _groups(results, "grid"),
     "groups-avx2": lambda results: _groups(results, "grid-avx2"),
+    "machine-zen3": lambda results: _machine(results, "grid-zen3"),
+    "limits-zen3": lambda results: _limits(results, "grid-zen3"),
+    "forward-zen3": lambda results: _grid(results, "grid-zen3", "forward"),
+    "train-zen3": lambda results: _grid(results, "grid-zen3", "train"),
+    "groups-zen3": lambda results: _groups(results, "grid-zen3"),
     "scaling": _scaling,
     "onednn": _onednn,
     "cliffs": _cliffs,
@@ -215,6 +220,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "overheads": lambda results: _figures(results, "overheads"),
     "idling": lambda results: _figures(results, "idling"),
     "sequences": lambda results: _beside(results, "sequences"),
+    "sequences-zen3": lambda results: _beside(results, "sequences-zen3"),
     "cells": lambda results: _beside(results, "cells"),
 }
 

@@ -114,7 +114,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
         run(folder, "cells", *TINY)
         run(folder, "sweeps", "--threads", "1")
         run(folder, "grid", "--case", "3,4,5,6", *TINY, "--threads", "1", "2", *one_peer)
-    shutil.copy(folder / "grid.json", folder / "grid-avx2.json")
+    for other in ("grid-avx2", "grid-zen3"):
+        shutil.copy(folder / "grid.json", folder / f"{other}.json")
+    shutil.copy(folder / "sequences.json", folder / "sequences-zen3.json")
     return folder
 
 
