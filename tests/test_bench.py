@@ -22,7 +22,12 @@ from gru_native.cli import main
 
 TINY = ["--blocks", "2", "--block-seconds", "0.001"]
 ONE_PEER = ["--peers", *installed()[1:2]] if installed()[1:] else []
-LIMITS = Limits(1, 1e11, {"L1": 3e11, "L2": 1e11, "16 MB": 3e10, "64 MB": 2e10})
+LIMITS = Limits(
+    1,
+    1e11,
+    {"L1": 3e11, "L2": 1e11, "16 MB": 3e10, "64 MB": 2e10},
+    {"L1": 32 << 10, "L2": 1 << 20, "16 MB": 16 << 20, "64 MB": 64 << 20},
+)
 
 
 def test_all_peers_agree_and_take_turns() -> None:

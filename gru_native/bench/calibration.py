@@ -32,6 +32,7 @@ class Calibration:
             worker.order("product", name=worker.name)
         self._product = max(workers, key=lambda worker: max(self._peak(worker) for _ in range(TRIALS)))
         self._levels = levels()
+        self._capacity = {level.name: level.capacity for level in self._levels}
 
     @property
     def blas(self) -> str:
@@ -43,7 +44,7 @@ class Calibration:
         bandwidth = {
             level.name: self._reader.order("read", bytes=level.measured, seconds=SECONDS) for level in self._levels
         }
-        return Limits(self._threads, self._peak(self._product), bandwidth)
+        return Limits(self._threads, self._peak(self._product), bandwidth, self._capacity)
 
     @staticmethod
     def _peak(worker: Worker) -> float:

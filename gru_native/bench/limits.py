@@ -24,7 +24,7 @@ GATE_FLOPS = 2 * 40 + 42 + 2 + 4
 GATE_BACKWARD_FLOPS = 20
 
 # Beyond the caches of a core, in bytes per thread: the third level or memory, whichever the machine has to give.
-BEYOND = {"16 MB": 16 << 20, "64 MB": 64 << 20}
+BEYOND = {"4 MB": 4 << 20, "16 MB": 16 << 20, "64 MB": 64 << 20}
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,20 @@ class Limits:
     peak
         Floating-point operations per second of a large matrix product, float32.
     bandwidth
-        Bytes per second that all threads together read from the level of this name.
+        Bytes per second that all threads together read from the level of this name, nearest first.
+    capacity
+        Bytes that fit in each of these levels.
     """
 
     threads: int
     peak: float
     bandwidth: dict[str, float]
+    capacity: dict[str, int]
+
+    def level_of(self, size: float) -> str | None:
+        """Return the level that so many bytes fit in; the furthest when they fit in none, ``None`` when none is known."""
+        names = list(self.bandwidth)
+        return next((name for name in names if size <= self.capacity[name]), names[-1] if names else None)
 
 
 def levels() -> list[Level]:
@@ -72,12 +80,6 @@ def levels() -> list[Level]:
     largest = max(cache.capacity for cache in caches)
     beyond = [Level(name, size, size) for name, size in BEYOND.items() if size > largest]
     return caches + beyond
-
-
-def level_of(size: float) -> Level | None:
-    """Return the level that so many bytes fit in; the furthest when they fit in none, ``None`` when none is known."""
-    every = levels()
-    return next((level for level in every if size <= level.capacity), every[-1] if every else None)
 
 
 def limit_seconds(case: Case, mode: str, limits: Limits) -> float:
@@ -99,8 +101,8 @@ def limit_seconds(case: Case, mode: str, limits: Limits) -> float:
     hidden, recurrences = case.hidden_size, 1 if mode == "forward" else 2
     gates = GATE_FLOPS if mode == "forward" else GATE_FLOPS + GATE_BACKWARD_FLOPS
     weights = 3 * hidden * hidden * 4
-    level = level_of(weights / limits.threads)
-    reading = recurrences * case.steps * weights / limits.bandwidth[level.name] if level else 0.0
+    level = limits.level_of(weights / limits.threads)
+    reading = recurrences * case.steps * weights / limits.bandwidth[level] if level else 0.0
     total = 0.0
     for inputs in case.layer_inputs:
         products = 2 * 3 * hidden * (inputs + hidden) * (1 if mode == "forward" else 3)
@@ -116,6 +118,7 @@ def typical(measured: list[Limits]) -> Limits:
         measured[0].threads,
         median(limits.peak for limits in measured),
         {name: median(limits.bandwidth[name] for limits in measured) for name in names},
+        measured[0].capacity,
     )
 
 
