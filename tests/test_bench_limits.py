@@ -35,7 +35,10 @@ def test_levels_begin_in_the_nearest_cache() -> None:
 
 @pytest.mark.parametrize(
     ("size", "name"),
-    [(1, "L1"), (32 << 10, "L1"), ((32 << 10) + 1, "L2"), (2 << 20, "4 MB"), (5 << 20, "16 MB"), (17 << 20, "64 MB"), (1 << 30, "64 MB")],
+    [
+        *[(1, "L1"), (32 << 10, "L1"), ((32 << 10) + 1, "L2"), (2 << 20, "4 MB"), (5 << 20, "16 MB")],
+        *[(17 << 20, "64 MB"), (1 << 30, "64 MB")],
+    ],
 )
 def test_level_of_a_size(size: int, name: str) -> None:
     assert Limits(1, 1e11, BANDWIDTH, CAPACITY).level_of(size) == name
@@ -60,7 +63,10 @@ def test_layers_and_directions_add_up() -> None:
 
 @pytest.mark.parametrize(
     ("hidden", "threads", "level"),
-    [(32, 1, "L1"), (256, 1, "L2"), (512, 1, "4 MB"), (512, 4, "L2"), (1024, 1, "16 MB"), (2048, 1, "64 MB"), (2048, 4, "16 MB")],
+    [
+        *[(32, 1, "L1"), (256, 1, "L2"), (512, 1, "4 MB"), (512, 4, "L2")],
+        *[(1024, 1, "16 MB"), (2048, 1, "64 MB"), (2048, 4, "16 MB")],
+    ],
 )
 def test_reading_by_hand(hidden: int, threads: int, level: str) -> None:
     """One row: the recurrent weights in every step, from where each thread's part of them fits; twice in training."""

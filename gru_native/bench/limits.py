@@ -64,7 +64,7 @@ class Limits:
     capacity: dict[str, int]
 
     def level_of(self, size: float) -> str | None:
-        """Return the level that so many bytes fit in; the furthest when they fit in none, ``None`` when none is known."""
+        """Return the level that so many bytes fit in: the furthest if in none, ``None`` when none is known."""
         names = list(self.bandwidth)
         return next((name for name in names if size <= self.capacity[name]), names[-1] if names else None)
 
