@@ -12,8 +12,6 @@ namespace gru {
 
 namespace {
 
-// Smaller blocks are left to malloc, which keeps them itself.
-constexpr size_t least_kept = size_t{1} << 16;
 // A multiple of every page size in use; on x86-64 a huge page.
 constexpr size_t huge_page = size_t{1} << 21;
 

@@ -11,6 +11,8 @@
 namespace gru {
 
 constexpr size_t alignment = 64;
+// Smaller blocks are left to malloc, which keeps them itself.
+constexpr size_t least_kept = size_t{1} << 16;
 
 // So many bytes; throws std::bad_alloc. What is released may be kept for later calls.
 GRU_API void* allocate(size_t bytes);

@@ -76,7 +76,7 @@ def _limits(results: Path, name: str) -> str:
     return _markdown(["threads", "product, GFLOP/s", *reads], rows)
 
 
-def _grid(results: Path, name: str, mode: str) -> str:
+def _grid(results: Path, mode: str, name: str) -> str:
     comparisons = [comparison for comparison in _comparisons(results, name) if comparison.mode == mode]
     threads = list(dict.fromkeys(comparison.threads for comparison in comparisons))
     found = {(comparison.case, comparison.threads): comparison for comparison in comparisons}
@@ -201,18 +201,19 @@ def _beside(results: Path, name: str) -> str:
     return _markdown(["T,B,I,H,L", "threads", "what", "ms", "torch, ms", "ratio"], rows)
 
 
+# Of a grid. Each machine has its own.
+GRID_TABLES: dict[str, Callable[..., str]] = {
+    "machine": _machine,
+    "limits": _limits,
+    "forward": partial(_grid, mode="forward"),
+    "train": partial(_grid, mode="train"),
+    "groups": _groups,
+}
+
 TABLES: dict[str, Callable[[Path], str]] = {
-    "machine": lambda results: _machine(results, "grid"),
-    "limits": lambda results: _limits(results, "grid"),
-    "forward": lambda results: _grid(results, "grid", "forward"),
-    "train": lambda results: _grid(results, "grid", "train"),
-    "groups": lambda results: _groups(results, "grid"),
-    "groups-avx2": lambda results: _groups(results, "grid-avx2"),
-    "machine-zen3": lambda results: _machine(results, "grid-zen3"),
-    "limits-zen3": lambda results: _limits(results, "grid-zen3"),
-    "forward-zen3": lambda results: _grid(results, "grid-zen3", "forward"),
-    "train-zen3": lambda results: _grid(results, "grid-zen3", "train"),
-    "groups-zen3": lambda results: _groups(results, "grid-zen3"),
+    **{table: partial(make, name="grid") for table, make in GRID_TABLES.items()},
+    **{f"{table}-zen3": partial(make, name="grid-zen3") for table, make in GRID_TABLES.items()},
+    "groups-avx2": partial(_groups, name="grid-avx2"),
     "scaling": _scaling,
     "onednn": _onednn,
     "cliffs": _cliffs,

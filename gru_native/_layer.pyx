@@ -74,6 +74,9 @@ cdef extern from "layer.h" namespace "gru" nogil:
 cdef extern from "gru.h" namespace "gru" nogil:
     int default_threads()
 
+cdef extern from "buffer.h" namespace "gru":
+    const size_t least_kept
+
 cdef extern from "bindings/kept_memory.h" namespace "gru::bindings":
     object make_kept_memory "gru::bindings::kept_memory"()
 
@@ -84,7 +87,6 @@ cdef object kept_memory = make_kept_memory()
 
 cdef enum:
     MAX_THREADS = 256
-    LEAST_KEPT = 1 << 16  # bytes, as in csrc/buffer.cpp; smaller arrays come from NumPy's own allocator, which is quicker
 
 
 # Checks. An array fits when the core can take it as it is; for all others Python's messages and conversions are there.
@@ -155,28 +157,27 @@ cdef inline int thread_count(object threads) noexcept:
     return <int>count if 1 <= count <= MAX_THREADS else 0
 
 
-# An array whose values are not set, for the results of a call. The system clears every page that it hands out: large
-# arrays are made of memory that was theirs before.
-cdef np.ndarray new_of_shape(int type_number, int dimensions, np.npy_intp* shape):
-    cdef size_t size = 8 if type_number == np.NPY_FLOAT64 else 4
-    for axis in range(dimensions):
-        size *= <size_t>shape[axis]
-    if size < LEAST_KEPT:
-        return np.PyArray_EMPTY(dimensions, shape, type_number, 0)
-    others = PyDataMem_SetHandler(kept_memory)
-    try:
-        return np.PyArray_EMPTY(dimensions, shape, type_number, 0)
-    finally:
-        PyDataMem_SetHandler(others)
-
-
 def empty(shape, dtype):
-    """`numpy.empty`, of such memory too."""
+    """Return an array whose values are not set, for results: its memory is kept for the next one when it is freed.
+
+    The system clears every page that it hands out, which large results would else pay for in every call. Arguments and
+    errors are those of `numpy.empty`.
+    """
     others = PyDataMem_SetHandler(kept_memory)
     try:
         return numpy.empty(shape, dtype)
     finally:
         PyDataMem_SetHandler(others)
+
+
+# The same; a small array comes straight from NumPy, which is quicker.
+cdef np.ndarray new_of_shape(int type_number, int dimensions, np.npy_intp* shape):
+    cdef size_t bytes = 4 if type_number == np.NPY_FLOAT32 else 8  # of an element, at most
+    for axis in range(dimensions):
+        bytes *= <size_t>shape[axis]
+    if bytes < least_kept:
+        return np.PyArray_EMPTY(dimensions, shape, type_number, 0)
+    return empty(tuple([shape[axis] for axis in range(dimensions)]), np.PyArray_DescrFromType(type_number))
 
 
 cdef inline np.ndarray new_array(int type_number, np.npy_intp a, np.npy_intp b, np.npy_intp c):

@@ -84,12 +84,13 @@ def test_memory_of_large_results_is_kept(rng: np.random.Generator) -> None:
     assert not again[40:].any()
     again.resize((20, 16, 64), refcheck=False)
     assert_same_bits(pickle.loads(pickle.dumps(again)), expected[:20])
-    held = [again]
+    held, shape, address = [again], again.shape, again.ctypes.data
     del again
     thread = threading.Thread(target=held.clear)
     thread.start()
     thread.join()
-    assert np.zeros(100_000).flags.owndata  # NumPy's own allocator is back
+    assert np.empty(shape, np.float32).ctypes.data != address  # what is kept is not NumPy's own allocator's
+    assert F.empty(shape, np.dtype(np.float32)).ctypes.data == address
 
 
 def test_given_arrays_save_the_allocation(rng: np.random.Generator) -> None:

@@ -45,11 +45,11 @@ void* new_zeros(void* context, size_t count, size_t item) {
 }
 
 void* resized(void* context, void* array, size_t bytes) {
-  void* const larger = new_array(context, bytes);
-  if (!larger || !array) return larger;
-  std::memcpy(larger, array, std::min(bytes, size_of(array)));
+  void* const moved = new_array(context, bytes);
+  if (!moved || !array) return moved;
+  std::memcpy(moved, array, std::min(bytes, size_of(array)));
   free_array(context, array, 0);
-  return larger;
+  return moved;
 }
 
 PyDataMem_Handler handler = {"gru_native", 1, {nullptr, new_array, new_zeros, resized, free_array}};

@@ -42,8 +42,7 @@ GRU_INLINE T* gates_of(const Pass<T>& pass, size_t row, size_t panel) {
   return pass.gates.rows[row] + static_cast<ptrdiff_t>(panel) * pass.gates.panel_stride;
 }
 
-// Activations of one gate that overlap. With AVX2 they do not all find a register, and yet more of them, or fewer, take
-// longer.
+// Activations of one gate that overlap: more would leave the registers, of which AVX2 has too few even for these.
 constexpr size_t overlapping = 4;
 
 // The sums of one of G gates at N places.
