@@ -160,8 +160,9 @@ def test_other_sequences_and_cells(results: Path, suite: str) -> None:
 def test_growth(results: Path) -> None:
     figures = read(results, "growth")["figures"]
     own = [(figure["what"], figure["case"]["steps"]) for figure in figures if figure["peer"] == OWN]
-    memory = "forward, memory beyond the results"
-    assert own == [("time, over T = 10", 40), (memory, 10), (memory, 40), ("training step, memory", 10)]
+    forward, tapes = "forward, memory beyond the results", "tape of {}, memory beyond the results"
+    memory = [(forward, 10), (forward, 40), ("training step, memory", 10)]
+    assert own == [("time, over T = 10", 40), *memory, (tapes.format("gates"), 40), (tapes.format("states"), 40)]
     assert figures[0]["value"] > 0
     assert {figure["peer"] for figure in figures} <= {OWN, "torch"}
 

@@ -31,6 +31,7 @@ SEQUENCES = {
     "half of the steps, training step": "ragged_train",
     "training step, gates computed again": "states_train",
 }
+TAPES = {"gates": "train", "states": "states_train"}
 CELLS = {
     "LSTM, forward": "lstm",
     "LSTM, training step": "lstm_train",
@@ -106,6 +107,13 @@ def growth(settings: Settings) -> Iterator[Figure]:
         for peer in _with_plain_memory(settings):
             grown = _memory(settings, peer, case, "train")
             yield settings.figure("training step, memory", peer, case, grown / 1e6, "MB")
+    for batch, size in GROWTH_CASES:
+        case = Case(long, batch, size, size)
+        both_ways = 2 * (case.steps + 1) * case.batch * size  # output and h_n, and the gradients of x and h_0
+        results = 4 * (both_ways + sum(array.size for array in case.weights().values()))
+        for what, mode in TAPES.items():
+            grown = _memory(settings, OWN, case, mode) - results
+            yield settings.figure(f"tape of {what}, memory beyond the results", OWN, case, grown / 1e6, "MB")
 
 
 def _with_plain_memory(settings: Settings) -> list[str]:

@@ -28,21 +28,24 @@ os.register_at_fork(before=_swap.acquire, after_in_parent=_swap.release, after_i
 
 
 class Version:
-    """One version of a module's own arrays, made read-only, with what was derived from them."""
+    """One version of a module's own arrays, which nobody can write to, with what was derived from them."""
 
-    def __init__(self, arrays: Mapping[str, Array]) -> None:
-        self.arrays = {name: frozen(array) for name, array in arrays.items()}
+    def __init__(self, frozen_arrays: dict[str, Array]) -> None:
+        self.arrays = frozen_arrays
         self._derived: dict[str, Any] = {}
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, Array]) -> Version:
+        """Return the version of such arrays, or of copies that are read-only."""
+        return cls({name: frozen(array) for name, array in arrays.items()})
 
     def replaced(self, changed: Mapping[str, Array]) -> Version:
         """Return the version after this one, in which some arrays, frozen already, take the place of others."""
-        following = Version({})
-        following.arrays = {**self.arrays, **changed}
-        return following
+        return Version({**self.arrays, **changed})
 
-    def __reduce__(self) -> tuple[type[Version], tuple[dict[str, Array]]]:
-        # A copied or unpickled array is writable: the copy's own __init__ must make it read-only again.
-        return Version, (self.arrays,)
+    def __reduce__(self) -> tuple[Callable[[Mapping[str, Array]], Version], tuple[dict[str, Array]]]:
+        # A copied or unpickled array is writable, and has to become read-only again.
+        return Version.of, (self.arrays,)
 
     def __getitem__(self, name: str) -> Array:
         return self.arrays[name]
@@ -59,7 +62,8 @@ class Version:
         return found
 
 
-@dataclass(frozen=True)
+# Every call makes one of each: frozen, they would take twice as long to make.
+@dataclass(slots=True)
 class Snapshot:
     """The versions of a module and of everything below it, all of one moment."""
 
@@ -70,7 +74,7 @@ class Snapshot:
         return self.children[child]
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Tape:
     """What the ``forward`` of `module` keeps for its ``backward``."""
 
@@ -112,7 +116,7 @@ class Module:
 
     def __init__(self, arrays: Mapping[str, Array] | None = None) -> None:
         self._children: dict[str, Module] = {}
-        self._version = Version(arrays or {})
+        self._version = Version.of(arrays or {})
         self.training = True
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -233,22 +237,21 @@ class Module:
             For a dtype that is not the present one's. Nothing is changed then.
         """
         present = self.state_dict()
-        new = {}
-        for name, array in updates.items():
-            if name not in present:
-                raise ValueError(f"{name}: this module has no such array; it has {', '.join(present)}")
-            new[name] = _checked(name, array, present[name])
+        new = {name: _checked(name, array, present) for name, array in updates.items()}
         with _swap:
-            for prefix, module in self.named_modules():
-                own = module._version.arrays
-                changed = {name: new[full] for name in own if (full := _join(prefix, name)) in new}
-                if changed:
-                    module._version = module._version.replaced(changed)
+            self._swap_in(new)
+
+    def _swap_in(self, new: Mapping[str, Array], prefix: str = "") -> None:
+        changed = {name: new[full] for name in self._version.arrays if (full := prefix + name) in new}
+        if changed:
+            self._version = self._version.replaced(changed)
+        for name, child in self._children.items():
+            child._swap_in(new, f"{prefix}{name}.")
 
     def _amend(self, change: Callable[[Version], Mapping[str, Array]]) -> None:
         """Replace some of the module's own arrays by what `change` makes of the present version."""
         with _swap:
-            self._version = Version({**self._version.arrays, **change(self._version)})
+            self._version = Version.of({**self._version.arrays, **change(self._version)})
 
     def load_state_dict(self, state: Mapping[str, ArrayLike], strict: bool = True) -> None:
         """Take over arrays under `state_dict`'s names, converting them to the module's dtype.
@@ -297,8 +300,11 @@ def frozen(array: Array) -> Array:
     return array
 
 
-def _checked(name: str, value: ArrayLike, present: Array) -> Array:
-    array = np.asarray(value)
+def _checked(name: str, value: ArrayLike, arrays: Mapping[str, Array]) -> Array:
+    """Return a value, frozen, that may take the place of one of some arrays."""
+    if name not in arrays:
+        raise ValueError(f"{name}: this module has no such array; it has {', '.join(arrays)}")
+    array, present = np.asarray(value), arrays[name]
     if array.dtype != present.dtype:
         raise TypeError(f"{name}: expected dtype {present.dtype}, got {array.dtype}")
     if array.shape != present.shape:

@@ -91,6 +91,7 @@ class Recurrent(Module):
         self._sizes = [hidden for layers, hidden in self._layers_by_size for _ in range(layers)]
         self._directions = 2 if self.bidirectional else 1
         self._suffixes = [[f"_l{layer}", f"_l{layer}_reverse"][: self._directions] for layer in range(self.num_layers)]
+        self._packed_names = [[_packed_names(suffix) for suffix in suffixes] for suffixes in self._suffixes]
         self._is_one_layer = isinstance(self.hidden_size, int) and self.num_layers == 1
         rng = generator(seed)
         arrays: dict[str, Array] = {}
@@ -235,9 +236,9 @@ class Recurrent(Module):
 
     def _packed_layers(self, version: Version) -> list[RecurrentLayer]:
         layers = []
-        for suffixes in self._suffixes:
-            weights = [_packed(version, self.cell, suffix) for suffix in suffixes]
-            layers.append(RecurrentLayer(tuple(weights), self.batch_first, self.zoneout))
+        for names in self._packed_names:
+            weights = tuple([_packed(version, self.cell, own) for own in names])
+            layers.append(RecurrentLayer(weights, self.batch_first, self.zoneout))
         return layers
 
     def _inputs(self, layer: int) -> int:
@@ -314,7 +315,7 @@ class RecurrentCell(Module):
         return (d_x.reshape(*saved.h_shape[:-1], self.input_size), d_first), named
 
     def _packed_layer(self, version: Version) -> RecurrentLayer:
-        return RecurrentLayer((_packed(version, self.cell, ""),), False)
+        return RecurrentLayer((_packed(version, self.cell, _packed_names("")),), False)
 
     def _packed_step(self, version: Version) -> RecurrentStep:
         return RecurrentStep(version.derive("layer", self._packed_layer))
@@ -463,14 +464,11 @@ def _state_of(parts: Sequence[Array]) -> State:
     return parts[0] if len(parts) == 1 else tuple(parts)
 
 
-def _packed(version: Version, cell: str, suffix: str) -> F.RecurrentWeights:
-    arrays = version.arrays
-    parameters = (
-        arrays["weight_ih" + suffix],
-        arrays["weight_hh" + suffix],
-        arrays.get("bias_ih" + suffix),
-        arrays.get("bias_hh" + suffix),
-        arrays.get("gamma_ih" + suffix),
-        arrays.get("gamma_hh" + suffix),
-    )
-    return _core.pack_recurrent(cell, parameters)
+def _packed_names(suffix: str) -> tuple[str, ...]:
+    """Return the names of what `_packed` takes, whether the cell has it or not."""
+    kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "gamma_ih", "gamma_hh")
+    return tuple(kind + suffix for kind in kinds)
+
+
+def _packed(version: Version, cell: str, names: tuple[str, ...]) -> F.RecurrentWeights:
+    return _core.pack_recurrent(cell, tuple(map(version.arrays.get, names)))
