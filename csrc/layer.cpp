@@ -33,6 +33,18 @@ RecurrentParameters<T> typed(const LayerParameters& all) {
 }
 
 template <class T>
+LayerShape shape_of(const void* weights) {
+  const auto& own = *static_cast<const RecurrentWeights<T>*>(weights);
+  return {static_cast<int>(own.cell),
+          own.input_size,
+          own.hidden_size,
+          own.shape.gates,
+          own.shape.states,
+          own.has_bias_ih && own.has_bias_hh,
+          own.cell == Cell::gru_layer_norm};
+}
+
+template <class T>
 void forward(const Layer& layer, LayerTape* tape, Keep keep, int threads) {
   for (int d = 0; d < layer.directions; ++d) {
     const auto& weights = *static_cast<const RecurrentWeights<T>*>(layer.weights[d]);
@@ -91,6 +103,10 @@ void copy_gate_of(const Layer& layer, const LayerTape& tape, int direction, size
 }
 
 }  // namespace
+
+LayerShape layer_shape(const void* weights, bool float64) {
+  return float64 ? shape_of<double>(weights) : shape_of<float>(weights);
+}
 
 void layer_forward(const Layer& layer, int threads) {
   const Keep keep{};  // there is no tape

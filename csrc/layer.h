@@ -48,11 +48,20 @@ struct LayerGradients {
   LayerParameters parameters[2];
 };
 
+// What a layer must know of its RecurrentWeights.
+struct LayerShape {
+  int cell;
+  size_t input_size, hidden_size, gates, states;
+  bool bias, normalized;
+  bool operator==(const LayerShape&) const = default;
+};
+
 // The tapes of both directions.
 struct LayerTape {
   std::shared_ptr<void> of[2];  // RecurrentTape
 };
 
+GRU_API LayerShape layer_shape(const void* weights, bool float64);
 GRU_API void layer_forward(const Layer& layer, int threads);
 // With `states` the tape keeps no gates: see Keep.
 GRU_API void layer_forward_taped(const Layer& layer, LayerTape& tape, bool states, int threads);

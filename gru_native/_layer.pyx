@@ -55,9 +55,15 @@ cdef extern from "layer.h" namespace "gru" nogil:
         void* d_c_0
         LayerParameters parameters[2]
 
+    cdef cppclass LayerShape:
+        size_t input_size, hidden_size, gates, states
+        cbool bias, normalized
+        cbool operator==(const LayerShape&)
+
     cdef cppclass LayerTape:
         pass
 
+    LayerShape layer_shape(const void* weights, cbool float64)
     void layer_forward(const Layer& layer, int threads) except +
     void layer_forward_taped(const Layer& layer, LayerTape& tape, bint states, int threads) except +
     void layer_gate(
@@ -203,9 +209,9 @@ cdef inline void* data_of(object array) noexcept:
     return NULL if array is None else np.PyArray_DATA(array)
 
 
-# Appends an array and returns its data.
-cdef inline void* appended(list arrays, np.ndarray array):
-    arrays.append(array)
+# Adds an array under the first of some names that is not taken yet, and returns its data.
+cdef inline void* added(dict arrays, tuple names, np.ndarray array):
+    arrays[names[len(arrays)]] = array
     return np.PyArray_DATA(array)
 
 
@@ -227,8 +233,16 @@ cdef inline bint fits_optional_states(
     return array is None or fits_states(array, type_number, a, b, c)
 
 
-def kind_of(weights):
-    return weights.cell, weights.input_size, weights.hidden_size
+def takes_place_of(array, np.ndarray present not None):
+    """Return whether an array can take another's place: of its dtype and shape, contiguous, and for nobody to write."""
+    return (
+        np.PyArray_CheckExact(array)
+        and fits(array, np.PyArray_TYPE(present), np.PyArray_NDIM(present))
+        and np.PyArray_SAMESHAPE(array, present)
+        and np.PyArray_IS_C_CONTIGUOUS(array)
+        and np.PyArray_CHKFLAGS(array, np.NPY_ARRAY_OWNDATA)
+        and not np.PyArray_ISWRITEABLE(array)
+    )
 
 
 # h and c of the LSTM's state, a pair. For what is none, something that fits nowhere.
@@ -261,33 +275,33 @@ cdef class RecurrentLayer:
     cdef bint bias, normalized, has_c
 
     def __cinit__(self, tuple weights, bint batch_first, double zoneout=0.0):
+        cdef LayerShape shape
         if not 1 <= len(weights) <= 2:
             raise ValueError(f"weights: expected those of one direction or two, got {len(weights)}")
         first = weights[0]
         kind = type(first)
-        for direction in weights:
-            if kind not in (Weights32, Weights64) or type(direction) is not kind:
-                raise TypeError(f"weights: expected what a pack function returns, got {type(direction).__name__}")
-            if direction is not first and kind_of(direction) != kind_of(first):
-                raise ValueError("weights: expected the same cell and sizes in both directions")
+        if kind is not Weights32 and kind is not Weights64:
+            raise TypeError(f"weights: expected what a pack function returns, got {kind.__name__}")
         self.weights = weights
-        self.type_number = np.NPY_FLOAT64 if kind is Weights64 else np.NPY_FLOAT32
         self.directions = len(weights)
         self.time_axis = 1 if batch_first else 0
-        self.input_size = first.input_size
-        self.hidden_size = first.hidden_size
-        self.gates = first.gates
-        self.has_c = first.states == 2
-        names = first.parameters
-        self.bias = "bias_ih" in names and "bias_hh" in names
-        self.normalized = "gamma_ih" in names
-        self.layer.float64 = self.type_number == np.NPY_FLOAT64
+        self.layer.float64 = kind is Weights64
         self.layer.directions = self.directions
+        self.type_number = np.NPY_FLOAT64 if self.layer.float64 else np.NPY_FLOAT32
+        self.layer.weights[0] = <const void*><uintptr_t>first.address
+        shape = layer_shape(self.layer.weights[0], self.layer.float64)
+        if self.directions == 2:
+            second = weights[1]
+            if type(second) is not kind:
+                raise TypeError(f"weights: expected {kind.__name__} for both directions, got {type(second).__name__}")
+            self.layer.weights[1] = <const void*><uintptr_t>second.address
+            if not layer_shape(self.layer.weights[1], self.layer.float64) == shape:
+                raise ValueError("weights: expected the same cell, sizes and parameters in both directions")
+        self.input_size, self.hidden_size, self.gates = shape.input_size, shape.hidden_size, shape.gates
+        self.has_c, self.bias, self.normalized = shape.states == 2, shape.bias, shape.normalized
         if not 0 <= zoneout <= (0 if self.has_c else 1):
             raise ValueError(f"zoneout: expected 0 to 1, and 0 for the LSTM, got {zoneout}")
         self.layer.zoneout = zoneout
-        for i, direction in enumerate(weights):
-            self.layer.weights[i] = <const void*><uintptr_t>direction.address
 
     def __call__(self, x, state, lengths, reset, threads):
         """Return output and the last state, or None where an argument is not an array as the core takes it.
@@ -456,12 +470,12 @@ cdef class RecurrentLayerTape:
             found.append(own)
         return found
 
-    def backward(self, d_output, d_final, threads):
-        """Return d_x, that of the first state and a list of the parameters', or None where an argument does not fit.
+    def backward(self, d_output, d_final, tuple names not None, threads):
+        """Return d_x, that of the first state and those of the parameters, or None where an argument does not fit.
 
         d_output is of the output's shape with a contiguous last axis, or None; d_final is as the last state, or None.
-        The list has weight_ih (G H, I), weight_hh (G H, H), with biases bias_ih and bias_hh (G H), and with layer
-        normalization gamma_ih and gamma_hh (G H), for each direction.
+        The parameters' are a dictionary under `names`: weight_ih (G H, I), weight_hh (G H, H), with biases bias_ih and
+        bias_hh (G H), and with layer normalization gamma_ih and gamma_hh (G H), for each direction.
         """
         cdef int count = thread_count(threads)
         cdef int type_number, time_axis, directions
@@ -477,6 +491,9 @@ cdef class RecurrentLayerTape:
         d_h_n, d_c_n = pair(d_final) if layer.has_c else (d_final, None)
         if not count or not self.accepts(d_output, d_h_n, d_c_n):
             return None
+        expected = directions * (2 + (2 if layer.bias else 0) + (2 if layer.normalized else 0))
+        if len(names) != expected:
+            raise ValueError(f"names: expected {expected}, got {len(names)}")
         if self.used:
             raise RuntimeError("tape: it was used by an earlier backward, which overwrites it; run forward again")
         self.used = True
@@ -497,18 +514,18 @@ cdef class RecurrentLayerTape:
         d_h_0, d_c_0 = layer.new_states(batch)
         gradients.d_h_0 = data_of(d_h_0)
         gradients.d_c_0 = data_of(d_c_0)
-        parameters = []
+        parameters = {}
         for direction in range(directions):
             own = &gradients.parameters[direction]
             own[0] = LayerParameters(NULL, NULL, NULL, NULL, NULL, NULL)
-            own.weight_ih = appended(parameters, new_matrix(type_number, gates, layer.input_size))
-            own.weight_hh = appended(parameters, new_matrix(type_number, gates, layer.hidden_size))
+            own.weight_ih = added(parameters, names, new_matrix(type_number, gates, layer.input_size))
+            own.weight_hh = added(parameters, names, new_matrix(type_number, gates, layer.hidden_size))
             if layer.bias:
-                own.bias_ih = appended(parameters, new_vector(type_number, gates))
-                own.bias_hh = appended(parameters, new_vector(type_number, gates))
+                own.bias_ih = added(parameters, names, new_vector(type_number, gates))
+                own.bias_hh = added(parameters, names, new_vector(type_number, gates))
             if layer.normalized:
-                own.gamma_ih = appended(parameters, new_vector(type_number, gates))
-                own.gamma_hh = appended(parameters, new_vector(type_number, gates))
+                own.gamma_ih = added(parameters, names, new_vector(type_number, gates))
+                own.gamma_hh = added(parameters, names, new_vector(type_number, gates))
         with nogil:
             layer_backward(self.call, gradients, self.gates_of_directions, count)
         return d_x, (d_h_0, d_c_0) if layer.has_c else d_h_0, parameters

@@ -129,6 +129,9 @@ def test_the_best_other_and_the_limit_by_hand() -> None:
     assert one.ratio == pytest.approx(2.5)
     arithmetic = 32 * (2 * 3 * 64 * 128 + 64 * 128) / 1e11
     assert one.fraction == pytest.approx(arithmetic / 2e-5)
+    assert one.ratio_at_limit == pytest.approx(5e-5 / arithmetic)
+    below = comparison(Case(1, 32, 64, 64), arithmetic / 2, arithmetic)  # nothing is asked of who is faster than that
+    assert below.ratio_at_limit == pytest.approx(2.0)
 
 
 def test_groups_by_hand() -> None:
@@ -148,6 +151,8 @@ def test_groups_by_hand() -> None:
         ("train", "B = 1 to 8", 1),
     ]
     assert found[0].ratio == pytest.approx(6.0)
+    limits = [(2 * 3 * size * 2 * size + size * 128) / 1e11 for size in (8, 9)]
+    assert found[0].ratio_at_limit == pytest.approx(6.0 / (limits[0] * limits[1]) ** 0.5)
     assert found[0].least_ratio.case == Case(1, 1, 8, 8)
     assert found[0].least_fraction.case == Case(1, 1, 8, 8)
 

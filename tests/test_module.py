@@ -90,10 +90,15 @@ def test_arrays_given_away_are_not_copied() -> None:
     model = Pair()
     model.assign({"own": given})
     assert model.parameters()["own"] is given
-    view = np.ones(4)[::2]
-    view.flags.writeable = False
-    model.assign({"own": view})
-    assert model.parameters()["own"] is not view
+    masked = np.ma.masked_array([1.0, 2.0], [True, False])
+    for other in (np.ones(4)[::2], np.ones(4)[:2], masked):
+        other.flags.writeable = False
+        model.assign({"own": other})
+        own = model.parameters()["own"]
+        assert own is not other
+        assert type(own) is np.ndarray
+        assert own.flags.c_contiguous
+        assert own.flags.owndata
 
 
 @pytest.mark.parametrize(

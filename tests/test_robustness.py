@@ -265,7 +265,9 @@ def test_objects_of_the_core_come_from_the_core_alone() -> None:
         RecurrentStep.__new__(RecurrentStep)
     (_, _, tape) = RecurrentLayer((weights,), False).forward(np.zeros((1, 1, 3), f4), *[None] * 5, "gates", 1)
     with pytest.raises(ValueError, match="^tape: expected what forward returned, got an empty one"):
-        type(tape)().backward(None, None, 1)
+        type(tape)().backward(None, None, (), 1)
+    with pytest.raises(ValueError, match="^names: expected 2, got 3"):
+        tape.backward(None, None, ("a", "b", "c"), 1)
     for duplicate in (copy.copy, copy.deepcopy, pickle.dumps):
         with pytest.raises(TypeError, match="pickling"):
             duplicate(tape)
@@ -273,6 +275,8 @@ def test_objects_of_the_core_come_from_the_core_alone() -> None:
         RecurrentStep(None)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="^weights: expected what a pack function returns, got NoneType"):
         RecurrentLayer((None,), False)
+    with pytest.raises(TypeError, match="^weights: expected RecurrentWeights32 for both directions, got"):
+        RecurrentLayer((weights, F.pack_gru(np.zeros((12, 3)), np.zeros((12, 4)))), False)
     for wrong in ((), (weights,) * 3, (weights, weights_of(3, 5))):
         with pytest.raises(ValueError, match="^weights: expected"):
             RecurrentLayer(wrong, False)

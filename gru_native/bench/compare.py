@@ -74,6 +74,11 @@ class Comparison:
         """The limit over this package's time: 1 cannot be beaten."""
         return self.limit / self.seconds
 
+    @property
+    def ratio_at_limit(self) -> float:
+        """What the ratio would be if this package took the limit's time, where it takes longer."""
+        return self.ratio / min(self.fraction, 1.0)
+
 
 def compare(
     cases: Sequence[Case],

@@ -44,8 +44,8 @@ class Group:
 
     Attributes
     ----------
-    ratio
-        The geometric mean of the best other peer's time over this package's.
+    ratio, ratio_at_limit
+        The geometric mean of the best other peer's time over this package's, and over the limit's.
     least_ratio, least_fraction
         The comparisons that are the worst in that, and in the fraction of the limit.
     """
@@ -55,6 +55,7 @@ class Group:
     batches: str
     members: int
     ratio: float
+    ratio_at_limit: float
     least_ratio: Comparison
     least_fraction: Comparison
 
@@ -71,10 +72,11 @@ def groups(comparisons: Sequence[Comparison]) -> list[Group]:
             ]
             if members:
                 ratio = geometric_mean(comparison.ratio for comparison in members)
+                at_limit = geometric_mean(comparison.ratio_at_limit for comparison in members)
                 least_ratio = min(members, key=lambda comparison: comparison.ratio)
                 least_fraction = min(members, key=lambda comparison: comparison.fraction)
                 name = f"B = {low}" if low == high else f"B >= {low}" if high == math.inf else f"B = {low} to {high}"
-                found.append(Group(mode, threads, name, len(members), ratio, least_ratio, least_fraction))
+                found.append(Group(mode, threads, name, len(members), ratio, at_limit, least_ratio, least_fraction))
     return found
 
 

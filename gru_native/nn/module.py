@@ -11,10 +11,12 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
+
+from gru_native._layer import takes_place_of
 
 Array = np.ndarray[Any, Any]
 Gradients = dict[str, Array]
@@ -55,11 +57,8 @@ class Version:
 
         Two threads that come first at the same time may both make it; one result is kept.
         """
-        try:
-            found: Derived = self._derived[name]
-        except KeyError:
-            found = self._derived.setdefault(name, make(self))
-        return found
+        found: Derived | None = self._derived.get(name)
+        return self._derived.setdefault(name, make(self)) if found is None else found
 
 
 # Every call makes one of each: frozen, they would take twice as long to make.
@@ -302,9 +301,12 @@ def frozen(array: Array) -> Array:
 
 def _checked(name: str, value: ArrayLike, arrays: Mapping[str, Array]) -> Array:
     """Return a value, frozen, that may take the place of one of some arrays."""
-    if name not in arrays:
+    present = arrays.get(name)
+    if present is None:
         raise ValueError(f"{name}: this module has no such array; it has {', '.join(arrays)}")
-    array, present = np.asarray(value), arrays[name]
+    if takes_place_of(value, present):
+        return cast(Array, value)
+    array = np.asarray(value)
     if array.dtype != present.dtype:
         raise TypeError(f"{name}: expected dtype {present.dtype}, got {array.dtype}")
     if array.shape != present.shape:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from itertools import chain
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
@@ -95,14 +95,14 @@ class Recurrent(Module):
         self._is_one_layer = isinstance(self.hidden_size, int) and self.num_layers == 1
         rng = generator(seed)
         arrays: dict[str, Array] = {}
-        self._parameter_names: list[list[str]] = []  # of each layer
+        self._parameter_names: list[tuple[str, ...]] = []  # of each layer
         for layer, hidden in enumerate(self._sizes):
             own: dict[str, Array] = {}
             for suffix in self._suffixes[layer]:
                 own |= init.recurrent(
                     rng, self.gates, self._inputs(layer), hidden, self.bias, self.dtype, suffix, self.layer_norm
                 )
-            self._parameter_names.append(list(own))
+            self._parameter_names.append(tuple(own))
             arrays |= own
         super().__init__(arrays)
 
@@ -181,8 +181,9 @@ class Recurrent(Module):
         if self._is_one_layer and not masked and not zoned:
             result = layers[0].forward(x, h_0, lengths, reset, None, None, keep, threads)
             if result is not None:
+                assert isinstance(x, np.ndarray)  # as the layer takes nothing else
                 output, h_n, record = result
-                return (output, h_n), _Saved(np.shape(x), [record], [None])
+                return (output, h_n), _Saved(x.shape, [record], [None])
         x = float_array("x", x, self.dtype)
         layout, count, final, saved = _Layout(self, x.shape), F.thread_count(threads), [], _Saved(x.shape, [], [])
         sequence, steps = _plain(layout.with_batch(x)), layout.given_steps(lengths, reset)
@@ -204,25 +205,25 @@ class Recurrent(Module):
         self, saved: _Saved, d_output: ArrayLike | None, d_h_n: States = None, *, threads: int | None = None
     ) -> tuple[tuple[Array, States], Gradients]:
         if self._is_one_layer:
-            result = saved.tapes[0].backward(d_output, d_h_n, threads)
+            result = saved.tapes[0].backward(d_output, d_h_n, self._parameter_names[0], threads)
             if result is not None:
                 d_x, d_h_0, gradients = result
-                return (d_x, d_h_0), dict(zip(self._parameter_names[0], gradients, strict=True))
+                return (d_x, d_h_0), gradients
         layout, count = _Layout(self, saved.x_shape), F.thread_count(threads)
         d: Array | None = None
         if d_output is not None:
             d = layout.with_batch(shaped_array("d_output", d_output, layout.output_shape, self.dtype))
         d_initial: list[Array] = []
-        in_layers: list[list[Array]] = []
+        in_layers: Gradients = {}
         d_final = layout.given_states("d_h_n", d_h_n)
-        for tape, noise, d_h in zip(reversed(saved.tapes), reversed(saved.noises), reversed(d_final), strict=True):
-            d, d_h_0, gradients = _taken(tape.backward(None if d is None else _plain(d), d_h, count))
+        layers = zip(saved.tapes, saved.noises, d_final, self._parameter_names, strict=True)
+        for tape, noise, d_h, names in reversed(list(layers)):
+            d, d_h_0, gradients = _taken(tape.backward(None if d is None else _plain(d), d_h, names, count))
             d = d if noise is None else noise(d, count)
             d_initial.insert(0, d_h_0)
-            in_layers.insert(0, gradients)
+            in_layers = gradients | in_layers
         assert d is not None  # there is a layer
-        named = (zip(*both, strict=True) for both in zip(self._parameter_names, in_layers, strict=True))
-        return (layout.without_batch(d), layout.states(d_initial)), dict(chain.from_iterable(named))
+        return (layout.without_batch(d), layout.states(d_initial)), in_layers
 
     def _mask(self, layer: int, rows: int, seed: tuple[int, ...] | None, threads: int) -> Array:
         """Return what dropout makes of ones (D, B, H): the seed is the layer's, with a number of its own behind it."""
@@ -309,10 +310,10 @@ class RecurrentCell(Module):
         if d_h is None:
             raise TypeError("d_h: expected a gradient, got None")
         d_final = self._as_layers_take("d_h", d_h, saved.h_shape)
-        d_x, d_state, gradients = _taken(saved.tape.backward(None, d_final, F.thread_count(threads)))
+        names, count = tuple(self.parameters()), F.thread_count(threads)
+        d_x, d_state, gradients = _taken(saved.tape.backward(None, d_final, names, count))
         d_first = self._each(lambda part: part.reshape(saved.h_shape), d_state)
-        named = dict(zip(self.parameters(), gradients, strict=True))
-        return (d_x.reshape(*saved.h_shape[:-1], self.input_size), d_first), named
+        return (d_x.reshape(*saved.h_shape[:-1], self.input_size), d_first), gradients
 
     def _packed_layer(self, version: Version) -> RecurrentLayer:
         return RecurrentLayer((_packed(version, self.cell, _packed_names("")),), False)
@@ -428,7 +429,8 @@ class _Layout:
         return isinstance(self._stack.hidden_size, int)
 
 
-class _Saved(NamedTuple):
+@dataclass(slots=True)
+class _Saved:
     x_shape: tuple[int, ...]
     tapes: list[RecurrentLayerTape]  # of each layer
     noises: list[Noise | None]  # on the input of each layer
