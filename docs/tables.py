@@ -1,6 +1,6 @@
-"""Writes the tables of performance.md, results.md and study.md from what benchmarks, examples and a study have left.
+"""Writes the tables of the pages in this folder from what benchmarks, examples and a study have left.
 
-A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``; NAME is a key of `TABLES`, `EXAMPLES` or `STUDY`.
+A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``; `PAGES` has the names of each page.
 """
 
 from __future__ import annotations
@@ -110,10 +110,30 @@ def _groups(results: Path, name: str) -> str:
     return _markdown(header, rows)
 
 
-def _scaling(results: Path) -> str:
+# Whose results there are, by what the names of their files end in.
+MACHINES = {"": "Xeon", "-zen4": "Zen 4", "-zen3": "Zen 3"}
+# A call that takes so long is the kernels' time, and little else.
+LARGE_SECONDS = 200e-6
+
+
+def _at_limit(results: Path) -> str:
+    """Return what the ratios of large shapes are, and what they would be at the limit, on every machine."""
+    found: dict[tuple[str, int, str], list[str]] = {}
+    for suffix in MACHINES:
+        large = [one for one in _comparisons(results, f"grid{suffix}") if one.seconds >= LARGE_SECONDS]
+        for group in report.groups(large):
+            figures = [str(group.members), f"{group.ratio:.2f}", f"{group.ratio_at_limit:.2f}"]
+            found.setdefault((group.mode, group.threads, group.batches), []).extend(figures)
+    order = sorted(found, key=lambda group: group[:2])
+    rows = [[mode, str(threads), batches, *found[mode, threads, batches]] for mode, threads, batches in order]
+    columns = [f"{what} ({machine})" for machine in MACHINES.values() for what in ("shapes", "ratio", "at the limit")]
+    return _markdown(["mode", "threads", "batch", *columns], rows)
+
+
+def _scaling(results: Path, name: str) -> str:
     rows = [
         [scaling.more.mode, scaling.more.case.name, f"{1e3 * scaling.one.seconds:.3g}", f"{scaling.speedup:.2f}"]
-        for scaling in report.scalings(_comparisons(results, "grid"))
+        for scaling in report.scalings(_comparisons(results, name))
         if scaling.worthwhile
     ]
     return _markdown(["mode", "T,B,I,H,L", "one thread, ms", "times as fast with two"], rows)
@@ -155,8 +175,8 @@ def _onednn(results: Path) -> str:
     return _markdown(header, rows)
 
 
-def _cliffs(results: Path) -> str:
-    figures = _read(results, "sweeps")
+def _cliffs(results: Path, name: str) -> str:
+    figures = _read(results, name)
     steps = sum(len(line["sizes"]) - 1 for line in figures["lines"])
     cliffs = sorted(figures["cliffs"], key=lambda step: -step["ratio"])
     rows = [
@@ -201,28 +221,40 @@ def _beside(results: Path, name: str) -> str:
     return _markdown(["T,B,I,H,L", "threads", "what", "ms", "torch, ms", "ratio"], rows)
 
 
-# Of a grid. Each machine has its own.
-GRID_TABLES: dict[str, Callable[..., str]] = {
-    "machine": _machine,
-    "limits": _limits,
-    "forward": partial(_grid, mode="forward"),
-    "train": partial(_grid, mode="train"),
-    "groups": _groups,
+# What a machine's tables are made of: a function, and the file that it reads.
+OF_A_MACHINE: dict[str, tuple[Callable[..., str], str]] = {
+    "machine": (_machine, "grid"),
+    "limits": (_limits, "grid"),
+    "forward": (partial(_grid, mode="forward"), "grid"),
+    "train": (partial(_grid, mode="train"), "grid"),
+    "groups": (_groups, "grid"),
+    "groups-avx2": (_groups, "grid-avx2"),
+    "scaling": (_scaling, "grid"),
+    "cliffs": (_cliffs, "sweeps"),
+    "growth": (_figures, "growth"),
+    "overheads": (_figures, "overheads"),
+    "idling": (_figures, "idling"),
+    "sequences": (_beside, "sequences"),
+    "cells": (_beside, "cells"),
 }
 
+
+def _of_machine(suffix: str, tables: Iterable[str]) -> dict[str, Callable[[Path], str]]:
+    made = {}
+    for table in tables:
+        make, file = OF_A_MACHINE[table]
+        made[table + suffix] = partial(make, name=file + suffix)
+    return made
+
+
 TABLES: dict[str, Callable[[Path], str]] = {
-    **{table: partial(make, name="grid") for table, make in GRID_TABLES.items()},
-    **{f"{table}-zen3": partial(make, name="grid-zen3") for table, make in GRID_TABLES.items()},
-    "groups-avx2": partial(_groups, name="grid-avx2"),
-    "scaling": _scaling,
+    **_of_machine("", OF_A_MACHINE),
+    "at-limit": _at_limit,
     "onednn": _onednn,
-    "cliffs": _cliffs,
-    "growth": lambda results: _figures(results, "growth"),
-    "overheads": lambda results: _figures(results, "overheads"),
-    "idling": lambda results: _figures(results, "idling"),
-    "sequences": lambda results: _beside(results, "sequences"),
-    "sequences-zen3": lambda results: _beside(results, "sequences-zen3"),
-    "cells": lambda results: _beside(results, "cells"),
+}
+OTHER_MACHINES = {
+    **_of_machine("-zen4", OF_A_MACHINE),
+    **_of_machine("-zen3", ("machine", "limits", "groups", "forward", "train", "sequences")),
 }
 
 
@@ -257,6 +289,7 @@ STUDY: dict[str, Callable[[Path], str]] = {"study": _study}
 
 PAGES = {
     HERE / "performance.md": (TABLES, HERE.parent / "benchmarks" / "results"),
+    HERE / "machines.md": (OTHER_MACHINES, HERE.parent / "benchmarks" / "results"),
     HERE / "results.md": (EXAMPLES, HERE.parent / "examples" / "results"),
     HERE / "study.md": (STUDY, HERE.parent / "examples" / "results"),
 }
