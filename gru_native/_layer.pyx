@@ -492,8 +492,8 @@ cdef class RecurrentLayerTape:
         if not count or not self.accepts(d_output, d_h_n, d_c_n):
             return None
         expected = directions * (2 + (2 if layer.bias else 0) + (2 if layer.normalized else 0))
-        if len(names) != expected:
-            raise ValueError(f"names: expected {expected}, got {len(names)}")
+        if len(names) != expected or len(set(names)) != expected:
+            raise ValueError(f"names: expected {expected} different ones, got {names}")
         if self.used:
             raise RuntimeError("tape: it was used by an earlier backward, which overwrites it; run forward again")
         self.used = True

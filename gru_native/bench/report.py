@@ -45,7 +45,7 @@ class Group:
     Attributes
     ----------
     ratio, ratio_at_limit
-        The geometric mean of the best other peer's time over this package's, and over the limit's.
+        The geometric mean of the best other peer's time over this package's; and the same at the limit.
     least_ratio, least_fraction
         The comparisons that are the worst in that, and in the fraction of the limit.
     """
