@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from gru_native import nn
-from gru_native.nn.module import Module, Snapshot, Version
+from gru_native.nn.module import Module, Snapshot, Version, frozen
 
 
 class Scale(Module):
@@ -38,6 +38,10 @@ class Scale(Module):
     def _backward(self, saved: Any, d_output: Any, *, threads: int | None = None) -> Any:
         x, factor = saved
         return d_output * factor, {"factor": np.array([np.sum(d_output * x)])}
+
+
+class SubclassArray(np.ndarray):
+    """An array that owns its data, and may mean something else by them."""
 
 
 class Pair(Module):
@@ -90,11 +94,13 @@ def test_arrays_given_away_are_not_copied() -> None:
     model = Pair()
     model.assign({"own": given})
     assert model.parameters()["own"] is given
-    masked = np.ma.masked_array([1.0, 2.0], [True, False])
-    for other in (np.ones(4)[::2], np.ones(4)[:2], masked):
+    grid = nn.Linear(3, 2)
+    others = [np.ones(4)[::2], np.ones(4)[:2], SubclassArray(2)]
+    pairs = [(model, "own", other) for other in others] + [(grid, "weight", np.ones((2, 3), np.float32, "F"))]
+    for module, name, other in pairs:
         other.flags.writeable = False
-        model.assign({"own": other})
-        own = model.parameters()["own"]
+        module.assign({name: other})
+        own = module.parameters()[name]
         assert own is not other
         assert type(own) is np.ndarray
         assert own.flags.c_contiguous
@@ -116,6 +122,12 @@ def test_arrays_given_away_are_not_copied() -> None:
             np.ones(1, np.float32),
             TypeError,
             "second.factor: expected dtype float64, got float32",
+        ),
+        (
+            "second.factor",
+            frozen(np.ones(1, np.dtype(float).newbyteorder())),
+            TypeError,
+            "second.factor: expected dtype float64, got >f8",
         ),
         ("second.factor", [None], TypeError, "second.factor: expected dtype float64, got object"),
     ],

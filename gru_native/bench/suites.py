@@ -23,6 +23,9 @@ IDLE_SECONDS = 0.05
 SEQUENCE_CASES = (Case(100, 8, 128, 128), Case(100, 32, 256, 256), Case(50, 128, 512, 512))
 CELL_CASES = (Case(100, 1, 16, 16), Case(100, 1, 256, 256), *SEQUENCE_CASES)
 
+# The modes of a training step, by what its tape keeps.
+TAPES = {"gates": "train", "states": "states_train"}
+
 # The modes of the suites on sequences and cells, by what they measure.
 SEQUENCES = {
     "all steps, forward": "forward",
@@ -31,7 +34,6 @@ SEQUENCES = {
     "half of the steps, training step": "ragged_train",
     "training step, gates computed again": "states_train",
 }
-TAPES = {"gates": "train", "states": "states_train"}
 CELLS = {
     "LSTM, forward": "lstm",
     "LSTM, training step": "lstm_train",

@@ -304,6 +304,7 @@ def _checked(name: str, value: ArrayLike, arrays: Mapping[str, Array]) -> Array:
     present = arrays.get(name)
     if present is None:
         raise ValueError(f"{name}: this module has no such array; it has {', '.join(arrays)}")
+    # What an optimizer brings in every step is seen by one compiled call to need nothing below.
     if takes_place_of(value, present):
         return cast(Array, value)
     array = np.asarray(value)
