@@ -68,16 +68,16 @@ void multiply_add(const Pass<T>& pass, size_t row, size_t panel, Piece piece, Ah
 
   // A compiler that takes loads for cheap repeats them for each of two or three rows. Whichever is fewer waits in
   // registers, the weights of all panels or the elements of all rows.
-  auto load = [&](size_t p, size_t c, typename V::Reg* weight) GRU_LAMBDA_INLINE {
-    GRU_FOR (g, 0, G) {
-      weight[g] = V::load(right + static_cast<ptrdiff_t>(p) * panel_stride + (c * G + g) * V::width);
-      if (R == 2 || R == 3) hold(weight[g]);
-    }
+  auto load = [&](size_t p, size_t c, size_t g) GRU_LAMBDA_INLINE {
+    auto weight = V::load(right + static_cast<ptrdiff_t>(p) * panel_stride + (c * G + g) * V::width);
+    if (R == 2 || R == 3) hold(weight);
+    return weight;
   };
   auto term = [&](size_t c, size_t k) GRU_LAMBDA_INLINE {
-    if constexpr (P * G <= R + G) {
+    if constexpr (P * G <= R) {
       typename V::Reg weight[P][G];
-      GRU_FOR (p, 0, P) load(p, c, weight[p]);
+      GRU_FOR (p, 0, P)
+        GRU_FOR (g, 0, G) weight[p][g] = load(p, c, g);
       GRU_FOR (r, 0, R) {
         const auto value = V::set(left[r][k + c]);
         GRU_FOR (p, 0, P)
@@ -86,12 +86,11 @@ void multiply_add(const Pass<T>& pass, size_t row, size_t panel, Piece piece, Ah
     } else {
       typename V::Reg value[R];
       GRU_FOR (r, 0, R) value[r] = V::set(left[r][k + c]);
-      GRU_FOR (p, 0, P) {
-        typename V::Reg weight[G];
-        load(p, c, weight);
-        GRU_FOR (r, 0, R)
-          GRU_FOR (g, 0, G) chain[c][r][p][g] = V::fma(value[r], weight[g], chain[c][r][p][g]);
-      }
+      GRU_FOR (p, 0, P)
+        GRU_FOR (g, 0, G) {
+          const auto weight = load(p, c, g);
+          GRU_FOR (r, 0, R) chain[c][r][p][g] = V::fma(value[r], weight, chain[c][r][p][g]);
+        }
     }
   };
 
