@@ -6,10 +6,9 @@
 namespace gru {
 namespace {
 
-// Columns of a tile of an outer product of G gates, of which the last may have fewer. Fewer than three gates gain
-// nothing from more columns.
+// Columns of a tile of an outer product of G gates, of which the last may have fewer. More than eight gain nothing.
 template <class T, size_t G>
-constexpr size_t outer_columns = Vector<T>::accumulators / at_least(G, 3);
+constexpr size_t outer_columns = at_most(Vector<T>::accumulators / G, 8);
 
 // [tile][row][column of the tile]: each tile reads a range from its beginning to its end. Some rows go to all tiles
 // before the next ones do, while their lines are in cache.
