@@ -67,7 +67,8 @@ void multiply_add(const Pass<T>& pass, size_t row, size_t panel, Piece piece, Ah
   const T* right = pass.right.data + static_cast<ptrdiff_t>(panel) * panel_stride + piece.first * G * V::width;
 
   // A compiler that takes loads for cheap repeats them for each of two or three rows. Whichever is fewer waits in
-  // registers, the weights of all panels or the elements of all rows.
+  // registers, the weights of all panels or the elements of all rows; the others pass through a single one, because
+  // beside its sums AVX2 has no room for more.
   auto load = [&](size_t p, size_t c, size_t g) GRU_LAMBDA_INLINE {
     auto weight = V::load(right + static_cast<ptrdiff_t>(p) * panel_stride + (c * G + g) * V::width);
     if (R == 2 || R == 3) hold(weight);
