@@ -2,11 +2,17 @@
 
 #include <pthread.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <mutex>
+#include <new>
 #include <vector>
+
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 
 namespace gru {
 
@@ -20,12 +26,22 @@ struct Block {
   size_t bytes;
 };
 
+// Kept together, at the most.
+size_t most_kept() {
+  static const auto quarter =
+      static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) / 4 * static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  return quarter;
+}
+
 // Blocks that nobody uses, oldest first. The system clears every page that it hands out, which can cost more than what
 // a call computes with it. In use and kept together never exceed what once was in use at a time.
 struct KeptBlocks {
   std::mutex mutex;
   std::vector<Block> blocks;
   size_t kept = 0, in_use = 0, most_in_use = 0;
+
+  // Room for all that is ever kept: keeping a block must not allocate.
+  KeptBlocks() { blocks.reserve(4096); }
 
   void* take(size_t bytes) {
     const auto found =
@@ -34,24 +50,30 @@ struct KeptBlocks {
     void* const data = found->data;
     blocks.erase(std::next(found).base());
     kept -= bytes;
-    in_use += bytes;
     return data;
   }
 
   void keep(void* data, size_t bytes) {
+    if (blocks.size() == blocks.capacity()) drop_oldest();
     blocks.push_back({data, bytes});
-    in_use -= bytes;
     kept += bytes;
+    trim();
   }
 
   void add_in_use(size_t bytes) {
     in_use += bytes;
     most_in_use = std::max(most_in_use, in_use);
-    while (!blocks.empty() && kept + in_use > most_in_use) {
-      std::free(blocks.front().data);
-      kept -= blocks.front().bytes;
-      blocks.erase(blocks.begin());
-    }
+    trim();
+  }
+
+  void trim() {
+    while (!blocks.empty() && kept > std::min(most_kept(), most_in_use - in_use)) drop_oldest();
+  }
+
+  void drop_oldest() {
+    std::free(blocks.front().data);
+    kept -= blocks.front().bytes;
+    blocks.erase(blocks.begin());
   }
 };
 
@@ -81,8 +103,21 @@ size_t block_size(size_t bytes) {
 size_t in_huge_pages(size_t bytes) { return bytes / huge_page * huge_page; }
 
 void* fresh(size_t bytes, size_t aligned_to) {
-  void* data = std::aligned_alloc(aligned_to, bytes);
-  if (!data) throw std::bad_alloc();
+  for (;;) {
+    if (void* const data = std::aligned_alloc(aligned_to, bytes)) return data;
+    if (release_kept() == 0) throw std::bad_alloc();
+  }
+}
+
+// For what the core allocates by operator new, of which this library has its own.
+[[maybe_unused]] const auto former_handler = std::set_new_handler([] {
+  if (release_kept() == 0) throw std::bad_alloc();
+});
+
+void* fresh_block(size_t size, size_t bytes) {
+  const size_t huge = in_huge_pages(bytes);
+  void* const data = fresh(size, size >= huge_page ? huge_page : alignment);  // a later user may fill it
+  if (huge > 0) madvise(data, huge, MADV_HUGEPAGE);
   return data;
 }
 
@@ -92,25 +127,43 @@ void* allocate(size_t bytes) {
   const size_t size = block_size(bytes);
   if (size < least_kept) return fresh(size, alignment);
   KeptBlocks& blocks = kept_blocks();
-  const std::scoped_lock lock(blocks.mutex);
-  void* data = blocks.take(size);
-  if (!data) {
-    const size_t huge = in_huge_pages(bytes);
-    data = fresh(size, size >= huge_page ? huge_page : alignment);  // a later user may fill it
-    if (huge > 0) madvise(data, huge, MADV_HUGEPAGE);
-    blocks.add_in_use(size);
+  std::unique_lock lock(blocks.mutex);
+  void* const data = blocks.take(size);
+  blocks.add_in_use(size);
+  if (data) return data;
+  lock.unlock();
+  try {
+    return fresh_block(size, bytes);
+  } catch (const std::bad_alloc&) {
+    lock.lock();
+    blocks.in_use -= size;
+    throw;
   }
-  return data;
 }
 
-void release(void* data, size_t bytes) {
+void release(void* data, size_t bytes) noexcept {
   const size_t size = block_size(bytes);
   if (size < least_kept) return std::free(data);
   // The system may take huge pages when memory gets scarce; until then they need no clearing.
   if (in_huge_pages(bytes) > 0) madvise(data, in_huge_pages(bytes), MADV_FREE);
   KeptBlocks& blocks = kept_blocks();
   const std::scoped_lock lock(blocks.mutex);
+  blocks.in_use -= size;
   blocks.keep(data, size);
+}
+
+size_t release_kept() noexcept {
+  KeptBlocks& blocks = kept_blocks();
+  size_t released;
+  {
+    const std::scoped_lock lock(blocks.mutex);
+    released = blocks.kept;
+    while (!blocks.blocks.empty()) blocks.drop_oldest();
+  }
+#if defined(__GLIBC__)
+  malloc_trim(0);
+#endif
+  return released;
 }
 
 }  // namespace gru

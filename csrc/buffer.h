@@ -14,9 +14,12 @@ constexpr size_t alignment = 64;
 // Smaller blocks are left to malloc, which keeps them itself.
 constexpr size_t least_kept = size_t{1} << 16;
 
-// So many bytes; throws std::bad_alloc. What is released may be kept for later calls.
+// So many bytes; throws std::bad_alloc when there are none, even after what is kept was given back. What is released
+// may be kept for later calls.
 GRU_API void* allocate(size_t bytes);
-GRU_API void release(void* data, size_t bytes);
+GRU_API void release(void* data, size_t bytes) noexcept;
+// Gives all that is kept back to the system, and returns its bytes.
+GRU_API size_t release_kept() noexcept;
 
 template <class T>
 class Buffer {
