@@ -22,22 +22,23 @@ namespace {
 template <class T>
 class BackwardRun {
  public:
-  BackwardRun(const RecurrentWeights<T>& weights, const RecurrentBackward<T>& call, const Schedule& schedule,
-              const RecurrentTape<T>& tape, int threads)
+  BackwardRun(const RecurrentWeights<T>& weights, const RecurrentBackward<T>& call, const RecurrentTape<T>& tape,
+              int threads)
       : w_(weights),
         call_(call),
-        schedule_(schedule),
+        schedule_(tape.schedule),
         tape_(tape),
         panels_(weights.panels()),
         width_(static_cast<ptrdiff_t>(weights.kernels.vector)),
         recomputes_(tape.keep == Keep::states),
-        packs_(weights.backward(), reads_once(schedule.steps(), call.batch)) {
+        packs_(weights.backward(), reads_once(tape.schedule.steps(), tape.schedule.batch())) {
+    const Schedule& schedule = schedule_;
     const size_t H = w_.hidden_size, G = w_.shape.gates;
     const size_t units = panels_ * w_.kernels.vector, hidden_bytes = G * H * H * sizeof(T);
     const size_t row_work = G * units * (w_.input_size + H + activation_work);
     const size_t filled = packs_.filled();
     const size_t work = schedule.size() * row_work + training_packing_work * (filled + packs_.unpacked());
-    const int members = plan_members(work, std::max(call.batch, panels_), threads, training_per_member);
+    const int members = plan_members(work, std::max(schedule.batch(), panels_), threads, training_per_member);
     recurrence_ = plan_recurrence(
         schedule, {panels_, G * units * (H + activation_work), hidden_bytes, gradient_exchange * G * H, filled},
         members);
@@ -45,9 +46,9 @@ class BackwardRun {
     const size_t products_work = 2 * schedule.size() * row_work / (recurrence_.members > 1 ? 1 : 16);
     members_ = std::max(recurrence_.members, plan_members(products_work, schedule.size(), threads));
     packs_.prepare(members_);
-    rows_ = std::min(product(tape.chunk, call.batch), schedule.size());
+    rows_ = std::min(product(tape.chunk, schedule.batch()), schedule.size());
     // Behind the rows: the gradients of the step after a chunk, and a row of zeros.
-    if (recomputes_) chunk_gates_ = GateRows<T>(weights, rows_ + call.batch + 1);
+    if (recomputes_) chunk_gates_ = GateRows<T>(weights, rows_ + schedule.batch() + 1);
     carry_ = Carry<T>(weights, schedule, w_.shape.states);
     zeros_ = Buffer<T>(H);
     std::fill_n(zeros_.data(), H, T(0));
@@ -56,13 +57,13 @@ class BackwardRun {
     h_rows_.resize(rows_);
     d_output_rows_.resize(rows_);
     if (call.d_x.data) d_x_rows_.resize(rows_);
-    if (call.d_h_0.data) d_h_0_rows_.resize(call.batch);
+    if (call.d_h_0.data) d_h_0_rows_.resize(schedule.batch());
     if (schedule.has_resets()) flowing_rows_.resize(rows_);
     if (recomputes_) {
       forward_input_ = weights.forward().input.whole(members_);
       forward_hidden_ = weights.forward().hidden.whole(members_);
       forward_hidden_n_ = weights.forward().hidden_n.whole(members_);
-      next_rows_.resize(call.batch);
+      next_rows_.resize(schedule.batch());
       unread_ = Buffer<T>(product(static_cast<size_t>(members_), H));
       for (size_t i = 0; i < static_cast<size_t>(members_) * most_rows_in_block; ++i)
         unread_rows_.push_back(unread_.data() + i / most_rows_in_block * H);
@@ -76,11 +77,11 @@ class BackwardRun {
     if (call.zoneout.p > 0) {
       zoneout_ = ZoneoutRows<T>(weights, call.zoneout, schedule, recurrence_.members);
       kept_ = Carry<T>(weights, schedule, 1);
-      zero_rows_.assign(call.batch, zeros_.data());
+      zero_rows_.assign(schedule.batch(), zeros_.data());
     }
     if (call.mask.data || zoneout_.active()) {
-      flow_ = Buffer<T>(product(call.batch, H));
-      for (size_t place = 0; place < call.batch; ++place) flow_rows_.push_back(flow_.data() + place * H);
+      flow_ = Buffer<T>(product(schedule.batch(), H));
+      for (size_t place = 0; place < schedule.batch(); ++place) flow_rows_.push_back(flow_.data() + place * H);
     }
     const GradientRows<T> tables{gates(), gate_rows_.data(), x_rows_.data(), read_rows().data()};
     RecurrentParameters<T> gradients = call.gradients;
@@ -92,18 +93,20 @@ class BackwardRun {
   }
 
   bool run() {
-    Barrier everyone(members_), recurrent(recurrence_.members);
+    Interruption interruption;
+    Barrier everyone(members_, interruption), recurrent(recurrence_.members, interruption);
     auto work = [&](int member) {
+      Progress progress(interruption, member);
       if (member == 0) fill_d_h_0_rows();
       if (member == 0 && schedule_.has_resets()) zero_spare_row();
       size_t last = schedule_.steps();
       do {
         const size_t first = last > 0 ? (last - 1) / tape_.chunk * tape_.chunk : 0;
         run_chunk({{first, last}, schedule_.index(first, 0), schedule_.index(last, 0) - schedule_.index(first, 0)},
-                  member, everyone, recurrent);
+                  member, everyone, recurrent, progress);
         last = first;
       } while (last > 0);
-      zero_padding(static_cast<size_t>(member));
+      zero_padding(static_cast<size_t>(member), progress);
     };
     return run_team(members_, work);
   }
@@ -115,31 +118,31 @@ class BackwardRun {
     size_t first_row, rows;
   };
 
-  void run_chunk(const Chunk& chunk, int member, Barrier& everyone, Barrier& recurrent) {
+  void run_chunk(const Chunk& chunk, int member, Barrier& everyone, Barrier& recurrent, Progress& progress) {
     const bool begins = chunk.steps.last == schedule_.steps(), ends = chunk.steps.first == 0;
     fill_tables(chunk, part_of(chunk.steps.size(), member, members_));
     everyone.wait(member);
     if (recomputes_) {
-      compute_gates(chunk, member);
+      compute_gates(chunk, member, progress);
       everyone.wait(member);
     }
-    if (member < recurrence_.members) recur(chunk, member, recurrent);
+    if (member < recurrence_.members) recur(chunk, member, recurrent, progress);
     everyone.wait(member);
-    weight_gradients_->compute(member, chunk.rows, begins, ends);
+    weight_gradients_->compute(member, chunk.rows, begins, ends, progress);
     if (ends && normalization_.active()) normalization_.store(part_of(panels_, member, members_), call_.gradients);
     everyone.wait(member);
-    input_gradient(chunk.rows, member);
+    input_gradient(chunk.rows, member, progress);
     if (!ends) everyone.wait(member);
   }
 
   bool second_product() const { return w_.shape.hidden_gates < w_.shape.gates; }
   const GateRows<T>& gates() const { return recomputes_ ? chunk_gates_ : tape_.gates; }
-  size_t spare_row() const { return recomputes_ ? rows_ + call_.batch : rows_; }
+  size_t spare_row() const { return recomputes_ ? rows_ + schedule_.batch() : rows_; }
 
   // Of some steps, counted from the first of the chunk.
   void fill_tables(const Chunk& chunk, const Part& steps) {
     for (size_t s = chunk.steps.first + steps.first; s < chunk.steps.first + steps.last; ++s) {
-      const Part live = schedule_.live(s, {0, call_.batch});
+      const Part live = schedule_.live(s, {0, schedule_.batch()});
       for (size_t place = 0; place < live.last; ++place) {
         const size_t i = schedule_.index(s, place) - chunk.first_row;
         const size_t t = schedule_.time(s, place), b = schedule_.row(place);
@@ -182,9 +185,10 @@ class BackwardRun {
 
   // All states are known, so nobody has to wait for a step: members share the rows of all steps. The c of an LSTM is
   // not: there they share the units, and go step by step.
-  void compute_gates(const Chunk& chunk, int member) {
-    if (w_.shape.states == 2) return compute_gates_and_c(chunk, part_of(panels_, member, members_), member);
+  void compute_gates(const Chunk& chunk, int member, Progress& progress) {
+    if (w_.shape.states == 2) return compute_gates_and_c(chunk, part_of(panels_, member, members_), member, progress);
     for_each_block(part_of(chunk.rows, member, members_), [&](const Part& rows) {
+      progress.add(rows.size() * work_of_row({0, panels_}, w_.input_size + w_.hidden_size));
       project({rows, {0, panels_}}, member);
       Pass<T> pass = forward_pass({rows, {0, panels_}}, member);
       w_.passes().step_taped(pass);
@@ -196,18 +200,22 @@ class BackwardRun {
     });
   }
 
-  void compute_gates_and_c(const Chunk& chunk, const Part& panels, int member) {
-    for_each_block({0, chunk.rows}, [&](const Part& rows) { project({rows, panels}, member); });
-    const Part beginning = schedule_.live(chunk.steps.first, {0, call_.batch});
+  void compute_gates_and_c(const Chunk& chunk, const Part& panels, int member, Progress& progress) {
+    for_each_block({0, chunk.rows}, [&](const Part& rows) {
+      project({rows, panels}, member);
+      progress.add(rows.size() * work_of_row(panels, w_.input_size));
+    });
+    const Part beginning = schedule_.live(chunk.steps.first, {0, schedule_.batch()});
     c_.restore({beginning, panels}, tape_.c.data() + chunk.steps.first / tape_.chunk * c_.size());
     for (size_t s = chunk.steps.first; s < chunk.steps.last; ++s) {
-      const Part live = schedule_.live(s, {0, call_.batch});
+      const Part live = schedule_.live(s, {0, schedule_.batch()});
       c_.cut({live, panels}, s);
       for_each_block(live, [&](const Part& places) {
         const size_t first = schedule_.index(s, places.first) - chunk.first_row;
         Pass<T> pass = forward_pass({{first, first + places.size()}, panels}, member);
         c_.describe(pass, {places, panels});
         w_.passes().step_taped(pass);
+        progress.add(places.size() * work_of_row(panels, w_.hidden_size));
       });
     }
   }
@@ -240,12 +248,13 @@ class BackwardRun {
 
   // ---- The recurrence ----
 
-  void recur(const Chunk& chunk, int member, Barrier& barrier) {
-    const Slice slice = recurrence_.slice(member, call_.batch, panels_);
-    for_each_block(slice.rows, [&](const Part& rows) { recur_block(chunk, member, {rows, slice.panels}, barrier); });
+  void recur(const Chunk& chunk, int member, Barrier& barrier, Progress& progress) {
+    const Slice slice = recurrence_.slice(member, schedule_.batch(), panels_);
+    for_each_block(slice.rows,
+                   [&](const Part& rows) { recur_block(chunk, member, {rows, slice.panels}, barrier, progress); });
   }
 
-  void recur_block(const Chunk& chunk, int member, const Slice& slice, Barrier& barrier) {
+  void recur_block(const Chunk& chunk, int member, const Slice& slice, Barrier& barrier, Progress& progress) {
     if (chunk.steps.last == schedule_.steps()) {
       carry_.load(slice, 0, call_.d_h_n);
       if (w_.shape.states == 2) carry_.load(slice, 1, call_.d_c_n);
@@ -253,7 +262,9 @@ class BackwardRun {
     }
     for (size_t s = std::min(chunk.steps.last, schedule_.length(slice.rows.first)); s-- > chunk.steps.first;) {
       carry_.cut(slice, s + 1);
-      step(chunk, member, {schedule_.live(s, slice.rows), slice.panels}, s, barrier);
+      const Slice live{schedule_.live(s, slice.rows), slice.panels};
+      step(chunk, member, live, s, barrier);
+      progress.add(live.rows.size() * work_of_row(live.panels, w_.hidden_size));
     }
     if (chunk.steps.first > 0) return keep_gradients(chunk, slice);
     carry_.cut(slice, 0);
@@ -413,13 +424,15 @@ class BackwardRun {
 
   // ---- The gradient of x ----
 
-  void input_gradient(size_t rows, int member) {
+  void input_gradient(size_t rows, int member, Progress& progress) {
     if (!call_.d_x.data) return;
     const size_t panels = w_.backward().input.panels();
     // Where panels are filled as they are read, each by one member only.
     if (packs_.filled() > 0) return input_gradient_of({{0, rows}, part_of(panels, member, members_)}, member);
-    for_each_block(part_of(rows, member, members_),
-                   [&](const Part& block) { input_gradient_of({block, {0, panels}}, member); });
+    for_each_block(part_of(rows, member, members_), [&](const Part& block) {
+      input_gradient_of({block, {0, panels}}, member);
+      progress.add(block.size() * work_of_row({0, panels_}, w_.input_size));
+    });
   }
 
   void input_gradient_of(const Slice& slice, int member) {
@@ -437,11 +450,18 @@ class BackwardRun {
   }
 
   // By turns: short rows have more of it.
-  void zero_padding(size_t member) {
+  void zero_padding(size_t member, Progress& progress) {
     if (!call_.d_x.data || call_.accumulate_d_x) return;
-    for (size_t place = member; place < call_.batch; place += static_cast<size_t>(members_))
-      for (size_t t = schedule_.length(place); t < call_.steps; ++t)
+    for (size_t place = member; place < schedule_.batch(); place += static_cast<size_t>(members_))
+      for (size_t t = schedule_.length(place); t < schedule_.times(); ++t) {
         std::fill_n(call_.d_x.at(t, schedule_.row(place)), w_.input_size, T(0));
+        progress.add(w_.input_size);
+      }
+  }
+
+  // Multiply-adds of a row in products of so many columns with all gates of some panels.
+  size_t work_of_row(const Part& panels, size_t columns) const {
+    return w_.shape.gates * panels.size() * w_.kernels.vector * columns;
   }
 
   const RecurrentWeights<T>& w_;
@@ -473,16 +493,16 @@ class BackwardRun {
 
 // The gradients when there are no rows or no units, however many steps there are.
 template <class T>
-void zero_gradients(const RecurrentWeights<T>& weights, const RecurrentBackward<T>& call) {
+void zero_gradients(const RecurrentWeights<T>& weights, const Schedule& schedule, const RecurrentBackward<T>& call) {
   const size_t I = weights.input_size, gates = weights.shape.gates * weights.hidden_size;
   const RecurrentParameters<T>& d = call.gradients;
   std::fill_n(d.weight_ih, gates * I, T(0));
   std::fill_n(d.weight_hh, gates * weights.hidden_size, T(0));
   for (T* vector : {d.bias_ih, d.bias_hh, d.gamma_ih, d.gamma_hh})
     if (vector) std::fill_n(vector, gates, T(0));
-  if (!call.d_x.data || call.accumulate_d_x || call.batch == 0 || I == 0) return;
-  for (size_t t = 0; t < call.steps; ++t)
-    for (size_t b = 0; b < call.batch; ++b) std::fill_n(call.d_x.at(t, b), I, T(0));
+  if (!call.d_x.data || call.accumulate_d_x || schedule.batch() == 0 || I == 0) return;
+  for (size_t t = 0; t < schedule.times(); ++t)
+    for (size_t b = 0; b < schedule.batch(); ++b) std::fill_n(call.d_x.at(t, b), I, T(0));
 }
 
 }  // namespace
@@ -490,11 +510,10 @@ void zero_gradients(const RecurrentWeights<T>& weights, const RecurrentBackward<
 template <class T>
 void recurrent_backward(const RecurrentWeights<T>& weights, const RecurrentBackward<T>& call, RecurrentTape<T>& tape,
                         int threads) {
-  if (call.batch == 0 || weights.hidden_size == 0) return zero_gradients(weights, call);
+  const Schedule& schedule = tape.schedule;
+  if (schedule.batch() == 0 || weights.hidden_size == 0) return zero_gradients(weights, schedule, call);
   const Call mark;
-  const Schedule schedule(call);
-  if (!BackwardRun<T>(weights, call, schedule, tape, threads).run())
-    BackwardRun<T>(weights, call, schedule, tape, 1).run();
+  if (!BackwardRun<T>(weights, call, tape, threads).run()) BackwardRun<T>(weights, call, tape, 1).run();
 }
 
 template void recurrent_backward(const RecurrentWeights<float>&, const RecurrentBackward<float>&, RecurrentTape<float>&,

@@ -18,7 +18,8 @@ double read_seconds(size_t bytes, size_t repeats, int threads) {
   std::vector<Buffer<float>> buffers;
   for (int member = 0; member < threads; ++member) buffers.emplace_back(size);
   std::vector<double> seconds(buffers.size());
-  Barrier barrier(threads);
+  const Interruption interruption;
+  Barrier barrier(threads, interruption);
 
   auto work = [&](int member) {
     // The thread that reads a page is the first to write to it, which places it near.

@@ -43,9 +43,12 @@ void softmax_cross_entropy(size_t rows, size_t classes, const T* logits, const i
   const Call mark;
   int members = plan_members(rows * classes * work_of_an_exp, rows, threads);
   Buffer<T> scratch(gradient ? 0 : product(static_cast<size_t>(members), classes));
+  Interruption interruption;
   auto work = [&](int member) {
+    Progress progress(interruption, member);
     const Part part = part_of(rows, member, members);
     for (size_t row = part.first; row < part.last; ++row) {
+      progress.add(classes * work_of_an_exp);
       T* const d = gradient ? gradient + row * classes : nullptr;
       if (targets[row] == ignore_index) {
         losses[row] = 0;
@@ -67,11 +70,16 @@ void embedding_backward(size_t rows, const int64_t* indices, Rows<const T> d_y, 
   const Call mark;
   // Cut over columns: each element sums over the rows in their order, whoever computes it.
   int members = plan_members(rows * size, size / 16, threads);
+  Interruption interruption;
   auto work = [&](int member) {
+    Progress progress(interruption, member);
     const Part part = part_of(size, member, members);
-    for (size_t entry = 0; entry < entries; ++entry)
+    for (size_t entry = 0; entry < entries; ++entry) {
       std::fill(d_weight + entry * size + part.first, d_weight + entry * size + part.last, T(0));
+      progress.add(part.size());
+    }
     for (size_t row = 0; row < rows; ++row) {
+      progress.add(part.size());
       if (indices[row] == padding) continue;
       T* to = d_weight + static_cast<size_t>(indices[row]) * size;
       const T* from = d_y.at(row);
@@ -92,24 +100,42 @@ void dropout(size_t size, const T* x, T* y, uint64_t key, double p, int threads)
   constexpr size_t work_of_an_element = 20;
   const Call mark;
   int members = plan_members(size * work_of_an_element, groups, threads);
+  Interruption interruption;
   auto work = [&](int member) {
+    Progress progress(interruption, member);
     const Part part = part_of(groups, member, members);
-    const size_t first = part.first * dropout_group, last = std::min(part.last * dropout_group, size);
-    if (first < last) kernels.dropout(last - first, x + first, y + first, key, part.first, bits, scale);
+    in_portions(part.first, part.last, dropout_group * work_of_an_element, 1, progress, [&](size_t from, size_t to) {
+      const size_t first = from * dropout_group, last = std::min(to * dropout_group, size);
+      kernels.dropout(last - first, x + first, y + first, key, from, bits, scale);
+    });
   };
   if (!run_team(members, work)) run_team(members = 1, work);
 }
 
+namespace {
+
+// to = function(from), on one thread.
+template <class T>
+void activation(void (*function)(size_t, const T*, T*), size_t size, const T* from, T* to) {
+  Interruption interruption;
+  auto work = [&](int member) {
+    Progress progress(interruption, member);
+    in_portions(0, size, activation_work, most_rows_in_block, progress,
+                [&](size_t first, size_t last) { function(last - first, from + first, to + first); });
+  };
+  run_team(1, work);
+}
+
+}  // namespace
+
 template <class T>
 void sigmoid(size_t size, const T* x, T* y) {
-  auto work = [&](int) { kernels_of<T>(active_isa()).sigmoid(size, x, y); };
-  run_team(1, work);
+  activation(kernels_of<T>(active_isa()).sigmoid, size, x, y);
 }
 
 template <class T>
 void tanh(size_t size, const T* x, T* y) {
-  auto work = [&](int) { kernels_of<T>(active_isa()).tanh(size, x, y); };
-  run_team(1, work);
+  activation(kernels_of<T>(active_isa()).tanh, size, x, y);
 }
 
 template void softmax_cross_entropy(size_t, size_t, const float*, const int64_t*, int64_t, double, double*, float*,

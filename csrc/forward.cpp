@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "carry.h"
@@ -24,34 +25,32 @@ GateRows<T>::GateRows(const RecurrentWeights<T>& weights, size_t rows) {
 namespace {
 
 template <class T>
-size_t chunk_of(const RecurrentWeights<T>& weights, const Steps& call, Keep keep) {
-  if (keep == Keep::gates) return std::max<size_t>(call.steps, 1);
+size_t chunk_of(const RecurrentWeights<T>& weights, const Schedule& schedule, Keep keep) {
+  if (keep == Keep::gates) return std::max<size_t>(schedule.times(), 1);
   const size_t H = weights.hidden_size, hidden_bytes = weights.shape.gates * H * H * sizeof(T);
   const size_t row_bytes = weights.panels() * weights.shape.taped_slots * weights.kernels.vector * sizeof(T);
   // Larger weights, larger chunks: each reads all of them. (200,32,512,512): 603 ms at a third of this, 592 with it.
-  const size_t chunk = plan_chunk(call.steps, product(row_bytes, call.batch), 3 * hidden_bytes);
+  const size_t chunk = plan_chunk(schedule.times(), product(row_bytes, schedule.batch()), 3 * hidden_bytes);
   constexpr size_t least_with_c = 4;  // or what is kept of c would be worth mentioning
   return weights.shape.states == 2 ? std::max(chunk, least_with_c) : chunk;
 }
 
 template <class T>
-Buffer<T> buffer_of_c(const RecurrentWeights<T>& weights, const Steps& call, Keep keep, size_t chunk) {
+Buffer<T> buffer_of_c(const RecurrentWeights<T>& weights, const Schedule& schedule, Keep keep, size_t chunk) {
   if (keep == Keep::gates || weights.shape.states == 1) return {};
-  const size_t rows = product((call.steps + chunk - 1) / chunk, call.batch);
+  const size_t rows = product((schedule.times() + chunk - 1) / chunk, schedule.batch());
   return Buffer<T>(product(product(weights.panels(), weights.kernels.vector), rows));
 }
 
 }  // namespace
 
 template <class T>
-RecurrentTape<T>::RecurrentTape(const RecurrentWeights<T>& weights, const Steps& call, Keep keep_)
-    : steps(call.steps),
-      batch(call.batch),
-      size(live_steps(call)),
+RecurrentTape<T>::RecurrentTape(const RecurrentWeights<T>& weights, Schedule schedule_, Keep keep_)
+    : schedule(std::move(schedule_)),
       keep(keep_),
-      chunk(chunk_of(weights, call, keep)),
-      gates(keep == Keep::gates ? GateRows<T>(weights, size + 1) : GateRows<T>()),
-      c(buffer_of_c(weights, call, keep, chunk)) {}
+      chunk(chunk_of(weights, schedule, keep)),
+      gates(keep == Keep::gates ? GateRows<T>(weights, schedule.size() + 1) : GateRows<T>()),
+      c(buffer_of_c(weights, schedule, keep, chunk)) {}
 
 namespace {
 
@@ -68,7 +67,7 @@ class ForwardRun {
         schedule_(schedule),
         tape_(tape),
         gates_of_tape_(tape && tape->keep == Keep::gates ? &tape->gates : nullptr),
-        packs_(weights.forward(), reads_once(schedule.steps(), call.batch)),
+        packs_(weights.forward(), reads_once(schedule.steps(), schedule.batch())),
         panels_(weights.panels()) {
     const size_t H = w_.hidden_size, G = w_.shape.gates, hidden_bytes = G * H * H * sizeof(T);
     const size_t row_work = G * panels_ * w_.kernels.vector * (w_.input_size + H + activation_work);
@@ -76,7 +75,7 @@ class ForwardRun {
     const size_t work =
         schedule.size() * row_work + (tape ? training_packing_work : packing_work) * (filled + packs_.unpacked());
     const int members =
-        plan_members(work, std::max(call.batch, panels_), threads, tape ? training_per_member : least_per_member);
+        plan_members(work, std::max(schedule.batch(), panels_), threads, tape ? training_per_member : least_per_member);
     const size_t input_bytes = G * H * w_.input_size * sizeof(T);  // read once, for all steps together
     const size_t step_bytes = hidden_bytes + input_bytes / std::max<size_t>(schedule.steps(), 1);
     plan_ = plan_recurrence(schedule, {panels_, row_work, step_bytes, state_exchange * H, filled}, members);
@@ -104,27 +103,30 @@ class ForwardRun {
     if (has_c()) carry_ = Carry<T>(weights, schedule, 1);
     if (call.zoneout.p > 0) zoneout_ = ZoneoutRows<T>(weights, call.zoneout, schedule, plan_.members);
     if (call.mask.data) {
-      masked_ = Buffer<T>(product(product(2, call.batch), H));
+      masked_ = Buffer<T>(product(product(2, schedule.batch()), H));
       left_rows_.resize(rows);
     }
   }
 
   bool run() {
-    Barrier barrier(plan_.members);
+    Interruption interruption;
+    Barrier barrier(plan_.members, interruption);
     auto work = [&](int member) {
+      Progress progress(interruption, member);
       const Slice slice = slice_of(member);
       const size_t region = plan_.by_panels ? 0 : static_cast<size_t>(member);
-      for_each_block(slice.rows, [&](const Part& rows) { run_block(member, region, {rows, slice.panels}, barrier); });
-      zero_padding(static_cast<size_t>(member));
+      for_each_block(slice.rows,
+                     [&](const Part& rows) { run_block(member, region, {rows, slice.panels}, barrier, progress); });
+      zero_padding(static_cast<size_t>(member), progress);
     };
     return run_team(plan_.members, work);
   }
 
  private:
-  Slice slice_of(int member) const { return plan_.slice(member, call_.batch, panels_); }
+  Slice slice_of(int member) const { return plan_.slice(member, schedule_.batch(), panels_); }
   bool has_c() const { return w_.shape.states == 2; }
 
-  void run_block(int member, size_t region, const Slice& slice, Barrier& barrier) {
+  void run_block(int member, size_t region, const Slice& slice, Barrier& barrier, Progress& progress) {
     // Slices of panels share all rows, so one member writes their addresses.
     const bool fills = !plan_.by_panels || slice.panels.first == 0;
     const size_t steps = schedule_.length(slice.rows.first);
@@ -134,7 +136,7 @@ class ForwardRun {
       if (fills) fill_tables(region, first, last, slice.rows);
       if (first == 0 && call_.mask.data) mask_states(slice, 0);
       meet(barrier, member);
-      project(member, region, first, last, slice);
+      project(member, region, first, last, slice, progress);
       size_t row = begin(region);
       for (size_t s = first; s < last; ++s) {
         const Slice live{schedule_.live(s, slice.rows), slice.panels};
@@ -142,6 +144,7 @@ class ForwardRun {
         if (tape_ && tape_->c.data() && s % tape_->chunk == 0)
           carry_.save(live, tape_->c.data() + s / tape_->chunk * carry_.size());
         step(member, row, s, live, barrier);
+        progress.add(live.rows.size() * work_of_row(slice, w_.hidden_size));
         row += live.rows.size();
       }
     }
@@ -179,19 +182,28 @@ class ForwardRun {
 
   T* scratch_row(size_t i) const { return gates_.data() + (i * w_.shape.slots + w_.shape.lead) * w_.kernels.vector; }
 
-  void project(int member, size_t region, size_t first, size_t last, const Slice& slice) const {
+  void project(int member, size_t region, size_t first, size_t last, const Slice& slice, Progress& progress) const {
+    size_t rows = 0;
+    for (size_t s = first; s < last; ++s) rows += schedule_.live(s, slice.rows).size();
     Pass<T> pass = pass_over(slice);
-    pass.rows = 0;
-    for (size_t s = first; s < last; ++s) pass.rows += schedule_.live(s, slice.rows).size();
     pass.bias = w_.input_bias();
-    pass.left = plain_operand<T>(x_rows_.data() + begin(region), w_.input_size);
-    pass.gates.rows = gate_rows_.data() + begin(region);
-    packs_.input.run(w_.passes().project, pass, member);
+    const size_t work = work_of_row(slice, w_.input_size);
+    in_portions(begin(region), begin(region) + rows, work, most_rows_in_block, progress, [&](size_t from, size_t to) {
+      pass.rows = to - from;
+      pass.left = plain_operand<T>(x_rows_.data() + from, w_.input_size);
+      pass.gates.rows = gate_rows_.data() + from;
+      packs_.input.run(w_.passes().project, pass, member);
+    });
+  }
+
+  // Multiply-adds of a row that is multiplied by the weights of the slice's units.
+  size_t work_of_row(const Slice& slice, size_t size) const {
+    return w_.shape.gates * slice.panels.size() * w_.kernels.vector * size;
   }
 
   // Where the masked state stands that a step begins with: the one after next is written over it.
   T* masked_row(size_t s, size_t place) const {
-    return masked_.data() + (s % 2 * call_.batch + place) * w_.hidden_size;
+    return masked_.data() + (s % 2 * schedule_.batch() + place) * w_.hidden_size;
   }
 
   // What a step of some rows begins with, masked, in the units of the slice.
@@ -267,10 +279,12 @@ class ForwardRun {
   }
 
   // Behind the rows, which members take by turns: those of short ones have more to do.
-  void zero_padding(size_t member) const {
-    for (size_t place = member; place < call_.batch; place += static_cast<size_t>(plan_.members))
-      for (size_t t = schedule_.length(place); t < call_.steps; ++t)
+  void zero_padding(size_t member, Progress& progress) const {
+    for (size_t place = member; place < schedule_.batch(); place += static_cast<size_t>(plan_.members))
+      for (size_t t = schedule_.length(place); t < schedule_.times(); ++t) {
         std::fill_n(call_.output.at(t, schedule_.row(place)), w_.hidden_size, T(0));
+        progress.add(w_.hidden_size);
+      }
   }
 
   const RecurrentWeights<T>& w_;
@@ -293,22 +307,20 @@ class ForwardRun {
 }  // namespace
 
 template <class T>
-void recurrent_forward(const RecurrentWeights<T>& weights, const RecurrentForward<T>& call, RecurrentTape<T>* tape,
-                       int threads) {
+void recurrent_forward(const RecurrentWeights<T>& weights, const Schedule& schedule, const RecurrentForward<T>& call,
+                       RecurrentTape<T>* tape, int threads) {
   // Then there is nothing to compute, however many steps there are.
-  if (call.batch == 0 || weights.hidden_size == 0) return;
+  if (schedule.batch() == 0 || weights.hidden_size == 0) return;
   const Call mark;
-  const Schedule schedule(call);
   if (!ForwardRun<T>(weights, call, schedule, tape, threads).run())
     ForwardRun<T>(weights, call, schedule, tape, 1).run();
 }
 
 template <class T>
-void copy_gate(const RecurrentWeights<T>& weights, const Steps& steps, const RecurrentTape<T>& tape, size_t gate,
-               const Sequence<T>& out) {
-  const Schedule schedule(steps);
+void copy_gate(const RecurrentWeights<T>& weights, const RecurrentTape<T>& tape, size_t gate, const Sequence<T>& out) {
+  const Schedule& schedule = tape.schedule;
   const size_t width = weights.kernels.vector, H = weights.hidden_size;
-  for (size_t place = 0; place < steps.batch; ++place) {
+  for (size_t place = 0; place < schedule.batch(); ++place) {
     const size_t b = schedule.row(place), length = schedule.length(place);
     for (size_t s = 0; s < length; ++s) {
       const T* from = tape.gates.row(schedule.index(s, place)) + gate * width;
@@ -316,21 +328,19 @@ void copy_gate(const RecurrentWeights<T>& weights, const Steps& steps, const Rec
       for (size_t unit = 0; unit < H; unit += width, from += tape.gates.panel_stride())
         std::copy_n(from, std::min(width, H - unit), to + unit);
     }
-    for (size_t t = length; t < steps.steps; ++t) std::fill_n(out.at(t, b), H, T(0));
+    for (size_t t = length; t < schedule.times(); ++t) std::fill_n(out.at(t, b), H, T(0));
   }
 }
 
-template void copy_gate(const RecurrentWeights<float>&, const Steps&, const RecurrentTape<float>&, size_t,
-                        const Sequence<float>&);
-template void copy_gate(const RecurrentWeights<double>&, const Steps&, const RecurrentTape<double>&, size_t,
-                        const Sequence<double>&);
+template void copy_gate(const RecurrentWeights<float>&, const RecurrentTape<float>&, size_t, const Sequence<float>&);
+template void copy_gate(const RecurrentWeights<double>&, const RecurrentTape<double>&, size_t, const Sequence<double>&);
 template class GateRows<float>;
 template class GateRows<double>;
 template class RecurrentTape<float>;
 template class RecurrentTape<double>;
-template void recurrent_forward(const RecurrentWeights<float>&, const RecurrentForward<float>&, RecurrentTape<float>*,
-                                int);
-template void recurrent_forward(const RecurrentWeights<double>&, const RecurrentForward<double>&,
+template void recurrent_forward(const RecurrentWeights<float>&, const Schedule&, const RecurrentForward<float>&,
+                                RecurrentTape<float>*, int);
+template void recurrent_forward(const RecurrentWeights<double>&, const Schedule&, const RecurrentForward<double>&,
                                 RecurrentTape<double>*, int);
 
 }  // namespace gru

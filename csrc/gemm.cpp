@@ -36,7 +36,7 @@ size_t GateProductRun<T>::scratch_size(size_t blocks) const {
 }
 
 template <class T>
-void GateProductRun<T>::compute(Part blocks, size_t rows, bool first, bool last, T* scratch) const {
+void GateProductRun<T>::compute(Part blocks, size_t rows, bool first, bool last, T* scratch, Progress& progress) const {
   T* const packed = scratch;
   // Otherwise all blocks share their sums, which so stay in cache.
   const size_t sums_stride = keeps_sums_ ? sums_size() : 0;
@@ -48,6 +48,7 @@ void GateProductRun<T>::compute(Part blocks, size_t rows, bool first, bool last,
       T* sums = scratch + packed_size() + (block - blocks.first) * sums_stride;
       add_rows(block, {begin, end}, first && begin == 0, packed, sums);
       if (last && end == rows) store(block, sums);
+      progress.add((end - begin) * columns_ * product_.gates * kernels_.vector);
     }
     begin = end;
   } while (begin < rows);
@@ -127,17 +128,21 @@ void product_over_rows(size_t rows, size_t outputs, size_t inputs, Rows<const T>
   const size_t across = (inputs + block_inputs - 1) / block_inputs;
   const size_t blocks = (outputs + block_outputs - 1) / block_outputs * across;
   int members = plan_members(rows * outputs * inputs, blocks, threads);
+  Interruption interruption;
   auto work = [&](int member) {
+    Progress progress(interruption, member);
     const Part part = part_of(blocks, member, members);
     for (size_t block = part.first; block < part.last; ++block) {
       const size_t o = block / across * block_outputs, i = block % across * block_inputs;
-      // BLAS counts in int: the rows are cut too.
-      constexpr size_t most_rows = size_t{1} << 20;
-      for (size_t row = 0; row < rows; row += most_rows)
+      // BLAS counts in int and cannot be given up: the rows are cut too.
+      constexpr size_t most_rows = size_t{1} << 14;
+      for (size_t row = 0; row < rows; row += most_rows) {
         gemm(static_cast<Index>(std::min(block_outputs, outputs - o)),
              static_cast<Index>(std::min(block_inputs, inputs - i)),
              static_cast<Index>(std::min(most_rows, rows - row)), left.at(row) + o, static_cast<Index>(left.row),
              right.at(row) + i, static_cast<Index>(right.row), out + o * inputs + i, static_cast<Index>(inputs));
+        progress.add(std::min(most_rows, rows - row) * block_outputs * block_inputs);
+      }
     }
   };
   if (!run_team(members, work)) run_team(members = 1, work);

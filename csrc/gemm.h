@@ -4,6 +4,7 @@
 
 #include "gru.h"
 #include "plan.h"
+#include "team.h"
 
 namespace gru {
 
@@ -31,7 +32,7 @@ class GateProductRun {
   // Elements of scratch that so many blocks need.
   size_t scratch_size(size_t blocks) const;
   // Adds the first `rows` of the tables; the first portion begins the sums, the last one writes the results.
-  void compute(Part blocks, size_t rows, bool first, bool last, T* scratch) const;
+  void compute(Part blocks, size_t rows, bool first, bool last, T* scratch, Progress& progress) const;
 
  private:
   size_t packed_size() const { return product(chunk_, product_.left.size); }

@@ -17,26 +17,10 @@
 #include "export.h"
 #include "kernels/table.h"
 #include "pack.h"
+#include "schedule.h"
+#include "views.h"
 
 namespace gru {
-
-// (T, B, F): element (t, b, f) is data[t * step + b * row + f]. Null data stands for "none" where that is allowed.
-template <class E>
-struct Sequence {
-  E* data = nullptr;
-  ptrdiff_t step = 0, row = 0;
-
-  E* at(size_t t, size_t b) const { return data + static_cast<ptrdiff_t>(t) * step + static_cast<ptrdiff_t>(b) * row; }
-};
-
-// (B, F): element (b, f) is data[b * row + f].
-template <class E>
-struct Rows {
-  E* data = nullptr;
-  ptrdiff_t row = 0;
-
-  E* at(size_t b) const { return data + static_cast<ptrdiff_t>(b) * row; }
-};
 
 // Plain rows as a left factor, in blocks at which a product may cut them.
 template <class T>
@@ -116,17 +100,6 @@ class GRU_API RecurrentWeights {
   Buffer<T> input_bias_, hidden_bias_;
 };
 
-// The sequences of a call. With `reverse` the steps of each row run from its last to its first.
-struct Steps {
-  size_t steps, batch;
-  bool reverse;
-  const int64_t* lengths;      // (B), each from 0 to T; null when all are T. What is behind them is padding.
-  Sequence<const bool> reset;  // (T, B), or none: whether no state passes between times t - 1 and t, in any direction
-};
-
-// The steps of all rows together. Throws std::bad_alloc when T * B cannot be represented.
-GRU_API size_t live_steps(const Steps& call);
-
 // Rows of gates as a tape holds them, [panel][row][slot][vector]: see Gates.
 template <class T>
 class GRU_API GateRows {
@@ -153,10 +126,9 @@ enum class Keep { gates, states };
 template <class T>
 class GRU_API RecurrentTape {
  public:
-  RecurrentTape(const RecurrentWeights<T>& weights, const Steps& steps, Keep keep);
+  RecurrentTape(const RecurrentWeights<T>& weights, Schedule schedule, Keep keep);
 
-  const size_t steps, batch;
-  const size_t size;  // of the rows of all steps: see Schedule for their order
+  const Schedule schedule;
   const Keep keep;
   const size_t chunk;       // steps that backward takes at a time; with Keep::gates all
   const GateRows<T> gates;  // with Keep::gates, and one row more, which backward uses
@@ -176,7 +148,7 @@ struct Zoneout {
 
 // One layer, one direction. Padding is not read; outputs and gradients there are zeros.
 template <class T>
-struct RecurrentForward : Steps {
+struct RecurrentForward {
   Sequence<const T> x;
   Rows<const T> h_0;   // (B, H), or none for zeros
   Rows<const T> mask;  // (B, H), or none: what h is multiplied by where the hidden weights read it, in every step
@@ -187,20 +159,20 @@ struct RecurrentForward : Steps {
   Zoneout zoneout;
 };
 
-// Computes output and the last states, and fills `tape` unless it is null. `threads` is an upper limit.
+// Computes output and the last states, and fills `tape`, made of the same schedule, unless it is null. `threads` is an
+// upper limit.
 template <class T>
-GRU_API void recurrent_forward(const RecurrentWeights<T>& weights, const RecurrentForward<T>& call,
-                               RecurrentTape<T>* tape, int threads);
+GRU_API void recurrent_forward(const RecurrentWeights<T>& weights, const Schedule& schedule,
+                               const RecurrentForward<T>& call, RecurrentTape<T>* tape, int threads);
 
 // out (T, B, H) = a gate over all steps, from a tape that keeps the gates and no backward pass has used; zeros in
-// padding. Steps must be those of the forward call.
+// padding.
 template <class T>
-GRU_API void copy_gate(const RecurrentWeights<T>& weights, const Steps& steps, const RecurrentTape<T>& tape,
-                       size_t gate, const Sequence<T>& out);
+GRU_API void copy_gate(const RecurrentWeights<T>& weights, const RecurrentTape<T>& tape, size_t gate,
+                       const Sequence<T>& out);
 
-// Steps must be those of the forward call.
 template <class T>
-struct RecurrentBackward : Steps {
+struct RecurrentBackward {
   Sequence<const T> x;         // as in the forward call
   Rows<const T> h_0;           // as in the forward call
   Rows<const T> mask;          // as in the forward call

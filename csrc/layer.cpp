@@ -22,8 +22,8 @@ Sequence<T> side(Data* all, ptrdiff_t step, ptrdiff_t row, int direction, size_t
   return {first + static_cast<size_t>(direction) * hidden_size, step, row};
 }
 
-Steps steps_of(const Layer& layer, int direction) {
-  return {layer.steps, layer.batch, direction == 1, layer.lengths, {layer.reset, layer.reset_step, layer.reset_row}};
+Steps steps_of(const Layer& layer) {
+  return {layer.steps, layer.batch, false, layer.lengths, {layer.reset, layer.reset_step, layer.reset_row}};
 }
 
 template <class T>
@@ -46,11 +46,11 @@ LayerShape shape_of(const void* weights) {
 
 template <class T>
 void forward(const Layer& layer, LayerTape* tape, Keep keep, int threads) {
+  Schedule schedule(steps_of(layer));  // once, so that both directions see the same
   for (int d = 0; d < layer.directions; ++d) {
     const auto& weights = *static_cast<const RecurrentWeights<T>*>(layer.weights[d]);
     const size_t H = weights.hidden_size;
     RecurrentForward<T> call{};
-    static_cast<Steps&>(call) = steps_of(layer, d);
     call.x = {static_cast<const T*>(layer.x), layer.x_step, layer.x_row};
     call.h_0 = states<const T>(layer.h_0, layer, d, H);
     call.mask = states<const T>(layer.mask, layer, d, H);
@@ -59,13 +59,14 @@ void forward(const Layer& layer, LayerTape* tape, Keep keep, int threads) {
     call.output = side<T>(layer.output, layer.output_step, layer.output_row, d, H);
     call.h_n = states<T>(layer.h_n, layer, d, H);
     call.c_n = states<T>(layer.c_n, layer, d, H);
+    if (d == 1) schedule = schedule.reversed();
     RecurrentTape<T>* own = nullptr;
     if (tape) {
-      const auto made = std::make_shared<RecurrentTape<T>>(weights, call, keep);
+      const auto made = std::make_shared<RecurrentTape<T>>(weights, schedule, keep);
       own = made.get();
       tape->of[d] = made;
     }
-    recurrent_forward(weights, call, own, threads);
+    recurrent_forward(weights, schedule, call, own, threads);
   }
 }
 
@@ -75,7 +76,6 @@ void backward(const Layer& layer, const LayerGradients& gradients, LayerTape& ta
     const auto& weights = *static_cast<const RecurrentWeights<T>*>(layer.weights[d]);
     const size_t H = weights.hidden_size;
     RecurrentBackward<T> call{};
-    static_cast<Steps&>(call) = steps_of(layer, d);
     call.x = {static_cast<const T*>(layer.x), layer.x_step, layer.x_row};
     call.h_0 = states<const T>(layer.h_0, layer, d, H);
     call.mask = states<const T>(layer.mask, layer, d, H);
@@ -99,7 +99,7 @@ void copy_gate_of(const Layer& layer, const LayerTape& tape, int direction, size
                   ptrdiff_t to_row) {
   const auto& weights = *static_cast<const RecurrentWeights<T>*>(layer.weights[direction]);
   const auto& own = *static_cast<const RecurrentTape<T>*>(tape.of[direction].get());
-  copy_gate<T>(weights, steps_of(layer, direction), own, gate, {static_cast<T*>(to), to_step, to_row});
+  copy_gate<T>(weights, own, gate, {static_cast<T*>(to), to_step, to_row});
 }
 
 }  // namespace

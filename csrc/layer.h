@@ -1,6 +1,7 @@
 // A layer of one or two directions as the Cython module calls it: element types are known at run time only.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -9,8 +10,8 @@
 
 namespace gru {
 
-// Arrays have the weights' element type; (T, B, F) arrays are given by their data and, in elements, the strides of
-// steps and rows, all others are contiguous. Null stands for none.
+// Lengths and resets are copied. Arrays have the weights' element type; (T, B, F) arrays are given by their data and,
+// in elements, the strides of steps and rows, all others are contiguous. Null stands for none.
 struct Layer {
   bool float64;
   int directions;          // 1 or 2: the second one runs from the last step to the first
@@ -56,9 +57,10 @@ struct LayerShape {
   bool operator==(const LayerShape&) const = default;
 };
 
-// The tapes of both directions.
+// The tapes of both directions, which backward overwrites.
 struct LayerTape {
   std::shared_ptr<void> of[2];  // RecurrentTape
+  std::atomic<bool> used{false};
 };
 
 GRU_API LayerShape layer_shape(const void* weights, bool float64);

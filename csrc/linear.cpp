@@ -21,20 +21,24 @@ void rowwise_product(const Kernels<T>& kernels, size_t rows, Rows<const T> left,
   int members = plan_members(rows * k_size * units, rows, threads);
   const Buffer<T> scratch(product(static_cast<size_t>(members), right.scratch_size()));
   right.prepare(members, scratch.data(), right.scratch_size());
+  Interruption interruption;
   auto work = [&](int member) {
+    Progress progress(interruption, member);
     const Part part = part_of(rows, member, members);
     for (size_t row = part.first; row < part.last; ++row) {
       left_rows[row] = left.at(row);
       output_rows[row] = output.at(row);
     }
     Pass<T> pass{};
-    pass.rows = part.size();
     pass.last_panel = pack.panels();
     pass.units = units;
-    pass.left = plain_operand<T>(left_rows.data() + part.first, k_size);
     pass.bias = bias;
-    pass.output = output_rows.data() + part.first;
-    right.run(kernels.affine, pass, member);
+    in_portions(part.first, part.last, k_size * units, most_rows_in_block, progress, [&](size_t first, size_t last) {
+      pass.rows = last - first;
+      pass.left = plain_operand<T>(left_rows.data() + first, k_size);
+      pass.output = output_rows.data() + first;
+      right.run(kernels.affine, pass, member);
+    });
   };
   if (!run_team(members, work)) run_team(members = 1, work);
 }
@@ -42,9 +46,13 @@ void rowwise_product(const Kernels<T>& kernels, size_t rows, Rows<const T> left,
 template <class T>
 void sum_of_rows(size_t rows, size_t size, Rows<const T> from, T* sums) {
   if (size == 0) return;
+  Interruption interruption;
+  Progress progress(interruption, 0);
   std::fill_n(sums, size, T(0));
-  for (size_t row = 0; row < rows; ++row)
+  for (size_t row = 0; row < rows; ++row) {
     for (size_t i = 0; i < size; ++i) sums[i] += from.at(row)[i];
+    progress.add(size);
+  }
 }
 
 }  // namespace

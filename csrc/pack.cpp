@@ -37,9 +37,13 @@ Panels<T> Pack<T>::whole(int threads) const {
   std::call_once(once_, [&] {
     Buffer<T> buffer(product(panels_, panel_size_));
     int members = plan_members(packing_work * weights(), panels_, threads, least_per_member);
+    Interruption interruption;
     auto work = [&](int member) {
+      Progress progress(interruption, member);
       const Part part = part_of(panels_, member, members);
-      fill(part, buffer.data() + part.first * panel_size_);
+      constexpr size_t side_by_side = 64;  // what lies side by side is read together
+      in_portions(part.first, part.last, packing_work * panel_size_, side_by_side, progress,
+                  [&](size_t first, size_t last) { fill({first, last}, buffer.data() + first * panel_size_); });
     };
     if (buffer.size() > 0 && !run_team(members, work)) run_team(members = 1, work);
     buffer_ = std::move(buffer);

@@ -14,15 +14,17 @@ namespace gru {
 // kept from the caller's CPU, and they undo this as soon as they run.
 class Sleepers {
  public:
-  // By the caller, before a team of so many begins.
-  void keep_away(int members);
+  // By the caller, before a team begins; threads of a larger one may end now, and are forgotten.
+  void begin(int members, bool may_sleep);
   // By each member, the caller being the first, when it has begun.
   void settle(int member);
+  // By the caller, when all are done: undoes it for threads that did not come.
+  void end();
 
  private:
 #if defined(__linux__)
   struct Sleeper {
-    pid_t id = 0;
+    pid_t id = 0, came = 0;  // of the last team's member, and of this one's
     bool is_away = false;
     cpu_set_t allowed;  // when it is not
   };

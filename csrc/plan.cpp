@@ -125,7 +125,7 @@ Plan plan_recurrence(const Schedule& schedule, const Work& work, int members) {
 int plan_members(size_t work, size_t parts, int threads, size_t per_member) {
   if (work < work_to_wake && !calls_follow()) return 1;
   const size_t useful = std::min(1 + work / per_member, std::max<size_t>(parts, 1));
-  return static_cast<int>(std::min<size_t>(static_cast<size_t>(usable_threads(threads)), useful));
+  return usable_threads(static_cast<int>(std::min(static_cast<size_t>(threads), useful)));
 }
 
 size_t plan_chunk(size_t steps, size_t step_bytes, size_t weight_bytes) {

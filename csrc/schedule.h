@@ -2,26 +2,41 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
-#include "gru.h"
+#include "export.h"
 #include "plan.h"
+#include "views.h"
 
 namespace gru {
+
+// The sequences of a call. With `reverse` the steps of each row run from its last to its first.
+struct Steps {
+  size_t steps, batch;
+  bool reverse;
+  const int64_t* lengths;      // (B), each from 0 to T; null when all are T. What is behind them is padding.
+  Sequence<const bool> reset;  // (T, B), or none: whether no state passes between times t - 1 and t, in any direction
+};
 
 // Step s of a row is the s-th that is computed of it, whatever the direction. Rows stand at places, the longest first,
 // so that those alive at a step are the first ones. What belongs to a step of a row has an index: all live places of
 // step 0 come first, then those of step 1, and so on.
-class Schedule {
+class GRU_API Schedule {
  public:
-  // Borrows lengths and resets.
+  // Copies lengths and resets before it looks at them: they decide where memory is touched, and others may write to the
+  // caller's. Throws std::invalid_argument for a length that is not 0 to T, and std::bad_alloc.
   explicit Schedule(const Steps& call);
 
+  // The same sequences in the other direction.
+  Schedule reversed() const;
+
   size_t batch() const { return batch_; }
+  size_t times() const { return times_; }           // T of the arrays
   size_t steps() const { return steps_; }           // of the longest row
   size_t size() const { return index(steps_, 0); }  // indices
   bool ragged() const { return ragged_; }
-  bool has_resets() const { return reset_.data; }
+  bool has_resets() const { return !reset_.empty(); }
 
   size_t index(size_t step, size_t place) const { return (ragged_ ? begin_[step] : step * batch_) + place; }
   size_t row(size_t place) const { return ragged_ ? row_[place] : place; }
@@ -34,10 +49,12 @@ class Schedule {
   bool fresh(size_t step, size_t place) const;
 
  private:
-  const size_t batch_;
-  size_t steps_;
-  const bool reverse_, ragged_;
-  const Sequence<const bool> reset_;
+  void sort(std::vector<int64_t> lengths);
+  void copy_resets(const Sequence<const bool>& reset);
+
+  size_t batch_, times_, steps_;
+  bool reverse_, ragged_;
+  std::vector<unsigned char> reset_;  // (T, B), or empty for none
   std::vector<size_t> row_, length_;  // by place
   std::vector<size_t> begin_;         // of a step: its first index
 };

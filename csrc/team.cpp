@@ -1,26 +1,12 @@
 #include "team.h"
 
-#include <omp.h>
-#include <pthread.h>
 #include <sched.h>
 
-#include <algorithm>
-
-#include "gru.h"
-#include "placement.h"
-
-#if defined(__x86_64__)
-#include <x86intrin.h>
-#endif
+#include "clock.h"
 
 namespace gru {
 
 namespace {
-
-// Written before a team starts and by the only thread of a forked child.
-std::atomic<bool> had_team{false}, lost_team{false};
-
-[[maybe_unused]] const int registered = pthread_atfork(nullptr, nullptr, [] { lost_team.store(had_team.load()); });
 
 // Subnormal operands and results are taken as zero: they would make the gates up to 87 times slower.
 class FlushToZero {
@@ -43,67 +29,64 @@ class FlushToZero {
 #endif
 };
 
-#if defined(__x86_64__)
-inline void pause() { _mm_pause(); }
-inline uint64_t ticks() { return __rdtsc(); }
-inline uint64_t moment() { return 200'000; }  // some 80 microseconds
-#elif defined(__aarch64__)
-inline void pause() { __asm__ volatile("yield"); }
-inline uint64_t ticks() {
-  uint64_t now;
-  __asm__ volatile("mrs %0, cntvct_el0" : "=r"(now));
-  return now;
-}
-inline uint64_t moment() {
-  uint64_t a_second;
-  __asm__ volatile("mrs %0, cntfrq_el0" : "=r"(a_second));
-  return a_second / 12'500;
-}
-#else
-inline void pause() {}
-inline uint64_t ticks() { return 0; }
-inline uint64_t moment() { return 0; }
-#endif
-
 thread_local uint64_t last_end = 0;
 thread_local bool follows = false;
-thread_local Sleepers sleepers;
+
+std::atomic<Executor*> executor{&openmp_executor()};
+std::atomic<bool (*)()> interruption_asked{nullptr};
+
+struct Job {
+  void (*work)(void*, int);
+  void* context;
+  bool interrupted = false;  // which the calling thread is whenever another member is
+};
+
+void run_member(void* data, int member) {
+  Job& job = *static_cast<Job*>(data);
+  FlushToZero guard;
+  try {
+    job.work(job.context, member);
+  } catch (const Interrupted&) {
+    if (member == 0) job.interrupted = true;
+  }
+}
 
 }  // namespace
 
-int default_threads() { return std::max(1, omp_get_max_threads()); }
+Executor::~Executor() = default;
 
-int usable_threads(int wanted) {
-  if (lost_team.load(std::memory_order_relaxed) || omp_in_parallel()) return 1;
-  return std::max(1, std::min(wanted, omp_get_thread_limit()));
-}
+void use_executor(Executor& chosen) { executor.store(&chosen); }
+Executor& current_executor() { return *executor.load(); }
+
+void set_interruption(bool (*asked)()) { interruption_asked.store(asked); }
+
+int usable_threads(int wanted) { return wanted > 1 ? current_executor().ready(wanted) : 1; }
 
 Call::Call() { follows = ticks() - last_end < moment(); }
 Call::~Call() { last_end = ticks(); }
 
 bool calls_follow() { return follows; }
 
+Interruption::Interruption() : asked_(ticks()) {}
+
+void Interruption::check(int member) {
+  constexpr uint64_t moments_between = 500;
+  if (member == 0 && ticks() - asked_ > moments_between * moment()) {
+    const auto asked = interruption_asked.load(std::memory_order_relaxed);
+    if (asked && asked()) happened_.store(true, std::memory_order_relaxed);
+    asked_ = ticks();
+  }
+  if (happened()) throw Interrupted{};
+}
+
 bool detail::run_team(int members, void (*work)(void*, int), void* context) {
-  if (members == 1) {
-    FlushToZero guard;
-    work(context, 0);
-    return true;
-  }
-  had_team.store(true, std::memory_order_relaxed);
-  Sleepers& own = sleepers;  // the others would see theirs
-  if (!follows) own.keep_away(members);
-  bool complete = false;
-#pragma omp parallel num_threads(members)
-  {
-    if (omp_get_num_threads() == members) {
-      FlushToZero guard;
-      const int member = omp_get_thread_num();
-      own.settle(member);
-      if (member == 0) complete = true;
-      work(context, member);
-    }
-  }
-  return complete;
+  Job job{work, context};
+  if (members == 1)
+    run_member(&job, 0);
+  else if (!current_executor().run(members, run_member, &job))
+    return false;
+  if (job.interrupted) throw Interrupted{};
+  return true;
 }
 
 void Barrier::wait(int member) {
@@ -115,10 +98,12 @@ void Barrier::wait(int member) {
   for (const Member& other : members_) {
     // Who has passed this time may have come the next time already.
     while (static_cast<int>(other.arrivals.load(std::memory_order_acquire) - arrivals) < 0) {
-      if (spins++ < own.patience)
+      if (spins++ < own.patience) {
         pause();
-      else
+      } else {
+        if (interruption_.happened()) throw Interrupted{};
         sched_yield();
+      }
     }
   }
   const int patience = spins > own.patience ? short_patience : long_patience;

@@ -19,12 +19,12 @@ WeightGradients<T>::WeightGradients(const RecurrentWeights<T>& weights, const Re
 }
 
 template <class T>
-void WeightGradients<T>::compute(int member, size_t rows, bool first, bool last) const {
+void WeightGradients<T>::compute(int member, size_t rows, bool first, bool last, Progress& progress) const {
   T* const scratch = scratch_.data() + static_cast<size_t>(member) * member_scratch_;
   for (size_t i = 0; i < products_.size(); ++i) {
     // Whoever has the smaller part of one product has the larger one of the next.
     const Part blocks = part_of(products_[i].blocks(), i % 2 ? members_ - 1 - member : member, members_);
-    products_[i].compute(blocks, rows, first, last, scratch + begin_[i]);
+    products_[i].compute(blocks, rows, first, last, scratch + begin_[i], progress);
   }
 }
 

@@ -6,6 +6,7 @@
 
 #include "gemm.h"
 #include "gru.h"
+#include "team.h"
 
 namespace gru {
 
@@ -26,7 +27,7 @@ class WeightGradients {
                   size_t rows, bool in_portions, int members);
 
   // A member's part; see GateProductRun.
-  void compute(int member, size_t rows, bool first, bool last) const;
+  void compute(int member, size_t rows, bool first, bool last, Progress& progress) const;
 
  private:
   void plan(Cell cell);

@@ -12,6 +12,7 @@ from importlib.metadata import version
 
 from gru_native import _runtime as _runtime  # loads the compiled core, before anything that needs it
 from gru_native import convert, functional, heatmaps, inspection, io, losses, nn, optim, reference, schedules, train
+from gru_native._runtime import release_memory, set_team
 from gru_native.io import ModelFileError, load, load_metadata, load_state, save
 
 __version__ = version("gru_native")
@@ -31,7 +32,9 @@ __all__ = [
     "nn",
     "optim",
     "reference",
+    "release_memory",
     "save",
     "schedules",
+    "set_team",
     "train",
 ]

@@ -14,6 +14,9 @@ np.import_array()
 
 cdef object Weights32 = _core.RecurrentWeights32, Weights64 = _core.RecurrentWeights64
 
+cdef extern from "bindings/interruption.h" namespace "gru::bindings":
+    int translate_exception()
+
 cdef extern from "layer.h" namespace "gru" nogil:
     cdef struct Layer:
         cbool float64
@@ -60,12 +63,16 @@ cdef extern from "layer.h" namespace "gru" nogil:
         cbool bias, normalized
         cbool operator==(const LayerShape&)
 
+    cdef cppclass Flag "std::atomic<bool>":
+        cbool load()
+        cbool exchange(cbool value)
+
     cdef cppclass LayerTape:
-        pass
+        Flag used
 
     LayerShape layer_shape(const void* weights, cbool float64)
-    void layer_forward(const Layer& layer, int threads) except +
-    void layer_forward_taped(const Layer& layer, LayerTape& tape, bint states, int threads) except +
+    void layer_forward(const Layer& layer, int threads) except +translate_exception
+    void layer_forward_taped(const Layer& layer, LayerTape& tape, bint states, int threads) except +translate_exception
     void layer_gate(
         const Layer& layer,
         const LayerTape& tape,
@@ -74,8 +81,8 @@ cdef extern from "layer.h" namespace "gru" nogil:
         void* to,
         ptrdiff_t to_step,
         ptrdiff_t to_row,
-    ) except +
-    void layer_backward(const Layer& layer, const LayerGradients& gradients, LayerTape& tape, int threads) except +
+    ) except +translate_exception
+    void layer_backward(const Layer& layer, const LayerGradients& gradients, LayerTape& tape, int threads) except +translate_exception
 
 cdef extern from "gru.h" namespace "gru" nogil:
     int default_threads()
@@ -134,15 +141,9 @@ cdef inline bint fits_sequence(object array, int type_number, np.npy_intp featur
     )
 
 
-cdef inline bint fits_lengths(object array, np.npy_intp batch, np.npy_intp steps) noexcept:
-    cdef const int64_t* lengths
-    if not (fits(array, np.NPY_INT64, 1) and np.PyArray_IS_C_CONTIGUOUS(array) and np.PyArray_DIM(array, 0) == batch):
-        return False
-    lengths = <const int64_t*>np.PyArray_DATA(array)
-    for row in range(batch):
-        if not 0 <= lengths[row] <= steps:
-            return False
-    return True
+# The core checks the lengths themselves, of which it makes a copy.
+cdef inline bint fits_lengths(object array, np.npy_intp batch) noexcept:
+    return fits(array, np.NPY_INT64, 1) and np.PyArray_IS_C_CONTIGUOUS(array) and np.PyArray_DIM(array, 0) == batch
 
 
 cdef inline bint fits_flags(object array, np.npy_intp a, np.npy_intp b) noexcept:
@@ -344,17 +345,13 @@ cdef class RecurrentLayer:
         x = constant(x)
         if h_0 is not None:
             h_0 = constant(h_0)
-        if lengths is not None:
-            lengths = constant(lengths)
-        if reset is not None:
-            reset = constant(reset)
         if mask is not None:
             mask = constant(mask)
         output = self.new_output(x)
         h_n, c_n = self.new_states(np.PyArray_DIM(x, 1 - self.time_axis))
         tape = RecurrentLayerTape()
         tape.layer = self
-        tape.arrays = (x, h_0, lengths, reset, mask, output)
+        tape.arrays = (x, h_0, mask, output)
         tape.owns_x = x is not given
         tape.states = states
         self.describe(&tape.call, x, h_0, c_0, lengths, reset, output, h_n, c_n)
@@ -369,14 +366,14 @@ cdef class RecurrentLayer:
         return output, (h_n, c_n) if self.has_c else h_n, tape
 
     cdef bint accepts(self, object x, object h_0, object c_0, object lengths, object reset):
-        cdef np.npy_intp batch, steps
+        cdef np.npy_intp batch
         if not fits_sequence(x, self.type_number, self.input_size):
             return False
-        batch, steps = np.PyArray_DIM(x, 1 - self.time_axis), np.PyArray_DIM(x, self.time_axis)
+        batch = np.PyArray_DIM(x, 1 - self.time_axis)
         return (
             fits_optional_states(h_0, self.type_number, self.directions, batch, self.hidden_size)
             and fits_optional_states(c_0, self.type_number, self.directions, batch, self.hidden_size)
-            and (lengths is None or fits_lengths(lengths, batch, steps))
+            and (lengths is None or fits_lengths(lengths, batch))
             and (reset is None or fits_flags(reset, np.PyArray_DIM(x, 0), np.PyArray_DIM(x, 1)))
         )
 
@@ -435,7 +432,6 @@ cdef class RecurrentLayerTape:
     cdef tuple arrays  # that the call points into
     cdef bint owns_x
     cdef bint states
-    cdef bint used
 
     def gates(self):
         """Return for each direction a list of its gates over all steps, of the output's shape for one direction."""
@@ -443,19 +439,23 @@ cdef class RecurrentLayerTape:
         cdef int time_axis
         cdef np.ndarray array
         cdef np.npy_intp batch = self.call.batch, steps = self.call.steps
-        if layer is None or self.used or self.states:
-            raise ValueError("tape: expected one that keeps the gates and was not used")
+        if layer is None:
+            raise ValueError("tape: expected what forward returned, got an empty one")
         time_axis = layer.time_axis
-        found = []
-        for direction in range(layer.directions):
-            own = []
-            for gate in range(layer.gates):
-                array = new_array(
-                    layer.type_number,
-                    batch if time_axis else steps,
-                    steps if time_axis else batch,
-                    layer.hidden_size,
+        found = [
+            [
+                new_array(
+                    layer.type_number, batch if time_axis else steps, steps if time_axis else batch, layer.hidden_size
                 )
+                for _ in range(layer.gates)
+            ]
+            for _ in range(layer.directions)
+        ]
+        # From here on the interpreter's lock is kept: no backward pass can begin meanwhile.
+        if self.gates_of_directions.used.load() or self.states:
+            raise ValueError("tape: expected one that keeps the gates and was not used")
+        for direction, own in enumerate(found):
+            for gate, array in enumerate(own):
                 if np.PyArray_SIZE(array):
                     layer_gate(
                         self.call,
@@ -466,8 +466,6 @@ cdef class RecurrentLayerTape:
                         stride(array, time_axis),
                         stride(array, 1 - time_axis),
                     )
-                own.append(array)
-            found.append(own)
         return found
 
     def backward(self, d_output, d_final, tuple names not None, threads):
@@ -494,9 +492,8 @@ cdef class RecurrentLayerTape:
         expected = directions * (2 + (2 if layer.bias else 0) + (2 if layer.normalized else 0))
         if len(names) != expected or len(set(names)) != expected:
             raise ValueError(f"names: expected {expected} different ones, got {names}")
-        if self.used:
+        if self.gates_of_directions.used.exchange(True):
             raise RuntimeError("tape: it was used by an earlier backward, which overwrites it; run forward again")
-        self.used = True
         gradients.d_output = data_of(d_output)
         if d_output is not None:
             gradients.d_output_step = stride(d_output, time_axis)

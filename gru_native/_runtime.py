@@ -1,4 +1,4 @@
-"""Loads the compiled core, so that its threads soon sleep after a call.
+"""Loads the compiled core, so that its threads soon sleep after a call, and sets what holds for the whole process.
 
 OpenMP lets idle threads spin for milliseconds after a parallel region, and OpenBLAS starts a team of its own, which
 the core never uses. They read the environment once, when their libraries are loaded: it is set for that moment only.
@@ -6,7 +6,9 @@ the core never uses. They read the environment once, when their libraries are lo
 
 from __future__ import annotations
 
+import ctypes
 import os
+import threading
 
 import numpy  # noqa: F401  its own OpenBLAS must not see what is meant for ours
 
@@ -14,6 +16,13 @@ import numpy  # noqa: F401  its own OpenBLAS must not see what is meant for ours
 # of a training step, and waking a thread takes longer. And for OpenBLAS.
 WAITING = {"GOMP_SPINCOUNT": "4000", "KMP_BLOCKTIME": "0"}
 ALONE = {"OPENBLAS_NUM_THREADS": "1"}
+
+
+def _refuse_subinterpreter() -> None:
+    api = ctypes.pythonapi
+    api.PyInterpreterState_Get.restype = api.PyInterpreterState_Main.restype = ctypes.c_void_p
+    if api.PyInterpreterState_Get() != api.PyInterpreterState_Main():
+        raise ImportError("gru_native works in Python's main interpreter only, and this is a subinterpreter")
 
 
 def _load() -> None:
@@ -36,4 +45,48 @@ def _load() -> None:
                 os.environ[name] = value
 
 
+def _watch_signals() -> None:
+    _core.watch_signals(threading.main_thread().ident or 0)
+
+
+def set_team(team: str) -> None:
+    """Choose whose threads compute, for all calls that begin later.
+
+    Parameters
+    ----------
+    team
+        ``"openmp"``: those of OpenMP, the default. A child forked from a process in which OpenMP may have had threads
+        computes on one. ``"threads"``: those of this package. A forked child has them anew, and where the system gives
+        no more threads there are fewer. The environment variable ``GRU_NATIVE_TEAM`` chooses when the package is
+        loaded.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For anything else.
+    """
+    if not isinstance(team, str):
+        raise TypeError(f"team: expected 'openmp' or 'threads', got {type(team).__name__}")
+    _core.set_team(team)
+
+
+def release_memory() -> int:
+    """Give the memory that is kept for later calls back to the system, and return how many bytes that was.
+
+    Large buffers and results that are freed are kept: never more than once were in use at a time, and a quarter of the
+    machine's memory at the most. All of it is given back before a request for memory fails.
+    """
+    return _core.release_memory()
+
+
+_refuse_subinterpreter()
 _load()
+
+from gru_native import _core  # noqa: E402
+
+try:
+    set_team(os.environ.get("GRU_NATIVE_TEAM", "openmp"))
+except ValueError as error:
+    raise ImportError(f"GRU_NATIVE_TEAM: {error}") from error
+_watch_signals()
+os.register_at_fork(after_in_child=_watch_signals)

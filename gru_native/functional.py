@@ -5,7 +5,8 @@ came. ``threads`` is an upper limit on the threads of the call (1 to 256), ``Non
 (``OMP_NUM_THREADS``, or the CPUs of the process); results do not depend on it. Subnormal numbers count as zero.
 
 Arrays that are read may have any strides; one whose last axis is not contiguous is copied first. Arrays that are
-written (``output``, ``h_n``, ``d_x``) must have a contiguous last axis and overlap no other argument.
+written (``output``, ``final``, ``d_x``) must have a contiguous last axis and overlap no other argument but lengths,
+resets, indices and targets, of which each call makes a copy before it checks them.
 """
 
 from __future__ import annotations
@@ -42,11 +43,8 @@ class RecurrentTape:
     core: _core.RecurrentTape32 | _core.RecurrentTape64
     x: Array
     h_0: Array | None
-    lengths: Array | None
-    reset: Array | None
     mask: Array | None
     output: Array
-    reverse: bool
     zoneout: tuple[float, bool, int]
     batch_first: bool
 
@@ -266,15 +264,13 @@ def recurrent_forward(
     """
     call = _Call(x, weights, state, lengths, reset, mask, zoneout, zoneout_seed, reverse, batch_first, output, final)
     x_kept = call.x if _is_constant(call.x) else call.x.copy()
-    h_0_kept, lengths_kept, reset_kept, mask_kept = (
-        None if array is None else array.copy() for array in (call.state[0], call.lengths, call.reset, call.mask)
-    )
+    h_0_kept, mask_kept = (None if array is None else array.copy() for array in (call.state[0], call.mask))
     core = _core.recurrent_forward(weights, *call.arguments, checked_tape(tape), thread_count(threads))
     assert core is not None
     if output is None:
         call.output.flags.writeable = False
-    kept_arrays = x_kept, h_0_kept, lengths_kept, reset_kept, mask_kept, call.time_major(call.output)
-    record = RecurrentTape(weights, core, *kept_arrays, call.reverse, call.zoneout, batch_first)
+    kept_arrays = x_kept, h_0_kept, mask_kept, call.time_major(call.output)
+    record = RecurrentTape(weights, core, *kept_arrays, call.zoneout, batch_first)
     return (call.output, call.final), record
 
 
@@ -343,8 +339,6 @@ def recurrent_backward(
         tape.core,
         x,
         tape.h_0,
-        tape.lengths,
-        tape.reset,
         tape.mask,
         tape.output,
         d_output,
@@ -355,7 +349,6 @@ def recurrent_backward(
         d_h_0,
         d_c_0,
         (gradients["weight_ih"], gradients["weight_hh"], *vectors),
-        tape.reverse,
         tape.zoneout,
         thread_count(threads),
     )
@@ -428,7 +421,7 @@ class _Call:
         return _major(array, self.batch_first)
 
     def _refuse_overlap_with_inputs(self, name: str, array: Array) -> None:
-        _refuse_overlap(name, array, x=self.x, lengths=self.lengths, reset=self.reset, mask=self.mask)
+        _refuse_overlap(name, array, x=self.x, mask=self.mask)
 
     def _checked_final(
         self, final: State, weights: RecurrentWeights, batch: int, output: Array | None
@@ -583,7 +576,7 @@ def embedding(indices: ArrayLike, weight: ArrayLike, *, output: Array | None = N
         output = empty(shape, dtype)
     else:
         _writable("output", output, shape, dtype)
-        _refuse_overlap("output", output, weight=weight, indices=indices)
+        _refuse_overlap("output", output, weight=weight)
     if output.size:  # NumPy takes nothing from no rows
         # The indices are checked; "clip" only spares NumPy a second check and a buffer.
         np.take(weight, indices, axis=0, out=output, mode="clip")
@@ -749,7 +742,7 @@ def reset_flags(reset: ArrayLike | None, steps: int, batch: int, batch_first: bo
     if reset is None:
         return None
     shape, axes = ((batch, steps), "(B, T)") if batch_first else ((steps, batch), "(T, B)")
-    array = _array("reset", reset, np.bool_)
+    array = _array("reset", np.array(reset), np.bool_)
     if array.shape != shape:
         raise ValueError(f"reset: expected shape {axes} = {shape}, got {array.shape}")
     return _major(array, batch_first)
@@ -791,7 +784,8 @@ def _vector(name: str, value: ArrayLike | None, size: int, dtype: DTypeLike) -> 
 
 
 def _indices(name: str, value: ArrayLike, limit: int, exempt: int | None = None) -> Array:
-    array = np.asarray(value)
+    """Return a copy that is checked: indices decide where memory is touched, and others may write to the caller's."""
+    array = np.array(value)
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name}: expected an integer dtype, got {array.dtype}")
     wrong = (array < 0) | (array >= limit)

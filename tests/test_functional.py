@@ -428,8 +428,8 @@ def test_arrays_that_are_written_overlap_no_other() -> None:
             F.recurrent(x, weights, h_0, output=output, final=wrong)
     with pytest.raises(ValueError, match=f"^output: {message} mask$"):
         F.recurrent(x, weights, h_0, mask=part(60, 4, 2), output=output)
-    with pytest.raises(ValueError, match=f"^final: {message} reset$"):
-        F.recurrent(x, weights, reset=memory[150:155].view(bool).reshape(5, 4), final=part(150, 4, 2))
+    # Resets are copied.
+    F.recurrent(x, weights, reset=memory[150:155].view(bool).reshape(5, 4), final=part(150, 4, 2))
     # Memory that interleaves without touching is fine.
     both = f4(5, 8, 2)
     expected = F.recurrent(both[:, ::2].copy(), weights)[0]
@@ -702,9 +702,6 @@ def test_output_of_embedding_overlaps_no_other() -> None:
     weight = ones((4, 3))
     with pytest.raises(ValueError, match="^output: expected memory of its own, got .* overlaps weight$"):
         F.embedding([0, 3], weight, output=weight[1:3])
-    memory = np.zeros(6)
-    with pytest.raises(ValueError, match="^output: expected memory of its own, got .* overlaps indices$"):
-        F.embedding(memory[:2].view(np.int64), weight, output=memory.reshape(2, 3))
 
 
 @pytest.mark.parametrize(

@@ -314,14 +314,13 @@ def test_a_tape_outlives_its_weights(rng: np.random.Generator) -> None:
                 others,
                 tape,
                 x,
-                *[None] * 4,
+                *[None] * 2,
                 output,
                 *[None] * 4,
                 False,
                 None,
                 None,
                 gradients,
-                False,
                 (0.0, False, 0),
                 1,
             )
@@ -367,7 +366,7 @@ def core_calls() -> dict[str, tuple[Callable[..., Any], list[Any]]]:
         "recurrent_forward": (_core.recurrent_forward, [*forward, "gates", 2]),
         "recurrent_backward": (
             _core.recurrent_backward,
-            [weights, tape, x, zeros(B, H), *steps, output, *d_sequence, parameters, False, (0.0, True, 1), 2],
+            [weights, tape, x, zeros(B, H), *steps[2:], output, *d_sequence, parameters, (0.0, True, 1), 2],
         ),
         "pack_linear": (_core.pack_linear, [zeros(H, I), zeros(H)]),
         "linear_forward": (_core.linear_forward, [linear, zeros(N, I), zeros(N, H), 2]),
@@ -488,11 +487,20 @@ def test_every_wrong_thing_as_input_of_a_layer() -> None:
     compiled = RecurrentLayer((weights_of(4, 5),), False)
     given: list[Any] = [np.ones((3, 2, 4), f4), np.zeros((1, 2, 5), f4), np.array([3, 1]), np.eye(3, 2, dtype=bool)]
     assert compiled(*given, 1) is not None
+
+    def taken_by(function: Callable[..., Any], *arguments: Any) -> Any:
+        """Return None also for lengths that the core refuses by name."""
+        with contextlib.suppress(ValueError):
+            return function(*arguments)
+
     for thing in wrong_things():
         for place in range(4):
             arguments = [*given]
             arguments[place] = thing
-            taken = compiled(*arguments, 1), compiled.forward(*arguments, None, None, "gates", 1)
+            taken = (
+                taken_by(compiled, *arguments, 1),
+                taken_by(compiled.forward, *arguments, None, None, "gates", 1),
+            )
             assert (taken[0] is None) == (taken[1] is None)
             compiled.forward(*given, thing, None, "states", 1)
             if place == 2 and taken[0] is not None:

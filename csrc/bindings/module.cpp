@@ -1,9 +1,10 @@
 // The compiled module: a table of contents.
 #include "module.h"
 
-PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
+PYBIND11_MODULE(_core, module) {
   module.doc() = "The compiled core of gru_native; use gru_native.functional.";
   gru::bindings::bind_info(module);
+  gru::bindings::bind_runtime(module);
   gru::bindings::bind_recurrent(module);
   gru::bindings::bind_linear(module);
   gru::bindings::bind_elementwise(module);

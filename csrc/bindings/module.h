@@ -5,6 +5,7 @@
 namespace gru::bindings {
 
 void bind_info(pybind11::module_& module);
+void bind_runtime(pybind11::module_& module);
 void bind_recurrent(pybind11::module_& module);
 void bind_linear(pybind11::module_& module);
 void bind_elementwise(pybind11::module_& module);

@@ -60,11 +60,8 @@ std::shared_ptr<RecurrentWeights<T>> pack(Cell cell, const Arrays& arrays) {
 }
 
 Steps steps_of(size_t steps, size_t batch, bool reverse, const OptionalArray& lengths, const OptionalArray& reset) {
-  Steps call{steps, batch, reverse, contiguous<const int64_t>(lengths, "lengths", {batch}),
-             flags(reset, "reset", steps, batch)};
-  const auto fits = [&](int64_t length) { return 0 <= length && length <= static_cast<int64_t>(steps); };
-  if (call.lengths && !std::all_of(call.lengths, call.lengths + batch, fits)) refuse("lengths", "0 to T");
-  return call;
+  return {steps, batch, reverse, contiguous<const int64_t>(lengths, "lengths", {batch}),
+          flags(reset, "reset", steps, batch)};
 }
 
 // The arrays of c, which only a cell that has one takes.
@@ -94,8 +91,8 @@ std::shared_ptr<TapeHolder<T>> forward(const std::shared_ptr<RecurrentWeights<T>
   if (!weights) refuse("weights", "what a pack function returned, got None");
   const size_t steps = axis_size(x, "x", 0), batch = axis_size(x, "x", 1);
   const size_t I = weights->input_size, H = weights->hidden_size;
+  const Steps sequences = steps_of(steps, batch, reverse, lengths, reset);
   RecurrentForward<T> call{};
-  static_cast<Steps&>(call) = steps_of(steps, batch, reverse, lengths, reset);
   call.x = sequence<const T>(x, "x", steps, batch, I);
   call.h_0 = rows<const T>(h_0, "h_0", batch, H);
   call.c_0 = c_rows<const T>(*weights, c_0, "c_0", batch);
@@ -107,28 +104,26 @@ std::shared_ptr<TapeHolder<T>> forward(const std::shared_ptr<RecurrentWeights<T>
   checked_threads(threads);
   if (keep && *keep != "gates" && *keep != "states") refuse("keep", "'gates' or 'states'");
   py::gil_scoped_release release;
+  const Schedule schedule(sequences);
   std::shared_ptr<TapeHolder<T>> holder;
   if (keep) {
     const Keep kept = *keep == "states" ? Keep::states : Keep::gates;
-    holder.reset(new TapeHolder<T>{weights, std::make_unique<RecurrentTape<T>>(*weights, call, kept)});
+    holder.reset(new TapeHolder<T>{weights, std::make_unique<RecurrentTape<T>>(*weights, schedule, kept)});
   }
-  recurrent_forward(*weights, call, holder ? holder->tape.get() : nullptr, threads);
+  recurrent_forward(*weights, schedule, call, holder ? holder->tape.get() : nullptr, threads);
   return holder;
 }
 
 template <class T>
 void backward(const RecurrentWeights<T>& weights, TapeHolder<T>& holder, const py::array& x, const OptionalArray& h_0,
-              const OptionalArray& lengths, const OptionalArray& reset, const OptionalArray& mask,
-              const py::array& output, const OptionalArray& d_output, const OptionalArray& d_h_n,
-              const OptionalArray& d_c_n, const OptionalArray& d_x, bool accumulate_d_x, const OptionalArray& d_h_0,
-              const OptionalArray& d_c_0, const Arrays& gradients, bool reverse, const ZoneoutTuple& zoneout,
-              int threads) {
+              const OptionalArray& mask, const py::array& output, const OptionalArray& d_output,
+              const OptionalArray& d_h_n, const OptionalArray& d_c_n, const OptionalArray& d_x, bool accumulate_d_x,
+              const OptionalArray& d_h_0, const OptionalArray& d_c_0, const Arrays& gradients,
+              const ZoneoutTuple& zoneout, int threads) {
   if (holder.weights.get() != &weights) refuse("tape", "the weights that it was made with");
-  const size_t steps = holder.tape->steps, batch = holder.tape->batch;
+  const size_t steps = holder.tape->schedule.times(), batch = holder.tape->schedule.batch();
   const size_t I = weights.input_size, H = weights.hidden_size;
   RecurrentBackward<T> call{};
-  static_cast<Steps&>(call) = steps_of(steps, batch, reverse, lengths, reset);
-  if (live_steps(call) != holder.tape->size) refuse("lengths", "those of the tape");
   call.x = sequence<const T>(x, "x", steps, batch, I);
   call.h_0 = rows<const T>(h_0, "h_0", batch, H);
   call.mask = rows<const T>(mask, "mask", batch, H);

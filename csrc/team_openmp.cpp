@@ -1,0 +1,166 @@
+// The only file that knows OpenMP.
+#include <omp.h>
+#include <pthread.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+
+#include "gru.h"
+#include "placement.h"
+#include "quota.h"
+#include "team.h"
+
+#if defined(__linux__)
+#include <dlfcn.h>
+#include <link.h>
+#endif
+
+namespace gru {
+
+namespace {
+
+#if defined(__linux__)
+
+// What the dynamic section of a loaded library says.
+struct Library {
+  ElfW(Addr) base;
+  const ElfW(Dyn) * dynamic = nullptr;
+  const char* strings = nullptr;
+
+  explicit Library(const dl_phdr_info& info) : base(info.dlpi_addr) {
+    for (int i = 0; i < info.dlpi_phnum; ++i)
+      if (info.dlpi_phdr[i].p_type == PT_DYNAMIC)
+        dynamic = reinterpret_cast<const ElfW(Dyn)*>(base + info.dlpi_phdr[i].p_vaddr);
+    for_each(DT_STRTAB, [&](ElfW(Addr) value) {
+      strings = reinterpret_cast<const char*>(value < base ? base + value : value);  // the loader moves most of them
+    });
+  }
+
+  template <class Use>
+  void for_each(ElfW(Sxword) tag, Use use) const {
+    for (const ElfW(Dyn)* entry = dynamic; entry && entry->d_tag != DT_NULL; ++entry)
+      if (entry->d_tag == tag) use(entry->d_un.d_val);
+  }
+
+  bool needs(const char* name) const {
+    bool found = false;
+    for_each(DT_NEEDED, [&](ElfW(Addr) value) { found |= strings && std::strcmp(strings + value, name) == 0; });
+    return found;
+  }
+};
+
+ElfW(Addr) base_of(const void* address) {
+  Dl_info info;
+  return dladdr(address, &info) ? reinterpret_cast<ElfW(Addr)>(info.dli_fbase) : 0;
+}
+
+// Whether a library beside this one uses the same OpenMP, and so may have a team that nobody here knows of.
+bool others_may_have_a_team() {
+  struct Search {
+    ElfW(Addr) own, openmp;
+    const char* name = nullptr;
+    bool found = false;
+  } search{base_of(reinterpret_cast<const void*>(&others_may_have_a_team)),
+           base_of(reinterpret_cast<const void*>(&omp_get_max_threads))};
+  const auto find_name = [](dl_phdr_info* info, size_t, void* data) {
+    Search& s = *static_cast<Search*>(data);
+    if (info->dlpi_addr != s.openmp) return 0;
+    const Library library(*info);
+    library.for_each(DT_SONAME, [&](ElfW(Addr) value) { s.name = library.strings + value; });
+    return 1;
+  };
+  const auto find_user = [](dl_phdr_info* info, size_t, void* data) {
+    Search& s = *static_cast<Search*>(data);
+    s.found = info->dlpi_addr != s.own && Library(*info).needs(s.name);
+    return s.found ? 1 : 0;
+  };
+  dl_iterate_phdr(find_name, &search);
+  if (!search.name) return true;
+  dl_iterate_phdr(find_user, &search);
+  return search.found;
+}
+
+#else
+
+bool others_may_have_a_team() { return true; }
+
+#endif
+
+// Whether this process had a team at all, whether it may have had one when it forked, and whether this process is a
+// child that was forked then: its OpenMP would wait for threads that no longer exist.
+std::atomic<bool> had_team{false}, forks_a_team{false}, lost_team{false};
+
+[[maybe_unused]] const int registered =
+    pthread_atfork([] { forks_a_team.store(had_team.load() || others_may_have_a_team()); }, nullptr,
+                   [] { lost_team.store(lost_team.load() || forks_a_team.load()); });
+
+// How many of so many threads the system gives: OpenMP ends the process when it gets fewer than it wants.
+int obtainable(int threads) {
+  pthread_mutex_t all_made = PTHREAD_MUTEX_INITIALIZER;
+  std::vector<pthread_t> made;
+  made.reserve(static_cast<size_t>(threads));
+  const auto wait = [](void* data) -> void* {
+    auto* const mutex = static_cast<pthread_mutex_t*>(data);
+    pthread_mutex_lock(mutex);
+    pthread_mutex_unlock(mutex);
+    return nullptr;
+  };
+  pthread_mutex_lock(&all_made);
+  pthread_t thread;
+  while (made.size() < static_cast<size_t>(threads) && pthread_create(&thread, nullptr, wait, &all_made) == 0)
+    made.push_back(thread);
+  pthread_mutex_unlock(&all_made);
+  for (const pthread_t each : made) pthread_join(each, nullptr);
+  return static_cast<int>(made.size());
+}
+
+// Of the calling thread: the members of its last team, which OpenMP keeps, and where they sleep.
+thread_local int kept_members = 1;
+thread_local Sleepers sleepers;
+
+class OpenMp final : public Executor {
+ public:
+  int ready(int wanted) override {
+    if (lost_team.load(std::memory_order_relaxed) || omp_in_parallel()) return 1;
+    wanted = std::max(1, std::min(wanted, omp_get_thread_limit()));
+    return wanted <= kept_members ? wanted : kept_members + obtainable(wanted - kept_members);
+  }
+
+  bool run(int members, void (*task)(void*, int), void* data) override {
+    had_team.store(true, std::memory_order_relaxed);
+    Sleepers& own = sleepers;  // the others would see theirs
+    own.begin(members, !calls_follow());
+    bool complete = false;
+#pragma omp parallel num_threads(members)
+    {
+      if (omp_get_num_threads() == members) {
+        const int member = omp_get_thread_num();
+        own.settle(member);
+        if (member == 0) complete = true;
+        task(data, member);
+      }
+    }
+    own.end();
+    kept_members = complete ? members : 1;
+    return complete;
+  }
+};
+
+}  // namespace
+
+// Never destroyed: a thread may compute while the process ends.
+Executor& openmp_executor() {
+  static auto* const executor = new OpenMp;
+  return *executor;
+}
+
+int default_threads() {
+  static const bool chosen = std::getenv("OMP_NUM_THREADS") != nullptr;
+  const int threads = std::max(1, omp_get_max_threads());
+  return chosen ? threads : std::min(threads, cpu_quota());
+}
+
+}  // namespace gru
