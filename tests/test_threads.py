@@ -6,12 +6,14 @@ What counts threads or processor time runs in a process of its own, which nothin
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,8 @@ import pytest
 from cases import ISAS, assert_same_bits, layer, normal
 from test_bits import BY_FEW_PANELS, BY_PANELS, BY_PANELS_FOR_CACHE, BY_ROWS
 
+import gru_native
+from gru_native import _core
 from gru_native import functional as F
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
@@ -60,9 +64,20 @@ def run(script: str, timeout: float = 60, prelude: str = PRELUDE, **environment:
     return done.stdout
 
 
+@pytest.fixture(params=["openmp", "threads"])
+def team(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Whose threads compute in the scripts of a test."""
+    monkeypatch.setenv("GRU_NATIVE_TEAM", request.param)
+    return str(request.param)
+
+
+every_team = pytest.mark.usefixtures("team")
+
+
 # ---- How many ----------------------------------------------------------------------------------------------
 
 
+@every_team
 @linux
 @pytest.mark.parametrize("sizes", [BY_ROWS, BY_PANELS, BY_FEW_PANELS, BY_PANELS_FOR_CACHE], ids=str)
 def test_large_calls_take_the_threads_that_they_are_given(sizes: tuple[int, ...]) -> None:
@@ -77,6 +92,7 @@ for threads in (1, 2, 3, 7):
     assert run(script).split() == ["1", "2", "3", "7"]
 
 
+@every_team
 @linux
 def test_small_calls_stay_on_one_thread() -> None:
     script = """
@@ -100,6 +116,7 @@ print(1 + len(os.listdir("/proc/self/task")) - before)
     assert run(script, OMP_NUM_THREADS="1") == "1\n"
 
 
+@every_team
 def test_fewer_threads_than_asked_for_give_the_same() -> None:
     script = f"""
 for sizes in ({BY_ROWS}, {BY_PANELS}):
@@ -109,6 +126,82 @@ print(len(os.listdir("/proc/self/task")) if os.path.isdir("/proc/self/task") els
 """
     run(script, OMP_THREAD_LIMIT="2")
     run(script, OMP_DYNAMIC="true")
+
+
+QUOTAS: dict[str, tuple[str, dict[str, str], int]] = {
+    "version 2": ("0::/a/b", {"a/b/cpu.max": "250000 100000"}, 2),
+    "of the group above": ("0::/a/b", {"a/cpu.max": "100000 100000", "a/b/cpu.max": "max 100000"}, 1),
+    "less than a CPU": ("0::/", {"cpu.max": "50000 100000"}, 1),
+    "version 1": ("4:cpu,cpuacct:/a", {"cpu,cpuacct/a/cpu.cfs_quota_us": "300000"}, 3),
+    "version 1, seen as the root": ("4:cpu,cpuacct:/docker/x", {"cpu/cpu.cfs_quota_us": "200000"}, 2),
+    "none in version 1": ("4:cpu:/", {"cpu/cpu.cfs_quota_us": "-1"}, 2**31 - 1),
+    "none": ("0::/a\n1:name=systemd:/b\n:::\n", {"a/cpu.max": "max 100000"}, 2**31 - 1),
+    "nonsense": ("0::/a", {"a/cpu.max": "many few"}, 2**31 - 1),
+}
+
+
+@pytest.mark.parametrize("name", QUOTAS)
+def test_the_quota_of_a_container(name: str, tmp_path: Path) -> None:
+    groups, files, expected = QUOTAS[name]
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text(groups)
+    for path, text in files.items():
+        file = tmp_path / "sys/fs/cgroup" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        if path.endswith("cpu.cfs_quota_us"):
+            (file.parent / "cpu.cfs_period_us").write_text("100000")
+    assert _core.cpu_quota(str(tmp_path)) == expected
+
+
+@linux
+@every_team
+def test_threads_that_the_system_does_not_give() -> None:
+    """Where there is no room for more stacks there are fewer threads, or an exception, and always the same bits."""
+    script = f"""
+import resource
+x, weights = problem{BY_ROWS}
+expected = train(x, weights, 1)
+status = open("/proc/self/status").read().split()
+used = int(status[status.index("VmSize:") + 1]) * 1024
+hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+for room in (0, 4, 12, 30, 80):
+    resource.setrlimit(resource.RLIMIT_AS, (used + (room << 20), hard))
+    for threads in (2, 7, 64):
+        try:
+            results = train(x, weights, threads)
+        except MemoryError:
+            continue
+        assert same(results, expected)
+resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+assert same(train(x, weights, 7), expected)
+print("done")
+"""
+    assert run(script) == "done\n"
+
+
+@pytest.mark.parametrize("wrong", ["", "OpenMP", "pthreads", None, 1, b"threads"])
+def test_a_team_that_there_is_not(wrong: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match="^team: expected 'openmp' or 'threads', got "):
+        gru_native.set_team(wrong)
+
+
+def test_a_wrong_team_in_the_environment_is_named() -> None:
+    with pytest.raises(AssertionError, match="ImportError: GRU_NATIVE_TEAM: team: expected .*, got 'none'"):
+        run("", GRU_NATIVE_TEAM="none")
+
+
+def test_the_team_may_change_between_calls() -> None:
+    script = f"""
+import gru_native
+for sizes in ({BY_ROWS}, {BY_PANELS}):
+    x, weights = problem(*sizes)
+    expected = train(x, weights, 1)
+    for team in ("threads", "openmp", "threads"):
+        gru_native.set_team(team)
+        assert same(train(x, weights, 3), expected)
+"""
+    run(script)
 
 
 # ---- The interpreter's lock and calls at once --------------------------------------------------------------
@@ -251,6 +344,7 @@ def in_child(compute, seconds=20):
 """
 
 
+@every_team
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.parametrize("sizes", [BY_ROWS, BY_PANELS], ids=str)
 @pytest.mark.parametrize("before", ["nothing", "one thread", "two threads", "a team in another thread"])
@@ -291,6 +385,7 @@ print("done")
     assert run(FORK + script, timeout=120) == "done\n"
 
 
+@every_team
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_pool_of_forked_processes_computes() -> None:
     script = """
@@ -310,9 +405,54 @@ print("done")
     assert run(FORK + script) == "done\n"
 
 
+@linux
+def test_a_forked_child_has_threads_of_its_own() -> None:
+    """With OpenMP one, because its threads are gone; of ours as many as the parent."""
+    script = f"""
+x, weights = problem{BY_ROWS}
+train(x, weights, 3)
+def count():
+    before = len(os.listdir("/proc/self/task"))
+    train(x, weights, 3)
+    print(before, len(os.listdir("/proc/self/task")), flush=True)
+    return True
+assert in_child(count)
+"""
+    assert run(FORK + script, GRU_NATIVE_TEAM="threads") == "1 3\n"
+    assert run(FORK + script, GRU_NATIVE_TEAM="openmp") == "1 1\n"
+
+
+@linux
+@every_team
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a compiler")
+def test_a_forked_child_of_a_process_in_which_another_library_used_openmp(tmp_path: Path) -> None:
+    source, library = tmp_path / "other.cpp", tmp_path / "libother.so"
+    source.write_text(
+        """
+        extern "C" int team(int n) {
+          int sum = 0;
+        #pragma omp parallel num_threads(n) reduction(+ : sum)
+          sum += 1;
+          return sum;
+        }
+        """
+    )
+    subprocess.run(["g++", "-fopenmp", "-shared", "-fPIC", source, "-o", library], check=True)
+    prelude = f"import ctypes; other = ctypes.CDLL({str(library)!r})"
+    script = f"""
+x, weights = problem{BY_ROWS}
+assert other.team(2) == 2
+assert in_child(lambda: bool(train(x, weights, 2)))
+assert in_child(lambda: in_child(lambda: bool(train(x, weights, 2))))
+print("done")
+"""
+    assert run(FORK + script, prelude=prelude + PRELUDE) == "done\n"
+
+
 # ---- Afterwards --------------------------------------------------------------------------------------------
 
 
+@every_team
 def test_nothing_spins_after_a_call() -> None:
     """Spinning threads would use the cores that the caller wants for something else."""
     script = f"""
@@ -330,6 +470,7 @@ for sizes in ({BY_ROWS}, {BY_PANELS}):
         assert used < 0.02
 
 
+@every_team
 @linux
 def test_threads_may_run_where_they_might_before() -> None:
     """A thread that sleeps is kept from its caller's CPU until it runs, and from nothing else."""
@@ -353,6 +494,38 @@ print("done")
     assert run(script) == "done\n"
 
 
+@linux
+def test_a_process_that_takes_the_id_of_a_thread_keeps_its_cpus() -> None:
+    script = f"""
+import subprocess
+x, weights = problem{BY_ROWS}
+before = set(os.listdir("/proc/self/task"))
+train(x, weights, 4)
+team = set(os.listdir("/proc/self/task")) - before
+train(x, weights, 2)
+time.sleep(0.2)
+gone = sorted(team - set(os.listdir("/proc/self/task")), key=int)
+for attempt in range(50):
+    try:
+        with open("/proc/sys/kernel/ns_last_pid", "w") as file:
+            file.write(str(int(gone[0]) - 1))
+    except OSError:
+        break
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        allowed = os.sched_getaffinity(stranger.pid)
+        for _ in range(3 if stranger.pid == int(gone[0]) else 0):
+            time.sleep(0.05)
+            train(x, weights, 4)
+            assert os.sched_getaffinity(stranger.pid) == allowed
+        stranger.kill()
+    if stranger.pid == int(gone[0]):
+        print("done")
+        break
+"""
+    if run(script, GRU_NATIVE_TEAM="openmp") != "done\n":
+        pytest.skip("the system does not let a process have the id that it asks for")
+
+
 NAMES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OPENBLAS_NUM_THREADS")
 
 
@@ -366,10 +539,12 @@ def test_loading_leaves_the_environment_as_it_was(monkeypatch: pytest.MonkeyPatc
     assert run(script, **environment) == f"{[environment.get(name) for name in NAMES]}\n"
 
 
+@every_team
 @linux
 def test_loading_starts_no_thread_beside_numpys() -> None:
     script = """
 import os
+import shutil
 import numpy as np
 np.ones((500, 500)) @ np.ones((500, 500))
 before = len(os.listdir("/proc/self/task"))
@@ -379,10 +554,32 @@ print(len(os.listdir("/proc/self/task")) - before)
     assert run(script, prelude="") == "0\n"
 
 
+def test_a_subinterpreter_is_refused() -> None:
+    script = '''
+try:
+    import _xxsubinterpreters as interpreters
+except ImportError:
+    import _interpreters as interpreters
+import sys
+own = interpreters.create() if sys.version_info >= (3, 13) else interpreters.create(isolated=False)
+interpreters.run_string(own, f"""
+import sys, warnings
+sys.path[:] = {sys.path!r}
+warnings.simplefilter("ignore")
+try:
+    import gru_native
+except ImportError as error:
+    print(error, flush=True)
+""")
+'''
+    assert "Python's main interpreter only" in run(script, prelude="")
+
+
 @linux
 def test_numpy_keeps_its_threads_when_loaded_after() -> None:
     script = """
 import os
+import shutil
 import %s
 import numpy as np
 np.ones((500, 500)) @ np.ones((500, 500))

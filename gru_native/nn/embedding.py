@@ -76,7 +76,7 @@ class Embedding(Module):
     def _forward(
         self, snapshot: Snapshot, indices: ArrayLike, *, seed: Seed | None = None, threads: int | None = None
     ) -> tuple[Array, Array]:
-        indices = frozen(np.asarray(indices))
+        indices = frozen(np.array(indices))
         return sealed(F.embedding(indices, snapshot.version["weight"])), indices
 
     def _backward(self, indices: Array, d_output: ArrayLike, *, threads: int | None = None) -> tuple[None, Gradients]:

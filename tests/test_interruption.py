@@ -1,0 +1,156 @@
+"""Ctrl-C, and whatever else a signal handler does, during a long call."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "kill"), reason="this system has no signals")
+
+# Calls that take seconds, each by a name. Their results are the same before and after one that was given up.
+CALLS = """
+import os, signal, sys, threading, time
+import numpy as np
+import gru_native as gn
+from gru_native import functional as F
+
+rng = np.random.default_rng(0)
+draw = lambda *shape: np.float32(0.1) * rng.random(shape, np.float32) - np.float32(0.05)
+
+def recurrent(cell, T, B, I, H, tape):
+    rows = {"gru": 3, "lstm": 4}[cell] * H
+    weights = getattr(F, f"pack_{cell}")(draw(rows, I), draw(rows, H))
+    x = draw(T, B, I)
+    def forward():
+        return F.recurrent_forward(x, weights, threads=2, tape=tape)
+    return forward, lambda made: F.recurrent_backward(made[1], made[0][0], threads=2)
+
+def of_layer(layer, x, *arguments):
+    return lambda: None, lambda _: layer(x, *arguments, threads=2)
+
+def of_function(function, *arguments, **keywords):
+    return lambda: None, lambda _: function(*arguments, **keywords)
+
+CALLS = {
+    "backward by rows": lambda: recurrent("gru", 3000, 64, 64, 256, "gates"),
+    "backward by panels": lambda: recurrent("gru", 60_000, 1, 64, 256, "gates"),
+    "backward from states": lambda: recurrent("gru", 3000, 64, 64, 256, "states"),
+    "backward of an LSTM from states": lambda: recurrent("lstm", 2000, 64, 64, 256, "states"),
+    "forward by rows": lambda: of_layer(gn.nn.GRU(64, 256, seed=0), draw(8000, 64, 64)),
+    "forward by panels": lambda: of_layer(gn.nn.GRU(64, 512, seed=0), draw(60_000, 1, 64)),
+    "a wide projection": lambda: of_layer(gn.nn.GRU(4096, 16, seed=0), draw(1200, 64, 4096)),
+    "linear": lambda: of_function(F.linear, draw(60_000, 2048), F.pack_linear(draw(2048, 2048)), threads=2),
+    "linear_backward": lambda: of_function(
+        F.linear_backward, draw(60_000, 1024), F.pack_linear(draw(1024, 1024)), draw(60_000, 1024), threads=2
+    ),
+    "softmax_cross_entropy": lambda: of_function(
+        F.softmax_cross_entropy, draw(4000, 50_000), np.zeros(4000, int), threads=1, label_smoothing=0.1
+    ),
+    "embedding_backward": lambda: of_function(
+        F.embedding_backward, np.arange(10**7) % 7, np.broadcast_to(draw(1, 512), (10**7, 512)), 7, threads=2
+    ),
+    "dropout": lambda: of_function(F.dropout, draw(200_000_000), 0.5, seed=0, threads=1),
+    "tanh": lambda: of_function(F.tanh, draw(300_000_000)),
+}
+"""
+
+
+def run(script: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", CALLS + script],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, **environment},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "team"),
+    [
+        ("backward by rows", "openmp"),
+        ("backward by panels", "openmp"),
+        ("backward by panels", "threads"),
+        ("backward from states", "threads"),
+        ("backward of an LSTM from states", "openmp"),
+        ("forward by rows", "threads"),
+        ("forward by panels", "openmp"),
+        ("a wide projection", "openmp"),
+        ("linear", "openmp"),
+        ("linear_backward", "threads"),
+        ("softmax_cross_entropy", "openmp"),
+        ("embedding_backward", "openmp"),
+        ("dropout", "openmp"),
+        ("tanh", "openmp"),
+    ],
+)
+def test_ctrl_c_ends_a_call(name: str, team: str) -> None:
+    script = f"""
+prepare, call = CALLS[{name!r}]()
+made = prepare()
+sent = []
+def interrupt():
+    time.sleep(0.1)
+    sent.append(time.perf_counter())
+    os.kill(os.getpid(), signal.SIGINT)
+threading.Thread(target=interrupt).start()
+try:
+    call(made)
+except KeyboardInterrupt:
+    print(time.perf_counter() - sent[0])
+# The module computes on.
+x = draw(40, 33, 20)
+layer = gn.nn.GRU(20, 64, seed=0)
+assert np.array_equal(layer(x, threads=2)[0], layer(x, threads=1)[0])
+"""
+    # Some hundreds of milliseconds more on a busy machine; to its end each call takes a second and more.
+    assert float(run(script, GRU_NATIVE_TEAM=team)) < 0.6
+
+
+@pytest.mark.parametrize("team", ["openmp", "threads"])
+def test_a_handler_may_compute_and_raise_what_it_likes(team: str) -> None:
+    script = """
+small = gn.nn.GRU(20, 64, seed=0)
+x = draw(40, 33, 20)
+expected = small(x, threads=1)[0]
+seen = []
+class Enough(Exception): pass
+def handler(*_):
+    seen.append(np.array_equal(small(x, threads=2)[0], expected))
+    if len(seen) == 3:
+        raise Enough
+signal.signal(signal.SIGALRM, handler)
+signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
+prepare, call = CALLS["forward by rows"]()
+try:
+    call(None)
+except Enough:
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    print(seen)
+"""
+    assert run(script, GRU_NATIVE_TEAM=team) == "[True, True, True]\n"
+
+
+def test_a_call_that_nothing_raises_in_goes_on() -> None:
+    """Signals whose handler returns change nothing, and other threads are not disturbed."""
+    script = """
+seen = []
+signal.signal(signal.SIGALRM, lambda *_: seen.append(1))
+layer, x = gn.nn.GRU(64, 256, seed=0), draw(1500, 64, 64)
+expected = layer(x, threads=1)[0]
+signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
+results = []
+other = threading.Thread(target=lambda: results.append(layer(x, threads=2)[0]))
+other.start()
+results.append(layer(x, threads=2)[0])
+other.join()
+signal.setitimer(signal.ITIMER_REAL, 0)
+print(len(seen) > 3, all(np.array_equal(result, expected) for result in results))
+"""
+    assert run(script) == "True True\n"

@@ -1,0 +1,144 @@
+"""Another thread writes to an array while a call reads it: values may be any of those written, memory stays whole.
+
+The functions are found in the modules: whatever takes an array that decides where memory is touched. Each runs in a
+process of its own, which a fault would end.
+"""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from gru_native import functional, losses, nn
+
+DECISIVE = {"lengths", "reset", "indices", "targets"}
+
+# Each call with the names of its decisive arrays in place of a loop's variable: what is written to them is valid at
+# one moment and far outside at the next.
+CALLS = {
+    "functional.recurrent": "F.recurrent(x, gru, lengths=lengths, reset=reset, threads=2)",
+    "functional.recurrent_forward": "both(*F.recurrent_forward(x, gru, lengths=lengths, reset=reset, threads=2))",
+    "functional.embedding": "F.embedding(indices, table)",
+    "functional.embedding_backward": "F.embedding_backward(indices, d_embedded, 50, threads=2)",
+    "functional.softmax_cross_entropy": "F.softmax_cross_entropy(logits, targets, gradient=True, threads=2)",
+    "functional.sequence_lengths": "F.sequence_lengths(lengths, T, B)",
+    "functional.reset_flags": "F.reset_flags(reset, T, B, False)",
+    "losses.BCEWithLogitsLoss": "through(L.BCEWithLogitsLoss(), logits[:, 0], targets.astype('f4'))",
+    "losses.CrossEntropyLoss": "through(L.CrossEntropyLoss(), logits, targets)",
+    "losses.MSELoss": "through(L.MSELoss(), logits[:, 0], targets.astype('f4'))",
+    "nn.GRU": "through(gn.nn.GRU(I, H, 2, bidirectional=True, seed=0), x, None, lengths, reset)",
+    "nn.LSTM": "through(gn.nn.LSTM(I, H, bidirectional=True, seed=0), x, None, lengths, reset, tape='states')",
+    "nn.RNN": "through(gn.nn.RNN(I, H, bidirectional=True, seed=0), x, None, lengths, reset)",
+    "nn.Sequential": "through(gn.nn.Sequential(gn.nn.GRU(I, H, bidirectional=True, seed=0), gn.nn.LastPooling()), "
+    "x, None, lengths, reset)",
+    "nn.Embedding": "through(gn.nn.Embedding(50, 64, seed=0), indices)",
+    "nn.AttentionPooling": "through(gn.nn.AttentionPooling(I, 8, seed=0), x, lengths)",
+    "nn.LastPooling": "through(gn.nn.LastPooling(), x, lengths)",
+    "nn.MeanPooling": "through(gn.nn.MeanPooling(), x, lengths)",
+}
+
+SCRIPT = """
+import sys, threading, time
+import numpy as np
+import gru_native as gn
+from gru_native import functional as F, losses as L
+
+sys.setswitchinterval(1e-4)
+rng = np.random.default_rng(0)
+T, B, I, H, N = 60, 32, 16, 64, 4000
+x = rng.standard_normal((T, B, I)).astype("f4")
+gru = F.pack_gru(*(rng.uniform(-.1, .1, (3 * H, n)).astype("f4") for n in (I, H)))
+table, d_embedded = np.ones((50, 64), "f4"), np.ones((N, 64), "f4")
+logits = rng.standard_normal((N, 50)).astype("f4")
+lengths, indices, targets = np.full(B, T), np.zeros(N, int), np.zeros(N, int)
+reset = np.zeros((T, B), bool)
+
+def both(results, tape):
+    F.recurrent_backward(tape, results[0], threads=2)
+
+def through(module, *arguments, **keywords):
+    module(*arguments)
+    result, tape = module.forward(*arguments, **keywords)
+    if isinstance(module, (L.CrossEntropyLoss, L.MSELoss, L.BCEWithLogitsLoss)):
+        return module.backward(tape)
+    module.backward(tape, np.ones_like(result[0] if module.recurrent else result))
+
+def write():
+    flip = False
+    while not over:
+        flip = not flip
+        lengths[B // 2 :] = 10**7 if flip else T
+        indices[-1] = targets[-1] = 2**40 if flip else 1
+        reset.view("u1")[:] = 7 if flip else 0
+        time.sleep(0.0002)
+
+over, done, refused = False, 0, 0
+writer = threading.Thread(target=write)
+writer.start()
+try:
+    end = time.monotonic() + 0.5
+    while time.monotonic() < end or done + refused < 20:
+        try:
+            %s
+            done += 1
+        except ValueError as error:
+            assert str(error).split(":")[0] in ("lengths", "indices", "targets"), error
+            refused += 1
+finally:
+    over = True
+    writer.join()
+print(done + refused)
+"""
+
+
+def decisive() -> set[str]:
+    """Return the names of all public functions, layers and losses that take such an array."""
+    found = set()
+    for module, method in ((functional, None), (losses, "forward"), (nn, "_call")):
+        for name, item in vars(module).items():
+            if name.startswith("_") or not callable(item) or not item.__module__.startswith("gru_native"):
+                continue
+            taker: Callable[..., Any] | None = item if method is None else getattr(item, method, None)
+            if taker is not None and DECISIVE & inspect.signature(taker).parameters.keys():
+                found.add(f"{module.__name__.removeprefix('gru_native.')}.{name}")
+    return found
+
+
+def test_every_function_that_takes_such_an_array_is_tried() -> None:
+    assert decisive() == CALLS.keys()
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_writing_thread_breaks_nothing(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-c", SCRIPT % CALLS[name]],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= 20
+
+
+@pytest.mark.parametrize("write", ["older_view[:] = 10**7", "lengths.flags.writeable = True; lengths[:] = 10**7"])
+def test_lengths_that_change_before_backward(write: str) -> None:
+    script = f"""
+import numpy as np
+import gru_native as gn
+layer, x = gn.nn.GRU(64, 64, bidirectional=True, seed=0), np.ones((50, 16, 64), "f4")
+lengths = np.full(16, 50)
+older_view = lengths[:]
+lengths.flags.writeable = False
+(output, _), tape = layer.forward(x, None, lengths)
+expected = layer.backward(layer.forward(x)[1], np.ones_like(output))[0][0]
+{write}
+assert np.array_equal(layer.backward(tape, np.ones_like(output))[0][0], expected)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
