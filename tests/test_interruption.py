@@ -126,8 +126,8 @@ def handler(*_):
     if len(seen) == 3:
         raise Enough
 signal.signal(signal.SIGALRM, handler)
-signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
 prepare, call = CALLS["forward by rows"]()
+signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
 try:
     call(None)
 except Enough:
