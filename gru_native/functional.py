@@ -206,7 +206,9 @@ def recurrent(
         them is padding: x is not read there, and output is zero.
     reset
         (T, B), or (B, T) with `batch_first`, of bool: where a new episode begins. No state passes between that step
-        and the one before it, in either direction: it becomes zero, and no gradient flows.
+        and the one before it, in either direction: it becomes zero, and no gradient flows. It does not end a row: with
+        `reverse` a row still runs on to step 0, so of a row that is padded on the left, with a reset behind the
+        padding, `final` is a state of that padding. Padding belongs on the right, with `lengths`.
     mask
         (B, H), what h is multiplied by where the hidden weights read it, the same in every step (not where it is
         carried on: ``z * h`` of a GRU). With zeros and ``1 / (1 - p)``, as `dropout` makes of ones, this is the

@@ -84,6 +84,18 @@ def test_a_ragged_stack_with_resets_is_the_references(batch_first: bool, rng: np
         assert_gradient(gradient, expected_gradients[name], "float64_gradient", name)
 
 
+def test_padding_belongs_on_the_right_with_lengths(rng: np.random.Generator) -> None:
+    """A reset does not end a row: behind padding on the left the reverse direction goes on into it."""
+    gru = nn.GRU(3, 4, bidirectional=True, dtype="float64", seed=1)
+    row, padding = rng.standard_normal((4, 1, 3)), np.zeros((2, 1, 3))
+    _, alone = gru(row)
+    _, right = gru(np.concatenate([row, padding]), lengths=[4])
+    np.testing.assert_array_equal(right, alone)
+    _, left = gru(np.concatenate([padding, row]), reset=np.arange(6)[:, None] == 2)
+    np.testing.assert_array_equal(left[0], alone[0])
+    np.testing.assert_array_equal(left[1], gru(padding)[1][1])
+
+
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize(
     ("kind", "names", "own"), [("GRU", "rzn", {}), ("GRU", "rzn", {"layer_norm": True}), ("LSTM", "ifgo", {})], ids=str

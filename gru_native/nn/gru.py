@@ -42,7 +42,9 @@ class GRU(Recurrent):
     padding: x and the gradient of output are not read there, output and the gradient of x are zero, h_n is
     the state after the row's own last step, and the reverse direction begins there. `reset`, of bool, marks
     the first steps of new episodes: between such a step and the one before it no state passes in either
-    direction (it becomes zero), and no gradient.
+    direction (it becomes zero), and no gradient. It does not end a row: the reverse direction still runs on to step 0,
+    and with padding on the left and a reset behind it the reverse h_n is a state of that padding. Only `lengths`, with
+    the padding on the right, keeps padding out of every result.
 
     With a size per layer `h_0`, `h_n` and their gradients are lists of an array for each layer, (D, B, H_l)
     or (D, H_l). Layer and direction are ordered as in PyTorch: layer 0, layer 0 in reverse, layer 1, ... All

@@ -15,7 +15,8 @@ class RNN(Recurrent):
     """A stack of plain recurrent layers, with PyTorch's parameter names, shapes and results.
 
     As `GRU`, but each step computes ``h' = tanh(W_ih x + b_ih + W_hh h + b_hh)``, or with
-    ``nonlinearity="relu"`` the larger of the same sum and 0.
+    ``nonlinearity="relu"`` the larger of the same sum and 0. Rows padded on the left are no better served by `reset`:
+    padding belongs on the right, with `lengths`.
 
     Parameters
     ----------
