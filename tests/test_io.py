@@ -39,6 +39,15 @@ def model(seed: int = 1) -> nn.Module:
     return nn.GRU(3, 4, seed=seed)
 
 
+def test_a_file_whose_layers_do_not_fit_is_refused(tmp_path: Path) -> None:
+    layers = {"0": nn.GRU(3, 4, seed=1), "1": nn.Linear(5, 2, seed=1)}
+    arrays = {f"{place}.{name}": array for place, layer in layers.items() for name, array in layer.state_dict().items()}
+    config = {"type": "Sequential", "layers": {place: layer.config() for place, layer in layers.items()}}
+    io.save_arrays(tmp_path / "model", arrays, {"config": config})
+    with pytest.raises(ModelFileError, match=r"layer 1 \(Linear\): expected in_features = 4, which layer 0 \(GRU\)"):
+        io.load(tmp_path / "model")
+
+
 def assert_same_state(actual: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
     assert list(actual) == list(expected) or sorted(actual) == sorted(expected)
     for name, array in expected.items():

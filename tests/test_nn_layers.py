@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -285,6 +287,82 @@ def test_bad_chains() -> None:
     (output, _), tape = model.forward(x)
     with pytest.raises(ValueError, match="d_states: expected a list of 1, one per recurrent layer, got 2"):
         model.backward(tape, output, [None, None])
+
+
+# What a chain refuses when it is built
+
+MISFITS: list[tuple[Callable[[], list[nn.Module]], str]] = [
+    (
+        lambda: [nn.Embedding(9, 64), nn.GRU(64, 32, bidirectional=True), nn.Linear(32, 9)],
+        "layer 2 (Linear): expected in_features = 64, which layer 1 (GRU, bidirectional) gives, got 32",
+    ),
+    (
+        lambda: [nn.Embedding(9, 5), nn.LSTM(4, 3)],
+        "layer 1 (LSTM): expected input_size = 5, which layer 0 (Embedding) gives, got 4",
+    ),
+    (
+        lambda: [nn.GRU(3, [6, 5]), nn.Dropout(), nn.LayerNorm(6)],
+        "layer 2 (LayerNorm): expected normalized_shape[-1] = 5, which layer 0 (GRU) gives, got 6",
+    ),
+    (
+        lambda: [nn.LayerNorm((2, 3)), nn.RNN(2, 4)],
+        "layer 1 (RNN): expected input_size = 3, which layer 0 (LayerNorm) gives, got 2",
+    ),
+    (
+        lambda: [nn.GRU(3, 4), nn.AttentionPooling(3)],
+        "layer 1 (AttentionPooling): expected features = 4, which layer 0 (GRU) gives, got 3",
+    ),
+    (
+        lambda: [nn.AttentionPooling(3), nn.Linear(4, 1)],
+        "layer 1 (Linear): expected in_features = 3, which layer 0 (AttentionPooling) gives, got 4",
+    ),
+    (
+        lambda: [nn.GRU(3, 4), nn.MeanPooling(), nn.BatchNorm1d(3)],
+        "layer 2 (BatchNorm1d): expected num_features = 4, which layer 0 (GRU) gives, got 3",
+    ),
+    (
+        lambda: [nn.Sequential(nn.Linear(2, 3)), nn.Sequential(nn.Dropout(), nn.Linear(4, 1))],
+        "layer 1.1 (Linear): expected in_features = 3, which layer 0.0 (Linear) gives, got 4",
+    ),
+    *[
+        (
+            lambda pooling=pooling: [nn.GRU(3, 4, batch_first=True), nn.Linear(4, 4), pooling],
+            f"layer 2 ({type(pooling).__name__}): expected {type(pooling).__name__}(batch_first=True), "
+            "because layer 0 (GRU) gives (B, T, ...), got batch_first=False",
+        )
+        for pooling in (nn.LastPooling(), nn.MeanPooling(), nn.AttentionPooling(4))
+    ],
+    (
+        lambda: [nn.Sequential(nn.RNN(3, 4)), nn.LSTM(4, 4, batch_first=True)],
+        "layer 1 (LSTM): expected LSTM(batch_first=False), because layer 0.0 (RNN) gives (T, B, ...), "
+        "got batch_first=True",
+    ),
+    (
+        lambda: [nn.GRU(3, 4), nn.LastPooling(), nn.GRU(4, 4)],
+        "layer 2 (GRU): expected sequences, got (B, ...) without a time axis from layer 1 (LastPooling)",
+    ),
+    (
+        lambda: [nn.GRU(3, 4, batch_first=True), nn.BatchNorm1d(4)],
+        "layer 1 (BatchNorm1d): expected (N, C) or (N, C, L), got (B, T, ...) with the features on the last axis "
+        "from layer 0 (GRU); use LayerNorm, or pool first",
+    ),
+    (
+        lambda: [nn.GRU(3, 4), nn.BatchNorm1d(4)],
+        "layer 1 (BatchNorm1d): expected (N, C) or (N, C, L), got (T, B, ...) with",
+    ),
+]
+
+
+@pytest.mark.parametrize(("layers", "message"), MISFITS, ids=[message[:48] for _, message in MISFITS])
+def test_layers_that_do_not_fit_are_named(layers: Callable[[], list[nn.Module]], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        nn.Sequential(*layers())
+
+
+def test_what_a_chain_cannot_know_it_leaves_alone() -> None:
+    nn.Sequential(nn.GRU(3, 4), Spy(), nn.Linear(5, 1), Spy(), nn.LastPooling(batch_first=True), Spy(), nn.GRU(7, 2))
+    nn.Sequential(nn.BatchNorm1d(3), nn.GRU(3, 4), nn.MeanPooling(), nn.Dropout(), nn.BatchNorm1d(4))
+    nn.Sequential(nn.LastPooling(batch_first=True), nn.Linear(4, 1))
 
 
 # What any layer refuses

@@ -136,6 +136,15 @@ def test_sequences_of_like_length_go_together() -> None:
     assert longest_first == sorted(lengths, reverse=True)
 
 
+def test_sources_say_their_layout() -> None:
+    shapes = {(4, 3): None, (4, 3, 2): True, (4,): None}
+    assert {shape: Batches(np.zeros(shape), np.zeros(4), 2).batch_first for shape in shapes} == shapes
+    assert Batches(np.zeros((4, 3), int), np.zeros(4), 2).batch_first  # indices of an embedding
+    assert Batches(np.zeros(4, int), np.zeros(4), 2).batch_first is None
+    assert Stream(np.zeros(4), np.zeros(4), 2, 2).batch_first is False
+    assert [Sequences(_ragged([1]), [1], 1, batch_first=first).batch_first for first in (False, True)] == [False, True]
+
+
 def test_errors_of_sequences() -> None:
     inputs = _ragged([3, 2])
     with pytest.raises(ValueError, match="inputs: expected at least one, got none"):

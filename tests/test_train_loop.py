@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -410,3 +411,125 @@ def test_metrics_of_regression_and_of_two_classes() -> None:
     trainer = Trainer(model, BCEWithLogitsLoss(), optim.SGD(model), metrics=classification_metrics())
     accuracy = trainer.evaluate(Batches(x, binary, 7))["accuracy"]
     assert accuracy == np.mean((predictions > 0) == binary.reshape(-1))
+
+
+# Layouts of data and models
+
+
+def _samples(*shape: int, kind: type = np.float32) -> Batches:
+    return Batches(np.zeros(shape, kind), np.zeros((shape[0], 1), np.float32), 4)
+
+
+def _regression(layers: list[nn.Module]) -> Trainer:
+    model = nn.Sequential(*layers)
+    return Trainer(model, MSELoss(), optim.SGD(model, lr=0.5))
+
+
+@pytest.mark.parametrize(
+    ("layers", "data", "message"),
+    [
+        (
+            [nn.GRU(3, 1)],
+            _samples(4, 4, 3),
+            "layer 0 (GRU): expected GRU(batch_first=True), because Batches gives (B, T, ...), got batch_first=False",
+        ),
+        (
+            [nn.Embedding(5, 3), nn.Dropout(), nn.Sequential(nn.LayerNorm(3), nn.LSTM(3, 1))],
+            _samples(4, 4, kind=int),
+            "layer 2.1 (LSTM): expected LSTM(batch_first=True), because Batches gives (B, T, ...), got",
+        ),
+        (
+            [nn.Linear(3, 2), nn.MeanPooling()],
+            _samples(4, 4, 3),
+            "layer 1 (MeanPooling): expected MeanPooling(batch_first=True), because Batches gives (B, T, ...), got",
+        ),
+        (
+            [nn.RNN(3, 1, batch_first=True)],
+            Sequences([np.zeros((4, 3), np.float32)] * 4, np.zeros((4, 1)), 4),
+            "layer 0 (RNN): expected RNN(batch_first=False), because Sequences gives (T, B, ...), got batch_first=True",
+        ),
+        (
+            [nn.GRU(3, 1)],
+            Sequences([np.zeros((4, 3), np.float32)] * 4, np.zeros((4, 1)), 4, batch_first=True),
+            "layer 0 (GRU): expected GRU(batch_first=True), because Sequences gives (B, T, ...), got",
+        ),
+        (
+            [nn.GRU(3, 1, batch_first=True)],
+            Stream(np.zeros((16, 3), np.float32), np.zeros((16, 1)), 4, 4),
+            "layer 0 (GRU): expected GRU(batch_first=False), because Stream gives (T, B, ...), got",
+        ),
+        (
+            [nn.GRU(3, 1)],
+            _samples(4, 3),
+            "layer 0 (GRU): expected sequences, got (B, ...) without a time axis from Batches",
+        ),
+        (
+            [nn.Linear(3, 4), nn.BatchNorm1d(4)],
+            _samples(4, 4, 3),
+            "layer 1 (BatchNorm1d): expected (N, C) or (N, C, L), got (B, T, ...) with the features on the last axis",
+        ),
+        (
+            [nn.BatchNorm1d(3), nn.GRU(3, 4, batch_first=True)],
+            _samples(4, 3, 3),
+            "layer 1 (GRU): expected sequences, got (N, C, L) from layer 0 (BatchNorm1d)",
+        ),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, (Batches, Sequences, Stream)) else None,
+)
+def test_data_of_another_layout_are_refused(layers: list[nn.Module], data: Any, message: str) -> None:
+    trainer = _regression(layers)
+    before = trainer.model.state_dict()
+    fine = _Unknown(data)
+    calls = [
+        lambda: trainer.fit(data, epochs=1, progress=False),
+        lambda: trainer.fit(fine, epochs=1, validation=data, progress=False),
+        lambda: trainer.evaluate(data),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+            call()
+    assert (trainer.step, trainer.epoch) == (0, 0)
+    assert all(array is before[name] for name, array in trainer.model.state_dict().items())
+
+
+class _Unknown:
+    """A user's source, which says nothing of its layout."""
+
+    carries_state = False
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def epoch(self, number: int) -> Any:
+        return self.data.epoch(number)
+
+
+def test_a_model_that_is_no_chain_is_asked_too() -> None:
+    model = nn.GRU(3, 1)
+    trainer = Trainer(model, MSELoss(), optim.SGD(model))
+    with pytest.raises(ValueError, match=r"^GRU: expected GRU\(batch_first=True\), because Batches"):
+        trainer.evaluate(_samples(4, 4, 3))
+
+
+def test_layouts_that_fit_and_those_that_nobody_knows() -> None:
+    channels = Batches(np.ones((6, 5, 3), np.float32), np.ones((6, 5, 1), np.float32), 3)
+    for layers, data in [
+        ([nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1)], _samples(6, 3)),
+        ([nn.BatchNorm1d(5), nn.Linear(3, 1), nn.BatchNorm1d(5)], channels),
+        ([nn.Embedding(3, 2), nn.Linear(2, 1)], _samples(6, kind=int)),
+        ([nn.Embedding(3, 2), nn.GRU(2, 1, batch_first=True), nn.MeanPooling(True)], _samples(6, 4, kind=int)),
+        ([nn.GRU(3, 1), nn.LastPooling()], _Unknown(_samples(4, 4, 3))),
+    ]:
+        _regression(layers).fit(data, epochs=1, validation=data, progress=False)
+    wrong = _samples(4, 4, 3)
+    with pytest.raises(TypeError, match=r"data\.batch_first: expected True or False, got 'yes'"):
+        _regression([nn.GRU(3, 1)]).evaluate(_saying(_Unknown(wrong), batch_first="yes"))
+
+
+def _saying(data: Any, **attributes: Any) -> Any:
+    for name, value in attributes.items():
+        setattr(data, name, value)
+    return data

@@ -61,6 +61,16 @@ def test_a_file_holds_everything(tmp_path: Path) -> None:
     assert _continue(loaded, "a☃", 40, 1.0, 5) == _continue(model, "a☃", 40, 1.0, 5)
 
 
+def test_a_network_of_another_layout_is_refused(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Embedding(3, 2), nn.GRU(2, 4, batch_first=True), nn.Linear(4, 3))
+    message = r"layer 1 \(GRU\): expected GRU\(batch_first=False\), because CharacterModel gives \(T, B, \.\.\.\)"
+    with pytest.raises(ValueError, match=message):
+        CharacterModel(network, "abc")
+    gn.save(network, tmp_path / "model", {"vocabulary": "abc"})
+    with pytest.raises(ModelFileError, match=message):
+        CharacterModel.load(tmp_path / "model")
+
+
 @pytest.mark.parametrize(
     ("network", "metadata"),
     [

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from gru_native import functional as F
 from gru_native.nn.arguments import float_array, number, shaped_array
 from gru_native.nn.module import Array, Gradients, Module, Snapshot, sealed
+from gru_native.nn.signal import Signal
 from gru_native.random import Seed
 
 
@@ -31,6 +32,9 @@ class Dropout(Module):
 
     def _config(self) -> dict[str, Any]:
         return {"p": self.p}
+
+    def _passed(self, given: Signal, name: str) -> Signal:
+        return given
 
     def _call(self, snapshot: Snapshot, x: ArrayLike, *, threads: int | None = None) -> Array:
         return float_array("x", x)

@@ -11,6 +11,7 @@ from gru_native import functional as F
 from gru_native.nn import init
 from gru_native.nn.arguments import float_dtype, size
 from gru_native.nn.module import Array, Gradients, Module, Snapshot, frozen, sealed
+from gru_native.nn.signal import Fact, Signal
 from gru_native.random import Seed, generator
 
 
@@ -69,6 +70,9 @@ class Embedding(Module):
             "padding_idx": self.padding_idx,
             "dtype": self.dtype.name,
         }
+
+    def _passed(self, given: Signal, name: str) -> Signal:
+        return given._replace(features=Fact(self.embedding_dim, self._place(name)))
 
     def _call(self, snapshot: Snapshot, indices: ArrayLike, *, threads: int | None = None) -> Array:
         return F.embedding(indices, snapshot.version["weight"])

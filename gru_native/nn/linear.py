@@ -12,6 +12,7 @@ from gru_native import functional as F
 from gru_native.nn import init
 from gru_native.nn.arguments import flag, float_dtype, size
 from gru_native.nn.module import Array, Gradients, Module, Snapshot, Version, frozen, sealed
+from gru_native.nn.signal import Fact, Signal
 from gru_native.random import Seed, generator
 
 
@@ -64,6 +65,10 @@ class Linear(Module):
             "bias": "bias" in self.parameters(),
             "dtype": self.dtype.name,
         }
+
+    def _passed(self, given: Signal, name: str) -> Signal:
+        place = self._place(name)
+        return given.sized(place, "in_features", self.in_features)._replace(features=Fact(self.out_features, place))
 
     def _call(self, snapshot: Snapshot, x: ArrayLike, *, threads: int | None = None) -> Array:
         return F.linear(x, snapshot.version.derive("packed", _packed), threads=threads)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from gru_native._layer import takes_place_of
+from gru_native.nn.signal import Signal
 
 Array = np.ndarray[Any, Any]
 Gradients = dict[str, Array]
@@ -102,7 +103,7 @@ class Module:
 
     A subclass passes its arrays to ``__init__``, assigns child modules as attributes, and writes `_call`,
     `_forward` and `_backward` (and `_config`, the arguments of ``__init__``) over a `Snapshot` instead of
-    over ``self``'s arrays.
+    over ``self``'s arrays. With `_passed` too, a `Sequential` and a `Trainer` check what the module takes and gives.
 
     Parameters
     ----------
@@ -157,6 +158,18 @@ class Module:
 
     # Structure
 
+    def _passed(self, given: Signal, name: str) -> Signal:
+        """Return what is known of the result for what is known of the input; refuse what does not fit."""
+        return Signal()
+
+    def _place(self, name: str) -> str:
+        """Return how messages name this module, which has this dotted name in the whole."""
+        return f"layer {name} ({self._kind})" if name else self._kind
+
+    @property
+    def _kind(self) -> str:
+        return type(self).__name__
+
     @property
     def recurrent(self) -> bool:
         """Whether the calls take states beside the input, and give final states beside the output."""
@@ -209,14 +222,14 @@ class Module:
             return dict(self._version.arrays)
         with _swap:
             return {
-                _join(prefix, name): array
+                join(prefix, name): array
                 for prefix, module in self.named_modules()
                 for name, array in module._version.arrays.items()
             }
 
     def parameters(self) -> dict[str, Array]:
         """Return the trainable arrays by dotted name: read-only arrays of one moment, no copies."""
-        buffers = {_join(prefix, name) for prefix, module in self.named_modules() for name in module.buffer_names}
+        buffers = {join(prefix, name) for prefix, module in self.named_modules() for name in module.buffer_names}
         return {name: array for name, array in self.state_dict().items() if name not in buffers}
 
     def assign(self, updates: Mapping[str, ArrayLike]) -> None:
@@ -281,7 +294,8 @@ class Module:
         self.assign({name: _cast(name, state[name], present[name].dtype) for name in present if name in state})
 
 
-def _join(prefix: str, name: str) -> str:
+def join(prefix: str, name: str) -> str:
+    """Return a child's dotted name."""
     return f"{prefix}.{name}" if prefix else name
 
 

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from gru_native.nn import init
 from gru_native.nn.arguments import flag, float_array, float_dtype, number, shaped_array, size
 from gru_native.nn.module import Array, Gradients, Module, Snapshot, Version, sealed
+from gru_native.nn.signal import Signal
 from gru_native.random import Seed
 
 Axes = tuple[int, ...]
@@ -75,6 +76,9 @@ class BatchNorm1d(_Normalization):
     ``y = (x - mean) / sqrt(var + eps) * weight + bias``. In ``forward`` in training mode mean and (biased)
     variance are the batch's own, and the running ones move towards them (towards the unbiased variance) by a
     new version of the buffers; otherwise they are the running ones.
+
+    A `Sequential` refuses it behind a layer that gives sequences, because an equal size could hide that their features
+    are not on axis 1: `LayerNorm` takes these.
 
     Parameters
     ----------
@@ -145,6 +149,9 @@ class BatchNorm1d(_Normalization):
             "track_running_stats": self.track_running_stats,
             "dtype": self.dtype.name,
         }
+
+    def _passed(self, given: Signal, name: str) -> Signal:
+        return given.normalized(self._place(name), self.num_features)
 
     def _checked(self, x: ArrayLike) -> Array:
         x = float_array("x", x, self.dtype)
@@ -241,6 +248,9 @@ class LayerNorm(_Normalization):
             "bias": "bias" in parameters,
             "dtype": self.dtype.name,
         }
+
+    def _passed(self, given: Signal, name: str) -> Signal:
+        return given.sized(self._place(name), "normalized_shape[-1]", self.normalized_shape[-1])
 
     def _checked(self, x: ArrayLike) -> Array:
         x = float_array("x", x, self.dtype)

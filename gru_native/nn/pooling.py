@@ -11,6 +11,7 @@ from gru_native import functional as F
 from gru_native.nn import init
 from gru_native.nn.arguments import flag, float_array, float_dtype, shaped_array, size
 from gru_native.nn.module import Array, Gradients, Module, Snapshot, Version, sealed
+from gru_native.nn.signal import Fact, Signal
 from gru_native.random import Seed, generator
 
 
@@ -36,6 +37,11 @@ class _Pooling(Module):
     @property
     def pools(self) -> bool:
         return True
+
+    def _passed(self, given: Signal, name: str) -> Signal:
+        place = self._place(name)
+        taken = given.ordered(place, type(self).__name__, self.batch_first)
+        return taken._replace(batch_first=Fact(None, place))
 
     def _pool(self, version: Version, x: Array, steps: _Steps, threads: int | None) -> tuple[Array, Any]:
         """Return y (B, F), and what `_spread` needs."""
@@ -222,6 +228,9 @@ class AttentionPooling(_Pooling):
             "batch_first": self.batch_first,
             "dtype": self.dtype.name,
         }
+
+    def _passed(self, given: Signal, name: str) -> Signal:
+        return super()._passed(given, name).sized(self._place(name), "features", self.features)
 
     def weights(self, x: ArrayLike, lengths: ArrayLike | None = None, *, threads: int | None = None) -> Array:
         """Return the weight of each step: 0 in padding, and a sum of 1 over the steps of a row that has any."""

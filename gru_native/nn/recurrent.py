@@ -17,6 +17,7 @@ from gru_native.nn import init
 from gru_native.nn.arguments import flag, float_array, float_dtype, number, shaped_array, size
 from gru_native.nn.dropout import Noise
 from gru_native.nn.module import Array, Gradients, Module, Snapshot, Version, sealed
+from gru_native.nn.signal import Fact, Signal
 from gru_native.random import Seed, generator, key, seed_path
 
 # Of the whole module: one array (L * D, B, H), or with a size per layer a list of (D, B, H_l); of the LSTM a pair.
@@ -127,6 +128,15 @@ class Recurrent(Module):
             "recurrent_dropout": self.recurrent_dropout,
             "dtype": self.dtype.name,
         }
+
+    @property
+    def _kind(self) -> str:
+        return f"{super()._kind}, bidirectional" if self.bidirectional else super()._kind
+
+    def _passed(self, given: Signal, name: str) -> Signal:
+        place = self._place(name)
+        taken = given.ordered(place, type(self).__name__, self.batch_first).sized(place, "input_size", self.input_size)
+        return taken._replace(features=Fact(self._sizes[-1] * self._directions, place))
 
     def _call(
         self,

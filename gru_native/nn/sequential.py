@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from gru_native.nn.module import Gradients, Module, Snapshot
+from gru_native.nn.module import Gradients, Module, Snapshot, join
 from gru_native.nn.recurrent import RecurrentCell
+from gru_native.nn.signal import Signal
 from gru_native.random import Seed, seed_path
 
 
@@ -27,6 +28,13 @@ class Sequential(Module):
     *layers
         The layers, named "0", "1", ...; or a single mapping of names to layers. A layer can stand only once:
         for gradients under two names there is no sum.
+
+    Raises
+    ------
+    ValueError
+        Also for a layer that does not fit the one before it: another number of features, or another layout of
+        sequences (`batch_first`). The message names both. Behind a module that does not say what it gives, nothing is
+        checked.
     """
 
     def __init__(self, *layers: Module | Mapping[str, Module]) -> None:
@@ -47,6 +55,12 @@ class Sequential(Module):
         modules = [module for _, module in self.named_modules()]
         if len(set(map(id, modules))) < len(modules):
             raise ValueError("layers: the same module stands at two places")
+        self._passed(Signal(), "")
+
+    def _passed(self, given: Signal, name: str) -> Signal:
+        for child, layer in self._children.items():
+            given = layer._passed(given, join(name, child))
+        return given
 
     @property
     def recurrent(self) -> bool:

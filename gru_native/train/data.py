@@ -1,6 +1,6 @@
 """Training data: batches of separate samples, of sequences of any lengths, and windows of one long stream.
 
-A source of batches has three things, and `Trainer` asks for nothing else:
+A source of batches has three things:
 
 ``len(data)``
     the number of batches in an epoch;
@@ -10,6 +10,12 @@ A source of batches has three things, and `Trainer` asks for nothing else:
 ``data.carries_state``
     whether each batch goes on where the one before it ended, so that a recurrent model's states are handed
     on.
+
+`Trainer` uses one more where it is there; the sources of this module have it:
+
+``data.batch_first``
+    whether inputs are sequences (B, T, ...), or (T, B, ...); ``None`` for inputs without a time axis. A model that
+    takes another layout is refused. Without this attribute nothing is checked.
 """
 
 from __future__ import annotations
@@ -85,6 +91,12 @@ class Batches:
         self.batch_size = at_least_one("batch_size", batch_size)
         self.shuffle = shuffle
         self.seed = seed_path(seed)
+
+    @property
+    def batch_first(self) -> bool | None:
+        """Whether inputs are sequences: (N, T, ...) of numbers with features last, or of indices without them."""
+        axes = self.inputs.ndim + (self.inputs.dtype.kind in "iu")
+        return True if axes > 2 else None
 
     def __len__(self) -> int:
         return -(-len(self.inputs) // self.batch_size)
@@ -223,6 +235,7 @@ class Stream:
     """
 
     carries_state = True
+    batch_first = False
 
     def __init__(self, inputs: ArrayLike, targets: ArrayLike, batch_size: int, window: int) -> None:
         self.batch_size = at_least_one("batch_size", batch_size)

@@ -14,7 +14,9 @@ import numpy as np
 from gru_native import optim
 from gru_native.io import StrPath
 from gru_native.nn import Module
+from gru_native.nn.arguments import flag
 from gru_native.nn.module import Gradients
+from gru_native.nn.signal import trace
 from gru_native.random import Seed, seed_path
 from gru_native.schedules import ReduceLROnPlateau, Schedule
 from gru_native.train.checkpoint import Checkpoint, Run
@@ -158,14 +160,17 @@ class Trainer:
         ------
         FloatingPointError
             When a loss or the gradients' norm is not finite. The model is not updated with them.
+        ValueError
+            Also for data in another layout than the model takes: batch first, time first, or without a time axis.
         OtherRunError, ModelFileError
             For a checkpoint of another run, or a damaged one.
         """
         if (epochs is None) == (steps is None):
             raise ValueError(f"epochs, steps: expected one of the two, got {epochs} and {steps}")
-        if len(data) == 0:
-            raise ValueError("data: expected at least one batch, got none")
-        if validation is None and not (patience is None and validate_every is None):
+        self._refuse_misfit("data", data)
+        if validation is not None:
+            self._refuse_misfit("validation", validation)
+        elif not (patience is None and validate_every is None):
             raise ValueError("validation: expected data for validate_every and patience, got None")
         together = at_least_one("accumulate", accumulate)
         epoch_steps = -(-len(data) // together)
@@ -206,6 +211,7 @@ class Trainer:
 
     def evaluate(self, data: Data) -> dict[str, float]:
         """Return ``loss``, its mean over all targets of the data, and the metrics."""
+        self._refuse_misfit("data", data)
         total, count, states = 0.0, 0, None
         seen: list[tuple[Array, Array]] = []
         for item in data.epoch(0):
@@ -225,6 +231,14 @@ class Trainer:
             predictions, targets = (np.concatenate(parts) for parts in zip(*seen, strict=True))
             figures |= {name: float(metric(predictions, targets)) for name, metric in self.metrics.items()}
         return figures
+
+    def _refuse_misfit(self, name: str, data: Data) -> None:
+        """Refuse data without a batch, or in another layout than the model takes."""
+        if len(data) == 0:
+            raise ValueError(f"{name}: expected at least one batch, got none")
+        if hasattr(data, "batch_first"):
+            found = None if data.batch_first is None else flag(f"{name}.batch_first", data.batch_first)
+            trace(self.model, found, type(data).__name__)
 
     def _plan(self, **sizes: int) -> dict[str, Any]:
         """Return what a run must have in common with the one that a checkpoint was written by."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gru_native import io, nn
+from gru_native.nn.signal import trace
 from gru_native.random import Seed, generator, seed_path
 from gru_native.train.data import Array, Stream
 
@@ -23,9 +24,15 @@ class CharacterModel:
         From indices of characters, (T, B), to logits, (T, B, V), recurrent and time-major.
     vocabulary : str
         The V characters, each once.
+
+    Raises
+    ------
+    ValueError
+        For a network with a layer that is not time-major.
     """
 
     def __init__(self, network: nn.Sequential, vocabulary: str) -> None:
+        trace(network, False, type(self).__name__)
         self.network = network
         self.vocabulary = vocabulary
         codes = _codes(vocabulary)
@@ -83,7 +90,10 @@ class CharacterModel:
         vocabulary = io.load_metadata(path).get(_VOCABULARY)
         if not isinstance(network, nn.Sequential) or vocabulary is None or not _fit(network, vocabulary):
             raise io.ModelFileError(f"{path}: a model, but not of characters with their vocabulary")
-        return cls(network, vocabulary)
+        try:
+            return cls(network, vocabulary)
+        except ValueError as error:
+            raise io.ModelFileError(f"{path}: no model of characters: {error}") from error
 
     def save(self, path: io.StrPath) -> None:
         """Save network and vocabulary as safetensors; see `gru_native.save`."""
