@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -134,6 +136,29 @@ def test_sequences_of_like_length_go_together() -> None:
     assert len({tuple(order(0, 0)), tuple(order(0, 1)), tuple(order(1, 0))}) == 3
     longest_first = [int(length) for batch in Sequences(inputs, lengths, 10).epoch(0) for length in batch.targets]
     assert longest_first == sorted(lengths, reverse=True)
+
+
+SOURCES = [
+    Batches(np.arange(30).reshape(10, 3), np.zeros(10), 4),
+    Batches(np.arange(30).reshape(10, 3), np.zeros(10), 4, shuffle=True),
+    Stream(np.arange(26), np.zeros(26), 4, 5),
+    Sequences(_ragged(LENGTHS), LENGTHS, 4),
+    Sequences(_ragged(LENGTHS), LENGTHS, 4, shuffle=True),
+]
+
+
+@pytest.mark.parametrize("data", SOURCES, ids=lambda data: type(data).__name__)
+def test_places_say_which_inputs_are_in_a_batch(data: Any) -> None:
+    for epoch in (0, 1):
+        for places, item in zip(data.places(epoch), data.epoch(epoch), strict=True):
+            inputs, targets, *_ = item
+            if isinstance(data, Sequences):
+                np.testing.assert_array_equal(np.array(LENGTHS)[places], targets)
+            else:
+                given = np.arange(26) if isinstance(data, Stream) else np.arange(30).reshape(10, 3)
+                np.testing.assert_array_equal(given[places], inputs)
+        seen = np.concatenate([places.reshape(-1) for places in data.places(epoch)])
+        np.testing.assert_array_equal(np.sort(seen), np.arange(24 if isinstance(data, Stream) else 10))
 
 
 def test_sources_say_their_layout() -> None:

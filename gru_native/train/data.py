@@ -11,11 +11,15 @@ A source of batches has three things:
     whether each batch goes on where the one before it ended, so that a recurrent model's states are handed
     on.
 
-`Trainer` uses one more where it is there; the sources of this module have it:
+`Trainer` uses two more where they are there; the sources of this module have both:
 
 ``data.batch_first``
     whether inputs are sequences (B, T, ...), or (T, B, ...); ``None`` for inputs without a time axis. A model that
     takes another layout is refused. Without this attribute nothing is checked.
+``data.places(number)``
+    beside ``data.epoch(number)``, for each batch an array of whole numbers that says for each row
+    (B,), or for each step (T, B), which of the source's inputs it is. `Trainer.predict` needs it; where batches
+    have lengths it reads outputs for each step as (T, B, ...), unless `batch_first` is true.
 """
 
 from __future__ import annotations
@@ -103,11 +107,15 @@ class Batches:
 
     def epoch(self, number: int) -> Iterator[tuple[Array, Array]]:
         """Yield the batches of an epoch."""
+        for chosen in self.places(number):
+            yield self.inputs[chosen], self.targets[chosen]
+
+    def places(self, number: int) -> Iterator[Array]:
+        """Yield which samples are in each batch."""
         samples = len(self.inputs)
         order = generator((*self.seed, number)).permutation(samples) if self.shuffle else np.arange(samples)
         for start in range(0, samples, self.batch_size):
-            chosen = order[start : start + self.batch_size]
-            yield self.inputs[chosen], self.targets[chosen]
+            yield order[start : start + self.batch_size]
 
 
 class Sequences:
@@ -177,7 +185,7 @@ class Sequences:
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """Yield the batches of an epoch."""
-        for chosen in self._chosen(number):
+        for chosen in self.places(number):
             live = np.arange(max(self.lengths[chosen]))[:, None] < self.lengths[chosen]
             live = live.T if self.batch_first else live
             inputs = self._padded([self.inputs[i] for i in chosen])
@@ -187,7 +195,7 @@ class Sequences:
             else:
                 yield Batch(inputs, self.targets[chosen], self.lengths[chosen])
 
-    def _chosen(self, number: int) -> list[Array]:
+    def places(self, number: int) -> list[Array]:
         """Return which sequences are in each batch."""
         size = self.batch_size
         if not self.shuffle:
@@ -255,9 +263,17 @@ class Stream:
 
     def epoch(self, number: int) -> Iterator[tuple[Array, Array]]:
         """Yield the windows in order; every epoch is the same."""
-        for start in range(0, len(self.inputs), self.window):
-            window = slice(start, start + self.window)
+        for window in self._windows():
             yield self.inputs[window], self.targets[window]
+
+    def places(self, number: int) -> Iterator[Array]:
+        """Yield which elements of the sequence are in each window, (T, B)."""
+        elements = self._side_by_side(np.arange(self.inputs.shape[0] * self.batch_size))
+        for window in self._windows():
+            yield elements[window]
+
+    def _windows(self) -> list[slice]:
+        return [slice(start, start + self.window) for start in range(0, len(self.inputs), self.window)]
 
 
 def _lengths(sequences: list[Array]) -> Array:

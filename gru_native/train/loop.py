@@ -212,14 +212,10 @@ class Trainer:
     def evaluate(self, data: Data) -> dict[str, float]:
         """Return ``loss``, its mean over all targets of the data, and the metrics."""
         self._refuse_misfit("data", data)
-        total, count, states = 0.0, 0, None
+        total, count = 0.0, 0
         seen: list[tuple[Array, Array]] = []
-        for item in data.epoch(0):
-            batch = Batch(*item)
-            given = self._initial(data, states)
-            result = self.model(batch.inputs, *given, **_lengths_of(batch), threads=self.threads)
-            predictions, states = result if self.model.recurrent else (result, None)
-            predictions = _chosen(predictions, batch)
+        for batch, output in self._run(data):
+            predictions = _chosen(output, batch)
             weight = self._counted(batch.targets)
             if weight:  # the mean over none is NaN
                 count += weight
@@ -231,6 +227,60 @@ class Trainer:
             predictions, targets = (np.concatenate(parts) for parts in zip(*seen, strict=True))
             figures |= {name: float(metric(predictions, targets)) for name, metric in self.metrics.items()}
         return figures
+
+    def predict(self, data: Data) -> Array | list[Array]:
+        """Return the model's outputs, as at inference, in the order of the inputs: also of shuffled or sorted batches.
+
+        States are carried on from batch to batch where the data says so, as in `evaluate`.
+
+        Parameters
+        ----------
+        data : Data
+            `Batches`, `Sequences`, `Stream`, or another source with ``places``. Targets are not read.
+
+        Returns
+        -------
+        array or list of N arrays
+            (N, ...), a row for each input. Of `Sequences` and a model that gives an output for each step, a list of
+            arrays (T_i, ...), one for each sequence, whatever the layout. Of a `Stream` (N, ...) in the order of its
+            sequence, without the last ``N % batch_size`` elements, which it leaves out.
+
+        Raises
+        ------
+        TypeError
+            For data that does not say where the rows of its batches belong.
+        ValueError
+            For data in another layout than the model takes, and for outputs that are not one for each input.
+        """
+        self._refuse_misfit("data", data)
+        if not hasattr(data, "places"):
+            raise TypeError(f"data: expected a source with places, which give the order, got {type(data).__name__}")
+        places: list[Array] = []
+        parts: list[Array] = []
+        lengths = None
+        for own, (batch, output) in zip(data.places(0), self._run(data), strict=True):
+            lengths = None if self.model.pools else batch.lengths
+            axes = own.shape if lengths is None else batch.inputs.shape[:2]
+            if output.shape[: len(axes)] != axes or (self.model.pools and own.ndim > 1):
+                raise ValueError(f"model: expected an output for each of the inputs {axes}, got shape {output.shape}")
+            places.append(own.reshape(-1))
+            if lengths is None:
+                parts.append(output.reshape(own.size, *output.shape[own.ndim :]))
+            else:
+                rows = output if getattr(data, "batch_first", False) else output.swapaxes(0, 1)
+                parts += [row[:length].copy() for row, length in zip(rows, lengths, strict=True)]
+        order = np.argsort(np.concatenate(places))
+        return np.concatenate(parts)[order] if lengths is None else [parts[i] for i in order]
+
+    def _run(self, data: Data) -> Iterator[tuple[Batch, Array]]:
+        """Yield each batch of the first epoch with what the model gives for it, as at inference."""
+        states = None
+        for item in data.epoch(0):
+            batch = Batch(*item)
+            given = self._initial(data, states)
+            result = self.model(batch.inputs, *given, **_lengths_of(batch), threads=self.threads)
+            output, states = result if self.model.recurrent else (result, None)
+            yield batch, output
 
     def _refuse_misfit(self, name: str, data: Data) -> None:
         """Refuse data without a batch, or in another layout than the model takes."""
