@@ -244,7 +244,8 @@ GRU_API void sigmoid(size_t size, const T* x, T* y);
 template <class T>
 GRU_API void tanh(size_t size, const T* x, T* y);
 
-// The number of threads that a call uses when none is given: OpenMP's (OMP_NUM_THREADS, or the CPUs of this process).
+// The number of threads that a call uses when none is given: OMP_NUM_THREADS, or the CPUs of this process within the
+// quota of its control groups.
 GRU_API int default_threads();
 
 // What the BLAS behind the weight gradients of a linear layer says of itself.

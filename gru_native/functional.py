@@ -1,8 +1,8 @@
 """The layers' computations on plain arrays: arrays in, arrays out, plus the tape.
 
 Every function validates its arguments: a ``ValueError`` or ``TypeError`` names the argument, what was expected and what
-came. ``threads`` is an upper limit on the threads of the call (1 to 256), ``None`` for OpenMP's own default
-(``OMP_NUM_THREADS``, or the CPUs of the process); results do not depend on it. Subnormal numbers count as zero.
+came. ``threads`` is an upper limit on the threads of the call (1 to 256), ``None`` for ``OMP_NUM_THREADS``, or else the CPUs
+that the process may use, by its affinity and a container's quota; results do not depend on it. Subnormal numbers count as zero.
 
 Arrays that are read may have any strides; one whose last axis is not contiguous is copied first. Arrays that are
 written (``output``, ``final``, ``d_x``) must have a contiguous last axis and overlap no other argument but lengths,
@@ -258,8 +258,9 @@ def recurrent_forward(
     one; which ones is a function of the seed, and of step, row and unit.
 
     With ``tape="gates"`` the tape holds all gates, with ``"states"`` none (of the LSTM c): backward then computes
-    them again, a few steps at a time, to the same bits. That takes a third more of arithmetic, and memory that does
-    not grow with T, but for the arguments and the output.
+    them again, a few steps at a time. That takes a third more of arithmetic, and memory that does not grow with T, but
+    for the arguments and the output. Gradients of x and of the first state have the same bits; those of the weights are
+    the same sums in another order, so they differ by rounding, by the same bits for any number of threads.
 
     The output that this function allocates is read-only, because the tape refers to it; an `output` that the caller
     gives must stay as it is until backward has run. `x` is copied unless nobody can write to it, the others always.

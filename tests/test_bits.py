@@ -21,6 +21,7 @@ from cases import (
     normal_state,
     parts_of,
 )
+from tolerances import assert_gradient
 
 from gru_native import functional as F
 from gru_native._layer import RecurrentLayer, RecurrentStep
@@ -350,7 +351,10 @@ def test_zoneout_and_threads(rng: np.random.Generator, isa: str, kind: str, size
 def test_gates_computed_again(
     rng: np.random.Generator, isa: str, kind: str, ragged: bool, sizes: tuple[int, int, int, int]
 ) -> None:
-    """Without the gates on the tape, what belongs to rows has the same bits, and nothing depends on threads."""
+    """Without the gates on the tape, what belongs to rows has the same bits, and nothing depends on threads.
+
+    Gradients of weights are the same sums in another order.
+    """
     problem = Problem(rng, sizes, np.float32, kind)
     weights = problem.cell.pack(isa)
     steps, batch, *_ = sizes
@@ -361,6 +365,8 @@ def test_gates_computed_again(
     again = problem.run(weights, tape="states", **options)
     every_row = slice(None)
     assert_all_same(rows_of(again, every_row), rows_of(with_gates, every_row), "computed again")
+    for name in with_gates.keys() - rows_of(with_gates, every_row).keys():
+        assert_gradient(again[name], with_gates[name], "float32_gradient", name)
     for threads in THREADS[1:]:
         assert_all_same(problem.run(weights, tape="states", threads=threads, **options), again, f"{threads} threads")
 

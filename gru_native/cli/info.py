@@ -15,7 +15,7 @@ def register(commands: Any) -> None:
         help="show version, instruction sets, BLAS and threads",
         description="Show the version of gru_native; the instruction sets that it was built for, that this "
         "CPU supports and that is active (GRU_NATIVE_ISA lowers it); the BLAS library; and the most threads "
-        "that a call uses (OMP_NUM_THREADS sets them).",
+        "that a call uses (OMP_NUM_THREADS sets them) and whose they are (GRU_NATIVE_TEAM).",
     )
     parser.set_defaults(run=run)
 
@@ -29,6 +29,7 @@ def run(arguments: argparse.Namespace) -> None:
         "ISA active": _core.active_isa(),
         "BLAS": _core.blas(),
         "threads": _core.default_threads(),
+        "team": _core.team(),
     }
     for name, fact in facts.items():
         print(f"{name:<16}{fact}")

@@ -36,7 +36,8 @@ class GRU(Recurrent):
     D * H, zero in padding.
 
     With ``tape="states"`` the tape of ``forward`` holds no gates: backward computes them again from the states,
-    to the same bits, which takes a fraction of the memory and a third more of arithmetic.
+    which takes a fraction of the memory and a third more of arithmetic. Gradients of x and h_0 have the same bits;
+    those of the weights are the same sums in another order and differ by rounding.
 
     `lengths`, whole numbers from 0 to T in any order, are the steps of each row. What is behind them is
     padding: x and the gradient of output are not read there, output and the gradient of x are zero, h_n is
