@@ -1,8 +1,9 @@
 """The layers' computations on plain arrays: arrays in, arrays out, plus the tape.
 
 Every function validates its arguments: a ``ValueError`` or ``TypeError`` names the argument, what was expected and what
-came. ``threads`` is an upper limit on the threads of the call (1 to 256), ``None`` for ``OMP_NUM_THREADS``, or else the CPUs
-that the process may use, by its affinity and a container's quota; results do not depend on it. Subnormal numbers count as zero.
+came. ``threads`` is an upper limit on the threads of the call (1 to 256), ``None`` for ``OMP_NUM_THREADS``, or else the
+CPUs that the process may use, by its affinity and a container's quota; results do not depend on it. Subnormal numbers
+count as zero.
 
 Arrays that are read may have any strides; one whose last axis is not contiguous is copied first. Arrays that are
 written (``output``, ``final``, ``d_x``) must have a contiguous last axis and overlap no other argument but lengths,
