@@ -1,4 +1,4 @@
-"""Loss functions, as PyTorch defines them but for one thing: the classes stand on the last axis.
+"""Loss functions, as PyTorch defines them, but the classes stand on the last axis and the mean over no target is 0.
 
 Every loss has three methods:
 
@@ -7,6 +7,7 @@ Every loss has three methods:
 - ``loss.backward(tape, d_loss=1.0)`` is the gradient with respect to the predictions, in their dtype.
 
 With ``reduction="mean"`` or ``"sum"`` the value is a Python float, summed in float64, and `d_loss` a number.
+The mean over no target at all is 0, as its gradient is, where PyTorch has NaN: such a batch teaches nothing.
 With ``"none"`` the value is a float64 array with one loss for each target, and `d_loss` a number or an array
 of that shape. NaN and infinity give what IEEE arithmetic makes of the formula, without a warning.
 
@@ -15,7 +16,6 @@ The first two take ``threads=None``, the most threads to compute with (``None`` 
 
 from __future__ import annotations
 
-import math
 import operator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -98,7 +98,7 @@ class _Loss:
             total = float(losses.sum())
         if self.reduction == "sum":
             return total
-        return total / count if count else math.nan
+        return total / count if count else 0.0
 
 
 class CrossEntropyLoss(_Loss):
@@ -111,8 +111,7 @@ class CrossEntropyLoss(_Loss):
     Parameters
     ----------
     ignore_index : int
-        Targets of this value give loss 0 and gradient 0 and do not count in the mean. The mean over no target
-        at all is NaN, as in PyTorch.
+        Targets of this value give loss 0 and gradient 0 and do not count in the mean.
     label_smoothing : float
         From 0 to 1.
     reduction : {"mean", "sum", "none"}

@@ -515,6 +515,17 @@ def test_a_batch_needs_two_values_per_channel() -> None:
     nn.BatchNorm1d(2).forward(np.ones((1, 2, 2), F32))
 
 
+@pytest.mark.parametrize("tracked", [False, True])
+def test_a_batch_without_a_value_leaves_the_running_ones(tracked: bool) -> None:
+    norm = nn.BatchNorm1d(2, track_running_stats=tracked)
+    before = norm.state_dict()
+    y, tape = norm.forward(np.ones((0, 2), F32))
+    d_x, gradients = norm.backward(tape, y)
+    assert y.shape == d_x.shape == (0, 2)
+    np.testing.assert_equal(gradients, {"weight": np.zeros(2, F32), "bias": np.zeros(2, F32)})
+    np.testing.assert_equal(norm.state_dict(), before)
+
+
 @pytest.mark.parametrize("module", [nn.Linear(2, 2), nn.GRU(2, 2), nn.GRUCell(2, 2)], ids=lambda m: type(m).__name__)
 def test_bad_threads(module: nn.Module) -> None:
     x = np.ones((1, 2), F32)

@@ -207,7 +207,7 @@ def test_the_very_steps_to_validate() -> None:
 
 
 def test_a_mean_leaves_out_what_the_loss_leaves_out() -> None:
-    """Batches count by the targets that are not ignored; one of nothing else does not make the mean NaN."""
+    """Batches count by the targets that are not ignored."""
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((12, 4)).astype(np.float32), rng.integers(0, 3, 12)
     y[[0, 1, 2, 3, 5, 9]] = -100
@@ -302,10 +302,10 @@ def test_errors() -> None:
 
 
 def test_accumulated_batches_are_one_large_batch() -> None:
-    """Also when they count differently: the last one is smaller, and some targets are ignored."""
+    """Also when they count differently: the last is smaller, some targets are ignored, and all of the second batch."""
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((22, 4)), rng.integers(0, 3, 22)
-    y[[2, 3, 9]] = -100
+    y[[2, 3, 4, 5, 6, 7, 9]] = -100
 
     def run(batch_size: int, accumulate: int) -> tuple[list[Record], dict[str, Any]]:
         model = nn.Linear(4, 3, seed=0, dtype="float64")
@@ -366,6 +366,52 @@ def test_ragged_sequences_train_as_each_by_itself(batch_first: bool) -> None:
     assert_close([record.loss, evaluated], [expected.loss] * 2, "float64")
     for name, array in single.parameters().items():
         assert_close(model.parameters()[name], array, "float64", name)
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_a_batch_of_empty_recordings_changes_nothing(shuffle: bool) -> None:
+    """Without them the run is the same, and so is what is measured."""
+    rng = np.random.default_rng(0)
+    inputs = [rng.standard_normal((length, 3)).astype("f4") for length in (5, 2, 7, 1)]
+    targets = [rng.integers(0, 4, len(x)) for x in inputs]
+    nothing = [np.zeros((0, 3), "f4")] * 2, [np.zeros(0, int)] * 2
+
+    def run(data: Sequences) -> tuple[set[float], dict[str, float]]:
+        model = nn.Sequential(nn.GRU(3, 6, bidirectional=True, seed=1), nn.Linear(12, 4, seed=2))
+        trainer = Trainer(model, CrossEntropyLoss(), optim.SGD(model, lr=0.0), metrics={"accuracy": _accuracy})
+        history = trainer.fit(data, epochs=2, validation=data, patience=5, progress=False)
+        return {record.loss for record in history}, trainer.evaluate(data)
+
+    with_empty = Sequences(inputs + nothing[0], targets + nothing[1], 2, per_step=True, shuffle=shuffle)
+    losses, figures = run(with_empty)
+    expected_losses, expected = run(Sequences(inputs, targets, 2, per_step=True))
+    assert losses == expected_losses | {0.0}
+    assert figures["accuracy"] == expected["accuracy"]
+    assert_close(figures["loss"], expected["loss"], "float32_softmax")
+
+
+def test_rows_of_length_0_have_finite_gradients() -> None:
+    inputs = [np.zeros((0, 3), "f4")] * 2
+    for pooling in (nn.MeanPooling(), nn.LastPooling(), nn.AttentionPooling(4, seed=2)):
+        model = nn.Sequential(nn.GRU(3, 4, seed=1), pooling, nn.Linear(4, 2, seed=3))
+        trainer = _trainer(model, max_norm=1.0)
+        (record,) = trainer.fit(Sequences(inputs, [0, 1], 2), steps=1, progress=False)
+        assert record.grad_norm is not None
+        assert math.isfinite(record.grad_norm)
+        assert all(np.isfinite(array).all() for array in model.parameters().values())
+
+
+def test_nothing_to_measure() -> None:
+    """Its figures are NaN, whatever the metric makes of no target, and nothing is chosen by them."""
+    x, ignored = np.ones((4, 3), np.float32), np.full(4, -100)
+    trainer = _trainer(nn.Linear(3, 2, seed=0), metrics={"strict": lambda predictions, targets: 1 / len(targets)})
+    empty = Batches(x, ignored, 2)
+    figures = trainer.evaluate(empty)
+    assert list(figures) == ["loss", "strict"]
+    assert all(math.isnan(figure) for figure in figures.values())
+    with pytest.raises(ValueError, match="validation: expected at least one target that counts, got none"):
+        trainer.fit(Batches(x, np.zeros(4, int), 2), epochs=1, validation=empty, progress=False)
+    assert trainer.best is None
 
 
 def test_sequences_with_one_target_each() -> None:

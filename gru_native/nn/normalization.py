@@ -75,7 +75,7 @@ class BatchNorm1d(_Normalization):
 
     ``y = (x - mean) / sqrt(var + eps) * weight + bias``. In ``forward`` in training mode mean and (biased)
     variance are the batch's own, and the running ones move towards them (towards the unbiased variance) by a
-    new version of the buffers; otherwise they are the running ones.
+    new version of the buffers; otherwise they are the running ones. A batch without a value leaves them as they are.
 
     A `Sequential` refuses it behind a layer that gives sequences, because an equal size could hide that their features
     are not on axis 1: `LayerNorm` takes these.
@@ -170,8 +170,10 @@ class BatchNorm1d(_Normalization):
             mean, var = (np.expand_dims(version[name], axes) for name in ("running_mean", "running_var"))
             return _normalised(x, mean, var, self.eps, axes=())
         count = x.size // self.num_features
-        if count < 2:
-            raise ValueError(f"x: expected at least 2 values per channel, got {count} with shape {x.shape}")
+        if count == 0:
+            return _Normalised(x.copy(), np.ones_like(x), axes=())
+        if count == 1:
+            raise ValueError(f"x: expected at least 2 values per channel, got 1 with shape {x.shape}")
         mean, var = _moments(x, axes)
         if self.track_running_stats:
             self._track(mean.squeeze(axes), var.squeeze(axes) * (count / (count - 1)))

@@ -27,7 +27,7 @@ from gru_native.train.report import ProgressBar
 
 
 class Loss(Protocol):
-    """A mean over targets, such as those of `gru_native.losses`."""
+    """A mean over targets, 0 over none, such as those of `gru_native.losses`."""
 
     def __call__(self, predictions: Array, targets: Array, *, threads: int | None = None) -> Any: ...
 
@@ -161,7 +161,8 @@ class Trainer:
         FloatingPointError
             When a loss or the gradients' norm is not finite. The model is not updated with them.
         ValueError
-            Also for data in another layout than the model takes: batch first, time first, or without a time axis.
+            Also for data in another layout than the model takes: batch first, time first, or without a time axis; and
+            for validation data in which no target counts.
         OtherRunError, ModelFileError
             For a checkpoint of another run, or a damaged one.
         """
@@ -210,19 +211,23 @@ class Trainer:
         return run.history
 
     def evaluate(self, data: Data) -> dict[str, float]:
-        """Return ``loss``, its mean over all targets of the data, and the metrics."""
+        """Return ``loss``, its mean over all targets of the data, and the metrics.
+
+        All of them are NaN for data in which no target counts; `fit` refuses such validation data with a ValueError.
+        """
         self._refuse_misfit("data", data)
         total, count = 0.0, 0
         seen: list[tuple[Array, Array]] = []
         for batch, output in self._run(data):
             predictions = _chosen(output, batch)
             weight = self._counted(batch.targets)
-            if weight:  # the mean over none is NaN
-                count += weight
-                total += float(self.loss(predictions, batch.targets, threads=self.threads)) * weight
+            count += weight
+            total += float(self.loss(predictions, batch.targets, threads=self.threads)) * weight
             if self.metrics:
                 seen.append(self._without_ignored(predictions, batch.targets))
-        figures = {"loss": total / count if count else math.nan}
+        if not count:
+            return dict.fromkeys(["loss", *self.metrics], math.nan)
+        figures = {"loss": total / count}
         if self.metrics:
             predictions, targets = (np.concatenate(parts) for parts in zip(*seen, strict=True))
             figures |= {name: float(metric(predictions, targets)) for name, metric in self.metrics.items()}
@@ -351,6 +356,8 @@ class Trainer:
         began = time.perf_counter()
         figures = self.evaluate(validation)
         seconds = time.perf_counter() - began
+        if math.isnan(figures["loss"]) and not any(self._counted(Batch(*item).targets) for item in validation.epoch(0)):
+            raise ValueError("validation: expected at least one target that counts, got none")
         self._refuse_divergence(figures["loss"])
         if isinstance(self.schedule, ReduceLROnPlateau):
             self.schedule.step(figures["loss"])
