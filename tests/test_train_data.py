@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -170,8 +171,80 @@ def test_sources_say_their_layout() -> None:
     assert [Sequences(_ragged([1]), [1], 1, batch_first=first).batch_first for first in (False, True)] == [False, True]
 
 
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize(
+    ("parts", "dtype"),
+    [
+        ([np.array([1, 2, 3], "u1"), np.array([300, 301])], "int64"),
+        ([[1, 2, 3], [0.5, 0.25]], "float64"),
+        ([np.array([1, 2, 3], "i1"), np.array([0.5, 0.25], "f4")], "float32"),
+        ([np.array([1, 2, 2**53]), np.array([0.5, 0.25], "f4")], "float64"),
+        ([np.array([True, False, True]), np.array([7, 8], "u2")], "uint16"),
+        ([[], [7, 8]], "int64"),
+        ([[], []], "float64"),
+    ],
+)
+def test_sequences_of_several_types_keep_their_values(parts: list[Any], dtype: str, shuffle: bool) -> None:
+    inputs = [np.zeros((len(part), 1)) for part in parts]
+    for data in (Sequences(inputs, parts, 2, per_step=True, shuffle=shuffle), Sequences(parts, [0, 1], 2)):
+        (batch,) = data.epoch(0)
+        values = batch.targets if batch.live is not None else batch.inputs
+        assert values.dtype == dtype
+        given = np.concatenate([np.asarray(part, object) for part in parts])
+        assert sorted(values[values != 0].tolist()) == sorted(given[given != 0].tolist())
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (
+            [np.array([2**60, 1]), np.array([0.5, 0.25])],
+            r"\[0\]: expected integers up to 2\*\*53 beside float64, got 115",
+        ),
+        ([np.array([0.5, 1]), np.array([1, -(2**63)])], r"\[1\]: expected integers up to .*, got 9223372036854775808"),
+        ([np.array([1, 2]), np.array([1, 2], "u8")], ": expected one type that holds all values, got int64 and uint64"),
+        ([np.ones((2, 2)), np.ones((2, 1))], r"\[1\]: expected shape \(T, ...\) as \w+\[0\]'s \(2, 2\), got \(2, 1\)"),
+        ([np.ones((2, 2)), np.ones(2)], r"\[1\]: expected shape \(T, ...\) as \w+\[0\]'s \(2, 2\), got \(2,\)"),
+        ([np.ones(2), 1.0], r"\[1\]: expected at least 1 dimension, got a single number"),
+    ],
+)
+def test_sequences_that_do_not_go_together(parts: list[Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^targets{message}"):
+        Sequences([np.zeros((2, 1))] * 2, parts, 2, per_step=True)
+    with pytest.raises(ValueError, match=f"^inputs{message}"):
+        Sequences(parts, [0, 1], 2)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "got"),
+    [
+        ([[1, 2], [3]], "parts of different shapes"),
+        (np.array([None, 1]), "object"),
+        (["a", "b"], "<U1"),
+        ([1j, 2], "complex128"),
+        (np.zeros(2, "M8[s]"), r"datetime64\[s\]"),
+    ],
+)
+def test_data_that_is_not_numbers(wrong: Any, got: str) -> None:
+    right, message = np.zeros(2), rf"(\[0\])?: expected an array of numbers, got {got}"
+    kinds: list[Callable[[Any, Any], object]] = [
+        lambda x, y: Batches(x, y, 1),
+        lambda x, y: Stream(x, y, 1, 1),
+        lambda x, y: Sequences([x, x], y, 1),
+        lambda x, y: Sequences([right, right], [y, y], 1, per_step=True),
+    ]
+    for kind in kinds:
+        with pytest.raises(TypeError, match=f"^targets{message}"):
+            kind(right, wrong)
+    for kind in kinds[:3]:
+        with pytest.raises(TypeError, match=f"^inputs{message}"):
+            kind(wrong, right)
+
+
 def test_errors_of_sequences() -> None:
     inputs = _ragged([3, 2])
+    with pytest.raises(ValueError, match="targets: expected at least 1 dimension, got a single number"):
+        Sequences(inputs, 1, 1)
     with pytest.raises(ValueError, match="inputs: expected at least one, got none"):
         Sequences([], [], 1)
     with pytest.raises(ValueError, match="targets: expected 2 of them, as many as inputs, got 3"):

@@ -24,7 +24,7 @@ A source of batches has three things:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -33,6 +33,9 @@ from numpy.typing import ArrayLike
 from gru_native.random import Seed, generator, seed_path
 
 Array: TypeAlias = np.ndarray[Any, Any]
+
+#: float64 holds all integers up to this one.
+_EXACT = 2**53
 
 
 class Batch(NamedTuple):
@@ -82,6 +85,8 @@ class Batches:
 
     Raises
     ------
+    TypeError
+        When inputs or targets are not numbers.
     ValueError
         When inputs and targets differ in number, or there are none.
     """
@@ -121,6 +126,8 @@ class Batches:
 class Sequences:
     """Mini-batches of sequences of different lengths, those of like length together, padded with zeros.
 
+    Arrays of several types are brought to the one type that holds all their values.
+
     Parameters
     ----------
     inputs
@@ -142,8 +149,11 @@ class Sequences:
 
     Raises
     ------
+    TypeError
+        When one of the arrays does not hold numbers.
     ValueError
-        When inputs and targets differ in number or lengths, or there are none.
+        When inputs and targets differ in number or lengths, or there are none; when arrays differ in more than their
+        lengths, or no type holds the values of all.
     """
 
     carries_state = False
@@ -162,17 +172,14 @@ class Sequences:
         shuffle: bool = False,
         seed: Seed = 0,
     ) -> None:
-        self.inputs = [np.asarray(sequence) for sequence in inputs]
-        self.lengths = _lengths(self.inputs)
+        self.inputs = _alike("inputs", inputs)
+        self.lengths = np.array([len(sequence) for sequence in self.inputs])
         given: Any = targets
-        self.targets: Any = [np.asarray(each) for each in given] if per_step else np.asarray(given)
-        if len(self.targets) != len(self.inputs):
-            raise ValueError(
-                f"targets: expected {len(self.inputs)} of them, as many as inputs, got {len(self.targets)}"
-            )
+        self.targets: Any = _alike("targets", given) if per_step else _numbers("targets", given)
+        _refuse_other_number(self.inputs, self.targets)
         if per_step:
             for i, (length, own) in enumerate(zip(self.lengths, self.targets, strict=True)):
-                if own.shape[:1] != (length,):
+                if len(own) != length:
                     raise ValueError(f"targets[{i}]: expected {length} steps, as many as inputs[{i}], got {own.shape}")
         self.batch_size = at_least_one("batch_size", batch_size)
         self.per_step = per_step
@@ -238,6 +245,8 @@ class Stream:
 
     Raises
     ------
+    TypeError
+        When inputs or targets are not numbers.
     ValueError
         When inputs and targets differ in length, or are shorter than `batch_size`.
     """
@@ -276,30 +285,54 @@ class Stream:
         return [slice(start, start + self.window) for start in range(0, len(self.inputs), self.window)]
 
 
-def _lengths(sequences: list[Array]) -> Array:
-    """Return the lengths of sequences that are alike otherwise."""
-    if not sequences:
-        raise ValueError("inputs: expected at least one, got none")
-    first = sequences[0]
-    for i, sequence in enumerate(sequences):
-        if sequence.ndim == 0 or sequence.shape[1:] != first.shape[1:] or sequence.dtype != first.dtype:
-            raise ValueError(
-                f"inputs[{i}]: expected shape (T, ...) as inputs[0]'s {first.shape} of {first.dtype}, "
-                f"got {sequence.shape} of {sequence.dtype}"
-            )
-    return np.array([len(sequence) for sequence in sequences])
+def _numbers(name: str, given: Any) -> Array:
+    """Return an array of numbers with at least one axis."""
+    try:
+        array = np.asarray(given)
+    except ValueError:
+        raise TypeError(f"{name}: expected an array of numbers, got parts of different shapes") from None
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name}: expected an array of numbers, got {array.dtype}")
+    if array.ndim == 0:
+        raise ValueError(f"{name}: expected at least 1 dimension, got a single number")
+    return array
+
+
+def _alike(name: str, given: Iterable[Any]) -> list[Array]:
+    """Return sequences that may differ in length, all of the one type that holds their values."""
+    arrays = [_numbers(f"{name}[{i}]", each) for i, each in enumerate(given)]
+    if not arrays:
+        raise ValueError(f"{name}: expected at least one, got none")
+    first = arrays[0]
+    dtypes = {array.dtype for array in arrays if array.size} or {first.dtype}  # an empty list says nothing of its type
+    common = np.result_type(*dtypes)
+    if common.kind == "f" and all(dtype.kind != "f" for dtype in dtypes):
+        found = " and ".join(sorted(map(str, dtypes)))
+        raise ValueError(f"{name}: expected one type that holds all values, got {found}")
+    for i, array in enumerate(arrays):
+        if array.shape[1:] != first.shape[1:]:
+            raise ValueError(f"{name}[{i}]: expected shape (T, ...) as {name}[0]'s {first.shape}, got {array.shape}")
+        if common.kind == "f" and array.dtype.kind in "iu" and _largest(array) > _EXACT:
+            raise ValueError(f"{name}[{i}]: expected integers up to 2**53 beside {common}, got {_largest(array)}")
+    return [array.astype(common, copy=False) for array in arrays]
+
+
+def _largest(array: Array) -> int:
+    """Return the largest magnitude of integers."""
+    return max(int(array.max()), -int(array.min())) if array.size else 0
 
 
 def _pair(inputs: ArrayLike, targets: ArrayLike) -> tuple[Array, Array]:
-    inputs, targets = np.asarray(inputs), np.asarray(targets)
-    for name, array in (("inputs", inputs), ("targets", targets)):
-        if array.ndim == 0:
-            raise ValueError(f"{name}: expected at least 1 dimension, got a single number")
-    if len(targets) != len(inputs):
-        raise ValueError(f"targets: expected {len(inputs)} of them, as many as inputs, got {len(targets)}")
+    inputs, targets = _numbers("inputs", inputs), _numbers("targets", targets)
+    _refuse_other_number(inputs, targets)
     if len(inputs) == 0:
         raise ValueError("inputs: expected at least one, got none")
     return inputs, targets
+
+
+def _refuse_other_number(inputs: Sized, targets: Sized) -> None:
+    if len(targets) != len(inputs):
+        raise ValueError(f"targets: expected {len(inputs)} of them, as many as inputs, got {len(targets)}")
 
 
 def at_least_one(name: str, value: Any) -> int:
