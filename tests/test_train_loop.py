@@ -449,14 +449,89 @@ def test_metrics_of_regression_and_of_two_classes() -> None:
     x, y = rng.standard_normal((50, 4)), rng.standard_normal((50, 2))
     model = nn.Linear(4, 2, seed=0, dtype="float64")
     trainer = Trainer(model, MSELoss(), optim.SGD(model), metrics=regression_metrics())
-    found, predictions = trainer.evaluate(Batches(x, y, 7)), model(x).reshape(-1)
-    assert found["mae"] == metrics.mean_absolute_error(y.reshape(-1), predictions)
-    assert found["rmse"] == pytest.approx(math.sqrt(found["loss"]))
-    assert found["r2"] == metrics.r2_score(y.reshape(-1), predictions)
-    binary = (y > 0).astype(float)
+    found, predictions = trainer.evaluate(Batches(x, y, 7)), model(x)
+    assert found["mae"] == metrics.mean_absolute_error(y, predictions)
+    assert found["rmse"] == metrics.root_mean_squared_error(y, predictions)
+    assert found["r2"] == metrics.r2_score(y, predictions)
+    binary = (y[:, :1] > 0).astype(float)
+    model = nn.Linear(4, 1, seed=0, dtype="float64")
     trainer = Trainer(model, BCEWithLogitsLoss(), optim.SGD(model), metrics=classification_metrics())
-    accuracy = trainer.evaluate(Batches(x, binary, 7))["accuracy"]
-    assert accuracy == np.mean((predictions > 0) == binary.reshape(-1))
+    found, classes = trainer.evaluate(Batches(x, binary, 7)), model(x) > 0
+    assert found["accuracy"] == metrics.accuracy_score(binary[:, 0], classes)
+    assert found["f1"] == metrics.f1_score(binary[:, 0], classes, average="macro")
+
+
+def _labels(shape: tuple[int, ...]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Logits and targets of labels of which the last ones are rare."""
+    rng = np.random.default_rng(0)
+    targets = (rng.random(shape) < np.array([0.5, 0.3, 0.1, 0.05, 0.02])[: shape[-1]]).astype("f4")
+    return (rng.standard_normal(shape) + 3 * targets - 2).astype("f4"), targets
+
+
+@pytest.mark.parametrize("average", ["macro", "micro", "weighted", "samples"])
+@pytest.mark.parametrize("shape", [(400, 5), (20, 8, 5)])
+def test_metrics_of_labels_are_those_of_scikit_learn(shape: tuple[int, ...], average: str) -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    logits, targets = _labels(shape)
+    found = {name: metric(logits, targets) for name, metric in classification_metrics(average).items()}
+    y, p = targets.reshape(-1, 5), logits.reshape(-1, 5) > 0
+    assert found["accuracy"] == metrics.accuracy_score(y, p)
+    precision, recall, f1, _ = metrics.precision_recall_fscore_support(y, p, average=average, zero_division=0)
+    assert [found["precision"], found["recall"], found["f1"]] == [precision, recall, f1]
+    never = {
+        name: metric(np.full_like(logits, -1), targets) for name, metric in classification_metrics(average).items()
+    }
+    assert [never["precision"], never["recall"], never["f1"]] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("shape", [(400,), (400, 1), (20, 20, 1)])
+def test_one_label_is_two_classes(shape: tuple[int, ...]) -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    logits, targets = (array.reshape(shape) for array in _labels((400, 1)))
+    y, p = targets.reshape(-1), logits.reshape(-1) > 0
+    for average in ("binary", "macro", "micro", "weighted"):
+        assert classification_metrics(average)["f1"](logits, targets) == metrics.f1_score(y, p, average=average)
+    with pytest.raises(ValueError, match="average='binary'"):
+        classification_metrics("binary")["f1"](*_labels((400, 2)))
+
+
+def test_classes_for_each_step() -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(0)
+    logits, targets = rng.standard_normal((7, 5, 3)), rng.integers(0, 3, (7, 5))
+    expected = metrics.f1_score(targets.reshape(-1), logits.reshape(-1, 3).argmax(-1), average="macro")
+    assert classification_metrics()["f1"](logits, targets) == expected
+
+
+@pytest.mark.parametrize(
+    ("predictions", "targets", "message"),
+    [
+        (np.zeros((4, 3)), np.zeros((4, 1)), r"the shape of the predictions \(4, 3\), or without .*, got \(4, 1\)"),
+        (np.zeros((4, 1)), np.zeros(4), r"the shape of the predictions \(4, 1\), or without .*, got \(4,\)"),
+        (np.zeros((4, 3)), np.full((4, 3), 0.5), "0 and 1 beside predictions of their shape, got 0.5"),
+        (np.zeros((4, 3)), np.full((4, 3), -1), "0 and 1 beside predictions of their shape, got -1"),
+    ],
+)
+def test_targets_that_no_metric_takes(predictions: Any, targets: Any, message: str) -> None:
+    pytest.importorskip("sklearn")
+    for metric in classification_metrics().values():
+        with pytest.raises(ValueError, match=f"targets: expected {message}"):
+            metric(predictions, targets)
+
+
+def test_errors_of_metrics() -> None:
+    for wrong in ("mean", None):
+        with pytest.raises(ValueError, match=f"average: expected one of 'binary', .*, got {wrong!r}"):
+            classification_metrics(wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_metrics_of_regression_that_are_not_finite(value: float) -> None:
+    pytest.importorskip("sklearn")
+    predictions = np.array([[1.0, 2.0], [value, 3.0]])
+    for metric in regression_metrics().values():
+        assert math.isnan(metric(predictions, np.ones((2, 2))))
+        assert math.isnan(metric(np.ones((2, 2)), predictions))
 
 
 # Layouts of data and models

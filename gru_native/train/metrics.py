@@ -1,10 +1,12 @@
 """Figures of merit for `Trainer`, computed by scikit-learn when they are asked for.
 
-Each is a function of all predictions and all targets of the data that it is computed on.
+Each is a function of all predictions and all targets of the data that it is computed on. All axes before the last, such
+as steps and rows, are samples to scikit-learn; a last axis of K labels or outputs stays one.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeAlias
@@ -14,27 +16,39 @@ import numpy as np
 Array: TypeAlias = np.ndarray[Any, Any]
 Metric: TypeAlias = Callable[[Array, Array], float]
 
+_AVERAGES = ("binary", "macro", "micro", "samples", "weighted")
+
 
 def classification_metrics(average: str = "macro") -> dict[str, Metric]:
-    """Return ``accuracy``, ``precision``, ``recall`` and ``f1`` of classes.
+    """Return ``accuracy``, ``precision``, ``recall`` and ``f1`` of classes or labels.
 
-    Predictions are logits (..., C) beside targets (...) of class numbers; or logits of 0 and 1 of the targets' own
-    shape, as for `BCEWithLogitsLoss`.
+    Predictions and targets are one of
+
+    - logits (..., C) beside class numbers (...), as for `CrossEntropyLoss`;
+    - logits beside 0 and 1 of the same shape (N,) or (..., 1), as for `BCEWithLogitsLoss`: two classes;
+    - logits beside 0 and 1 of the same shape (..., K): K labels, of which a sample has any number. Its accuracy is
+      scikit-learn's, the share of samples with all K labels right.
 
     Parameters
     ----------
-    average
-        How the last three are averaged over classes: see scikit-learn's ``precision_recall_fscore_support``.
+    average : {"binary", "macro", "micro", "samples", "weighted"}
+        How the last three are averaged over classes or labels: see scikit-learn's
+        ``precision_recall_fscore_support``. As there, "samples" is for labels, and "binary" for two classes.
 
     Raises
     ------
+    ValueError
+        For another average. The functions raise it for shapes that do not fit, and targets other than 0 and 1 beside
+        logits of their shape.
     ImportError
         Without scikit-learn.
     """
+    if average not in _AVERAGES:
+        raise ValueError(f"average: expected one of {', '.join(map(repr, _AVERAGES))}, got {average!r}")
     metrics = _scikit_learn()
 
     def scored(score: Callable[..., float], predictions: Array, targets: Array) -> float:
-        return float(score(targets.reshape(-1), _classes(predictions, targets)))
+        return float(score(*_classes(predictions, targets)))
 
     averaged = {"average": average, "zero_division": 0}
     scores = {
@@ -49,6 +63,9 @@ def classification_metrics(average: str = "macro") -> dict[str, Metric]:
 def regression_metrics() -> dict[str, Metric]:
     """Return ``mae``, ``rmse`` and ``r2``: mean absolute error, root of the mean squared error, and R².
 
+    Of predictions and targets (..., K) each is the mean over the K outputs, as in scikit-learn. All are NaN when a
+    value is not finite.
+
     Raises
     ------
     ImportError
@@ -57,7 +74,8 @@ def regression_metrics() -> dict[str, Metric]:
     metrics = _scikit_learn()
 
     def scored(score: Callable[..., float], predictions: Array, targets: Array) -> float:
-        return float(score(targets.reshape(-1), predictions.reshape(-1)))
+        finite = np.isfinite(predictions).all() and np.isfinite(targets).all()
+        return float(score(_samples(targets), _samples(predictions))) if finite else math.nan
 
     scores = {
         "mae": metrics.mean_absolute_error,
@@ -67,10 +85,25 @@ def regression_metrics() -> dict[str, Metric]:
     return {name: partial(scored, score) for name, score in scores.items()}
 
 
-def _classes(predictions: Array, targets: Array) -> Array:
+def _classes(predictions: Array, targets: Array) -> tuple[Array, Array]:
+    """Return the targets and the predicted ones, as scikit-learn takes them."""
     if predictions.shape == targets.shape:
-        return (predictions.reshape(-1) > 0).astype(targets.dtype)
-    return np.asarray(predictions.argmax(axis=-1)).reshape(-1)
+        wrong = (targets != 0) & (targets != 1)
+        if wrong.any():
+            raise ValueError(f"targets: expected 0 and 1 beside predictions of their shape, got {targets[wrong][0]}")
+        return _samples(targets).astype(np.int64), _samples(predictions > 0).astype(np.int64)
+    if predictions.ndim == 0 or predictions.shape[:-1] != targets.shape or predictions.shape[-1] == 1:
+        raise ValueError(
+            f"targets: expected the shape of the predictions {predictions.shape}, or without their axis of classes, "
+            f"got {targets.shape}"
+        )
+    return targets.reshape(-1), np.asarray(predictions.argmax(axis=-1)).reshape(-1)
+
+
+def _samples(array: Array) -> Array:
+    """Return (N, K), or (N,) where there is one value for each sample."""
+    columns = array.shape[-1] if array.ndim > 1 else 1
+    return array.reshape(-1, columns) if columns > 1 else array.reshape(-1)
 
 
 def _scikit_learn() -> Any:
