@@ -15,6 +15,7 @@ from gru_native import nn, optim
 from gru_native.losses import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
 from gru_native.schedules import ExponentialLR, ReduceLROnPlateau
 from gru_native.train import (
+    Batch,
     Batches,
     ProgressBar,
     Record,
@@ -244,6 +245,151 @@ def test_divergence_is_an_error_and_keeps_the_best() -> None:
         trainer.fit(data, steps=9, validation=data, validate_every=2, callbacks=[explode], progress=False)
     assert trainer.best is not None
     assert trainer.evaluate(data) == trainer.best.validation
+
+
+def _regression(rows: int = 8, batch_first: bool = True) -> tuple[Trainer, np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """A trainer of one number for each sequence, and its data."""
+    rng = np.random.default_rng(0)
+    model = nn.Sequential(
+        nn.GRU(3, 5, batch_first=batch_first, seed=0),
+        nn.LastPooling(batch_first=batch_first),
+        nn.Linear(5, 1, seed=1),
+    )
+    optimizer = optim.SGD(model, lr=1e-3)
+    trainer = Trainer(model, MSELoss(), optimizer, schedule=ReduceLROnPlateau(optimizer), metrics=regression_metrics())
+    return trainer, rng.standard_normal((rows, 6, 3)).astype("f4"), rng.standard_normal((rows, 1)).astype("f4")
+
+
+@pytest.mark.parametrize("max_norm", [None, 1.0])
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_is_not_finite_in_the_data_is_named(value: float, accumulate: int, max_norm: float | None) -> None:
+    shown = f"{value:g}"
+
+    def message(x: Any, y: Any, **keywords: Any) -> str:
+        trainer, _, _ = _regression()
+        trainer.max_norm = max_norm
+        before = trainer.model.parameters()
+        with pytest.raises(FloatingPointError, match="training diverged at step") as caught:
+            trainer.fit(Batches(x, y, 4), epochs=2, accumulate=accumulate, progress=False, **keywords)
+        if trainer.step == 0:
+            np.testing.assert_equal(trainer.model.parameters(), before)
+        return str(caught.value).split("; ")[1]
+
+    _, x, y = _regression()
+    if math.isnan(value):  # gates take infinity, but 0 times it is NaN
+        wrong = x.copy()
+        wrong[6, 3, 1] = value
+        assert message(wrong, y) == f"the inputs of batch 1 of epoch 0 hold {shown} at index (2, 3, 1), in row 2"
+        expected = f"the inputs of validation batch 1 hold {shown} at index (2, 3, 1), in row 2"
+        assert message(x, y, validation=Batches(wrong, y, 4)) == expected
+    wrong = y.copy()
+    wrong[5] = value
+    assert message(x, wrong) == f"the targets of batch 1 of epoch 0 hold {shown} at index (1, 0), in row 1"
+    expected = f"the targets of validation batch 0 hold {shown} at index (5, 0), in row 5"
+    assert message(x, y, validation=Batches(x, wrong, 8)) == expected
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_rows_are_named_in_any_layout(batch_first: bool) -> None:
+    rng = np.random.default_rng(0)
+    inputs = [rng.standard_normal((length, 3)) for length in (5, 4, 3)]
+    targets = [rng.standard_normal((length, 1)) for length in (5, 4, 3)]
+    model = nn.Sequential(
+        nn.GRU(3, 4, batch_first=batch_first, seed=0, dtype="float64"), nn.Linear(4, 1, seed=1, dtype="float64")
+    )
+    trainer = Trainer(model, MSELoss(), optim.SGD(model))
+    targets[1][2] = math.nan
+    place = r"\(1, 2, 0\), in row 1" if batch_first else r"\(2, 1, 0\), in row 1"
+    with pytest.raises(FloatingPointError, match=f"the targets of batch 0 of epoch 0 hold nan at index {place}"):
+        trainer.fit(Sequences(inputs, targets, 3, per_step=True, batch_first=batch_first), steps=1, progress=False)
+    pooled, _, _ = _regression(batch_first=batch_first)
+    with pytest.raises(FloatingPointError, match=r"targets of batch 0 of epoch 0 hold nan at index \(2, 0\), in row 2"):
+        pooled.fit(
+            Sequences(
+                [x.astype("f4") for x in inputs], np.array([[0], [1], [math.nan]], "f4"), 3, batch_first=batch_first
+            ),
+            steps=1,
+            progress=False,
+        )
+
+
+def test_rows_of_a_stream_are_named() -> None:
+    x, y = np.zeros((24, 2), "f4"), np.zeros((24, 3), "f4")
+    x[8 + 6, 1] = math.nan
+    model = nn.GRU(2, 3, seed=0)
+    trainer = Trainer(model, MSELoss(), optim.SGD(model))
+    with pytest.raises(
+        FloatingPointError, match=r"inputs of batch 1 of epoch 0 hold nan at index \(2, 1, 1\), in row 1"
+    ):
+        trainer.fit(Stream(x, y, 3, 4), epochs=1, progress=False)
+
+
+def test_a_source_that_does_not_say_its_layout() -> None:
+    """Then no row is named; nor is the padding, where the layout is known."""
+
+    class Source:
+        carries_state = False
+
+        def __len__(self) -> int:
+            return 1
+
+        def epoch(self, number: int) -> Any:
+            yield Batch(x, y, np.array([6, 2]))
+
+    class Ordered(Source):
+        batch_first = True
+
+    trainer, x, y = _regression(2)
+    x[1, 4:] = math.nan
+    trainer.fit(Source(), epochs=1, progress=False)
+    y[1] = math.inf
+    with pytest.raises(
+        FloatingPointError, match=r"the targets of batch 0 of epoch 1 hold inf at index \(1, 0\), in row 1$"
+    ):
+        trainer.fit(Ordered(), epochs=1, progress=False)
+    x[0, 3, 2] = math.nan
+    with pytest.raises(FloatingPointError, match=r"the inputs of batch 0 of epoch 2 hold nan at index \(0, 3, 2\)$"):
+        trainer.fit(Source(), epochs=1, progress=False)
+
+
+def test_parameters_that_are_not_finite_are_named() -> None:
+    trainer, x, y = _regression()
+    parameters = trainer.model.parameters()
+    spoilt = parameters["2.weight"].copy()
+    spoilt[0, 3] = math.nan
+    trainer.model.assign({**parameters, "2.weight": spoilt})
+    message = r"the loss is nan; the model's 2.weight holds nan at index \(0, 3\): load other weights, or try a lower"
+    with pytest.raises(FloatingPointError, match=message):
+        trainer.fit(Batches(x, y, 4), epochs=1, progress=False)
+
+
+def test_validation_that_is_not_finite_chooses_nothing() -> None:
+    trainer, x, y = _regression()
+    held_out = Batches(x.copy(), y, 8)
+
+    def spoil(record: Record) -> None:
+        held_out.inputs[3, 0, 0] = math.nan
+
+    with pytest.raises(
+        FloatingPointError, match="the validation loss is nan; the inputs of validation batch 0 hold nan"
+    ):
+        trainer.fit(Batches(x, y, 4), epochs=3, validation=held_out, callbacks=[_after(2, spoil)], progress=False)
+    assert isinstance(trainer.schedule, ReduceLROnPlateau)
+    assert trainer.best is not None
+    assert trainer.best.step == 2
+    assert trainer.best.validation is not None
+    assert trainer.schedule.state_dict() == {
+        "last_epoch": 1,
+        "best": trainer.best.validation["loss"],
+        "num_bad_epochs": 0,
+        "cooldown_counter": 0,
+    }
+    assert all(math.isnan(figure) for figure in trainer.evaluate(held_out).values())
+
+
+def _after(step: int, call: Callable[[Record], object]) -> Callable[[Record], object]:
+    return lambda record: call(record) if record.step == step else None
 
 
 def test_the_norm_is_clipped() -> None:

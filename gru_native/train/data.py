@@ -15,7 +15,8 @@ A source of batches has three things:
 
 ``data.batch_first``
     whether inputs are sequences (B, T, ...), or (T, B, ...); ``None`` for inputs without a time axis. A model that
-    takes another layout is refused. Without this attribute nothing is checked.
+    takes another layout is refused, and the row of a value that is not finite is named. Without this attribute
+    nothing is checked.
 ``data.places(number)``
     beside ``data.epoch(number)``, for each batch an array of whole numbers that says for each row
     (B,), or for each step (T, B), which of the source's inputs it is. `Trainer.predict` needs it; where batches

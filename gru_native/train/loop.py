@@ -21,6 +21,7 @@ from gru_native.random import Seed, seed_path
 from gru_native.schedules import ReduceLROnPlateau, Schedule
 from gru_native.train.checkpoint import Checkpoint, Run
 from gru_native.train.data import Array, Batch, Data, at_least_one
+from gru_native.train.finite import advice
 from gru_native.train.metrics import Metric
 from gru_native.train.record import Record, plot_history, written_log
 from gru_native.train.report import ProgressBar
@@ -159,7 +160,8 @@ class Trainer:
         Raises
         ------
         FloatingPointError
-            When a loss or the gradients' norm is not finite. The model is not updated with them.
+            When a loss or the gradients' norm is not finite. The model is not updated with them. The message names
+            the first value that is not finite in the inputs, the targets or the model. Batches and rows count from 0.
         ValueError
             Also for data in another layout than the model takes: batch first, time first, or without a time axis; and
             for validation data in which no target counts.
@@ -213,7 +215,8 @@ class Trainer:
     def evaluate(self, data: Data) -> dict[str, float]:
         """Return ``loss``, its mean over all targets of the data, and the metrics.
 
-        All of them are NaN for data in which no target counts; `fit` refuses such validation data with a ValueError.
+        All of them are NaN when the loss is, as for data in which no target counts; `fit` refuses such validation data
+        with a ValueError.
         """
         self._refuse_misfit("data", data)
         total, count = 0.0, 0
@@ -225,9 +228,9 @@ class Trainer:
             total += float(self.loss(predictions, batch.targets, threads=self.threads)) * weight
             if self.metrics:
                 seen.append(self._without_ignored(predictions, batch.targets))
-        if not count:
+        figures = {"loss": total / count if count else math.nan}
+        if math.isnan(figures["loss"]):
             return dict.fromkeys(["loss", *self.metrics], math.nan)
-        figures = {"loss": total / count}
         if self.metrics:
             predictions, targets = (np.concatenate(parts) for parts in zip(*seen, strict=True))
             figures |= {name: float(metric(predictions, targets)) for name, metric in self.metrics.items()}
@@ -327,10 +330,13 @@ class Trainer:
         """Make one step."""
         parts = [self._gradients(batch, place, data, run) for place, batch in enumerate(batches)]
         whole = parts[0] if len(parts) == 1 else _mean(parts)
-        grads, norm = whole.grads, None
+        grads, norm, measured = whole.grads, None, {"the loss": whole.loss}
         if self.max_norm is not None:
             grads, norm = optim.clip_grad_norm(grads, self.max_norm)
-        self._refuse_divergence(whole.loss, norm)
+            measured["the norm of the gradients"] = norm
+        first = run.batches - len(batches)
+        named = ((f"batch {place} of epoch {run.epoch}", batch) for place, batch in enumerate(batches, first))
+        self._refuse_divergence(measured, named, data)
         lr = self.optimizer.lr
         self.optimizer.step(grads)
         if isinstance(self.schedule, Schedule):
@@ -358,7 +364,8 @@ class Trainer:
         seconds = time.perf_counter() - began
         if math.isnan(figures["loss"]) and not any(self._counted(Batch(*item).targets) for item in validation.epoch(0)):
             raise ValueError("validation: expected at least one target that counts, got none")
-        self._refuse_divergence(figures["loss"])
+        named = ((f"validation batch {place}", Batch(*item)) for place, item in enumerate(validation.epoch(0)))
+        self._refuse_divergence({"the validation loss": figures["loss"]}, named, validation)
         if isinstance(self.schedule, ReduceLROnPlateau):
             self.schedule.step(figures["loss"])
         lowest = math.inf if self.best is None or self.best.validation is None else self.best.validation["loss"]
@@ -372,13 +379,17 @@ class Trainer:
         if run.best_state is not None:
             self.model.assign(run.best_state)
 
-    def _refuse_divergence(self, loss: float, norm: float | None = None) -> None:
-        if not math.isfinite(loss if norm is None else loss + norm):
-            raise FloatingPointError(
-                f"training diverged at step {self.step}: the loss is {loss:g}"
-                + ("" if norm is None else f", the norm of the gradients {norm:g}")
-                + "; try a lower learning rate"
-            )
+    def _refuse_divergence(
+        self, measured: Mapping[str, float], batches: Iterable[tuple[str, Batch]], data: Data
+    ) -> None:
+        """Refuse figures that are not finite; `batches` of `data`, what they were measured on, are read then only."""
+        if all(map(math.isfinite, measured.values())):
+            return
+        row_axis = int(data.batch_first is False) if hasattr(data, "batch_first") else None
+        found = ", ".join(f"{name} is {value:g}" for name, value in measured.items())
+        raise FloatingPointError(
+            f"training diverged at step {self.step}: {found}; {advice(batches, row_axis, self.model)}"
+        )
 
     def _counted(self, targets: Array) -> int:
         """Return how many targets the loss is a mean over."""
