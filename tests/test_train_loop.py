@@ -687,7 +687,7 @@ def _samples(*shape: int, kind: type = np.float32) -> Batches:
     return Batches(np.zeros(shape, kind), np.zeros((shape[0], 1), np.float32), 4)
 
 
-def _regression(layers: list[nn.Module]) -> Trainer:
+def _trainer_of(layers: list[nn.Module]) -> Trainer:
     model = nn.Sequential(*layers)
     return Trainer(model, MSELoss(), optim.SGD(model, lr=0.5))
 
@@ -744,7 +744,7 @@ def _regression(layers: list[nn.Module]) -> Trainer:
     ids=lambda value: type(value).__name__ if isinstance(value, (Batches, Sequences, Stream)) else None,
 )
 def test_data_of_another_layout_are_refused(layers: list[nn.Module], data: Any, message: str) -> None:
-    trainer = _regression(layers)
+    trainer = _trainer_of(layers)
     before = trainer.model.state_dict()
     fine = _Unknown(data)
     calls = [
@@ -791,10 +791,10 @@ def test_layouts_that_fit_and_those_that_nobody_knows() -> None:
         ([nn.Embedding(3, 2), nn.GRU(2, 1, batch_first=True), nn.MeanPooling(True)], _samples(6, 4, kind=int)),
         ([nn.GRU(3, 1), nn.LastPooling()], _Unknown(_samples(4, 4, 3))),
     ]:
-        _regression(layers).fit(data, epochs=1, validation=data, progress=False)
+        _trainer_of(layers).fit(data, epochs=1, validation=data, progress=False)
     wrong = _samples(4, 4, 3)
     with pytest.raises(TypeError, match=r"data\.batch_first: expected True or False, got 'yes'"):
-        _regression([nn.GRU(3, 1)]).evaluate(_saying(_Unknown(wrong), batch_first="yes"))
+        _trainer_of([nn.GRU(3, 1)]).evaluate(_saying(_Unknown(wrong), batch_first="yes"))
 
 
 def _saying(data: Any, **attributes: Any) -> Any:
@@ -817,14 +817,14 @@ def test_predictions_come_in_the_order_of_the_sequences(batch_first: bool, shuff
     head = nn.Linear(10, 2, seed=2, dtype="float64")
     data = Sequences(inputs, np.zeros((7, 2)), 3, batch_first=batch_first, shuffle=shuffle)
 
-    steps = _regression([stack, nn.Dropout(0.5), head]).predict(data)
+    steps = _trainer_of([stack, nn.Dropout(0.5), head]).predict(data)
     expected = [head(stack(x)[0]) for x in inputs]
     assert isinstance(steps, list)
     assert [step.shape for step in steps] == [(length, 2) for length in PREDICTED]
     for found, wanted in zip(steps, expected, strict=True):
         assert_close(found, wanted, "float64")
 
-    pooled = _regression([stack, nn.MeanPooling(batch_first), head]).predict(data)
+    pooled = _trainer_of([stack, nn.MeanPooling(batch_first), head]).predict(data)
     assert isinstance(pooled, np.ndarray)
     assert_close(pooled, np.stack([head(stack(x)[0].mean(axis=0)) for x in inputs]), "float64")
 
@@ -833,10 +833,10 @@ def test_predictions_of_samples_come_in_their_order() -> None:
     rng = np.random.default_rng(0)
     x = rng.standard_normal((11, 4, 3))
     gru = nn.GRU(3, 2, batch_first=True, seed=1, dtype="float64")
-    found = _regression([gru]).predict(Batches(x, np.zeros((11, 4, 2)), 4, shuffle=True))
+    found = _trainer_of([gru]).predict(Batches(x, np.zeros((11, 4, 2)), 4, shuffle=True))
     assert_close(found, gru(x)[0], "float64")
     linear = nn.Linear(3, 2, seed=1, dtype="float64")
-    found = _regression([linear]).predict(Batches(x[:, 0], np.zeros((11, 2)), 4, shuffle=True, seed=5))
+    found = _trainer_of([linear]).predict(Batches(x[:, 0], np.zeros((11, 2)), 4, shuffle=True, seed=5))
     assert_close(found, linear(x[:, 0]), "float64")
 
 
@@ -844,7 +844,7 @@ def test_predictions_of_a_stream_are_those_of_its_rows_as_sequences() -> None:
     """Four streams of six elements, the states of each carried over windows; two elements are left out."""
     x = np.random.default_rng(0).standard_normal((26, 3))
     gru = nn.GRU(3, 2, seed=1, dtype="float64")
-    found = _regression([gru]).predict(Stream(x, np.zeros((26, 2)), 4, 5))
+    found = _trainer_of([gru]).predict(Stream(x, np.zeros((26, 2)), 4, 5))
     assert_close(found, np.concatenate([gru(x[start : start + 6])[0] for start in range(0, 24, 6)]), "float64")
 
 
@@ -861,10 +861,10 @@ def test_predict_changes_nothing() -> None:
 def test_what_predict_refuses() -> None:
     samples = _samples(4, 3)
     with pytest.raises(TypeError, match="data: expected a source with places, which give the order, got _Unknown"):
-        _regression([nn.Linear(3, 1)]).predict(_Unknown(samples))
+        _trainer_of([nn.Linear(3, 1)]).predict(_Unknown(samples))
     samples.inputs = samples.inputs[:0]
     with pytest.raises(ValueError, match="data: expected at least one batch, got none"):
-        _regression([nn.Linear(3, 1)]).predict(samples)
+        _trainer_of([nn.Linear(3, 1)]).predict(samples)
     stream = Stream(np.zeros((8, 3), np.float32), np.zeros(8), 2, 2)
     with pytest.raises(ValueError, match=r"model: expected an output for each of the inputs \(2, 2\), got shape"):
-        _regression([nn.GRU(3, 2), nn.LastPooling()]).predict(stream)
+        _trainer_of([nn.GRU(3, 2), nn.LastPooling()]).predict(stream)
