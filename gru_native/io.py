@@ -10,9 +10,11 @@ order of several is not defined, and the same model must give the same bytes.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +23,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from gru_native import nn
 
@@ -30,6 +32,7 @@ StrPath = str | os.PathLike[str]
 
 FORMAT = 1
 ENTRY = "gru_native"
+_IRREGULAR = "Not a regular file"
 
 __all__ = [
     "ModelFileError",
@@ -38,6 +41,7 @@ __all__ = [
     "load_arrays",
     "load_metadata",
     "load_state",
+    "regular",
     "save",
     "save_arrays",
 ]
@@ -121,10 +125,9 @@ def load_metadata(path: StrPath) -> dict[str, str]:
     ModelFileError, OSError
         As `load_state`.
     """
-    with _opened(path) as file:
-        metadata = _header(path, file).get("metadata", {})
-    if not isinstance(metadata, dict):
-        raise ModelFileError(f"{path}: expected metadata by name, got {metadata!r}")
+    metadata = load_arrays(path)[1].get("metadata", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise ModelFileError(f"{path}: expected strings by name as metadata, got {metadata!r}")
     return metadata
 
 
@@ -149,9 +152,41 @@ def load_arrays(path: StrPath) -> tuple[dict[str, Array], dict[str, Any]]:
     ModelFileError, OSError
         As `load_state`.
     """
-    with _opened(path) as file:
-        names = file.keys()
-        return {name: _array(path, file, name) for name in names}, _header(path, file)
+    # Read, not mapped: whoever shortens the file meanwhile does no harm.
+    with open(path, "rb", opener=regular) as file:
+        content = file.read()
+    try:
+        arrays = safetensors.numpy.load(content)
+    except SafetensorError as error:
+        raise ModelFileError(f"{path}: not a safetensors file, or a damaged one: {error}") from error
+    except (KeyError, ValueError) as error:
+        raise ModelFileError(f"{path}: has a dtype or a shape that NumPy does not have: {error}") from error
+    return arrays, _header(path, content)
+
+
+def regular(path: str, flags: int) -> int:
+    """Open nothing but a regular file: ``open(path, "rb", opener=regular)``.
+
+    What was opened is looked at, not the path, where there may be something else by then.
+
+    Raises
+    ------
+    OSError
+        For a folder, a pipe, a socket or a device. None of them is waited for.
+    """
+    try:
+        descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket
+            raise OSError(errno.EINVAL, _IRREGULAR, path) from None
+        raise
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return descriptor
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    raise OSError(errno.EINVAL, _IRREGULAR, path)
 
 
 @contextmanager
@@ -192,30 +227,12 @@ def _create(temporary: Path) -> BinaryIO:
     return open(temporary, "xb")
 
 
-@contextmanager
-def _opened(path: StrPath) -> Iterator[Any]:
-    with open(path, "rb"):
-        pass  # missing, forbidden, a folder: Python's own errors say it best
+def _header(path: StrPath, content: bytes) -> dict[str, Any]:
+    end = 8 + int.from_bytes(content[:8], "little")
     try:
-        with safe_open(path, framework="np") as file:
-            yield file
-    except SafetensorError as error:
-        raise ModelFileError(f"{path}: not a safetensors file, or a damaged one: {error}") from error
-
-
-def _array(path: StrPath, file: Any, name: str) -> Array:
-    try:
-        array: Array = file.get_tensor(name)
-    except (TypeError, AttributeError) as error:
-        raise ModelFileError(f"{path}: {name} has a dtype that NumPy does not have: {error}") from error
-    return array
-
-
-def _header(path: StrPath, file: Any) -> dict[str, Any]:
-    entry = (file.metadata() or {}).get(ENTRY)
-    if entry is None:
-        return {}
-    try:
+        entry = (json.loads(content[8:end].decode()).get("__metadata__") or {}).get(ENTRY)
+        if entry is None:
+            return {}
         header = json.loads(entry)
     except (ValueError, RecursionError) as error:
         raise ModelFileError(f"{path}: the header is not JSON: {error}") from error

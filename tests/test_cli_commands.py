@@ -206,10 +206,12 @@ def test_errors_of_training(text: Path, tmp_path: Path, capsys: pytest.CaptureFi
     latin, short = tmp_path / "latin.txt", tmp_path / "short.txt"
     latin.write_bytes("naïve".encode("latin-1"))
     short.write_text("too short")
+    os.mkfifo(tmp_path / "pipe")
     missing = tmp_path / "no" / "model"
     cases = [
         (tmp_path / "none.txt", out, f"{tmp_path}/none.txt: No such file or directory"),
         (tmp_path, out, f"{tmp_path}: Is a directory"),
+        (tmp_path / "pipe", out, f"{tmp_path}/pipe: Not a regular file"),
         (latin, out, f"{latin}: not a text in UTF-8: invalid continuation byte at byte 2"),
         (
             short,

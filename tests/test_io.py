@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import resource
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -22,7 +24,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gru_native import io, nn
+from gru_native.cli.files import read_text
 from gru_native.io import ModelFileError
+from gru_native.study.plan import read_json
+from gru_native.train import CharacterModel, read_log
 
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "gru": lambda: nn.GRU(3, 4, seed=1),
@@ -175,10 +180,11 @@ def test_a_wrong_header(header: Any, message: str, tmp_path: Path) -> None:
         io.load(path)
 
 
-def test_wrong_metadata(tmp_path: Path) -> None:
+@pytest.mark.parametrize("metadata", ["abc", {"vocabulary": 5}])
+def test_wrong_metadata(metadata: Any, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
-    with_header(path, {"format": 1, "metadata": "abc"})
-    with pytest.raises(ModelFileError, match="expected metadata by name, got 'abc'"):
+    with_header(path, {"format": 1, "metadata": metadata})
+    with pytest.raises(ModelFileError, match=f"expected strings by name as metadata, got {re.escape(repr(metadata))}"):
         io.load_metadata(path)
 
 
@@ -217,8 +223,60 @@ def test_a_dtype_that_numpy_lacks(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     header = json.dumps({"w": {"dtype": "F8_E5M2", "shape": [2], "data_offsets": [0, 2]}}).encode()
     path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0\0")
-    with pytest.raises(ModelFileError, match=r"model\.safetensors: w has a dtype that NumPy does not have"):
+    with pytest.raises(ModelFileError, match="has a dtype or a shape that NumPy does not have: 'F8_E5M2'"):
         model().load_state_dict(io.load_state(path))
+
+
+def test_a_shape_that_numpy_lacks(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    header = json.dumps({"w": {"dtype": "F32", "shape": [1] * 65, "data_offsets": [0, 4]}}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    for read in READERS:
+        with pytest.raises(ModelFileError, match="has a dtype or a shape that NumPy does not have: .* found 65"):
+            read(path)
+
+
+READERS: list[Callable[[Path], Any]] = [io.load, io.load_state, io.load_metadata, io.load_arrays, CharacterModel.load]
+
+
+@pytest.mark.parametrize("read", [*READERS, read_log, read_text, read_json])
+def test_what_is_no_regular_file_is_refused_at_once(read: Callable[[Path], Any], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        for path in (tmp_path / "pipe", tmp_path / "socket", Path("/dev/zero")):
+            with pytest.raises(OSError, match=f"Not a regular file: '{path}'"):
+                read(path)
+    with pytest.raises(IsADirectoryError, match="Is a directory"):
+        read(tmp_path)
+
+
+def test_a_file_that_is_cut_while_it_is_read(tmp_path: Path) -> None:
+    """It is damaged, and no reason for the process to die of SIGBUS."""
+    program = """
+import os, signal, sys
+import numpy as np
+from gru_native import io
+
+path = sys.argv[1]
+io.save_arrays(path, {"w": np.zeros(1 << 21)}, {})
+size, reader = os.path.getsize(path), os.getpid()
+cutter = os.fork()
+if cutter == 0:
+    while os.getppid() == reader:
+        os.truncate(path, 4096)
+        os.truncate(path, size)
+    os._exit(0)
+try:
+    for _ in range(20):
+        try:
+            io.load_state(path)
+        except io.ModelFileError:
+            pass
+finally:
+    os.kill(cutter, signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "model.safetensors")], check=True, timeout=60)
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

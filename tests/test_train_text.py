@@ -77,6 +77,8 @@ def test_a_network_of_another_layout_is_refused(tmp_path: Path) -> None:
         (_model().network, {}),
         (_model().network, {"vocabulary": "abc"}),
         (_model().network, {"vocabulary": "abca"}),
+        (_model().network, {"vocabulary": "abc\ud800"}),
+        (nn.Sequential(), {"vocabulary": ""}),
         (nn.GRU(4, 4), {"vocabulary": "abcd"}),
         (nn.Sequential(nn.Embedding(4, 3), nn.Linear(3, 4)), {"vocabulary": "abcd"}),
         (nn.Sequential(nn.GRU(4, 4), nn.Linear(4, 4)), {"vocabulary": "abcd"}),

@@ -6,12 +6,14 @@ import tempfile
 from pathlib import Path
 
 from gru_native.cli.errors import UserError
+from gru_native.io import regular
 
 
 def read_text(path: Path) -> str:
     """Return the text of a file."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        with open(path, encoding="utf-8-sig", opener=regular) as file:
+            return file.read()
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not a text in UTF-8: {error.reason} at byte {error.start}") from error
 

@@ -16,7 +16,7 @@ from gru_native.cli.files import check_writable_file, read_text
 from gru_native.cli.options import add_threads, whole_number
 from gru_native.heatmaps import MAX_STEPS, draw
 from gru_native.inspection import Inspection, inspect
-from gru_native.io import ModelFileError, load
+from gru_native.io import ModelFileError, load, regular
 from gru_native.nn.module import Array
 from gru_native.train import CharacterModel
 
@@ -134,7 +134,8 @@ def _of_numbers(model: nn.Module, arguments: argparse.Namespace) -> tuple[Inspec
 def _array(path: str, dtype: np.dtype[Any]) -> Array:
     """Return the array of a file, converted to `dtype` unless it is of whole numbers."""
     try:
-        x: Array = np.load(path, allow_pickle=False)
+        with open(path, "rb", opener=regular) as file:
+            x: Array = np.load(file, allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise UserError(f"{path}: not a .npy file of numbers: {error}") from error
     if not isinstance(x, np.ndarray) or x.dtype.kind not in "fiu":

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gru_native import _core
-from gru_native.io import atomic_write
+from gru_native.io import atomic_write, regular
 from gru_native.train.recipe import least_characters
 
 FILE = "plan.json"
@@ -131,9 +131,15 @@ class Plan:
         (folder / RUNS).mkdir(exist_ok=True)
 
 
+def read_json(path: Path) -> Any:
+    """Return what a JSON file of a study holds."""
+    with open(path, encoding="utf-8", opener=regular) as file:
+        return json.load(file)
+
+
 def _refuse_other(file: Path, own: dict[str, Any]) -> None:
     try:
-        theirs = json.loads(file.read_text(encoding="utf-8"))
+        theirs = read_json(file)
         differing = [name for name in own.keys() | theirs.keys() if own.get(name) != theirs.get(name)]
     except (ValueError, AttributeError) as error:
         raise StudyError(f"{file}: not the plan of a study: {error}") from error

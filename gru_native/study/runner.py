@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from gru_native.study.plan import Plan, Run, StudyError
+from gru_native.study.plan import Plan, Run, StudyError, read_json
 from gru_native.study.table import Result
 
 
@@ -49,7 +49,7 @@ def complete(plan: Plan, text: str, folder: Path) -> list[Result]:
                     bar.update(place * size + min(characters, size) - bar.n)
                 bar.update((place + 1) * size - bar.n)
             run.file(folder, "checkpoint").unlink(missing_ok=True)
-    return [Result(**json.loads(run.file(folder, "json").read_text(encoding="utf-8"))) for run in runs]
+    return [Result(**read_json(run.file(folder, "json"))) for run in runs]
 
 
 def _train(plan: Plan, run: Run, text: str, folder: Path) -> Iterator[int]:

@@ -7,12 +7,11 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gru_native.io import StrPath, atomic_write
+from gru_native.io import StrPath, atomic_write, regular
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,8 @@ def written_log(path: StrPath, history: Sequence[Record] = ()) -> Iterator[Calla
 
 def read_log(path: StrPath) -> list[Record]:
     """Return the records of a `written_log`."""
-    return [Record(**json.loads(line)) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    with open(path, encoding="utf-8", opener=regular) as file:
+        return [Record(**json.loads(line)) for line in file]
 
 
 def _line(record: Record) -> str:

@@ -88,12 +88,12 @@ class CharacterModel:
         """
         network = io.load(path)
         vocabulary = io.load_metadata(path).get(_VOCABULARY)
-        if not isinstance(network, nn.Sequential) or vocabulary is None or not _fit(network, vocabulary):
-            raise io.ModelFileError(f"{path}: a model, but not of characters with their vocabulary")
         try:
-            return cls(network, vocabulary)
-        except ValueError as error:
+            if isinstance(network, nn.Sequential) and vocabulary is not None and _fit(network, vocabulary):
+                return cls(network, vocabulary)
+        except ValueError as error:  # a layout that does not fit, or half of a surrogate pair
             raise io.ModelFileError(f"{path}: no model of characters: {error}") from error
+        raise io.ModelFileError(f"{path}: a model, but not of characters with their vocabulary")
 
     def save(self, path: io.StrPath) -> None:
         """Save network and vocabulary as safetensors; see `gru_native.save`."""
@@ -182,10 +182,11 @@ def _codes(text: str) -> Array:
 
 
 def _fit(network: nn.Sequential, vocabulary: str) -> bool:
+    if not network.recurrent:
+        return False
     first, last = network[0], network[-1]
     return (
-        network.recurrent
-        and isinstance(first, nn.Embedding)
+        isinstance(first, nn.Embedding)
         and isinstance(last, nn.Linear)
         and first.num_embeddings == last.out_features == len(vocabulary) == len(set(vocabulary))
     )
