@@ -181,7 +181,11 @@ def test_load_state_dict_converts_to_the_modules_dtype() -> None:
 
 def test_load_state_dict_not_strict_leaves_the_rest_alone() -> None:
     model = Pair()
-    model.load_state_dict({"second.factor": np.array([9.0]), "foreign": np.zeros(1)}, strict=False)
+    found = model.load_state_dict({"foreign": np.zeros(1), "second.factor": np.array([9.0])}, strict=False)
+    assert found.unexpected_keys == ["foreign"]
+    assert found.missing_keys == [name for name in model.state_dict() if name != "second.factor"]
+    assert model.load_state_dict(Pair().state_dict()) == ([], [])
+    model.load_state_dict({"second.factor": np.array([9.0])}, strict=False)
     state = model.state_dict()
     assert (state["second.factor"], state["first.0.factor"]) == (9.0, 2.0)
 

@@ -28,6 +28,16 @@ def twin(theirs: Any, ours: nn.Module) -> None:
     ours.load_state_dict({name: value.numpy() for name, value in theirs.state_dict().items()})
 
 
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_names_that_do_not_fit_come_back(prefix: str) -> None:
+    theirs, ours = torch.nn.GRU(3, 4), nn.GRU(3, 4, seed=1)
+    state = {prefix + name: value for name, value in nn.GRU(3, 4, 2, seed=2).state_dict().items()}
+    expected = theirs.load_state_dict({name: torch.tensor(value) for name, value in state.items()}, strict=False)
+    found = ours.load_state_dict(state, strict=False)
+    assert (found.missing_keys, found.unexpected_keys) == (expected.missing_keys, expected.unexpected_keys)
+    assert len(found.unexpected_keys) == (8 if prefix else 4)
+
+
 def assert_same_gradients(theirs: Any, gradients: dict[str, np.ndarray], tolerance: str) -> None:
     expected = {name: parameter.grad.numpy() for name, parameter in theirs.named_parameters()}
     assert gradients.keys() == expected.keys()

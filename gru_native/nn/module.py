@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -80,6 +80,13 @@ class Tape:
 
     module: Module
     saved: Any = field(repr=False)
+
+
+class IncompatibleKeys(NamedTuple):
+    """Names in which a state and a module differ, as PyTorch has them."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
 
 
 class Module:
@@ -265,7 +272,7 @@ class Module:
         with _swap:
             self._version = Version.of({**self._version.arrays, **change(self._version)})
 
-    def load_state_dict(self, state: Mapping[str, ArrayLike], strict: bool = True) -> None:
+    def load_state_dict(self, state: Mapping[str, ArrayLike], strict: bool = True) -> IncompatibleKeys:
         """Take over arrays under `state_dict`'s names, converting them to the module's dtype.
 
         Parameters
@@ -274,7 +281,12 @@ class Module:
             Arrays by dotted name, PyTorch's keys (NumPy arrays, or anything `numpy.asarray` takes).
         strict
             Whether the names must be exactly those of `state_dict`. Otherwise missing and unknown names are
-            left alone.
+            left alone and returned.
+
+        Returns
+        -------
+        missing_keys, unexpected_keys : list of str
+            Names that the state lacks, and those that the module lacks; none when `strict`.
 
         Raises
         ------
@@ -285,13 +297,15 @@ class Module:
             For something else than numbers. The module is unchanged then.
         """
         present = self.state_dict()
-        missing, unknown = present.keys() - state.keys(), state.keys() - present.keys()
+        missing = [name for name in present if name not in state]
+        unknown = [name for name in state if name not in present]
         if strict and (missing or unknown):
             raise ValueError(
                 "state: the names do not fit; "
                 f"missing: {sorted(missing) or 'none'}, unknown: {sorted(unknown) or 'none'}"
             )
         self.assign({name: _cast(name, state[name], present[name].dtype) for name in present if name in state})
+        return IncompatibleKeys(missing, unknown)
 
 
 def join(prefix: str, name: str) -> str:
