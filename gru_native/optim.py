@@ -7,7 +7,7 @@ whatever was done to it (`clip_grad_norm`, an average over machines), and gives 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -126,13 +126,17 @@ class Optimizer:
         ValueError, TypeError
             When an entry is missing, unknown or does not fit its parameter; nothing has changed then.
         """
+        self.prepare_load(state_dict)()
+
+    def prepare_load(self, state_dict: Mapping[str, Array | float]) -> Callable[[], None]:
+        """Check a state as `load_state_dict` does, and return the function that takes it over, which cannot fail.
+
+        It is for those who restore several things, and want all or none of them.
+        """
         state = dict(state_dict)
         if "lr" not in state:
             raise ValueError("state_dict: expected an entry 'lr'")
-        lr = _number("state_dict['lr']", state.pop("lr"))
-        initial_lr = state.pop("initial_lr", None)
-        if initial_lr is not None:
-            initial_lr = _number("state_dict['initial_lr']", initial_lr)
+        rates = {name: _rate(name, state.pop(name)) for name in ("lr", "initial_lr") if name in state}
         states = {
             name: self._load_one(name, parameter, state)
             for name, parameter in self.model.parameters().items()
@@ -140,7 +144,11 @@ class Optimizer:
         }
         if state:
             raise ValueError(f"state_dict: unknown entry {min(state)!r} for {type(self).__name__} and this model")
-        self.lr, self.initial_lr, self._states = lr, initial_lr, states
+
+        def take_over() -> None:
+            self.lr, self.initial_lr, self._states = rates["lr"], rates.get("initial_lr"), states
+
+        return take_over
 
     def _load_one(self, name: str, parameter: Array, state: dict[str, Any]) -> _State:
         """Take the entries of one parameter out of `state`."""
@@ -446,6 +454,12 @@ def _number(name: str, value: Any, *, infinite: bool = False) -> float:
     if not number >= 0.0 or (math.isinf(number) and not infinite):
         raise ValueError(f"{name}: expected a{'' if infinite else ' finite'} number of at least 0, got {value}")
     return number
+
+
+def _rate(name: str, value: Any) -> float:
+    if np.ndim(value) != 0:
+        raise ValueError(f"state_dict[{name!r}]: expected a number, got shape {np.shape(value)}")
+    return _number(f"state_dict[{name!r}]", value)
 
 
 def _check_like(name: str, array: Any, parameter: Array | None) -> None:

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
+
+import numpy as np
 
 from gru_native.optim import Optimizer
 
@@ -66,10 +68,35 @@ class Schedule:
         return {"last_epoch": self.last_epoch, "base_lr": self.base_lr}
 
     def load_state_dict(self, state_dict: Mapping[str, float]) -> None:
-        """Restore what `state_dict` returned and set the optimizer's learning rate."""
+        """Restore what `state_dict` returned and set the optimizer's learning rate.
+
+        Raises
+        ------
+        ValueError, TypeError
+            When an entry is missing, unknown or no number that it can be; nothing has changed then.
+        """
+        self.prepare_load(state_dict)()
+
+    def prepare_load(self, state_dict: Mapping[str, float]) -> Callable[[], None]:
+        """Check a state, and return the function that takes it over, which cannot fail: see `Optimizer`."""
         state = _checked_state(state_dict, self.state_dict())
-        self.last_epoch, self.optimizer.initial_lr = int(state["last_epoch"]), state["base_lr"]
-        self.optimizer.lr = self.lr_at(self.last_epoch)
+        lr = self._lr_from(state["base_lr"], int(state["last_epoch"]))
+
+        def take_over() -> None:
+            self.last_epoch, self.optimizer.initial_lr = int(state["last_epoch"]), state["base_lr"]
+            self.optimizer.lr = lr
+
+        return take_over
+
+    def _lr_from(self, base_lr: float, epoch: int) -> float:
+        present, self.optimizer.initial_lr = self.optimizer.initial_lr, base_lr
+        try:
+            lr = self.lr_at(epoch)
+        except OverflowError as error:
+            raise ValueError(f"state_dict: no learning rate at last_epoch {epoch}: {error}") from error
+        finally:
+            self.optimizer.initial_lr = present
+        return lr
 
 
 class StepLR(Schedule):
@@ -289,12 +316,26 @@ class ReduceLROnPlateau:
         }
 
     def load_state_dict(self, state_dict: Mapping[str, float]) -> None:
-        """Restore what `state_dict` returned."""
+        """Restore what `state_dict` returned.
+
+        Raises
+        ------
+        ValueError, TypeError
+            When an entry is missing, unknown or no number that it can be; nothing has changed then.
+        """
+        self.prepare_load(state_dict)()
+
+    def prepare_load(self, state_dict: Mapping[str, float]) -> Callable[[], None]:
+        """Check a state, and return the function that takes it over, which cannot fail: see `Optimizer`."""
         state = _checked_state(state_dict, self.state_dict())
-        self.best = state["best"]
-        self.last_epoch = int(state["last_epoch"])
-        self.num_bad_epochs = int(state["num_bad_epochs"])
-        self.cooldown_counter = int(state["cooldown_counter"])
+
+        def take_over() -> None:
+            self.best = state["best"]
+            self.last_epoch = int(state["last_epoch"])
+            self.num_bad_epochs = int(state["num_bad_epochs"])
+            self.cooldown_counter = int(state["cooldown_counter"])
+
+        return take_over
 
 
 def _at_least_one(name: str, value: int) -> int:
@@ -307,4 +348,16 @@ def _checked_state(state_dict: Mapping[str, float], own: Mapping[str, float]) ->
     """Return the state as floats, which come from JSON or from arrays without dimensions as well."""
     if state_dict.keys() != own.keys():
         raise ValueError(f"state_dict: expected the entries {sorted(own)}, got {sorted(state_dict)}")
-    return {name: float(value) for name, value in state_dict.items()}
+    return {name: _entry(name, value) for name, value in state_dict.items()}
+
+
+def _entry(name: str, value: float) -> float:
+    """Return a number of a state: `best` is any, a rate finite and at least 0, all others count something."""
+    array = np.asarray(value)
+    if array.ndim or array.dtype.kind not in "fiu":
+        raise TypeError(f"state_dict[{name!r}]: expected a number, got {value!r}")
+    number = float(array)
+    if name != "best" and not (0.0 <= number < math.inf and (name == "base_lr" or number.is_integer())):
+        expected = "a finite number" if name == "base_lr" else "a whole number"
+        raise ValueError(f"state_dict[{name!r}]: expected {expected} of at least 0, got {value}")
+    return number

@@ -287,6 +287,7 @@ def test_bad_arguments(make: Callable[[Module], Optimizer], error: type[Exceptio
     [
         ({"lr": None}, ValueError, "expected an entry 'lr'"),
         ({"lr": -1.0}, ValueError, r"state_dict\['lr'\]: .* got -1.0"),
+        ({"lr": np.ones(1)}, ValueError, r"state_dict\['lr'\]: expected a number, got shape \(1,\)"),
         ({"w.exp_avg": None}, ValueError, "expected an entry 'w.exp_avg' for Adam"),
         (
             {"w.exp_avg": np.zeros(2)},

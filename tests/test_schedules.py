@@ -240,3 +240,38 @@ def test_a_bad_state_is_refused(make: Callable[[Optimizer], Any]) -> None:
         with pytest.raises(ValueError, match=r"state_dict: expected the entries \[.*'last_epoch'.*\], got \["):
             schedule.load_state_dict(state)
     assert schedule.state_dict() == before
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "error"),
+    [
+        ("last_epoch", -1, ValueError),
+        ("last_epoch", 1.5, ValueError),
+        ("last_epoch", math.inf, ValueError),
+        ("last_epoch", 10**30, TypeError),
+        ("last_epoch", None, TypeError),
+        ("last_epoch", [1], TypeError),
+        ("last_epoch", "1", TypeError),
+        ("last_epoch", 10**6, ValueError),  # the rate would be more than a float holds
+        ("base_lr", -1.0, ValueError),
+        ("base_lr", math.nan, ValueError),
+    ],
+)
+def test_a_bad_entry_is_refused_whole(entry: str, value: Any, error: type[Exception]) -> None:
+    optimizer = sgd()
+    schedule = ExponentialLR(optimizer, 1.1)
+    schedule.step()
+    before = (schedule.state_dict(), optimizer.state_dict())
+    with pytest.raises(error, match="state_dict"):
+        schedule.load_state_dict({**schedule.state_dict(), entry: value})
+    assert (schedule.state_dict(), optimizer.state_dict()) == before
+
+
+@pytest.mark.parametrize("entry", ["last_epoch", "num_bad_epochs", "cooldown_counter"])
+@pytest.mark.parametrize("value", [-1, 0.5, math.nan, "1"])
+def test_a_bad_entry_of_a_plateau_is_refused(entry: str, value: Any) -> None:
+    schedule = ReduceLROnPlateau(sgd())
+    before = schedule.state_dict()
+    with pytest.raises((ValueError, TypeError), match=rf"state_dict\['{entry}'\]: expected a"):
+        schedule.load_state_dict({**before, entry: value})
+    assert schedule.state_dict() == before
