@@ -9,6 +9,10 @@ import numpy as np
 import pytest
 
 from gru_native.train import Batches, Sequences, Stream
+from gru_native.train.identity import fingerprint
+
+X = np.random.default_rng(0).standard_normal((20, 3)).astype("f4")
+Y = np.random.default_rng(1).integers(0, 3, 20)
 
 
 def test_batches_hold_every_sample_once_and_in_order() -> None:
@@ -255,3 +259,50 @@ def test_errors_of_sequences() -> None:
         Sequences([inputs[0], np.zeros((2, 3))], [1, 2], 1)
     with pytest.raises(ValueError, match="batch_size: expected at least 1, got 0"):
         Sequences(inputs, [1, 2], 0)
+
+
+def _batches(inputs: Any = X, targets: Any = Y, size: int = 4, **settings: Any) -> Batches:
+    return Batches(inputs, targets, size, **settings)
+
+
+def _sequences(inputs: Any = X, targets: Any = Y, size: int = 4, **settings: Any) -> Sequences:
+    return Sequences(list(inputs), targets, size, **settings)
+
+
+def _stream(inputs: Any = X, targets: Any = Y, size: int = 4, window: int = 2) -> Stream:
+    return Stream(inputs, targets, size, window)
+
+
+@pytest.mark.parametrize(
+    ("source", "changes"),
+    [
+        (_batches, [{"shuffle": True}, {"seed": 1}]),
+        (_sequences, [{"shuffle": True}, {"seed": 1}, {"batch_first": True}, {"per_step": True, "targets": list(X)}]),
+        (_stream, [{"window": 3}]),
+    ],
+)
+def test_a_fingerprint_is_of_content_and_settings(source: Callable[..., Any], changes: list[dict[str, Any]]) -> None:
+    first = source()
+    assert first.fingerprint == source(X.copy(), Y.copy()).fingerprint
+    assert first.fingerprint is first.fingerprint
+    one_bit, swapped = X.copy(), X.copy()
+    one_bit.view("u1")[-1, -1] ^= 1
+    swapped[[0, 1]] = swapped[[1, 0]]
+    others = [source(), source(one_bit), source(swapped), source(X.astype("f8")), source(targets=Y[::-1])]
+    others += [source(targets=Y.astype("i4")), source(size=5), *(source(**change) for change in changes)]
+    assert len({other.fingerprint for other in others}) == len(others)
+
+
+def test_sources_of_other_kinds_have_other_fingerprints() -> None:
+    assert len({_batches().fingerprint, _sequences().fingerprint, _stream().fingerprint}) == 3
+
+
+def test_a_fingerprint_sees_elements_not_strides() -> None:
+    wide = np.repeat(np.repeat(X, 2, axis=0), 3, axis=1)
+    for view in (wide[::2, ::3], np.asfortranarray(X), np.broadcast_to(X, (2, *X.shape))[1]):
+        assert Batches(view, Y, 4).fingerprint == Batches(X, Y, 4).fingerprint
+    for dtype in ("U3", "M8[D]", "?", "f2", "c16", ">f8"):
+        assert fingerprint(np.zeros((3, 2), dtype)) != fingerprint(np.zeros((2, 3), dtype))
+    assert len({fingerprint(array) for array in (np.zeros(()), np.zeros((0,)), np.zeros((0, 2)), np.zeros(1))}) == 4
+    with pytest.raises(TypeError):
+        fingerprint(np.array([None]))

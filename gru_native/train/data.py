@@ -11,7 +11,7 @@ A source of batches has three things:
     whether each batch goes on where the one before it ended, so that a recurrent model's states are handed
     on.
 
-`Trainer` uses two more where they are there; the sources of this module have both:
+`Trainer` uses three more where they are there; the sources of this module have all:
 
 ``data.batch_first``
     whether inputs are sequences (B, T, ...), or (T, B, ...); ``None`` for inputs without a time axis. A model that
@@ -21,17 +21,23 @@ A source of batches has three things:
     beside ``data.epoch(number)``, for each batch an array of whole numbers that says for each row
     (B,), or for each step (T, B), which of the source's inputs it is. `Trainer.predict` needs it; where batches
     have lengths it reads outputs for each step as (T, B, ...), unless `batch_first` is true.
+``data.fingerprint``
+    a hash of its content and settings, any string, which a `Checkpoint` keeps. It is computed when it is first asked
+    for, once, at 1 to 2 GB/s, so do not write to the arrays after that. Without it, a run that goes on from a
+    checkpoint does not notice that it has other data of as many batches.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence, Sized
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from gru_native.random import Seed, generator, seed_path
+from gru_native.train.identity import fingerprint
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -107,6 +113,11 @@ class Batches:
         """Whether inputs are sequences: (N, T, ...) of numbers with features last, or of indices without them."""
         axes = self.inputs.ndim + (self.inputs.dtype.kind in "iu")
         return True if axes > 2 else None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the content and the settings: see the module."""
+        return fingerprint(type(self).__name__, self.batch_size, self.shuffle, self.seed, self.inputs, self.targets)
 
     def __len__(self) -> int:
         return -(-len(self.inputs) // self.batch_size)
@@ -188,6 +199,12 @@ class Sequences:
         self.shuffle = shuffle
         self.seed = seed_path(seed)
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the content and the settings: see the module."""
+        given = (self.batch_size, self.per_step, self.batch_first, self.shuffle, self.batches_in_pool, self.seed)
+        return fingerprint(type(self).__name__, given, self.inputs, self.targets)
+
     def __len__(self) -> int:
         return -(-len(self.inputs) // self.batch_size)
 
@@ -267,6 +284,11 @@ class Stream:
         length = len(sequence) // self.batch_size
         streams = sequence[: length * self.batch_size].reshape(self.batch_size, length, *sequence.shape[1:])
         return np.ascontiguousarray(streams.swapaxes(0, 1))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the content and the settings: see the module."""
+        return fingerprint(type(self).__name__, self.batch_size, self.window, self.inputs, self.targets)
 
     def __len__(self) -> int:
         return -(-len(self.inputs) // self.window)
