@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +107,7 @@ def train(text: str, out: Path, recipe: Recipe, task: str) -> str:
         seed=recipe.seed,
         threads=recipe.threads,
     )
-    checkpoint = Checkpoint(out.with_name(f"{out.name}.checkpoint"), SAVE_EVERY, _identity(text, recipe))
+    checkpoint = Checkpoint(out.with_name(f"{out.name}.checkpoint"), SAVE_EVERY)
     if checkpoint.exists():
         print(f"Going on from {checkpoint.path}.", flush=True)
 
@@ -134,18 +133,13 @@ def train(text: str, out: Path, recipe: Recipe, task: str) -> str:
             "train with those to go on, or remove it"
         ) from error
     model.save(out)
-    checkpoint.path.unlink(missing_ok=True)
+    checkpoint.remove()
     characters = sum(record.targets for record in history)
     figures = {
         "val_bpc": _val_bpc(trainer),
         "chars_per_s": f"{characters / history[-1].seconds:.0f}",
     }
     return result_line(task, figures, recipe.threads)
-
-
-def _identity(text: str, recipe: Recipe) -> str:
-    """Return what a checkpoint must have in common with this run, beside what `Trainer` looks at."""
-    return f"{hashlib.sha256(text.encode()).hexdigest()} {replace(recipe, threads=None)}"
 
 
 def _split(text: str, recipe: Recipe) -> tuple[str, str]:

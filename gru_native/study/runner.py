@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from gru_native.study.plan import Plan, Run, StudyError, read_json
 from gru_native.study.table import Result
+from gru_native.train import Checkpoint
 
 
 def complete(plan: Plan, text: str, folder: Path) -> list[Result]:
@@ -48,7 +49,7 @@ def complete(plan: Plan, text: str, folder: Path) -> list[Result]:
                 for characters in _train(plan, run, text, folder):
                     bar.update(place * size + min(characters, size) - bar.n)
                 bar.update((place + 1) * size - bar.n)
-            run.file(folder, "checkpoint").unlink(missing_ok=True)
+            Checkpoint(run.file(folder, "checkpoint")).remove()
     return [Result(**read_json(run.file(folder, "json"))) for run in runs]
 
 

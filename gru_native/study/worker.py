@@ -74,7 +74,7 @@ def do(plan: Plan, run: Run, text: str, folder: Path, report: Report) -> Result:
     )
     if not first:
         # All was done but for the result: the memory that it took was that of a process that is gone.
-        checkpoint.path.unlink()
+        checkpoint.remove()
         return do(plan, run, text, folder, report)
     result = _result(run, history, lr)
     with atomic_write(run.file(folder, "json")) as file:

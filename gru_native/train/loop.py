@@ -22,6 +22,7 @@ from gru_native.schedules import ReduceLROnPlateau, Schedule
 from gru_native.train.checkpoint import Checkpoint, Run
 from gru_native.train.data import Array, Batch, Data, at_least_one
 from gru_native.train.finite import advice
+from gru_native.train.identity import as_json, settings
 from gru_native.train.metrics import Metric
 from gru_native.train.record import Record, plot_history, written_log
 from gru_native.train.report import ProgressBar
@@ -178,11 +179,14 @@ class Trainer:
         together = at_least_one("accumulate", accumulate)
         epoch_steps = -(-len(data) // together)
         total = at_least_one("steps", steps) if epochs is None else at_least_one("epochs", epochs) * epoch_steps
+        if isinstance(validate_every, Collection):
+            validate_every = sorted(map(int, validate_every))
         validates = _due("validate_every", epoch_steps if validate_every is None else validate_every)
         allowed = math.inf if patience is None else at_least_one("patience", patience)
         keeper = checkpoint if isinstance(checkpoint, Checkpoint) or checkpoint is None else Checkpoint(checkpoint)
         saves = validates if keeper is None or keeper.every is None else _due("every", keeper.every)
-        plan = self._plan(total=total, batches=len(data), accumulate=together)
+        asked = {"steps": total, "accumulate": together, "validate_every": validate_every, "patience": patience}
+        plan = {} if keeper is None else self._plan(data, validation, asked)
         found = keeper is not None and keeper.exists()
         run = keeper.restore(self, plan) if keeper is not None and found else Run(self.epoch)
         self.best = run.best
@@ -298,18 +302,25 @@ class Trainer:
             found = None if data.batch_first is None else flag(f"{name}.batch_first", data.batch_first)
             trace(self.model, found, type(data).__name__)
 
-    def _plan(self, **sizes: int) -> dict[str, Any]:
-        """Return what a run must have in common with the one that a checkpoint was written by."""
-        return {
+    def _plan(self, data: Data, validation: Data | None, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what a run must have in common with the one that a checkpoint was written by, as JSON has it."""
+        optimizer = settings(self.optimizer)
+        rate = optimizer.pop("initial_lr")
+        plan = {
             "model": self.model.config(),
-            "loss": type(self.loss).__name__,
-            "optimizer": type(self.optimizer).__name__,
-            "schedule": None if self.schedule is None else type(self.schedule).__name__,
+            "loss": self.loss,
+            "optimizer": optimizer if rate is None else {**optimizer, "lr": rate},
+            "schedule": self.schedule,
             "max_norm": self.max_norm,
-            "seed": list(self.seed),
+            "metrics": list(self.metrics),
+            "seed": self.seed,
+            "first_step": self.step,
             "first_epoch": self.epoch,
-            **sizes,
+            "data": _described(data),
+            "validation": None if validation is None else _described(validation),
+            **asked,
         }
+        return dict(as_json(plan))
 
     def _groups(self, data: Data, run: Run, together: int) -> Iterator[list[Batch]]:
         """Yield the batches of each step without end, from where the run stands, and take note of that."""
@@ -337,7 +348,7 @@ class Trainer:
         first = run.batches - len(batches)
         named = ((f"batch {place} of epoch {run.epoch}", batch) for place, batch in enumerate(batches, first))
         self._refuse_divergence(measured, named, data)
-        lr = self.optimizer.lr
+        lr = float(self.optimizer.lr)
         self.optimizer.step(grads)
         if isinstance(self.schedule, Schedule):
             self.schedule.step()
@@ -425,6 +436,10 @@ def _mean(parts: list[_Part]) -> _Part:
         for name, array in parts[0].grads.items()
     }
     return _Part(sum(part.loss * share for part, share in zip(parts, shares, strict=True)), grads, total)
+
+
+def _described(data: Data) -> dict[str, Any]:
+    return {"batches": len(data), "fingerprint": getattr(data, "fingerprint", None)}
 
 
 def _due(name: str, steps: int | Collection[int]) -> Callable[[int], bool]:

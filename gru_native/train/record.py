@@ -6,7 +6,7 @@ import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -66,19 +66,59 @@ def written_log(path: StrPath, history: Sequence[Record] = ()) -> Iterator[Calla
         Steps that have been taken already.
     """
     with atomic_write(path) as new:
-        new.write("".join(map(_line, history)).encode())
+        new.write("".join(map(line_of, history)).encode())
     with open(path, "a", encoding="utf-8", buffering=1) as file:
-        yield lambda record: file.write(_line(record))
+        yield lambda record: file.write(line_of(record))
 
 
 def read_log(path: StrPath) -> list[Record]:
-    """Return the records of a `written_log`."""
+    """Return the records of a `written_log`.
+
+    Raises
+    ------
+    ValueError
+        When a line is no record.
+    OSError
+        When the file cannot be read.
+    """
     with open(path, encoding="utf-8", opener=regular) as file:
-        return [Record(**json.loads(line)) for line in file]
+        return [record_of(line) for line in file]
 
 
-def _line(record: Record) -> str:
-    return json.dumps(asdict(record)) + "\n"
+def line_of(record: Record) -> str:
+    """Return a record as a line of JSON."""
+    return json.dumps(vars(record)) + "\n"
+
+
+def record_of(line: str) -> Record:
+    """Return the record of a line, or raise ValueError."""
+    try:
+        found = json.loads(line)
+    except RecursionError as error:
+        raise ValueError(f"log: {error}") from error
+    if not isinstance(found, dict) or found.keys() != _TYPES.keys():
+        raise ValueError(f"log: expected lines of JSON with {', '.join(_TYPES)}, got {line[:200]!r}")
+    for name, value in found.items():
+        if type(value) not in _TYPES[name]:
+            raise ValueError(f"log: {name} is {value!r} in {line[:200]!r}")
+    figures = found["validation"] or {}
+    if (found["best"] and "loss" not in figures) or not all(type(value) is float for value in figures.values()):
+        raise ValueError(f"log: validation is {found['validation']!r} in {line[:200]!r}")
+    return Record(**found)
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "step": (int,),
+    "epoch": (int,),
+    "loss": (float,),
+    "targets": (int,),
+    "lr": (float,),
+    "grad_norm": (float, type(None)),
+    "seconds": (float,),
+    "validation": (dict, type(None)),
+    "best": (bool,),
+    "validation_seconds": (float,),
+}
 
 
 def plot_history(history: Sequence[Record], path: StrPath) -> None:
