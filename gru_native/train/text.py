@@ -92,7 +92,7 @@ class CharacterModel:
             if isinstance(network, nn.Sequential) and vocabulary is not None and _fit(network, vocabulary):
                 return cls(network, vocabulary)
         except ValueError as error:  # a layout that does not fit, or half of a surrogate pair
-            raise io.ModelFileError(f"{path}: no model of characters: {error}") from error
+            raise io.ModelFileError(f"{path}: a model, but not of characters with their vocabulary: {error}") from error
         raise io.ModelFileError(f"{path}: a model, but not of characters with their vocabulary")
 
     def save(self, path: io.StrPath) -> None:
