@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO, cast
 
 # What holds this package, PyTorch and the BLAS libraries to an instruction set.
 HELD_TO = {
@@ -72,12 +72,12 @@ class Worker:
         ChildProcessError
             When the process ends instead.
         """
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
+        # There are both, as they are pipes.
+        stdin, stdout = cast(TextIO, self._process.stdin), cast(TextIO, self._process.stdout)
         self._process.send_signal(signal.SIGCONT)
         try:
-            print(json.dumps([method, arguments]), file=self._process.stdin, flush=True)
-            answer = self._process.stdout.readline()
+            print(json.dumps([method, arguments]), file=stdin, flush=True)
+            answer = stdout.readline()
         except BrokenPipeError:
             answer = ""
         self._process.send_signal(signal.SIGSTOP)

@@ -50,7 +50,8 @@ class Server:
 
     def save(self, file: str) -> float:
         """Call once, write the results to a file, and return the seconds of the call."""
-        assert self._peer is not None
+        if self._peer is None:
+            raise RuntimeError("save: expected a peer that is built, got none")
         start = perf_counter()
         result = self._call()
         seconds = perf_counter() - start

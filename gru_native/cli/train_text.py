@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from gru_native.cli.errors import UserError
 from gru_native.cli.files import check_writable_file, read_text
@@ -164,6 +164,5 @@ def _keep_interrupted(trainer: Trainer, model: CharacterModel, out: Path) -> str
 
 
 def _val_bpc(trainer: Trainer) -> str:
-    assert trainer.best is not None
-    assert trainer.best.validation is not None
-    return f"{bits(trainer.best.validation['loss']):.3f}"
+    best = cast(Record, trainer.best)  # who calls this knows that there is one, and that it was validated
+    return f"{bits(cast(dict[str, float], best.validation)['loss']):.3f}"

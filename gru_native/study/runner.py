@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import TextIO, cast
 
 from tqdm import tqdm
 
@@ -64,19 +65,19 @@ def _train(plan: Plan, run: Run, text: str, folder: Path) -> Iterator[int]:
             stderr=messages,
             text=True,
         )
-        assert process.stdin is not None
-        assert process.stdout is not None
+        # There are both, as they are pipes.
+        stdin, stdout = cast(TextIO, process.stdin), cast(TextIO, process.stdout)
         try:
             with suppress(BrokenPipeError):  # it ended before it read: its message says why
-                print(json.dumps(job), file=process.stdin, flush=True)
-            yield from map(int, process.stdout)
+                print(json.dumps(job), file=stdin, flush=True)
+            yield from map(int, stdout)
             process.wait()
         finally:
             process.kill()
             process.wait()
-            process.stdout.close()
+            stdout.close()
             with suppress(BrokenPipeError):
-                process.stdin.close()
+                stdin.close()
         if process.returncode:
             messages.seek(0)
             *_, message = ["it left no message", *messages.read().splitlines()]
