@@ -23,6 +23,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from gru_native.arguments import any_float_array, every, flag, instance, mapping, one_of, text, whole
+
 Array = npt.NDArray[np.floating[Any]]
 Concatenation = Literal["xh", "hx"]
 BiasForm = Literal["none", "one", "two", "stacked", "concatenated", "four"]
@@ -83,12 +85,14 @@ class Convention:
 
     def __post_init__(self) -> None:
         """Refuse fields that describe no convention."""
-        if sorted(self.gates) != sorted(_GATES):
+        if sorted(text("gates", self.gates)) != sorted(_GATES):
             raise ValueError(f'gates: expected a permutation of "rzn", got {self.gates!r}')
-        if self.concatenated not in (None, *get_args(Concatenation)):
-            raise ValueError(f'concatenated: expected "xh", "hx" or None, got {self.concatenated!r}')
-        if self.bias not in get_args(BiasForm):
-            raise ValueError(f"bias: expected one of {', '.join(get_args(BiasForm))}, got {self.bias!r}")
+        if self.concatenated is not None:
+            one_of("concatenated", self.concatenated, get_args(Concatenation))
+        one_of("bias", self.bias, get_args(BiasForm))
+        for name in ("transposed", "reset_after", "update_keeps", "reset_keeps", "directions"):
+            flag(name, getattr(self, name))
+        every("names", self.names, text)
         weights = 1 if self.concatenated else 2
         biases = {"none": 0, "two": 2}.get(self.bias, 1)
         if not len(self.names) == len(set(self.names)) == weights + biases:
@@ -180,7 +184,7 @@ def to_native(
     TypeError
         If `arrays` is no mapping, or an array has another dtype than these, or than the others.
     """
-    _check_keys("arrays", arrays, convention.names)
+    _check_keys("arrays", arrays, _convention(convention).names)
     found = _found(arrays, convention)
     directions = _each_direction(found, convention) if convention.directions else [found]
     return {
@@ -228,7 +232,7 @@ def from_native(
     TypeError
         If `weights` is no mapping, or an array has another dtype than these, or than the others.
     """
-    if reset_after != convention.reset_after:
+    if flag("reset_after", reset_after) != _convention(convention).reset_after:
         placements = {True: "outside the product, r * (U h + b)", False: "inside the product, U (r * h) + b"}
         raise ValueError(
             f"reset_after: the weights have r {placements[reset_after]}, the convention "
@@ -251,11 +255,13 @@ def from_native(
     return {name: np.ascontiguousarray(array) for name, array in zip(convention.names, joined, strict=False)}
 
 
+def _convention(convention: Convention) -> Convention:
+    return instance("convention", convention, Convention, "a Convention, such as KERAS")
+
+
 def _native(layer: int | None) -> tuple[Convention, Convention]:
     """Our own convention under the names of the forward and of the reverse direction."""
-    if layer is not None and layer < 0:
-        raise ValueError(f"layer: expected at least 0, got {layer}")
-    suffix = "" if layer is None else f"_l{layer}"
+    suffix = "" if layer is None else f"_l{whole('layer', layer, 0)}"
     forward = tuple(name + suffix for name in PYTORCH.names)
     reverse = tuple(name + "_reverse" for name in forward)
     return replace(PYTORCH, names=forward), replace(PYTORCH, names=reverse)
@@ -371,9 +377,7 @@ def _found(arrays: Mapping[str, npt.ArrayLike], convention: Convention) -> dict[
     for name in convention.names if with_biases else convention.weight_names:
         if name not in arrays:
             raise ValueError(f"{name}: missing; there are {', '.join(arrays) or 'no arrays'}")
-        found[name] = array = np.asarray(arrays[name])
-        if array.dtype not in (np.float32, np.float64):
-            raise TypeError(f"{name}: expected float32 or float64, got {array.dtype}")
+        found[name] = array = any_float_array(name, arrays[name])
         first = found[convention.names[0]]
         if array.dtype != first.dtype:
             raise TypeError(f"{name}: expected {first.dtype} as {convention.names[0]} has, got {array.dtype}")
@@ -389,9 +393,7 @@ def _each_direction(found: Mapping[str, Array], convention: Convention) -> list[
 
 
 def _check_keys(argument: str, arrays: Mapping[str, npt.ArrayLike], names: Collection[str]) -> None:
-    if not isinstance(arrays, Mapping):
-        raise TypeError(f"{argument}: expected a mapping from names to arrays, got {type(arrays).__name__}")
-    unknown = [name for name in arrays if name not in names]
+    unknown = [name for name in mapping(argument, arrays) if name not in names]
     if unknown:
         raise ValueError(f"{unknown[0]}: unknown name; expected {', '.join(names)}")
 

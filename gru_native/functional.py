@@ -13,19 +13,32 @@ resets, indices and targets, of which each call makes a copy before it checks th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from gru_native import _core
 from gru_native._layer import empty
+from gru_native.arguments import (
+    LARGEST,
+    Array,
+    any_float_array,
+    flag,
+    index_array,
+    instance,
+    number,
+    one_of,
+    shaped_array,
+    typed_array,
+    whole,
+)
 from gru_native.random import Seed, key
 
-Array: TypeAlias = np.ndarray[Any, Any]
 RecurrentWeights: TypeAlias = _core.RecurrentWeights32 | _core.RecurrentWeights64
 # An array, or of the LSTM a pair of them.
 State: TypeAlias = Any
+CoreTape: TypeAlias = _core.RecurrentTape32 | _core.RecurrentTape64
 LinearWeights: TypeAlias = _core.LinearWeights32 | _core.LinearWeights64
 
 MAX_THREADS = 256
@@ -41,7 +54,7 @@ class RecurrentTape:
     """What `recurrent_backward` needs of a `recurrent_forward`. It serves once, because backward overwrites it."""
 
     weights: RecurrentWeights
-    core: _core.RecurrentTape32 | _core.RecurrentTape64
+    core: CoreTape
     x: Array
     h_0: Array | None
     mask: Array | None
@@ -105,7 +118,8 @@ def pack_gru(
 
 def gru_cell(reset_after: bool, layer_norm: bool) -> str:
     """Return the name of a GRU's cell in the core."""
-    if not layer_norm:
+    reset_after = flag("reset_after", reset_after)
+    if not flag("layer_norm", layer_norm):
         return "gru_reset_after" if reset_after else "gru_reset_before"
     if not reset_after:
         raise ValueError(
@@ -140,9 +154,7 @@ def pack_rnn(
 
     ``h' = tanh(W x + b_ih + U h + b_hh)``, or with ``nonlinearity="relu"`` ``max(0, ...)`` of the same.
     """
-    if nonlinearity not in ("tanh", "relu"):
-        raise ValueError(f"nonlinearity: expected 'tanh' or 'relu', got {nonlinearity!r}")
-    return _pack(f"rnn_{nonlinearity}", 1, weight_ih, weight_hh, bias_ih, bias_hh)
+    return _pack(f"rnn_{nonlinearity_name(nonlinearity)}", 1, weight_ih, weight_hh, bias_ih, bias_hh)
 
 
 def _pack(
@@ -155,8 +167,9 @@ def _pack(
     gamma_ih: ArrayLike | None = None,
     gamma_hh: ArrayLike | None = None,
 ) -> RecurrentWeights:
-    weight_ih, dtype = _float_array("weight_ih", weight_ih)
-    weight_hh = _array("weight_hh", weight_hh, dtype)
+    weight_ih = any_float_array("weight_ih", weight_ih)
+    dtype = weight_ih.dtype
+    weight_hh = typed_array("weight_hh", weight_hh, dtype)
     many = f"{gates}H" if gates > 1 else "H"
     if weight_hh.ndim != 2 or weight_hh.shape[0] != gates * weight_hh.shape[1]:
         raise ValueError(f"weight_hh: expected shape ({many}, H), got {weight_hh.shape}")
@@ -270,11 +283,11 @@ def recurrent_forward(
     x_kept = call.x if _is_constant(call.x) else call.x.copy()
     h_0_kept, mask_kept = (None if array is None else array.copy() for array in (call.state[0], call.mask))
     core = _core.recurrent_forward(weights, *call.arguments, checked_tape(tape), thread_count(threads))
-    assert core is not None
     if output is None:
         call.output.flags.writeable = False
     kept_arrays = x_kept, h_0_kept, mask_kept, call.time_major(call.output)
-    record = RecurrentTape(weights, core, *kept_arrays, call.zoneout, batch_first)
+    # The core gives a tape when it is told what to keep.
+    record = RecurrentTape(weights, cast(CoreTape, core), *kept_arrays, call.zoneout, batch_first)
     return (call.output, call.final), record
 
 
@@ -314,13 +327,15 @@ def recurrent_backward(
     RuntimeError
         When the tape was used before.
     """
-    if not isinstance(tape, RecurrentTape):
-        raise TypeError(f"tape: expected what recurrent_forward returned, got {type(tape).__name__}")
+    instance("tape", tape, RecurrentTape, "what recurrent_forward returned")
+    accumulate_d_x = flag("accumulate_d_x", accumulate_d_x)
     weights, x = tape.weights, tape.x
     dtype = weights.dtype
     (steps, batch, input_size), hidden_size = x.shape, weights.hidden_size
-    layout = "BT" if tape.batch_first else "TB"
-    d_output = _sequence("d_output", d_output, (steps, batch, hidden_size), dtype, layout + "H", tape.batch_first)
+    first, axes = ((batch, steps), "(B, T, H)") if tape.batch_first else ((steps, batch), "(T, B, H)")
+    d_output = _optional("d_output", d_output, (*first, hidden_size), dtype, axes)
+    if d_output is not None:
+        d_output = _major(d_output, tape.batch_first)
     d_h_n, d_c_n = _state("d_final", d_final, weights, batch)
     given_d_x = d_x
     if d_x is None:
@@ -349,7 +364,7 @@ def recurrent_backward(
         d_h_n,
         d_c_n,
         d_x_major,
-        bool(accumulate_d_x),
+        accumulate_d_x,
         d_h_0,
         d_c_0,
         (gradients["weight_ih"], gradients["weight_hh"], *vectors),
@@ -379,9 +394,9 @@ class _Call:
     ) -> None:
         if not isinstance(weights, (_core.RecurrentWeights32, _core.RecurrentWeights64)):
             raise TypeError(f"weights: expected what a pack function returned, got {type(weights).__name__}")
-        self.batch_first = batch_first
+        self.batch_first = batch_first = flag("batch_first", batch_first)
         dtype, hidden_size = weights.dtype, weights.hidden_size
-        x = _array("x", x, dtype)
+        x = typed_array("x", x, dtype)
         axes = "(B, T, I)" if batch_first else "(T, B, I)"
         if x.ndim != 3:
             raise ValueError(f"x: expected 3 dimensions {axes}, got {x.ndim} with shape {x.shape}")
@@ -393,7 +408,7 @@ class _Call:
         self.lengths = sequence_lengths(lengths, steps, batch)
         self.reset = reset_flags(reset, steps, batch, batch_first)
         self.mask = _optional("mask", mask, (batch, hidden_size), dtype, "(B, H)")
-        self.reverse, self.zoneout = bool(reverse), _zoneout(zoneout, zoneout_seed, weights)
+        self.reverse, self.zoneout = flag("reverse", reverse), _zoneout(zoneout, zoneout_seed, weights)
         if output is None:
             self.output = empty((*x.shape[:2], hidden_size), dtype)
             major = self.time_major(self.output)
@@ -445,11 +460,10 @@ class _Call:
 
 
 def _zoneout(p: float, seed: Seed | None, weights: RecurrentWeights) -> tuple[float, bool, int]:
-    if not 0.0 <= p <= 1.0:
-        raise ValueError(f"zoneout: expected 0 to 1, got {p}")
+    p = number("zoneout", p, most=1.0)
     if p > 0 and weights.states > 1:
         raise ValueError(f"zoneout: expected 0 for the cell {weights.cell}, which has two states, got {p}")
-    return float(p), seed is not None, 0 if seed is None else key(seed)
+    return p, seed is not None, 0 if seed is None else key(seed, "zoneout_seed")
 
 
 def _parts(name: str, state: Any, weights: RecurrentWeights) -> list[tuple[str, Any]]:
@@ -494,10 +508,10 @@ def pack_linear(weight: ArrayLike, bias: ArrayLike | None = None) -> LinearWeigh
     bias
         (O) of the same dtype, or ``None``.
     """
-    weight, dtype = _float_array("weight", weight)
+    weight = any_float_array("weight", weight)
     if weight.ndim != 2:
         raise ValueError(f"weight: expected shape (O, I), got {weight.shape}")
-    return _core.pack_linear(_constant(weight), _vector("bias", bias, weight.shape[0], dtype))
+    return _core.pack_linear(_constant(weight), _vector("bias", bias, weight.shape[0], weight.dtype))
 
 
 def linear(x: ArrayLike, weights: LinearWeights, *, output: Array | None = None, threads: int | None = None) -> Array:
@@ -534,9 +548,7 @@ def linear_backward(
     """Return the gradients of `linear`: that of x (..., I), and ``weight`` (O, I) and ``bias`` (O), if any."""
     x = _linear_input("x", x, weights)
     dtype, rows = weights.dtype, _row_count(x)
-    d_y = _optional("d_output", d_output, (*x.shape[:-1], weights.output_size), dtype, "(..., O)")
-    if d_y is None:
-        raise TypeError("d_output: expected an array, got None")
+    d_y = shaped_array("d_output", d_output, (*x.shape[:-1], weights.output_size), dtype, "(..., O)")
     d_x = empty(x.shape, dtype)
     gradients = {"weight": empty((weights.output_size, weights.input_size), dtype)}
     if weights.has_bias:
@@ -556,7 +568,7 @@ def linear_backward(
 def _linear_input(name: str, x: ArrayLike, weights: LinearWeights) -> Array:
     if not isinstance(weights, (_core.LinearWeights32, _core.LinearWeights64)):
         raise TypeError(f"weights: expected what pack_linear returned, got {type(weights).__name__}")
-    x = _array(name, x, weights.dtype)
+    x = typed_array(name, x, weights.dtype)
     if x.ndim == 0 or x.shape[-1] != weights.input_size:
         raise ValueError(f"{name}: expected shape (..., I) with I = {weights.input_size}, got {x.shape}")
     return _with_contiguous_last_axis(x)
@@ -571,10 +583,10 @@ def _row_count(x: Array) -> int:
 
 def embedding(indices: ArrayLike, weight: ArrayLike, *, output: Array | None = None) -> Array:
     """Return the rows of `weight` (V, E) at `indices` (...), any integer dtype: an array (..., E)."""
-    weight, dtype = _float_array("weight", weight)
+    weight = any_float_array("weight", weight)
     if weight.ndim != 2:
         raise ValueError(f"weight: expected shape (V, E), got {weight.shape}")
-    indices = _indices("indices", indices, weight.shape[0])
+    indices, dtype = index_array("indices", indices, weight.shape[0]), weight.dtype
     shape = (*indices.shape, weight.shape[1])
     if output is None:
         output = empty(shape, dtype)
@@ -599,15 +611,15 @@ def embedding_backward(
 
     Rows that occur several times are summed in the order of `indices`, whatever the number of threads.
     """
-    num_embeddings = _integer("num_embeddings", num_embeddings, 0, np.iinfo(np.intp).max)
+    num_embeddings = whole("num_embeddings", num_embeddings, 0)
     if padding_idx is not None:
-        padding_idx = _integer("padding_idx", padding_idx, 0, num_embeddings - 1)
-    indices = _indices("indices", indices, num_embeddings)
-    d_output, dtype = _float_array("d_output", d_output)
+        padding_idx = whole("padding_idx", padding_idx, 0, num_embeddings - 1)
+    indices = index_array("indices", indices, num_embeddings)
+    d_output = any_float_array("d_output", d_output)
     if d_output.ndim != indices.ndim + 1 or d_output.shape[:-1] != indices.shape:
         raise ValueError(f"d_output: expected shape {(*indices.shape, 'E')}, got {d_output.shape}")
     size = d_output.shape[-1]
-    d_weight = empty((num_embeddings, size), dtype)
+    d_weight = empty((num_embeddings, size), d_output.dtype)
     _core.embedding_backward(
         np.ascontiguousarray(indices.reshape(-1)),
         _with_contiguous_last_axis(d_output).reshape(indices.size, size),
@@ -650,24 +662,22 @@ def softmax_cross_entropy(
     d_logits
         (N, C) in logits' dtype: softmax minus the smoothed target; ``None`` unless `gradient`.
     """
-    logits, dtype = _float_array("logits", logits)
+    logits = any_float_array("logits", logits)
     if logits.ndim != 2:
         raise ValueError(f"logits: expected shape (N, C), got {logits.shape}")
     rows, classes = logits.shape
-    limits = np.iinfo(np.int64)
-    ignore_index = _integer("ignore_index", ignore_index, limits.min, limits.max)
-    targets = _indices("targets", targets, classes, exempt=ignore_index)
+    ignore_index = whole("ignore_index", ignore_index, -LARGEST - 1)
+    label_smoothing = number("label_smoothing", label_smoothing, most=1.0)
+    targets = index_array("targets", targets, classes, exempt=ignore_index)
     if targets.shape != (rows,):
         raise ValueError(f"targets: expected shape ({rows},), got {targets.shape}")
-    if not 0.0 <= label_smoothing <= 1.0:
-        raise ValueError(f"label_smoothing: expected 0 to 1, got {label_smoothing}")
     losses = np.empty(rows, np.float64)
-    d_logits = empty(logits.shape, dtype) if gradient else None
+    d_logits = empty(logits.shape, logits.dtype) if flag("gradient", gradient) else None
     _core.softmax_cross_entropy(
         np.ascontiguousarray(logits),
         np.ascontiguousarray(targets),
         ignore_index,
-        float(label_smoothing),
+        label_smoothing,
         losses,
         d_logits,
         thread_count(threads),
@@ -683,11 +693,9 @@ def dropout(x: ArrayLike, p: float, *, seed: Seed, threads: int | None = None) -
     i / 64 * 16 + i % 16, and the key is `gru_native.random.key` of the seed. An element is zero when its number is
     below p * 2**32.
     """
-    x, dtype = _float_array("x", x)
-    if not 0.0 <= p <= 1.0:
-        raise ValueError(f"p: expected 0 to 1, got {p}")
-    y = empty(x.shape, dtype)
-    _core.dropout(np.ascontiguousarray(x).reshape(-1), y.reshape(-1), key(seed), float(p), thread_count(threads))
+    x, p = any_float_array("x", x), number("p", p, most=1.0)
+    y = empty(x.shape, x.dtype)
+    _core.dropout(np.ascontiguousarray(x).reshape(-1), y.reshape(-1), key(seed), p, thread_count(threads))
     return y
 
 
@@ -708,8 +716,8 @@ def tanh(x: ArrayLike) -> Array:
 
 
 def _activation(x: ArrayLike, function: Any) -> Array:
-    x, dtype = _float_array("x", x)
-    y = empty(x.shape, dtype)
+    x = any_float_array("x", x)
+    y = empty(x.shape, x.dtype)
     function(np.ascontiguousarray(x).reshape(-1), y.reshape(-1))
     return y
 
@@ -721,24 +729,27 @@ def thread_count(threads: int | None) -> int:
     """Return the most threads that a call may take, checked."""
     if threads is None:
         return min(_core.default_threads(), MAX_THREADS)
-    return _integer("threads", threads, 1, MAX_THREADS)
+    return whole("threads", threads, 1, MAX_THREADS)
 
 
 def checked_tape(tape: str) -> str:
     """Return what a tape is to hold, checked."""
-    if tape not in ("gates", "states"):
-        raise ValueError(f"tape: expected 'gates' or 'states', got {tape!r}")
-    return tape
+    return one_of("tape", tape, ("gates", "states"))
+
+
+def nonlinearity_name(nonlinearity: str) -> str:
+    """Return the nonlinearity of a plain network, checked."""
+    return one_of("nonlinearity", nonlinearity, ("tanh", "relu"))
 
 
 def sequence_lengths(lengths: ArrayLike | None, steps: int, batch: int) -> Array | None:
     """Return the lengths of a batch's rows, checked: (B) of int64."""
     if lengths is None:
         return None
-    array = _indices("lengths", lengths, steps + 1)
-    if array.shape != (batch,):
-        raise ValueError(f"lengths: expected shape (B,) = ({batch},), got {array.shape}")
-    return np.ascontiguousarray(array)
+    found = index_array("lengths", lengths, steps + 1)
+    if found.shape != (batch,):
+        raise ValueError(f"lengths: expected shape (B,) = ({batch},), got {found.shape}")
+    return np.ascontiguousarray(found)
 
 
 def reset_flags(reset: ArrayLike | None, steps: int, batch: int, batch_first: bool) -> Array | None:
@@ -746,86 +757,20 @@ def reset_flags(reset: ArrayLike | None, steps: int, batch: int, batch_first: bo
     if reset is None:
         return None
     shape, axes = ((batch, steps), "(B, T)") if batch_first else ((steps, batch), "(T, B)")
-    array = _array("reset", np.array(reset), np.bool_)
-    if array.shape != shape:
-        raise ValueError(f"reset: expected shape {axes} = {shape}, got {array.shape}")
-    return _major(array, batch_first)
-
-
-def _integer(name: str, value: Any, least: int, most: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name}: expected a whole number, got {value!r}")
-    if not least <= value <= most:
-        raise ValueError(f"{name}: expected {least} to {most}, got {value}")
-    return int(value)
-
-
-def _float_array(name: str, value: ArrayLike) -> tuple[Array, np.dtype[Any]]:
-    array = np.asarray(value)
-    if array.dtype not in (np.float32, np.float64):
-        raise TypeError(f"{name}: expected dtype float32 or float64, got {array.dtype}")
-    return _aligned(array), array.dtype
-
-
-def _array(name: str, value: ArrayLike, dtype: DTypeLike) -> Array:
-    array = np.asarray(value)
-    if array.dtype != dtype:
-        raise TypeError(f"{name}: expected dtype {np.dtype(dtype)}, got {array.dtype}")
-    return _aligned(array)
-
-
-def _aligned(array: Array) -> Array:
-    return array if array.flags.aligned else array.copy()
+    return _major(shaped_array("reset", reset, shape, np.bool_, axes).copy(), batch_first)
 
 
 def _vector(name: str, value: ArrayLike | None, size: int, dtype: DTypeLike) -> Array | None:
-    if value is None:
-        return None
-    array = _array(name, value, dtype)
-    if array.shape != (size,):
-        raise ValueError(f"{name}: expected shape ({size},), got {array.shape}")
-    return np.ascontiguousarray(array)
-
-
-def _indices(name: str, value: ArrayLike, limit: int, exempt: int | None = None) -> Array:
-    """Return a copy that is checked: indices decide where memory is touched, and others may write to the caller's."""
-    array = np.array(value)
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"{name}: expected an integer dtype, got {array.dtype}")
-    wrong = (array < 0) | (array >= limit)
-    if exempt is not None:
-        wrong &= array != exempt
-    if wrong.any():
-        where = tuple(int(i) for i in np.argwhere(wrong)[0])
-        raise ValueError(f"{name}: expected 0 to {limit - 1}, got {array[where]} at {where}")
-    return array.astype(np.int64, copy=False)
+    return None if value is None else np.ascontiguousarray(shaped_array(name, value, (size,), dtype))
 
 
 def _optional(name: str, value: ArrayLike | None, shape: tuple[int, ...], dtype: DTypeLike, axes: str) -> Array | None:
-    if value is None:
-        return None
-    array = _array(name, value, dtype)
-    if array.shape != shape:
-        raise ValueError(f"{name}: expected shape {axes} = {shape}, got {array.shape}")
-    return _with_contiguous_last_axis(array)
-
-
-def _sequence(
-    name: str, value: ArrayLike | None, shape: tuple[int, int, int], dtype: DTypeLike, axes: str, batch_first: bool
-) -> Array | None:
-    """Check an array in the caller's layout and return it time-major; `shape` is time-major too."""
-    if value is None:
-        return None
-    steps, batch, size = shape
-    expected = (batch, steps, size) if batch_first else shape
-    array = _optional(name, value, expected, dtype, f"({', '.join(axes)})")
-    assert array is not None
-    return _major(array, batch_first)
+    return None if value is None else _with_contiguous_last_axis(shaped_array(name, value, shape, dtype, axes))
 
 
 def _writable(name: str, array: Array, shape: tuple[int, ...], dtype: DTypeLike, batch_first: bool = False) -> Array:
     """Check an array that is to be written and return it time-major; `shape` is time-major too."""
-    if not isinstance(array, np.ndarray):
+    if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
         raise TypeError(f"{name}: expected an array to write to, got {type(array).__name__}")
     if array.dtype != dtype:
         raise TypeError(f"{name}: expected dtype {np.dtype(dtype)}, got {array.dtype}")

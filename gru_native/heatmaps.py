@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gru_native import arguments
+from gru_native.arguments import every, instance, real_array, text
 from gru_native.inspection import Inspection
 from gru_native.io import StrPath, atomic_write
 from gru_native.nn.module import Array
@@ -66,12 +68,14 @@ def draw(
     ImportError
         Without matplotlib.
     """
-    steps = len(inspection.gradient)
+    steps = len(instance("inspection", inspection, Inspection, "what inspect returned").gradient)
+    path = arguments.path("path", path)
+    labels = None if labels is None else every("labels", labels, text)
     if steps > MAX_STEPS:
         raise ValueError(f"inspection: expected at most {MAX_STEPS:,} steps, got {steps:,}")
     if labels is not None and len(labels) != steps:
         raise ValueError(f"labels: expected one for each of {steps:,} steps, got {len(labels):,}")
-    saliency = _saliency(inspection, output or inspection.output_name)
+    saliency = _saliency(inspection, inspection.output_name if output is None else text("output", output))
     panels = [*_input(inspection), saliency, *_gradient(inspection), *_units(inspection)]
     figure = _figure(panels, steps, labels if steps <= MAX_LABELS else None)
     figure.suptitle(inspection.layer_name)
@@ -89,6 +93,9 @@ def slow_to_fast(h: Array) -> Array:
     The order is that of the von Neumann ratio (1941): the sum of the squared changes of h from step to step over the
     sum of its squared deviations from the mean; of a unit that never changes, 0.
     """
+    h = real_array("h", h)
+    if h.ndim != 2:
+        raise ValueError(f"h: expected shape (T, H), got {h.shape}")
     changes, spread = np.square(np.diff(h, axis=0)).sum(axis=0), np.square(h - h.mean(axis=0)).sum(axis=0)
     ratio = np.divide(changes, spread, out=np.zeros_like(spread), where=spread > 0)
     return np.argsort(ratio, kind="stable")

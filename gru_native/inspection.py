@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gru_native import nn
-from gru_native.nn.arguments import size
+from gru_native.arguments import array, instance, shown, whole
 from gru_native.nn.module import Array, frozen
 from gru_native.nn.recurrent import Recurrent
 
@@ -107,7 +107,7 @@ def inspect(
     FloatingPointError
         When outputs or gradients are not finite.
     """
-    layers = list(_flat(model))
+    layers = list(_flat(instance("model", model, nn.Module, "a Module")))
     looked_at = _find(layers, layer)
     embeds = isinstance(layers[0], nn.Embedding)
     x = _sequence(x, axes=1 if embeds else 2)
@@ -154,13 +154,11 @@ def _find(layers: list[nn.Module], layer: int) -> _Place:
     if not places:
         kinds = ", ".join(type(layer).__name__ for layer in layers) or "no layers"
         raise ValueError(f"model: expected a GRU, LSTM or RNN in it, got {kinds}")
-    if size("layer", layer, least=0) >= len(places):
-        raise ValueError(f"layer: expected a recurrent layer from 0 to {len(places) - 1}, got {layer}")
-    return places[layer]
+    return places[whole("layer", layer, 0, len(places) - 1)]
 
 
 def _sequence(x: ArrayLike, axes: int) -> Array:
-    sequence = frozen(np.asarray(x))
+    sequence = frozen(array("x", x))
     if sequence.ndim != axes:
         expected = "(T,) of whole numbers" if axes == 1 else "(T, I)"
         raise ValueError(f"x: expected one sequence {expected}, got shape {sequence.shape}")
@@ -203,7 +201,7 @@ def _chosen(outputs: Array, step: int | None, index: int | None) -> tuple[int, .
     """Return the place of the chosen number in `outputs`."""
     if outputs.ndim == 1:
         if step is not None:
-            raise ValueError(f"step: expected None, because the model's output has no steps, got {step}")
+            raise ValueError(f"step: expected None, because the model's output has no steps, got {shown(step)}")
         place: tuple[int, ...] = ()
     else:
         place = (_within("step", -1 if step is None else step, len(outputs)),)
@@ -212,6 +210,4 @@ def _chosen(outputs: Array, step: int | None, index: int | None) -> tuple[int, .
 
 
 def _within(name: str, value: int, count: int) -> int:
-    if size(name, value, least=-count) >= count:
-        raise ValueError(f"{name}: expected a whole number from {-count} to {count - 1}, got {value}")
-    return value % count
+    return whole(name, value, -count, count - 1) % count

@@ -22,13 +22,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import safetensors.numpy
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from gru_native import nn
-
-Array = NDArray[Any]
-StrPath = str | os.PathLike[str]
+from gru_native import arguments, nn
+from gru_native.arguments import Array as Array
+from gru_native.arguments import StrPath as StrPath
+from gru_native.arguments import array, instance, mapping, text
 
 FORMAT = 1
 ENTRY = "gru_native"
@@ -41,7 +40,6 @@ __all__ = [
     "load_arrays",
     "load_metadata",
     "load_state",
-    "regular",
     "save",
     "save_arrays",
 ]
@@ -65,14 +63,13 @@ def save(model: nn.Module, path: StrPath, metadata: Mapping[str, str] | None = N
     Raises
     ------
     TypeError
-        When something in `metadata` is not a string.
+        When `metadata` is no mapping of strings to strings.
     OSError
         When the file cannot be written; what stood at `path` still stands there.
     """
-    metadata = dict(metadata or {})
-    for key, value in metadata.items():
-        if not isinstance(key, str) or not isinstance(value, str):
-            raise TypeError(f"metadata: expected strings for keys and values, got {key!r}: {value!r}")
+    given = mapping("metadata", {} if metadata is None else metadata, "strings")
+    metadata = {name: text(f"metadata[{name!r}]", value) for name, value in given.items()}
+    instance("model", model, nn.Module, "a Module")
     save_arrays(path, model.state_dict(), {"config": model.config(), "metadata": metadata})
 
 
@@ -134,8 +131,12 @@ def load_metadata(path: StrPath) -> dict[str, str]:
 def save_arrays(path: StrPath, arrays: Mapping[str, Array], header: Mapping[str, Any]) -> None:
     """Save arrays and a JSON-able header in one file, atomically; `save` and checkpoints stand on this."""
     # The library writes the memory as it lies, whatever the strides. (ascontiguousarray adds an axis to 0-d.)
-    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    entry = json.dumps({**header, "format": FORMAT})
+    named = mapping("arrays", arrays).items()
+    contiguous = {name: np.asarray(array(f"arrays[{name!r}]", each), order="C") for name, each in named}
+    try:
+        entry = json.dumps({**mapping("header", header, "what JSON can hold"), "format": FORMAT})
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(f"header: {str(error).removeprefix('header: ')}") from error
     try:
         data = safetensors.numpy.save(contiguous, {ENTRY: entry})
     except SafetensorError as error:
@@ -153,7 +154,7 @@ def load_arrays(path: StrPath) -> tuple[dict[str, Array], dict[str, Any]]:
         As `load_state`.
     """
     # Read, not mapped: whoever shortens the file meanwhile does no harm.
-    with open(path, "rb", opener=regular) as file:
+    with open(arguments.path("path", path), "rb", opener=regular) as file:
         content = file.read()
     try:
         arrays = safetensors.numpy.load(content)
@@ -196,7 +197,7 @@ def atomic_write(path: StrPath) -> Iterator[BinaryIO]:
     Until then, and if the block or the process is interrupted, `path` stays as it was. A symbolic link is
     followed.
     """
-    target = Path(os.path.realpath(path))
+    target = Path(os.path.realpath(arguments.path("path", path)))
     if target.exists() and not target.is_file():
         raise ValueError(f"path: expected the name of a regular file, got {path}")
     if not target.parent.is_dir():

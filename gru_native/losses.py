@@ -16,16 +16,26 @@ The first two take ``threads=None``, the most threads to compute with (``None`` 
 
 from __future__ import annotations
 
-import operator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from gru_native import functional
+from gru_native.arguments import (
+    LARGEST,
+    Array,
+    any_float_array,
+    index_array,
+    instance,
+    number,
+    one_of,
+    real_array,
+    shaped_array,
+    whole,
+)
 
-Array = NDArray[Any]
 Reduction = Literal["mean", "sum", "none"]
 
 __all__ = ["BCEWithLogitsLoss", "CrossEntropyLoss", "LossTape", "MSELoss"]
@@ -44,9 +54,7 @@ class _Loss:
     """Reduction and backward pass, common to all losses; a subclass gives the single losses (`_evaluate`)."""
 
     def __init__(self, reduction: Reduction) -> None:
-        if reduction not in ("mean", "sum", "none"):
-            raise ValueError(f"reduction: expected 'mean', 'sum' or 'none', got {reduction!r}")
-        self.reduction = reduction
+        self.reduction = one_of("reduction", reduction, ("mean", "sum", "none"))
 
     def __call__(self, predictions: Array, targets: Array, *, threads: int | None = None) -> float | Array:
         """Return the loss."""
@@ -70,15 +78,16 @@ class _Loss:
         d_loss : float or array
             Gradient with respect to the loss.
         """
-        if tape.gradient is None:
+        gradient = instance("tape", tape, LossTape, "what forward returned").gradient
+        if gradient is None:
             raise ValueError("tape: backward has used it; each call of forward makes a new one")
-        scale = np.asarray(d_loss, dtype=np.float64)
+        scale = real_array("d_loss", d_loss).astype(np.float64)
         if scale.ndim and (self.reduction != "none" or scale.shape != tape.shape):
             expected = f"a number or shape {tape.shape}" if self.reduction == "none" else "a number"
             raise ValueError(f"d_loss: expected {expected}, got shape {scale.shape}")
         if self.reduction == "mean" and tape.count:
             scale = scale / tape.count
-        gradient, tape.gradient = tape.gradient, None
+        tape.gradient = None
         scale = scale.astype(gradient.dtype)
         if scale.ndim:
             scale = scale.reshape(scale.shape + (1,) * (gradient.ndim - scale.ndim))
@@ -133,22 +142,15 @@ class CrossEntropyLoss(_Loss):
         self, *, ignore_index: int = -100, label_smoothing: float = 0.0, reduction: Reduction = "mean"
     ) -> None:
         super().__init__(reduction)
-        if not 0.0 <= label_smoothing <= 1.0:
-            raise ValueError(f"label_smoothing: expected a number from 0 to 1, got {label_smoothing}")
-        try:
-            self.ignore_index = operator.index(ignore_index)
-        except TypeError:
-            raise TypeError(f"ignore_index: expected an integer, got {ignore_index!r}") from None
-        if not -(1 << 63) <= self.ignore_index < 1 << 63:
-            raise ValueError(f"ignore_index: expected an integer of 64 bits, got {ignore_index}")
-        self.label_smoothing = label_smoothing
+        self.ignore_index = whole("ignore_index", ignore_index, -LARGEST - 1)
+        self.label_smoothing = number("label_smoothing", label_smoothing, most=1.0)
 
     def _evaluate(
         self, predictions: Array, targets: Array, *, gradient: bool, threads: int | None
     ) -> tuple[Array, Array | None, int]:
-        logits = _floating("logits", predictions)
+        logits = any_float_array("predictions", predictions)
         if logits.ndim == 0 or logits.shape[-1] == 0:
-            raise ValueError(f"logits: expected shape (..., C) with C of at least 1, got {logits.shape}")
+            raise ValueError(f"predictions: expected shape (..., C) with C of at least 1, got {logits.shape}")
         indices, count = self._indices(targets, logits.shape)
         losses, d_logits = functional.softmax_cross_entropy(
             logits.reshape(-1, logits.shape[-1]),
@@ -166,21 +168,10 @@ class CrossEntropyLoss(_Loss):
 
     def _indices(self, targets: Array, shape: tuple[int, ...]) -> tuple[Array, int]:
         """Return the targets as int64 and how many of them are not ignored."""
-        targets = np.asarray(targets)
-        if targets.dtype.kind not in "iu":
-            raise TypeError(f"targets: expected integers, got {targets.dtype}")
-        if targets.shape != shape[:-1]:
-            raise ValueError(f"targets: expected shape {shape[:-1]} beside logits {shape}, got {targets.shape}")
-        ignored = targets == self.ignore_index
-        # Compared in their own type: uint64 would turn negative on the way to int64.
-        wrong = ((targets < 0) | (targets >= shape[-1])) & ~ignored
-        if wrong.any():
-            first = tuple(int(index) for index in np.argwhere(wrong)[0])
-            raise ValueError(
-                f"targets: expected classes from 0 to {shape[-1] - 1} or ignore_index {self.ignore_index}, "
-                f"got {targets[first]} at index {first}"
-            )
-        return targets.astype(np.int64, copy=False), targets.size - int(np.count_nonzero(ignored))
+        found = index_array("targets", targets, shape[-1], exempt=self.ignore_index)
+        if found.shape != shape[:-1]:
+            raise ValueError(f"targets: expected shape {shape[:-1]} beside predictions {shape}, got {found.shape}")
+        return found, int(np.count_nonzero(found != self.ignore_index))
 
 
 class MSELoss(_Loss):
@@ -199,7 +190,7 @@ class MSELoss(_Loss):
     def _evaluate(
         self, predictions: Array, targets: Array, *, gradient: bool, threads: int | None
     ) -> tuple[Array, Array | None, int]:
-        predictions, targets = _pair("predictions", predictions, targets)
+        predictions, targets = _pair(predictions, targets)
         with np.errstate(all="ignore"):
             difference = np.asarray(predictions - targets)
             losses = np.square(difference, dtype=np.float64)
@@ -229,15 +220,12 @@ class BCEWithLogitsLoss(_Loss):
 
     def __init__(self, *, pos_weight: ArrayLike | None = None, reduction: Reduction = "mean") -> None:
         super().__init__(reduction)
-        try:
-            self.pos_weight = np.asarray(1.0 if pos_weight is None else pos_weight, dtype=np.float64)
-        except (TypeError, ValueError):
-            raise TypeError(f"pos_weight: expected numbers, got {pos_weight!r}") from None
+        self.pos_weight = real_array("pos_weight", 1.0 if pos_weight is None else pos_weight).astype(np.float64)
 
     def _evaluate(
         self, predictions: Array, targets: Array, *, gradient: bool, threads: int | None
     ) -> tuple[Array, Array | None, int]:
-        logits, targets = _pair("logits", predictions, targets)
+        logits, targets = _pair(predictions, targets)
         x, y = logits.astype(np.float64, copy=False), targets.astype(np.float64, copy=False)
         positive, negative = self._positive(y), 1.0 - y
         with np.errstate(all="ignore"):
@@ -262,18 +250,7 @@ class BCEWithLogitsLoss(_Loss):
         return np.asarray(weights * y)
 
 
-def _floating(name: str, array: Array) -> Array:
-    array = np.asarray(array)
-    if array.dtype not in (np.float32, np.float64):
-        raise TypeError(f"{name}: expected float32 or float64, got {array.dtype}")
-    return array
-
-
-def _pair(name: str, predictions: Array, targets: Array) -> tuple[Array, Array]:
+def _pair(predictions: ArrayLike, targets: ArrayLike) -> tuple[Array, Array]:
     """Return predictions and targets, once it is sure that they go together element by element."""
-    predictions, targets = _floating(name, predictions), np.asarray(targets)
-    if targets.dtype != predictions.dtype:
-        raise TypeError(f"targets: expected {predictions.dtype} as the {name}, got {targets.dtype}")
-    if targets.shape != predictions.shape:
-        raise ValueError(f"targets: expected shape {predictions.shape} as the {name}, got {targets.shape}")
-    return predictions, targets
+    found = any_float_array("predictions", predictions)
+    return found, shaped_array("targets", targets, found.shape, found.dtype)

@@ -7,17 +7,14 @@ whatever was done to it (`clip_grad_norm`, an average over machines), and gives 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, ItemsView, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from gru_native.nn.module import Module
-
-Array = NDArray[Any]
+from gru_native.arguments import Array, any_float_array, flag, instance, mapping, number, shaped_array, shown, whole
+from gru_native.nn.module import Module
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "clip_grad_norm", "clip_grad_value"]
 
@@ -61,10 +58,10 @@ class Optimizer:
     _slots: tuple[str, ...] = ()
 
     def __init__(self, model: Module, *, lr: float, weight_decay: float) -> None:
-        self.model = model
-        self.lr = _number("lr", lr)
+        self.model = instance("model", model, Module, "a Module, itself and not its parameters()")
+        self.lr = _finite("lr", lr)
         self.initial_lr: float | None = None
-        self.weight_decay = _number("weight_decay", weight_decay)
+        self.weight_decay = _finite("weight_decay", weight_decay)
         self._states: dict[str, _State] = {}
 
     def step(self, grads: Mapping[str, Array]) -> None:
@@ -82,8 +79,7 @@ class Optimizer:
             When a name is unknown, or a shape or dtype is not its parameter's; nothing has changed then.
         """
         parameters = self.model.parameters()
-        for name, grad in grads.items():
-            _check_like(f"grads[{name!r}]", grad, parameters.get(name))
+        grads = {name: _like(f"grads[{name!r}]", grad, parameters.get(name)) for name, grad in _named(grads)}
         # NaN and infinity go their way by IEEE rules, as in PyTorch; the caller who cares looks at the norm.
         with np.errstate(all="ignore"):
             updates = {name: self._step_one(name, parameters[name], grad) for name, grad in grads.items()}
@@ -133,10 +129,11 @@ class Optimizer:
 
         It is for those who restore several things, and want all or none of them.
         """
-        state = dict(state_dict)
+        state = dict(mapping("state_dict", state_dict, "arrays and numbers"))
         if "lr" not in state:
             raise ValueError("state_dict: expected an entry 'lr'")
-        rates = {name: _rate(name, state.pop(name)) for name in ("lr", "initial_lr") if name in state}
+        given = [name for name in ("lr", "initial_lr") if name in state]
+        rates = {name: _finite(f"state_dict['{name}']", state.pop(name)) for name in given}
         states = {
             name: self._load_one(name, parameter, state)
             for name, parameter in self.model.parameters().items()
@@ -152,18 +149,14 @@ class Optimizer:
 
     def _load_one(self, name: str, parameter: Array, state: dict[str, Any]) -> _State:
         """Take the entries of one parameter out of `state`."""
-        step = np.asarray(state.pop(f"{name}.step"))
-        if step.ndim != 0 or step.dtype.kind not in "iu" or step < 1:
-            raise ValueError(f"state_dict['{name}.step']: expected an integer of at least 1, got {step}")
+        step = whole(f"state_dict['{name}.step']", state.pop(f"{name}.step"))
         slots = {}
         for slot in self._slots:
             key = f"{name}.{slot}"
             if key not in state:
                 raise ValueError(f"state_dict: expected an entry {key!r} for {type(self).__name__}")
-            array = state.pop(key)
-            _check_like(f"state_dict[{key!r}]", array, parameter)
-            slots[slot] = array.copy()
-        return _State(int(step), slots)
+            slots[slot] = _like(f"state_dict[{key!r}]", state.pop(key), parameter).copy()
+        return _State(step, slots)
 
     def _decayed(self, parameter: Array, grad: Array) -> Array:
         """Return the gradient with L2 regularisation: grad + weight_decay * parameter."""
@@ -203,9 +196,9 @@ class SGD(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(model, lr=lr, weight_decay=weight_decay)
-        self.momentum = _number("momentum", momentum)
-        self.dampening = _number("dampening", dampening)
-        self.nesterov = nesterov
+        self.momentum = _finite("momentum", momentum)
+        self.dampening = _finite("dampening", dampening)
+        self.nesterov = flag("nesterov", nesterov)
         if nesterov and (self.momentum == 0.0 or self.dampening != 0.0):
             raise ValueError(f"nesterov: expected momentum > 0 and dampening = 0, got {momentum} and {dampening}")
         self._slots = ("momentum_buffer",) if self.momentum else ()
@@ -263,12 +256,10 @@ class RMSprop(Optimizer):
         centered: bool = False,
     ) -> None:
         super().__init__(model, lr=lr, weight_decay=weight_decay)
-        self.alpha = _number("alpha", alpha)
-        if self.alpha > 1.0:
-            raise ValueError(f"alpha: expected a number from 0 to 1, got {alpha}")
-        self.eps = _number("eps", eps)
-        self.momentum = _number("momentum", momentum)
-        self.centered = centered
+        self.alpha = number("alpha", alpha, most=1.0)
+        self.eps = _finite("eps", eps)
+        self.momentum = _finite("momentum", momentum)
+        self.centered = flag("centered", centered)
         self._slots = (
             "square_avg",
             *(("grad_avg",) if centered else ()),
@@ -328,11 +319,13 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(model, lr=lr, weight_decay=weight_decay)
-        if len(betas) != 2 or not all(0.0 <= beta < 1.0 for beta in betas):
-            raise ValueError(f"betas: expected two numbers from 0 up to, not including, 1, got {betas}")
-        beta1, beta2 = map(float, betas)
+        if not isinstance(betas, (list, tuple)):
+            raise TypeError(f"betas: expected two numbers, got {shown(betas)}")
+        if len(betas) != 2:
+            raise ValueError(f"betas: expected two numbers, got {len(betas)}")
+        beta1, beta2 = (number(f"betas[{place}]", beta, below=1.0) for place, beta in enumerate(betas))
         self.betas = (beta1, beta2)
-        self.eps = _number("eps", eps)
+        self.eps = _finite("eps", eps)
 
     def _update(self, state: _State, parameter: Array, grad: Array) -> Array:
         out = self._change(state, parameter, self._decayed(parameter, grad))
@@ -405,13 +398,12 @@ def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[st
         there is no error, as in PyTorch: an infinite gradient becomes NaN and the others 0, a NaN makes all
         of them NaN. Look at `norm` to skip such a step.
     """
-    max_norm = _number("max_norm", max_norm, infinite=True)
-    _check_floating(grads)
+    max_norm, grads = number("max_norm", max_norm), _floating(grads)
     with np.errstate(over="ignore", invalid="ignore"):
         norm = math.sqrt(sum(float(np.square(grad, dtype=np.float64).sum()) for grad in grads.values()))
         coefficient = max_norm / (norm + 1e-6)
         if coefficient >= 1.0:
-            return dict(grads), norm
+            return grads, norm
         return {name: grad * coefficient for name, grad in grads.items()}, norm
 
 
@@ -425,9 +417,8 @@ def clip_grad_value(grads: Mapping[str, Array], clip_value: float) -> dict[str, 
     clip_value : float
         At least 0.
     """
-    clip_value = _number("clip_value", clip_value, infinite=True)
-    _check_floating(grads)
-    return {name: np.clip(grad, -clip_value, clip_value) for name, grad in grads.items()}
+    clip_value = number("clip_value", clip_value)
+    return {name: np.clip(grad, -clip_value, clip_value) for name, grad in _floating(grads).items()}
 
 
 def _average(average: Array, value: Array, decay: float, *, scratch: Array) -> None:
@@ -445,38 +436,20 @@ def _average_square(average: Array, value: Array, decay: float, *, scratch: Arra
     average += scratch
 
 
-def _number(name: str, value: Any, *, infinite: bool = False) -> float:
+def _finite(name: str, value: Any) -> float:
     """Return a hyperparameter as a Python float, which leaves float32 arrays float32."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name}: expected a number, got {value!r}") from None
-    if not number >= 0.0 or (math.isinf(number) and not infinite):
-        raise ValueError(f"{name}: expected a{'' if infinite else ' finite'} number of at least 0, got {value}")
-    return number
+    return number(name, value, below=math.inf)
 
 
-def _rate(name: str, value: Any) -> float:
-    if np.ndim(value) != 0:
-        raise ValueError(f"state_dict[{name!r}]: expected a number, got shape {np.shape(value)}")
-    return _number(f"state_dict[{name!r}]", value)
+def _named(grads: Any) -> ItemsView[str, Any]:
+    return mapping("grads", grads).items()
 
 
-def _check_like(name: str, array: Any, parameter: Array | None) -> None:
+def _like(name: str, array: Any, parameter: Array | None) -> Array:
     if parameter is None:
         raise ValueError(f"{name}: the model has no parameter of this name")
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"{name}: expected an array, got {type(array).__name__}")
-    if array.shape != parameter.shape:
-        raise ValueError(f"{name}: expected shape {parameter.shape}, got {array.shape}")
-    if array.dtype != parameter.dtype:
-        raise TypeError(f"{name}: expected {parameter.dtype}, got {array.dtype}")
+    return shaped_array(name, array, parameter.shape, parameter.dtype)
 
 
-def _check_floating(grads: Mapping[str, Array]) -> None:
-    for name, grad in grads.items():
-        if not isinstance(grad, np.ndarray) or grad.dtype.type not in (np.float32, np.float64):
-            raise TypeError(
-                f"grads[{name!r}]: expected an array of float32 or float64, "
-                f"got {getattr(grad, 'dtype', type(grad).__name__)}"
-            )
+def _floating(grads: Any) -> dict[str, Array]:
+    return {name: any_float_array(f"grads[{name!r}]", grad) for name, grad in _named(grads)}

@@ -6,16 +6,20 @@ so that every consumer draws numbers of its own and no generator has to be kept 
 
 from __future__ import annotations
 
-from operator import index
+import math
 from typing import TypeAlias
 
 import numpy as np
 
+from gru_native.arguments import shown, wholes
+
 Seed: TypeAlias = int | tuple[int, ...]
 
 
-def seed_path(seed: Seed) -> tuple[int, ...]:
+def seed_path(seed: Seed, name: str = "seed") -> tuple[int, ...]:
     """Return a seed as a tuple: ``(*seed_path(seed), place)`` is the seed for the consumer at `place`.
+
+    Errors call the argument `name`.
 
     Raises
     ------
@@ -24,12 +28,14 @@ def seed_path(seed: Seed) -> tuple[int, ...]:
     ValueError
         For a negative number or an empty tuple.
     """
+    if type(seed) is int and seed >= 0:  # most are, and each call of dropout brings one
+        return (seed,)
     try:
-        path = tuple(index(part) for part in seed) if isinstance(seed, (tuple, list)) else (index(seed),)
+        path = wholes(name, seed if isinstance(seed, (list, tuple)) else (seed,), -math.inf, math.inf)
     except TypeError:
-        raise TypeError(f"seed: expected a whole number or a tuple of them, got {seed!r}") from None
+        raise TypeError(f"{name}: expected a whole number or a tuple of them, got {shown(seed)}") from None
     if not path or min(path) < 0:
-        raise ValueError(f"seed: expected whole numbers from 0 up, got {seed!r}")
+        raise ValueError(f"{name}: expected whole numbers from 0 up, got {shown(seed)}")
     return path
 
 
@@ -37,15 +43,15 @@ def generator(seed: Seed | None) -> np.random.Generator:
     """Return the generator that belongs to `seed`; ``None`` draws fresh entropy from the system."""
     if seed is None:
         return np.random.Generator(np.random.Philox())
-    return np.random.Generator(np.random.Philox(_sequence(seed)))
+    return np.random.Generator(np.random.Philox(_sequence(seed_path(seed))))
 
 
-def key(seed: Seed) -> int:
-    """Return the 64 bits that belong to `seed`, for the core's generator."""
-    return int(_sequence(seed).generate_state(1, np.uint64)[0])
+def key(seed: Seed, name: str = "seed") -> int:
+    """Return the 64 bits that belong to `seed`, for the core's generator. Errors call the argument `name`."""
+    return int(_sequence(seed_path(seed, name)).generate_state(1, np.uint64)[0])
 
 
-def _sequence(seed: Seed) -> np.random.SeedSequence:
-    first, *rest = seed_path(seed)
+def _sequence(path: tuple[int, ...]) -> np.random.SeedSequence:
+    first, *rest = path
     # The rest is the spawn key: plain entropy is padded with zeros, so that (5,) and (5, 0) would be one.
     return np.random.SeedSequence(first, spawn_key=rest)

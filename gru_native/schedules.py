@@ -14,10 +14,9 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal, cast
 
-import numpy as np
-
+from gru_native.arguments import every, instance, mapping, number, one_of, real, whole, wholes
 from gru_native.optim import Optimizer
 
 __all__ = [
@@ -42,7 +41,7 @@ class Schedule:
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
-        self.optimizer = optimizer
+        self.optimizer = _optimizer(optimizer)
         if optimizer.initial_lr is None:
             optimizer.initial_lr = float(optimizer.lr)
         self.last_epoch = 0
@@ -51,8 +50,7 @@ class Schedule:
     @property
     def base_lr(self) -> float:
         """The rate from which this schedule reckons, common to all schedules of the optimizer."""
-        assert self.optimizer.initial_lr is not None
-        return self.optimizer.initial_lr
+        return cast(float, self.optimizer.initial_lr)  # the constructor sets it
 
     def lr_at(self, epoch: int) -> float:
         """Return the learning rate after `epoch` calls of `step`."""
@@ -80,10 +78,10 @@ class Schedule:
     def prepare_load(self, state_dict: Mapping[str, float]) -> Callable[[], None]:
         """Check a state, and return the function that takes it over, which cannot fail: see `Optimizer`."""
         state = _checked_state(state_dict, self.state_dict())
-        lr = self._lr_from(state["base_lr"], int(state["last_epoch"]))
+        lr = self._lr_from(state["base_lr"], state["last_epoch"])
 
         def take_over() -> None:
-            self.last_epoch, self.optimizer.initial_lr = int(state["last_epoch"]), state["base_lr"]
+            self.last_epoch, self.optimizer.initial_lr = state["last_epoch"], state["base_lr"]
             self.optimizer.lr = lr
 
         return take_over
@@ -103,8 +101,8 @@ class StepLR(Schedule):
     """Multiply the rate by `gamma` every `step_size` steps."""
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
-        self.step_size = _at_least_one("step_size", step_size)
-        self.gamma = gamma
+        self.step_size = whole("step_size", step_size)
+        self.gamma = _finite("gamma", gamma)
         super().__init__(optimizer)
 
     def lr_at(self, epoch: int) -> float:
@@ -115,8 +113,8 @@ class MultiStepLR(Schedule):
     """Multiply the rate by `gamma` at each of `milestones`; one that stands twice counts twice."""
 
     def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1) -> None:
-        self.milestones = sorted(milestones)
-        self.gamma = gamma
+        self.milestones = sorted(wholes("milestones", milestones, 0))
+        self.gamma = _finite("gamma", gamma)
         super().__init__(optimizer)
 
     def lr_at(self, epoch: int) -> float:
@@ -127,7 +125,7 @@ class ExponentialLR(Schedule):
     """Multiply the rate by `gamma` every step."""
 
     def __init__(self, optimizer: Optimizer, gamma: float) -> None:
-        self.gamma = gamma
+        self.gamma = _finite("gamma", gamma)
         super().__init__(optimizer)
 
     def lr_at(self, epoch: int) -> float:
@@ -144,8 +142,8 @@ class CosineAnnealingLR(Schedule):
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:
-        self.T_max = _at_least_one("T_max", T_max)
-        self.eta_min = eta_min
+        self.T_max = whole("T_max", T_max)
+        self.eta_min = _finite("eta_min", eta_min)
         super().__init__(optimizer)
 
     def lr_at(self, epoch: int) -> float:
@@ -170,13 +168,11 @@ class LinearLR(Schedule):
         end_factor: float = 1.0,
         total_iters: int = 5,
     ) -> None:
-        if not 0.0 < start_factor <= 1.0:
-            raise ValueError(f"start_factor: expected a number above 0 and up to 1, got {start_factor}")
-        if not 0.0 <= end_factor <= 1.0:
-            raise ValueError(f"end_factor: expected a number from 0 to 1, got {end_factor}")
-        self.start_factor = start_factor
-        self.end_factor = end_factor
-        self.total_iters = _at_least_one("total_iters", total_iters)
+        self.start_factor = number("start_factor", start_factor, most=1.0)
+        if self.start_factor == 0.0:
+            raise ValueError("start_factor: expected a number above 0 and up to 1, got 0")
+        self.end_factor = number("end_factor", end_factor, most=1.0)
+        self.total_iters = whole("total_iters", total_iters)
         super().__init__(optimizer)
 
     def lr_at(self, epoch: int) -> float:
@@ -197,11 +193,11 @@ class SequentialLR(Schedule):
     """
 
     def __init__(self, optimizer: Optimizer, schedulers: Sequence[Schedule], milestones: Sequence[int]) -> None:
+        schedulers = every("schedulers", schedulers, _closed_form)
+        milestones = wholes("milestones", milestones, 0)
         if not schedulers:
             raise ValueError("schedulers: expected at least one")
         for index, schedule in enumerate(schedulers):
-            if not isinstance(schedule, Schedule):
-                raise TypeError(f"schedulers[{index}]: expected a closed-form Schedule, got {type(schedule).__name__}")
             if schedule.optimizer is not optimizer:
                 raise ValueError(f"schedulers[{index}]: belongs to another optimizer")
         if len(milestones) != len(schedulers) - 1:
@@ -211,7 +207,7 @@ class SequentialLR(Schedule):
         if list(milestones) != sorted(milestones):
             raise ValueError(f"milestones: expected increasing step numbers, got {list(milestones)}")
         self.schedulers = tuple(schedulers)
-        self.milestones = tuple(milestones)
+        self.milestones = milestones
         super().__init__(optimizer)
 
     def lr_at(self, epoch: int) -> float:
@@ -256,21 +252,15 @@ class ReduceLROnPlateau:
         min_lr: float = 0.0,
         eps: float = 1e-8,
     ) -> None:
-        if not 0.0 <= factor < 1.0:
-            raise ValueError(f"factor: expected a number from 0 up to, not including, 1, got {factor}")
-        if mode not in ("min", "max"):
-            raise ValueError(f"mode: expected 'min' or 'max', got {mode!r}")
-        if threshold_mode not in ("rel", "abs"):
-            raise ValueError(f"threshold_mode: expected 'rel' or 'abs', got {threshold_mode!r}")
-        self.optimizer = optimizer
-        self.mode = mode
-        self.factor = factor
-        self.patience = patience
-        self.threshold = threshold
-        self.threshold_mode = threshold_mode
-        self.cooldown = cooldown
-        self.min_lr = min_lr
-        self.eps = eps
+        self.optimizer = _optimizer(optimizer)
+        self.mode = one_of("mode", mode, ("min", "max"))
+        self.factor = number("factor", factor, below=1.0)
+        self.patience = whole("patience", patience, 0)
+        self.threshold = _finite("threshold", threshold)
+        self.threshold_mode = one_of("threshold_mode", threshold_mode, ("rel", "abs"))
+        self.cooldown = whole("cooldown", cooldown, 0)
+        self.min_lr = _finite("min_lr", min_lr)
+        self.eps = _finite("eps", eps)
         self.last_epoch = 0
         self.best = math.inf if mode == "min" else -math.inf
         self.num_bad_epochs = 0
@@ -278,7 +268,7 @@ class ReduceLROnPlateau:
 
     def step(self, metric: float) -> None:
         """Take note of the metric and lower the learning rate if it is time. NaN is no improvement."""
-        metric = float(metric)
+        metric = real("metric", metric)
         self.last_epoch += 1
         if self._is_better(metric):
             self.best = metric
@@ -331,33 +321,35 @@ class ReduceLROnPlateau:
 
         def take_over() -> None:
             self.best = state["best"]
-            self.last_epoch = int(state["last_epoch"])
-            self.num_bad_epochs = int(state["num_bad_epochs"])
-            self.cooldown_counter = int(state["cooldown_counter"])
+            self.last_epoch = state["last_epoch"]
+            self.num_bad_epochs = state["num_bad_epochs"]
+            self.cooldown_counter = state["cooldown_counter"]
 
         return take_over
 
 
-def _at_least_one(name: str, value: int) -> int:
-    if value < 1:
-        raise ValueError(f"{name}: expected at least 1, got {value}")
-    return value
+def _optimizer(optimizer: Any) -> Optimizer:
+    return instance("optimizer", optimizer, Optimizer, "an Optimizer")
 
 
-def _checked_state(state_dict: Mapping[str, float], own: Mapping[str, float]) -> dict[str, float]:
-    """Return the state as floats, which come from JSON or from arrays without dimensions as well."""
-    if state_dict.keys() != own.keys():
-        raise ValueError(f"state_dict: expected the entries {sorted(own)}, got {sorted(state_dict)}")
-    return {name: _entry(name, value) for name, value in state_dict.items()}
+def _closed_form(name: str, schedule: Any) -> Schedule:
+    return instance(name, schedule, Schedule, "a closed-form Schedule")
 
 
-def _entry(name: str, value: float) -> float:
-    """Return a number of a state: `best` is any, a rate finite and at least 0, all others count something."""
-    array = np.asarray(value)
-    if array.ndim or array.dtype.kind not in "fiu":
-        raise TypeError(f"state_dict[{name!r}]: expected a number, got {value!r}")
-    number = float(array)
-    if name != "best" and not (0.0 <= number < math.inf and (name == "base_lr" or number.is_integer())):
-        expected = "a finite number" if name == "base_lr" else "a whole number"
-        raise ValueError(f"state_dict[{name!r}]: expected {expected} of at least 0, got {value}")
-    return number
+def _finite(name: str, value: Any) -> float:
+    return number(name, value, -math.inf, below=math.inf)
+
+
+def _checked_state(state_dict: Mapping[str, float], own: Mapping[str, float]) -> dict[str, Any]:
+    """Return the state as Python's numbers, which come from JSON or from arrays without dimensions as well."""
+    state = mapping("state_dict", state_dict, "numbers")
+    if state.keys() != own.keys():
+        raise ValueError(f"state_dict: expected the entries {sorted(own)}, got {sorted(state)}")
+    return {name: _entry(name, state[name], isinstance(value, int)) for name, value in own.items()}
+
+
+def _entry(name: str, value: Any, counts: bool) -> float:
+    called = f"state_dict[{name!r}]"
+    if counts:
+        return whole(called, value, 0)
+    return number(called, value, -math.inf) if name == "best" else number(called, value, below=math.inf)

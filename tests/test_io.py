@@ -168,7 +168,7 @@ def config(**changes: Any) -> dict[str, Any]:
         # Small files that claim what no memory holds, or what would take forever.
         (config(hidden_size=1 << 20), "expected not many more numbers than there are"),
         (config(num_layers=9999), "expected not many more numbers than there are"),
-        (config(num_layers=1 << 40), "num_layers: expected 1 to 10000"),
+        (config(num_layers=1 << 40), "num_layers: expected a whole number from 1 to 10000"),
         (config(dtype="object"), "the file does not describe a model"),
         (config(dtype="float64"), "expected dtype float64, got float32"),
     ],
@@ -420,6 +420,6 @@ def test_paths_that_cannot_be(tmp_path: Path) -> None:
         io.load(tmp_path / "missing")
     with pytest.raises(IsADirectoryError, match="Is a directory"):
         io.load(tmp_path)
-    with pytest.raises(TypeError, match="metadata: expected strings for keys and values, got 'epoch': 3"):
+    with pytest.raises(TypeError, match=r"metadata\['epoch'\]: expected a string, got int"):
         io.save(model(), tmp_path / "model.safetensors", {"epoch": 3})  # type: ignore[dict-item]
     assert os.listdir(tmp_path) == ["pipe"]

@@ -228,7 +228,7 @@ def test_any_integer_type_of_target(dtype: str) -> None:
     assert_close(CrossEntropyLoss(reduction="none")(logits, targets), [math.log(4 / 3), math.log(4)], "float64")
     assert_close(CrossEntropyLoss(ignore_index=1)(logits, targets), math.log(4), "float64")
     wrong = np.array([1, np.iinfo(dtype).max], dtype)
-    with pytest.raises(ValueError, match=rf"got {wrong[1]} at index \(1,\)"):
+    with pytest.raises(ValueError, match=rf"got {wrong[1]} at \(1,\)"):
         CrossEntropyLoss()(logits, wrong)
 
 
@@ -308,75 +308,75 @@ ints = np.zeros(2, int)
         (
             lambda: CrossEntropyLoss(ignore_index=-1.0),
             TypeError,
-            "ignore_index: expected an integer, got -1.0",
+            "ignore_index: expected a whole number, got -1.0",
         ),
         (
             lambda: CrossEntropyLoss(ignore_index=1 << 63),
             ValueError,
-            "ignore_index: expected .* 64 bits, got 9223",
+            "ignore_index: expected a whole number from -9223.* to 9223.*, got 9223",
         ),
         (
             lambda: CrossEntropyLoss()(np.zeros((2, 3), int), ints),
             TypeError,
-            "logits: expected float32 or float64, got int64",
+            "predictions: expected dtype float32 or float64, got int64",
         ),
-        (lambda: CrossEntropyLoss()(np.zeros((2, 3), "f2"), ints), TypeError, "logits: .* got float16"),
-        (lambda: CrossEntropyLoss()(np.zeros((2, 3), object), ints), TypeError, "logits: .* got object"),
+        (lambda: CrossEntropyLoss()(np.zeros((2, 3), "f2"), ints), TypeError, "predictions: .* got float16"),
+        (lambda: CrossEntropyLoss()(np.zeros((2, 3), object), ints), TypeError, "predictions: .* got object"),
         (
             lambda: CrossEntropyLoss()(np.zeros((2, 0)), ints),
             ValueError,
-            r"logits: expected shape .* got \(2, 0\)",
+            r"predictions: expected shape .* got \(2, 0\)",
         ),
         (
             lambda: CrossEntropyLoss()(np.float64(1.0), ints),
             ValueError,
-            r"logits: expected shape .* got \(\)",
+            r"predictions: expected shape .* got \(\)",
         ),
         (
             lambda: CrossEntropyLoss()(np.zeros((2, 3)), np.zeros(2)),
             TypeError,
-            "targets: expected integers, got float64",
+            "targets: expected an integer dtype, got float64",
         ),
         (
             lambda: CrossEntropyLoss()(np.zeros((2, 3)), np.zeros(2, bool)),
             TypeError,
-            "targets: expected integers, got bool",
+            "targets: expected an integer dtype, got bool",
         ),
         (
             lambda: CrossEntropyLoss()(np.zeros((2, 3, 4)), np.zeros((2, 4), int)),
             ValueError,
-            r"targets: expected shape \(2, 3\) beside logits \(2, 3, 4\), got \(2, 4\)",
+            r"targets: expected shape \(2, 3\) beside predictions \(2, 3, 4\), got \(2, 4\)",
         ),
         (
             lambda: CrossEntropyLoss()(np.zeros((2, 2, 5)), np.array([[0, -100], [4, 5]])),
             ValueError,
-            r"targets: expected classes from 0 to 4 or ignore_index -100, got 5 at index \(1, 1\)",
+            r"targets: expected 0 to 4 or -100, got 5 at \(1, 1\)",
         ),
         (
             lambda: CrossEntropyLoss()(np.zeros((2, 5)), np.array([-1, 9])),
             ValueError,
-            r"got -1 at index \(0,\)",
+            r"got -1 at \(0,\)",
         ),
         (  # to int64 it would be -100, the ignored index
             lambda: CrossEntropyLoss()(np.zeros((1, 5)), np.array([2**64 - 100], np.uint64)),
             ValueError,
-            r"got 18446744073709551516 at index \(0,\)",
+            r"got 18446744073709551516 at \(0,\)",
         ),
         (
             lambda: MSELoss()(np.zeros(2), np.zeros((2, 1))),
             ValueError,
-            r"targets: expected shape \(2,\) .* got \(2, 1\)",
+            r"targets: expected shape \(2,\), got \(2, 1\)",
         ),
         (
             lambda: MSELoss()(np.zeros(2), np.zeros(2, "f4")),
             TypeError,
-            "targets: expected float64 as the predictions, got float32",
+            "targets: expected dtype float64, got float32",
         ),
-        (lambda: MSELoss()(ints, ints), TypeError, "predictions: expected float32 or float64, got int64"),
+        (lambda: MSELoss()(ints, ints), TypeError, "predictions: expected dtype float32 or float64, got int64"),
         (
             lambda: BCEWithLogitsLoss()(np.zeros(2), ints),
             TypeError,
-            "targets: expected float64 as the logits, got int64",
+            "targets: expected dtype float64, got int64",
         ),
         (
             lambda: BCEWithLogitsLoss(pos_weight=[1, 2, 3])(np.zeros((3, 2)), np.zeros((3, 2))),
@@ -386,7 +386,7 @@ ints = np.zeros(2, int)
         (
             lambda: BCEWithLogitsLoss(pos_weight="heavy"),
             TypeError,
-            "pos_weight: expected numbers, got 'heavy'",
+            "pos_weight: expected numbers, got dtype <U5",
         ),
     ],
 )

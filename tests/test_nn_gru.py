@@ -418,7 +418,7 @@ def test_seeds_decide_the_initial_values() -> None:
         ({"input_size": 2.0}, TypeError, "input_size: expected a whole number, got 2.0"),
         ({"input_size": True}, TypeError, "input_size: expected a whole number, got True"),
         ({"hidden_size": 0}, ValueError, "hidden_size: expected a whole number from 1 up, got 0"),
-        ({"hidden_size": "44"}, TypeError, "hidden_size: expected a whole number, got '4'"),
+        ({"hidden_size": "44"}, TypeError, "hidden_size: expected a whole number, got '44'"),
         ({"hidden_size": None}, TypeError, "hidden_size: expected a whole number, got None"),
         ({"hidden_size": []}, ValueError, r"hidden_size: expected a size for each of 1 layers, got \(\)"),
         ({"hidden_size": [4, -1]}, ValueError, "hidden_size: expected a whole number from 1 up, got -1"),
@@ -427,7 +427,7 @@ def test_seeds_decide_the_initial_values() -> None:
             ValueError,
             r"hidden_size: expected a size for each of 3 layers, got \(4, 3\)",
         ),
-        ({"num_layers": 0}, ValueError, "num_layers: expected a whole number from 1 up, got 0"),
+        ({"num_layers": 0}, ValueError, "num_layers: expected a whole number from 1 to 10000, got 0"),
         ({"bias": 1}, TypeError, "bias: expected True or False, got 1"),
         ({"batch_first": "yes"}, TypeError, "batch_first: expected True or False, got 'yes'"),
         ({"bidirectional": None}, TypeError, "bidirectional: expected True or False, got None"),
@@ -480,7 +480,7 @@ F32 = np.float32
         ({}, [np.ones((5, 2, 3), int)], TypeError, "x: expected dtype float32, got int64"),
         ({}, [np.ones((5, 2, 3), ">f4")], TypeError, "x: expected dtype float32, got >f4"),
         ({}, [np.full((5, 2, 3), None)], TypeError, "x: expected dtype float32, got object"),
-        ({}, [None], TypeError, "x: expected dtype float32, got object"),
+        ({}, [None], TypeError, "x: expected an array, got None"),
         ({}, ["text"], TypeError, "x: expected dtype float32, got <U4"),
         (
             {},
@@ -624,7 +624,7 @@ def test_a_state_of_the_lstm_is_a_pair(rng: np.random.Generator) -> None:
     for state, error, message in (
         (h_n, TypeError, r"h_0: expected a pair \(h, c\), got ndarray"),
         ((h_n,), TypeError, r"h_0: expected a pair \(h, c\), got 1 of them"),
-        ((h_n, None), TypeError, r"h_0\[1\]: expected dtype float32"),
+        ((h_n, None), TypeError, r"h_0\[1\]: expected an array, got None"),
         ((h_n, c_n[1:]), ValueError, r"h_0\[1\]: expected shape \(2, 2, 4\), got \(1, 2, 4\)"),
     ):
         with pytest.raises(error, match=message):

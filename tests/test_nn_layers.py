@@ -79,7 +79,10 @@ def test_dropout_is_the_references(monkeypatch: pytest.MonkeyPatch, isa: str, si
 
 
 def test_bad_dropout() -> None:
-    for p, error, message in ((-0.1, ValueError, "p: expected 0 to 1, got -0.1"), (np.nan, ValueError, "p: expected")):
+    for p, error, message in (
+        (-0.1, ValueError, "p: expected a number from 0 to 1, got -0.1"),
+        (np.nan, ValueError, "p: expected"),
+    ):
         with pytest.raises(error, match=message):
             F.dropout(np.ones(3), p, seed=1)
     with pytest.raises(TypeError, match="x: expected dtype float32 or float64, got int64"):
@@ -385,17 +388,17 @@ def test_what_a_chain_cannot_know_it_leaves_alone() -> None:
             "num_embeddings: expected a whole number from 0 up, got -2",
         ),
         (lambda: nn.Embedding(2, "2"), TypeError, "embedding_dim: expected a whole number, got '2'"),
-        (lambda: nn.Embedding(2, 2, 2), ValueError, "padding_idx: expected an index into 2 rows, got 2"),
+        (lambda: nn.Embedding(2, 2, 2), ValueError, "padding_idx: expected a whole number from -2 to 1, got 2"),
         (
             lambda: nn.Embedding(2, 2, -3),
             ValueError,
-            "padding_idx: expected a whole number from -2 up, got -3",
+            "padding_idx: expected a whole number from -2 to 1, got -3",
         ),
         (lambda: nn.Embedding(2, 2, 0.0), TypeError, "padding_idx: expected a whole number, got 0.0"),
         (lambda: nn.Dropout(-0.1), ValueError, "p: expected a number from 0 to 1, got -0.1"),
         (lambda: nn.Dropout(np.nan), ValueError, "p: expected a number from 0 to 1, got nan"),
         (lambda: nn.BatchNorm1d(0), ValueError, "num_features: expected a whole number from 1 up, got 0"),
-        (lambda: nn.BatchNorm1d(2, eps=-1), ValueError, "eps: expected a number from 0 to inf, got -1"),
+        (lambda: nn.BatchNorm1d(2, eps=-1), ValueError, "eps: expected a number from 0 up, got -1"),
         (lambda: nn.BatchNorm1d(2, momentum=2), ValueError, "momentum: expected a number from 0 to 1, got 2"),
         (lambda: nn.BatchNorm1d(2, affine=1), TypeError, "affine: expected True or False, got 1"),
         (lambda: nn.LayerNorm([]), ValueError, "normalized_shape: expected at least one axis, got none"),
@@ -410,7 +413,7 @@ def test_what_a_chain_cannot_know_it_leaves_alone() -> None:
             ValueError,
             r"sizes: .* memory can hold, got one of shape \(1099511",
         ),
-        (lambda: nn.Linear(10**400, 1), ValueError, "sizes: expected arrays that memory can hold"),
+        (lambda: nn.Linear(10**400, 1), ValueError, "in_features: expected a whole number .* a number of 1329 bits"),
         (lambda: nn.Embedding(2**62, 4), ValueError, "sizes: expected arrays that memory can hold"),
         (lambda: nn.GRU(2**62, 2), ValueError, "sizes: expected arrays that memory can hold"),
         (lambda: nn.GRUCell(2**62, 1), ValueError, "sizes: expected arrays that memory can hold"),
@@ -428,7 +431,7 @@ def test_bad_arguments(make: Any, error: type[Exception], message: str) -> None:
     [
         (nn.Linear(3, 2), np.ones((4, 2), F32), ValueError, r"x: expected shape \(..., I\) with I = 3"),
         (nn.Linear(3, 2), np.ones((4, 3)), TypeError, "x: expected dtype float32, got float64"),
-        (nn.Linear(3, 2), None, TypeError, "x: expected dtype float32, got object"),
+        (nn.Linear(3, 2), None, TypeError, "x: expected an array, got None"),
         (nn.Embedding(3, 2), np.ones(2), TypeError, "indices: expected an integer dtype, got float64"),
         (nn.Embedding(3, 2), np.array([0, 3]), ValueError, r"indices: expected 0 to 2, got 3 at \(1,\)"),
         (nn.Embedding(3, 2), np.array([[-1]]), ValueError, r"indices: expected 0 to 2, got -1 at \(0, 0\)"),
@@ -530,7 +533,7 @@ def test_a_batch_without_a_value_leaves_the_running_ones(tracked: bool) -> None:
 def test_bad_threads(module: nn.Module) -> None:
     x = np.ones((1, 2), F32)
     for call in (module, module.forward):
-        with pytest.raises(ValueError, match="threads: expected 1 to 256, got 0"):
+        with pytest.raises(ValueError, match="threads: expected a whole number from 1 to 256, got 0"):
             call(x, threads=0)
         with pytest.raises(TypeError, match="threads: expected a whole number"):
             call(x, threads="2")
@@ -583,13 +586,12 @@ def test_numpy_numbers_make_a_configuration_too() -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (None, "config: expected a description of one of GRU, .*Sequential, got None"),
         ({}, "config: expected a description of one of"),
         ({"type": "Module"}, "config: expected a description of one of"),
         ({"type": ["GRU"]}, "config: expected a description of one of"),
         ({"type": "Sequential"}, "config: expected a description of one of"),
         ({"type": "Sequential", "layers": []}, "config: expected a description of one of"),
-        ({"type": "Sequential", "layers": {"0": 1}}, "config: expected a description of one of .*, got 1"),
+        ({"type": "Sequential", "layers": {"0": 1}}, "config: expected a mapping from names to settings, got int"),
         ({"type": "Linear"}, "config: no Linear can be built from {}: .*in_features"),
         ({"type": "Linear", "in_features": 1, "out_features": 1, "size": 2}, "no Linear .*'size'"),
         ({"type": "Linear", "in_features": 1, "out_features": -1}, "no Linear .*out_features: expected"),
@@ -597,5 +599,5 @@ def test_numpy_numbers_make_a_configuration_too() -> None:
     ],
 )
 def test_bad_configurations(config: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         nn.from_config(config)

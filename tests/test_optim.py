@@ -236,10 +236,10 @@ def test_nan_and_inf_stay_where_they_are(optimizer_class: type[Optimizer], argum
         ({"v": np.zeros(1)}, ValueError, r"grads\['v'\]: the model has no parameter of this name"),
         ({"w": np.zeros(2)}, ValueError, r"grads\['w'\]: expected shape \(1,\), got \(2,\)"),
         ({"w": np.zeros((1, 1))}, ValueError, r"grads\['w'\]: expected shape \(1,\), got \(1, 1\)"),
-        ({"w": np.zeros(1, np.float32)}, TypeError, r"grads\['w'\]: expected float64, got float32"),
-        ({"w": np.zeros(1, object)}, TypeError, r"grads\['w'\]: expected float64, got object"),
-        ({"w": [0.0]}, TypeError, r"grads\['w'\]: expected an array, got list"),
-        ({"w": None}, TypeError, r"grads\['w'\]: expected an array, got NoneType"),
+        ({"w": np.zeros(1, np.float32)}, TypeError, r"grads\['w'\]: expected dtype float64, got float32"),
+        ({"w": np.zeros(1, object)}, TypeError, r"grads\['w'\]: expected dtype float64, got object"),
+        ({"w": ["0"]}, TypeError, r"grads\['w'\]: expected dtype float64, got <U1"),
+        ({"w": None}, TypeError, r"grads\['w'\]: expected an array, got None"),
     ],
 )
 def test_bad_gradients_change_nothing(grads: Any, error: type[Exception], message: str) -> None:
@@ -254,7 +254,7 @@ def test_bad_gradients_change_nothing(grads: Any, error: type[Exception], messag
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda m: SGD(m, lr=-0.1), ValueError, "lr: expected a finite number of at least 0, got -0.1"),
+        (lambda m: SGD(m, lr=-0.1), ValueError, "lr: expected a finite number from 0 up, got -0.1"),
         (lambda m: SGD(m, lr=math.nan), ValueError, "lr: .* got nan"),
         (lambda m: SGD(m, lr=math.inf), ValueError, "lr: .* got inf"),
         (lambda m: SGD(m, lr="fast"), TypeError, "lr: expected a number, got 'fast'"),
@@ -272,9 +272,13 @@ def test_bad_gradients_change_nothing(grads: Any, error: type[Exception], messag
         ),
         (lambda m: RMSprop(m, alpha=1.5), ValueError, "alpha: expected a number from 0 to 1, got 1.5"),
         (lambda m: RMSprop(m, eps=-1e-8), ValueError, "eps: .* got -1e-08"),
-        (lambda m: Adam(m, betas=(0.9, 1.0)), ValueError, r"betas: expected two numbers .* got \(0.9, 1.0\)"),
-        (lambda m: Adam(m, betas=(-0.1, 0.9)), ValueError, r"betas: expected two numbers"),
-        (lambda m: AdamW(m, betas=(0.9,)), ValueError, r"betas: expected two numbers .* got \(0.9,\)"),
+        (
+            lambda m: Adam(m, betas=(0.9, 1.0)),
+            ValueError,
+            r"betas\[1\]: expected a number from 0 to 1, not including 1, got 1.0",
+        ),
+        (lambda m: Adam(m, betas=(-0.1, 0.9)), ValueError, r"betas\[0\]: expected a number .* got -0.1"),
+        (lambda m: AdamW(m, betas=(0.9,)), ValueError, "betas: expected two numbers, got 1"),
     ],
 )
 def test_bad_arguments(make: Callable[[Module], Optimizer], error: type[Exception], message: str) -> None:
@@ -287,7 +291,7 @@ def test_bad_arguments(make: Callable[[Module], Optimizer], error: type[Exceptio
     [
         ({"lr": None}, ValueError, "expected an entry 'lr'"),
         ({"lr": -1.0}, ValueError, r"state_dict\['lr'\]: .* got -1.0"),
-        ({"lr": np.ones(1)}, ValueError, r"state_dict\['lr'\]: expected a number, got shape \(1,\)"),
+        ({"lr": np.ones(1)}, TypeError, r"state_dict\['lr'\]: expected a number, got ndarray"),
         ({"w.exp_avg": None}, ValueError, "expected an entry 'w.exp_avg' for Adam"),
         (
             {"w.exp_avg": np.zeros(2)},
@@ -297,10 +301,10 @@ def test_bad_arguments(make: Callable[[Module], Optimizer], error: type[Exceptio
         (
             {"w.exp_avg": np.zeros(1, int)},
             TypeError,
-            r"state_dict\['w.exp_avg'\]: expected float64, got int64",
+            r"state_dict\['w.exp_avg'\]: expected dtype float64, got int64",
         ),
-        ({"w.step": 0}, ValueError, r"state_dict\['w.step'\]: expected an integer of at least 1, got 0"),
-        ({"w.step": 1.5}, ValueError, r"state_dict\['w.step'\]: expected an integer of at least 1, got 1.5"),
+        ({"w.step": 0}, ValueError, r"state_dict\['w.step'\]: expected a whole number from 1 up, got 0"),
+        ({"w.step": 1.5}, TypeError, r"state_dict\['w.step'\]: expected a whole number, got 1.5"),
         ({"w.square_avg": np.zeros(1)}, ValueError, "unknown entry 'w.square_avg' for Adam and this model"),
         ({"v.step": 1}, ValueError, "unknown entry 'v.step'"),
     ],
@@ -377,11 +381,11 @@ def test_the_norm_of_float32_is_summed_in_float64() -> None:
 
 @pytest.mark.parametrize("clip", [clip_grad_norm, clip_grad_value])
 def test_bad_clipping(clip: Callable[..., Any]) -> None:
-    with pytest.raises(ValueError, match="(max_norm|clip_value): expected a number of at least 0, got -1"):
+    with pytest.raises(ValueError, match="(max_norm|clip_value): expected a number from 0 up, got -1"):
         clip({}, -1)
     with pytest.raises(ValueError, match="(max_norm|clip_value): .* got nan"):
         clip({}, math.nan)
-    with pytest.raises(TypeError, match=r"grads\['w'\]: expected an array of float32 or float64, got int64"):
+    with pytest.raises(TypeError, match=r"grads\['w'\]: expected dtype float32 or float64, got int64"):
         clip({"w": np.ones(1, np.int64)}, 1.0)
-    with pytest.raises(TypeError, match=r"grads\['w'\]: expected an array of float32 or float64, got list"):
-        clip({"w": [1.0]}, 1.0)
+    with pytest.raises(TypeError, match=r"grads\['w'\]: expected dtype float32 or float64, got <U1"):
+        clip({"w": ["1"]}, 1.0)

@@ -69,7 +69,7 @@ def test_errors_of_both(kind: type[Batches]) -> None:
         kind(np.zeros(0), np.zeros(0), 1)
     with pytest.raises(ValueError, match="inputs: expected at least 1 dimension"):
         kind(np.float32(1), np.zeros(2), 1)
-    with pytest.raises(ValueError, match="batch_size: expected at least 1, got 0"):
+    with pytest.raises(ValueError, match="batch_size: expected a whole number from 1 up, got 0"):
         kind(np.zeros(3), np.zeros(3), 0)
     with pytest.raises(TypeError, match=r"batch_size: expected a whole number, got 1\.5"):
         kind(np.zeros(3), np.zeros(3), 1.5)  # type: ignore[arg-type]
@@ -78,7 +78,7 @@ def test_errors_of_both(kind: type[Batches]) -> None:
 def test_errors_of_streams() -> None:
     with pytest.raises(ValueError, match="inputs: expected at least batch_size = 4 elements, got 3"):
         Stream(np.zeros(3), np.zeros(3), 4, 1)
-    with pytest.raises(ValueError, match="window: expected at least 1, got 0"):
+    with pytest.raises(ValueError, match="window: expected a whole number from 1 up, got 0"):
         Stream(np.zeros(3), np.zeros(3), 1, 0)
 
 
@@ -222,7 +222,7 @@ def test_sequences_that_do_not_go_together(parts: list[Any], message: str) -> No
 @pytest.mark.parametrize(
     ("wrong", "got"),
     [
-        ([[1, 2], [3]], "parts of different shapes"),
+        ([[1, 2], [3]], "a list whose parts differ in shape, or are no numbers"),
         (np.array([None, 1]), "object"),
         (["a", "b"], "<U1"),
         ([1j, 2], "complex128"),
@@ -230,7 +230,7 @@ def test_sequences_that_do_not_go_together(parts: list[Any], message: str) -> No
     ],
 )
 def test_data_that_is_not_numbers(wrong: Any, got: str) -> None:
-    right, message = np.zeros(2), rf"(\[0\])?: expected an array of numbers, got {got}"
+    right, message = np.zeros(2), rf"(\[0\])?: expected an array( of numbers)?, got {got}"
     kinds: list[Callable[[Any, Any], object]] = [
         lambda x, y: Batches(x, y, 1),
         lambda x, y: Stream(x, y, 1, 1),
@@ -257,7 +257,7 @@ def test_errors_of_sequences() -> None:
         Sequences(inputs, [np.zeros(3), np.zeros(3)], 1, per_step=True)
     with pytest.raises(ValueError, match=r"inputs\[1\]: expected shape \(T, \.\.\.\) as inputs\[0\]'s"):
         Sequences([inputs[0], np.zeros((2, 3))], [1, 2], 1)
-    with pytest.raises(ValueError, match="batch_size: expected at least 1, got 0"):
+    with pytest.raises(ValueError, match="batch_size: expected a whole number from 1 up, got 0"):
         Sequences(inputs, [1, 2], 0)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gru_native.arguments import mapping, shown
 from gru_native.nn.dropout import Dropout
 from gru_native.nn.embedding import Embedding
 from gru_native.nn.gru import GRU, GRUCell
@@ -63,17 +64,19 @@ def from_config(config: Mapping[str, Any]) -> Module:
 
     Raises
     ------
+    TypeError
+        When `config` is no mapping.
     ValueError
-        When `config` does not describe a layer of this package.
+        When it does not describe a layer of this package.
     """
-    arguments = dict(config) if isinstance(config, Mapping) else {}
+    arguments = dict(mapping("config", config, "settings"))
     kind = arguments.pop("type", None)
     if kind == "Sequential" and isinstance(arguments.get("layers"), Mapping) and len(arguments) == 1:
         return Sequential({name: from_config(layer) for name, layer in arguments["layers"].items()})
     if not isinstance(kind, str) or kind not in _LAYERS:
         kinds = ", ".join([*_LAYERS, "Sequential"])
-        raise ValueError(f"config: expected a description of one of {kinds}, got {config!r}")
+        raise ValueError(f"config: expected a description of one of {kinds}, got {shown(kind)}")
     try:
         return _LAYERS[kind](**arguments)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"config: no {kind} can be built from {arguments!r}: {error}") from error
+        raise ValueError(f"config: no {kind} can be built from {shown(arguments)}: {error}") from error

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gru_native import functional as F
-from gru_native.nn.arguments import float_array, number, shaped_array
+from gru_native.arguments import any_float_array, number, shaped_array
 from gru_native.nn.module import Array, Gradients, Module, Snapshot, sealed
 from gru_native.nn.signal import Signal
 from gru_native.random import Seed
@@ -37,12 +37,12 @@ class Dropout(Module):
         return given
 
     def _call(self, snapshot: Snapshot, x: ArrayLike, *, threads: int | None = None) -> Array:
-        return float_array("x", x)
+        return any_float_array("x", x)
 
     def _forward(
         self, snapshot: Snapshot, x: ArrayLike, *, seed: Seed | None = None, threads: int | None = None
     ) -> tuple[Array, _Saved | None]:
-        x = float_array("x", x)
+        x = any_float_array("x", x)
         if not (self.training and self.p > 0):
             return x, None
         noise = Noise(self.p, seed)
@@ -52,7 +52,7 @@ class Dropout(Module):
         self, saved: _Saved | None, d_output: ArrayLike, *, threads: int | None = None
     ) -> tuple[Array, Gradients]:
         if saved is None:
-            return float_array("d_output", d_output), {}
+            return any_float_array("d_output", d_output), {}
         return saved.noise(shaped_array("d_output", d_output, saved.shape, saved.dtype), threads), {}
 
 

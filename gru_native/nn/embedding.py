@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from gru_native import functional as F
+from gru_native.arguments import array, float_dtype, whole
 from gru_native.nn import init
-from gru_native.nn.arguments import float_dtype, size
 from gru_native.nn.module import Array, Gradients, Module, Snapshot, frozen, sealed
 from gru_native.nn.signal import Fact, Signal
 from gru_native.random import Seed, generator
@@ -50,15 +49,13 @@ class Embedding(Module):
         dtype: DTypeLike = "float32",
         seed: Seed | None = None,
     ) -> None:
-        self.num_embeddings = size("num_embeddings", num_embeddings, least=0)
-        self.embedding_dim = size("embedding_dim", embedding_dim, least=0)
+        self.num_embeddings = whole("num_embeddings", num_embeddings, least=0)
+        self.embedding_dim = whole("embedding_dim", embedding_dim, least=0)
         self.padding_idx = padding_idx
         self.dtype = float_dtype(dtype)
         weight = init.normal(generator(seed), (self.num_embeddings, self.embedding_dim), self.dtype)
         if padding_idx is not None:
-            row = size("padding_idx", padding_idx, least=-self.num_embeddings)
-            if row >= self.num_embeddings:
-                raise ValueError(f"padding_idx: expected an index into {self.num_embeddings} rows, got {padding_idx!r}")
+            row = whole("padding_idx", padding_idx, -self.num_embeddings, self.num_embeddings - 1)
             self.padding_idx = row % self.num_embeddings
             weight[self.padding_idx] = 0
         super().__init__({"weight": weight})
@@ -80,7 +77,7 @@ class Embedding(Module):
     def _forward(
         self, snapshot: Snapshot, indices: ArrayLike, *, seed: Seed | None = None, threads: int | None = None
     ) -> tuple[Array, Array]:
-        indices = frozen(np.array(indices))
+        indices = frozen(array("indices", indices).copy())
         return sealed(F.embedding(indices, snapshot.version["weight"])), indices
 
     def _backward(self, indices: Array, d_output: ArrayLike, *, threads: int | None = None) -> tuple[None, Gradients]:

@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import DTypeLike
 
 from gru_native import functional as F
-from gru_native.nn.arguments import flag, number
+from gru_native.arguments import flag, number
 from gru_native.nn.recurrent import Recurrent, RecurrentCell
 from gru_native.random import Seed
 
@@ -64,9 +64,9 @@ class GRU(Recurrent):
     input_size
         Size of the last axis of x.
     hidden_size
-        H, or a sequence with a size for each layer.
+        H, or a list or tuple with a size for each layer.
     num_layers
-        L; with a sequence of sizes it can be left out.
+        L; with several sizes it can be left out.
     bias
         Whether there are biases.
     batch_first

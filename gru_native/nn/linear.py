@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from gru_native import functional as F
+from gru_native.arguments import array, flag, float_dtype, whole
 from gru_native.nn import init
-from gru_native.nn.arguments import flag, float_dtype, size
 from gru_native.nn.module import Array, Gradients, Module, Snapshot, Version, frozen, sealed
 from gru_native.nn.signal import Fact, Signal
 from gru_native.random import Seed, generator
@@ -49,8 +48,8 @@ class Linear(Module):
         dtype: DTypeLike = "float32",
         seed: Seed | None = None,
     ) -> None:
-        self.in_features = size("in_features", in_features, least=0)
-        self.out_features = size("out_features", out_features, least=0)
+        self.in_features = whole("in_features", in_features, least=0)
+        self.out_features = whole("out_features", out_features, least=0)
         self.dtype = float_dtype(dtype)
         rng = generator(seed)
         arrays = {"weight": init.uniform(rng, (out_features, in_features), in_features, self.dtype)}
@@ -76,7 +75,7 @@ class Linear(Module):
     def _forward(
         self, snapshot: Snapshot, x: ArrayLike, *, seed: Seed | None = None, threads: int | None = None
     ) -> tuple[Array, _Saved]:
-        x, weights = np.asarray(x), snapshot.version.derive("packed", _packed)
+        x, weights = array("x", x), snapshot.version.derive("packed", _packed)
         return sealed(F.linear(x, weights, threads=threads)), _Saved(frozen(x), weights)
 
     def _backward(self, saved: _Saved, d_output: ArrayLike, *, threads: int | None = None) -> tuple[Array, Gradients]:

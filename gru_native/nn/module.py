@@ -16,10 +16,12 @@ from typing import Any, NamedTuple, TypeVar, cast
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from gru_native import arguments
 from gru_native._layer import takes_place_of
+from gru_native.arguments import Array as Array
+from gru_native.arguments import flag, instance, mapping
 from gru_native.nn.signal import Signal
 
-Array = np.ndarray[Any, Any]
 Gradients = dict[str, Array]
 Derived = TypeVar("Derived")
 
@@ -123,7 +125,8 @@ class Module:
 
     def __init__(self, arrays: Mapping[str, Array] | None = None) -> None:
         self._children: dict[str, Module] = {}
-        self._version = Version.of(arrays or {})
+        given = mapping("arrays", {} if arrays is None else arrays)
+        self._version = Version.of({name: arguments.array(f"arrays[{name!r}]", own) for name, own in given.items()})
         self.training = True
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -145,8 +148,7 @@ class Module:
 
     def backward(self, tape: Tape, *d_outputs: Any, **keywords: Any) -> tuple[Any, Gradients]:
         """Return the gradients of the inputs and ``{name: gradient}`` of the parameters."""
-        if not isinstance(tape, Tape):
-            raise TypeError(f"tape: expected what forward returned, got {type(tape).__name__}")
+        instance("tape", tape, Tape, "what forward returned")
         if tape.module is not self:
             raise ValueError(f"tape: comes from another module, a {type(tape.module).__name__}")
         return self._backward(tape.saved, *d_outputs, **keywords)
@@ -203,6 +205,7 @@ class Module:
 
     def train(self, mode: bool = True) -> Module:
         """Set training mode (which `forward` obeys) in this module and all below it; return ``self``."""
+        mode = flag("mode", mode)
         for _, module in self.named_modules():
             module.training = mode
         return self
@@ -253,10 +256,10 @@ class Module:
         ValueError
             For an unknown name, or a shape that is not the present one's.
         TypeError
-            For a dtype that is not the present one's. Nothing is changed then.
+            For a dtype that is not the present one's, or no mapping. Nothing is changed then.
         """
         present = self.state_dict()
-        new = {name: _checked(name, array, present) for name, array in updates.items()}
+        new = {name: _checked(name, array, present) for name, array in mapping("updates", updates).items()}
         with _swap:
             self._swap_in(new)
 
@@ -294,12 +297,12 @@ class Module:
             For missing or unknown names (when `strict`), for a wrong shape, or for values that the module's
             dtype cannot hold. The module is unchanged then.
         TypeError
-            For something else than numbers. The module is unchanged then.
+            For something else than a mapping of numbers. The module is unchanged then.
         """
-        present = self.state_dict()
+        present, state = self.state_dict(), mapping("state", state)
         missing = [name for name in present if name not in state]
         unknown = [name for name in state if name not in present]
-        if strict and (missing or unknown):
+        if flag("strict", strict) and (missing or unknown):
             raise ValueError(
                 "state: the names do not fit; "
                 f"missing: {sorted(missing) or 'none'}, unknown: {sorted(unknown) or 'none'}"
@@ -335,18 +338,11 @@ def _checked(name: str, value: ArrayLike, arrays: Mapping[str, Array]) -> Array:
     # What an optimizer brings in every step is seen by one compiled call to need nothing below.
     if takes_place_of(value, present):
         return cast(Array, value)
-    array = np.asarray(value)
-    if array.dtype != present.dtype:
-        raise TypeError(f"{name}: expected dtype {present.dtype}, got {array.dtype}")
-    if array.shape != present.shape:
-        raise ValueError(f"{name}: expected shape {present.shape}, got {array.shape}")
-    return frozen(array)
+    return frozen(arguments.shaped_array(name, value, present.shape, present.dtype))
 
 
 def _cast(name: str, value: ArrayLike, dtype: DTypeLike) -> Array:
-    array = np.asarray(value)
-    if array.dtype.kind not in "fiu":
-        raise TypeError(f"{name}: expected numbers, got dtype {array.dtype}")
+    array = arguments.real_array(name, value)
     with np.errstate(over="ignore", invalid="ignore"):
         cast = array.astype(dtype, order="C")
     # Rounding is part of a conversion to floating point; whole numbers have to stay what they are.

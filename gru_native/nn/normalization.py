@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from gru_native.arguments import flag, float_dtype, number, shaped_array, typed_array, whole, wholes
 from gru_native.nn import init
-from gru_native.nn.arguments import flag, float_array, float_dtype, number, shaped_array, size
 from gru_native.nn.module import Array, Gradients, Module, Snapshot, Version, sealed
 from gru_native.nn.signal import Signal
 from gru_native.random import Seed
@@ -120,7 +120,7 @@ class BatchNorm1d(_Normalization):
         *,
         dtype: DTypeLike = "float32",
     ) -> None:
-        self.num_features = size("num_features", num_features)
+        self.num_features = whole("num_features", num_features)
         self.eps = number("eps", eps)
         self.momentum = None if momentum is None else number("momentum", momentum, most=1.0)
         self.affine = flag("affine", affine)
@@ -154,7 +154,7 @@ class BatchNorm1d(_Normalization):
         return given.normalized(self._place(name), self.num_features)
 
     def _checked(self, x: ArrayLike) -> Array:
-        x = float_array("x", x, self.dtype)
+        x = typed_array("x", x, self.dtype)
         if x.ndim not in (2, 3):
             raise ValueError(f"x: expected 2 or 3 dimensions (N, C) or (N, C, L), got {x.ndim} with shape {x.shape}")
         if x.shape[1] != self.num_features:
@@ -228,16 +228,16 @@ class LayerNorm(_Normalization):
         *,
         dtype: DTypeLike = "float32",
     ) -> None:
-        shape = normalized_shape if isinstance(normalized_shape, Sequence) else (normalized_shape,)
-        self.normalized_shape = tuple(size("normalized_shape", length) for length in shape)
+        shape = normalized_shape if isinstance(normalized_shape, (list, tuple)) else (normalized_shape,)
+        self.normalized_shape = wholes("normalized_shape", shape)
         if not self.normalized_shape:
             raise ValueError("normalized_shape: expected at least one axis, got none")
         self.eps = number("eps", eps)
         self.dtype = float_dtype(dtype)
-        arrays = {}
+        arrays, bias = {}, flag("bias", bias)
         if flag("elementwise_affine", elementwise_affine):
             arrays["weight"] = init.constant(1, self.normalized_shape, self.dtype)
-            if flag("bias", bias):
+            if bias:
                 arrays["bias"] = init.constant(0, self.normalized_shape, self.dtype)
         super().__init__(arrays)
 
@@ -255,7 +255,7 @@ class LayerNorm(_Normalization):
         return given.sized(self._place(name), "normalized_shape[-1]", self.normalized_shape[-1])
 
     def _checked(self, x: ArrayLike) -> Array:
-        x = float_array("x", x, self.dtype)
+        x = typed_array("x", x, self.dtype)
         if x.shape[-len(self.normalized_shape) :] != self.normalized_shape:
             raise ValueError(f"x: expected last axes of sizes {self.normalized_shape}, got shape {x.shape}")
         return x

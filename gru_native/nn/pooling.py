@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from gru_native import functional as F
+from gru_native.arguments import any_float_array, flag, float_dtype, shaped_array, typed_array, whole
 from gru_native.nn import init
-from gru_native.nn.arguments import flag, float_array, float_dtype, shaped_array, size
 from gru_native.nn.module import Array, Gradients, Module, Snapshot, Version, sealed
 from gru_native.nn.signal import Fact, Signal
 from gru_native.random import Seed, generator
@@ -88,7 +88,7 @@ class _Pooling(Module):
         return (y if x.ndim == 3 else y[0]), _Saved(steps, x.shape, x.dtype, own)
 
     def _checked(self, x: ArrayLike) -> Array:
-        x = float_array("x", x)
+        x = any_float_array("x", x)
         if x.ndim not in (2, 3):
             axes = "(B, T, F)" if self.batch_first else "(T, B, F)"
             raise ValueError(f"x: expected 3 dimensions {axes}, or 2 (T, F), got {x.ndim} with shape {x.shape}")
@@ -208,8 +208,8 @@ class AttentionPooling(_Pooling):
         dtype: DTypeLike = "float32",
         seed: Seed | None = None,
     ) -> None:
-        self.features = size("features", features)
-        self.attention_size = self.features if attention_size is None else size("attention_size", attention_size)
+        self.features = whole("features", features)
+        self.attention_size = self.features if attention_size is None else whole("attention_size", attention_size)
         self.batch_first = flag("batch_first", batch_first)
         self.dtype = float_dtype(dtype)
         rng, units = generator(seed), self.attention_size
@@ -239,7 +239,7 @@ class AttentionPooling(_Pooling):
         return self._turned(attention) if len(saved.shape) == 3 else attention[:, 0]
 
     def _checked(self, x: ArrayLike) -> Array:
-        x = float_array("x", super()._checked(x), self.dtype)
+        x = typed_array("x", super()._checked(x), self.dtype)
         if x.shape[-1] != self.features:
             raise ValueError(f"x: expected a last axis of features = {self.features}, got shape {x.shape}")
         return x

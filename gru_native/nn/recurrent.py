@@ -5,16 +5,17 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, TypeAlias, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeAlias, TypeVar, cast
 
 import numpy as np
+from numpy import ndarray
 from numpy.typing import ArrayLike, DTypeLike
 
 from gru_native import _core
 from gru_native import functional as F
 from gru_native._layer import RecurrentLayer, RecurrentLayerTape, RecurrentStep
+from gru_native.arguments import flag, float_dtype, number, shaped_array, typed_array, whole, wholes
 from gru_native.nn import init
-from gru_native.nn.arguments import flag, float_array, float_dtype, number, shaped_array, size
 from gru_native.nn.dropout import Noise
 from gru_native.nn.module import Array, Gradients, Module, Snapshot, Version, sealed
 from gru_native.nn.signal import Fact, Signal
@@ -64,13 +65,11 @@ class Recurrent(Module):
         dtype: DTypeLike,
         seed: Seed | None,
     ) -> None:
-        self.input_size = size("input_size", input_size, least=0)
-        self.num_layers = size("num_layers", num_layers)
-        if self.num_layers > MAX_LAYERS:
-            raise ValueError(f"num_layers: expected 1 to {MAX_LAYERS}, got {num_layers}")
+        self.input_size = whole("input_size", input_size, least=0)
+        self.num_layers = whole("num_layers", num_layers, most=MAX_LAYERS)
         self.hidden_size: int | tuple[int, ...]
-        if isinstance(hidden_size, Sequence):
-            self.hidden_size = tuple(size("hidden_size", hidden) for hidden in hidden_size)
+        if isinstance(hidden_size, (list, tuple)):
+            self.hidden_size = wholes("hidden_size", hidden_size)
             if not self.hidden_size or self.num_layers not in (1, len(self.hidden_size)):
                 raise ValueError(
                     f"hidden_size: expected a size for each of {num_layers} layers, got {self.hidden_size}"
@@ -78,7 +77,7 @@ class Recurrent(Module):
             self.num_layers = len(self.hidden_size)
             self._layers_by_size = [(1, hidden) for hidden in self.hidden_size]
         else:
-            self.hidden_size = size("hidden_size", hidden_size)
+            self.hidden_size = whole("hidden_size", hidden_size)
             self._layers_by_size = [(self.num_layers, self.hidden_size)]
         self.bias = flag("bias", bias)
         self.batch_first = flag("batch_first", batch_first)
@@ -150,13 +149,14 @@ class Recurrent(Module):
         threads: int | None = None,
     ) -> Any:
         layers = snapshot.version.derive("layers", self._packed_layers)
-        if self._is_one_layer and not return_gates:
+        if self._is_one_layer and return_gates is False and _plain_arguments(x, h_0, lengths, reset):
             result = layers[0](x, h_0, lengths, reset, threads)
             if result is not None:
                 return result
+        return_gates = flag("return_gates", return_gates)
         if return_gates and not self.gate_names:
             raise ValueError(f"return_gates: expected False, because {type(self).__name__} has no gates, got True")
-        x = float_array("x", x, self.dtype)
+        x = typed_array("x", x, self.dtype)
         layout, count, final = _Layout(self, x.shape), F.thread_count(threads), []
         gates: dict[str, Array] = {}
         sequence, steps = _plain(layout.with_batch(x)), layout.given_steps(lengths, reset)
@@ -188,13 +188,12 @@ class Recurrent(Module):
         layers = snapshot.version.derive("layers", self._packed_layers)
         masked = self.training and self.recurrent_dropout > 0
         zoned = self.training and self.zoneout > 0
-        if self._is_one_layer and not masked and not zoned:
+        if self._is_one_layer and not masked and not zoned and _plain_arguments(x, h_0, lengths, reset):
             result = layers[0].forward(x, h_0, lengths, reset, None, None, keep, threads)
             if result is not None:
-                assert isinstance(x, np.ndarray)  # as the layer takes nothing else
                 output, h_n, record = result
-                return (output, h_n), _Saved(x.shape, [record], [None])
-        x = float_array("x", x, self.dtype)
+                return (output, h_n), _Saved(cast(Array, x).shape, [record], [None])
+        x = typed_array("x", x, self.dtype)
         layout, count, final, saved = _Layout(self, x.shape), F.thread_count(threads), [], _Saved(x.shape, [], [])
         sequence, steps = _plain(layout.with_batch(x)), layout.given_steps(lengths, reset)
         for i, (layer, h) in enumerate(zip(layers, layout.given_states("h_0", h_0), strict=True)):
@@ -214,7 +213,7 @@ class Recurrent(Module):
     def _backward(
         self, saved: _Saved, d_output: ArrayLike | None, d_h_n: States = None, *, threads: int | None = None
     ) -> tuple[tuple[Array, States], Gradients]:
-        if self._is_one_layer:
+        if self._is_one_layer and _plain_arguments(d_output, d_h_n):
             result = saved.tapes[0].backward(d_output, d_h_n, self._parameter_names[0], threads)
             if result is not None:
                 d_x, d_h_0, gradients = result
@@ -232,8 +231,8 @@ class Recurrent(Module):
             d = d if noise is None else noise(d, count)
             d_initial.insert(0, d_h_0)
             in_layers = gradients | in_layers
-        assert d is not None  # there is a layer
-        return (layout.without_batch(d), layout.states(d_initial)), in_layers
+        # There is a layer, which gave a gradient.
+        return (layout.without_batch(cast(Array, d)), layout.states(d_initial)), in_layers
 
     def _mask(self, layer: int, rows: int, seed: tuple[int, ...] | None, threads: int) -> Array:
         """Return what dropout makes of ones (D, B, H): the seed is the layer's, with a number of its own behind it."""
@@ -264,8 +263,8 @@ class RecurrentCell(Module):
     layer_norm: bool = False
 
     def __init__(self, input_size: int, hidden_size: int, bias: bool, dtype: DTypeLike, seed: Seed | None) -> None:
-        self.input_size = size("input_size", input_size, least=0)
-        self.hidden_size = size("hidden_size", hidden_size)
+        self.input_size = whole("input_size", input_size, least=0)
+        self.hidden_size = whole("hidden_size", hidden_size)
         self.bias = flag("bias", bias)
         self.dtype = float_dtype(dtype)
         rng = generator(seed)
@@ -288,7 +287,7 @@ class RecurrentCell(Module):
 
     def __call__(self, x: ArrayLike, h: State = None, *, threads: int | None = None) -> Any:
         # Users call a cell for every step: nothing but the look-up stands between them and the compiled step.
-        if threads is None:
+        if threads is None and type(x) is ndarray and (type(h) is ndarray or _plain_pair(h)):
             h_1 = self._version.derive("step", self._packed_step)(x, h)
             if h_1 is not None:
                 return h_1
@@ -333,7 +332,7 @@ class RecurrentCell(Module):
 
     def _checked(self, x: ArrayLike, h: State, threads: int | None) -> tuple[Array, State, tuple[int, ...], int]:
         """Return x as a sequence of one step, the state as a layer takes it, its shape, and the threads."""
-        x = float_array("x", x, self.dtype)
+        x = typed_array("x", x, self.dtype)
         if x.ndim not in (1, 2):
             raise ValueError(f"x: expected 2 dimensions (B, I), or 1 (I,), got {x.ndim} with shape {x.shape}")
         if x.shape[-1] != self.input_size:
@@ -389,7 +388,7 @@ class _Layout:
             if lengths is not None:
                 raise ValueError("lengths: expected x with a batch axis, got x without one")
             if reset is not None:
-                reset = np.expand_dims(np.asarray(reset), self._batch_axis)
+                reset = shaped_array("reset", reset, self.output_shape[:1], np.bool_, "(T,)").reshape(self.axes)
         batch_first = self._stack.batch_first
         steps, rows = reversed(self.axes) if batch_first else self.axes
         flags = F.reset_flags(reset, steps, rows, batch_first)
@@ -451,14 +450,29 @@ class _SavedStep(NamedTuple):
     h_shape: tuple[int, ...]
 
 
+def _plain_arguments(x: Any, state: Any, lengths: Any = None, reset: Any = None) -> bool:
+    """Return whether a compiled layer may be asked: it would take a masked array for one without a mask."""
+    return (
+        (type(x) is ndarray or x is None)
+        and (state is None or type(state) is ndarray or _plain_pair(state))
+        and (lengths is None or type(lengths) is ndarray)
+        and (reset is None or type(reset) is ndarray)
+    )
+
+
+def _plain_pair(state: Any) -> bool:
+    return type(state) is tuple and len(state) == 2 and type(state[0]) is type(state[1]) is ndarray
+
+
 def _plain(array: Array) -> Array:
     """Return an array, or a copy of it, as the compiled layers take it."""
     return np.require(array, requirements=["C", "A"])
 
 
 def _taken(result: Taken | None) -> Taken:
-    """Return what a compiled layer gave; checked and plain arguments it always takes."""
-    assert result is not None
+    """Return what a compiled layer gave. It takes plain arguments that are checked, unless they change meanwhile."""
+    if result is None:
+        raise RuntimeError("arguments: expected ones that stay as they are during the call, got others")
     return result
 
 

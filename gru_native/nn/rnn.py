@@ -7,6 +7,7 @@ from typing import Any
 
 from numpy.typing import DTypeLike
 
+from gru_native import functional as F
 from gru_native.nn.recurrent import Recurrent, RecurrentCell
 from gru_native.random import Seed
 
@@ -49,7 +50,7 @@ class RNN(Recurrent):
         dtype: DTypeLike = "float32",
         seed: Seed | None = None,
     ) -> None:
-        self.nonlinearity = _checked(nonlinearity)
+        self.nonlinearity = F.nonlinearity_name(nonlinearity)
         super().__init__(
             input_size,
             hidden_size,
@@ -98,7 +99,7 @@ class RNNCell(RecurrentCell):
         dtype: DTypeLike = "float32",
         seed: Seed | None = None,
     ) -> None:
-        self.nonlinearity = _checked(nonlinearity)
+        self.nonlinearity = F.nonlinearity_name(nonlinearity)
         super().__init__(input_size, hidden_size, bias, dtype, seed)
 
     @property
@@ -107,9 +108,3 @@ class RNNCell(RecurrentCell):
 
     def _config(self) -> dict[str, Any]:
         return super()._config() | {"nonlinearity": self.nonlinearity}
-
-
-def _checked(nonlinearity: str) -> str:
-    if nonlinearity not in ("tanh", "relu"):
-        raise ValueError(f"nonlinearity: expected 'tanh' or 'relu', got {nonlinearity!r}")
-    return nonlinearity

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gru_native import io
+from gru_native import arguments, io
 from gru_native.schedules import Schedule
-from gru_native.train.data import Array, at_least_one
+from gru_native.train.data import Array
 from gru_native.train.identity import differences, fingerprint
 from gru_native.train.record import Record, line_of, record_of
 
@@ -140,9 +140,9 @@ class Checkpoint:
     def __init__(
         self, path: str | os.PathLike[str], every: int | None = None, *, changes: Collection[str] = ()
     ) -> None:
-        self.path = Path(path)
-        self.every = every
-        self.changes = frozenset(changes)
+        self.path = Path(arguments.path("path", path))
+        self.every = None if every is None else arguments.whole("every", every)
+        self.changes = frozenset(arguments.every("changes", changes, arguments.text))
         if not self.changes.issubset(CHANGEABLE):
             raise ValueError(f"changes: expected names out of {', '.join(CHANGEABLE)}, got {changes!r}")
 
@@ -277,7 +277,7 @@ def _check_order(history: list[Record], plan: Mapping[str, Any]) -> None:
 
 def _run(header: Mapping[str, Any], groups: Mapping[str, dict[str, Array]], history: list[Record], anew: bool) -> Run:
     """Return where the run stood; `anew` at the beginning of an epoch of other data."""
-    run = Run(history[-1].epoch, at_least_one("batches", header["batches"]), history=history)
+    run = Run(history[-1].epoch, arguments.whole("batches", header["batches"]), history=history)
     kept = dict(groups["states"])
     run.states = _unflatten(header["states"], kept)
     if kept:

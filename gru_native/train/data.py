@@ -31,15 +31,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from gru_native.arguments import Array as Array
+from gru_native.arguments import array, every, flag, whole
 from gru_native.random import Seed, generator, seed_path
 from gru_native.train.identity import fingerprint
-
-Array: TypeAlias = np.ndarray[Any, Any]
 
 #: float64 holds all integers up to this one.
 _EXACT = 2**53
@@ -65,6 +65,7 @@ class Batch(NamedTuple):
     live: Array | None = None
 
 
+@runtime_checkable
 class Data(Protocol):
     """A source of batches; see the module."""
 
@@ -104,8 +105,8 @@ class Batches:
         self, inputs: ArrayLike, targets: ArrayLike, batch_size: int, *, shuffle: bool = False, seed: Seed = 0
     ) -> None:
         self.inputs, self.targets = _pair(inputs, targets)
-        self.batch_size = at_least_one("batch_size", batch_size)
-        self.shuffle = shuffle
+        self.batch_size = whole("batch_size", batch_size)
+        self.shuffle = flag("shuffle", shuffle)
         self.seed = seed_path(seed)
 
     @property
@@ -129,7 +130,7 @@ class Batches:
 
     def places(self, number: int) -> Iterator[Array]:
         """Yield which samples are in each batch."""
-        samples = len(self.inputs)
+        samples, number = len(self.inputs), whole("number", number, 0)
         order = generator((*self.seed, number)).permutation(samples) if self.shuffle else np.arange(samples)
         for start in range(0, samples, self.batch_size):
             yield order[start : start + self.batch_size]
@@ -184,19 +185,19 @@ class Sequences:
         shuffle: bool = False,
         seed: Seed = 0,
     ) -> None:
+        self.per_step = flag("per_step", per_step)
         self.inputs = _alike("inputs", inputs)
         self.lengths = np.array([len(sequence) for sequence in self.inputs])
         given: Any = targets
-        self.targets: Any = _alike("targets", given) if per_step else _numbers("targets", given)
+        self.targets: Any = _alike("targets", given) if self.per_step else _numbers("targets", given)
         _refuse_other_number(self.inputs, self.targets)
-        if per_step:
+        if self.per_step:
             for i, (length, own) in enumerate(zip(self.lengths, self.targets, strict=True)):
                 if len(own) != length:
                     raise ValueError(f"targets[{i}]: expected {length} steps, as many as inputs[{i}], got {own.shape}")
-        self.batch_size = at_least_one("batch_size", batch_size)
-        self.per_step = per_step
-        self.batch_first = batch_first
-        self.shuffle = shuffle
+        self.batch_size = whole("batch_size", batch_size)
+        self.batch_first = flag("batch_first", batch_first)
+        self.shuffle = flag("shuffle", shuffle)
         self.seed = seed_path(seed)
 
     @cached_property
@@ -222,7 +223,7 @@ class Sequences:
 
     def places(self, number: int) -> list[Array]:
         """Return which sequences are in each batch."""
-        size = self.batch_size
+        size, number = self.batch_size, whole("number", number, 0)
         if not self.shuffle:
             order = np.argsort(-self.lengths, kind="stable")
             return [order[start : start + size] for start in range(0, len(order), size)]
@@ -237,8 +238,8 @@ class Sequences:
     def _padded(self, arrays: list[Array]) -> Array:
         first = arrays[0]
         together = np.zeros((len(arrays), max(map(len, arrays)), *first.shape[1:]), first.dtype)
-        for row, array in zip(together, arrays, strict=True):
-            row[: len(array)] = array
+        for row, each in zip(together, arrays, strict=True):
+            row[: len(each)] = each
         return together if self.batch_first else np.ascontiguousarray(together.swapaxes(0, 1))
 
 
@@ -273,8 +274,8 @@ class Stream:
     batch_first = False
 
     def __init__(self, inputs: ArrayLike, targets: ArrayLike, batch_size: int, window: int) -> None:
-        self.batch_size = at_least_one("batch_size", batch_size)
-        self.window = at_least_one("window", window)
+        self.batch_size = whole("batch_size", batch_size)
+        self.window = whole("window", window)
         inputs, targets = _pair(inputs, targets)
         if len(inputs) < batch_size:
             raise ValueError(f"inputs: expected at least batch_size = {batch_size} elements, got {len(inputs)}")
@@ -309,40 +310,37 @@ class Stream:
 
 
 def _numbers(name: str, given: Any) -> Array:
-    """Return an array of numbers with at least one axis."""
-    try:
-        array = np.asarray(given)
-    except ValueError:
-        raise TypeError(f"{name}: expected an array of numbers, got parts of different shapes") from None
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name}: expected an array of numbers, got {array.dtype}")
-    if array.ndim == 0:
+    """Return an array of numbers with an axis for the samples or steps."""
+    found = array(name, given)
+    if found.dtype.kind not in "biuf":
+        raise TypeError(f"{name}: expected an array of numbers, got {found.dtype}")
+    if found.ndim == 0:
         raise ValueError(f"{name}: expected at least 1 dimension, got a single number")
-    return array
+    return found
 
 
 def _alike(name: str, given: Iterable[Any]) -> list[Array]:
     """Return sequences that may differ in length, all of the one type that holds their values."""
-    arrays = [_numbers(f"{name}[{i}]", each) for i, each in enumerate(given)]
+    arrays = every(name, given, _numbers)
     if not arrays:
         raise ValueError(f"{name}: expected at least one, got none")
     first = arrays[0]
-    dtypes = {array.dtype for array in arrays if array.size} or {first.dtype}  # an empty list says nothing of its type
+    dtypes = {own.dtype for own in arrays if own.size} or {first.dtype}  # an empty list says nothing of its type
     common = np.result_type(*dtypes)
     if common.kind == "f" and all(dtype.kind != "f" for dtype in dtypes):
         found = " and ".join(sorted(map(str, dtypes)))
         raise ValueError(f"{name}: expected one type that holds all values, got {found}")
-    for i, array in enumerate(arrays):
-        if array.shape[1:] != first.shape[1:]:
-            raise ValueError(f"{name}[{i}]: expected shape (T, ...) as {name}[0]'s {first.shape}, got {array.shape}")
-        if common.kind == "f" and array.dtype.kind in "iu" and _largest(array) > _EXACT:
-            raise ValueError(f"{name}[{i}]: expected integers up to 2**53 beside {common}, got {_largest(array)}")
-    return [array.astype(common, copy=False) for array in arrays]
+    for i, own in enumerate(arrays):
+        if own.shape[1:] != first.shape[1:]:
+            raise ValueError(f"{name}[{i}]: expected shape (T, ...) as {name}[0]'s {first.shape}, got {own.shape}")
+        if common.kind == "f" and own.dtype.kind in "iu" and _largest(own) > _EXACT:
+            raise ValueError(f"{name}[{i}]: expected integers up to 2**53 beside {common}, got {_largest(own)}")
+    return [own.astype(common, copy=False) for own in arrays]
 
 
-def _largest(array: Array) -> int:
-    """Return the largest magnitude of integers."""
-    return max(int(array.max()), -int(array.min())) if array.size else 0
+def _largest(integers: Array) -> int:
+    """Return the largest magnitude."""
+    return max(int(integers.max()), -int(integers.min())) if integers.size else 0
 
 
 def _pair(inputs: ArrayLike, targets: ArrayLike) -> tuple[Array, Array]:
@@ -356,12 +354,3 @@ def _pair(inputs: ArrayLike, targets: ArrayLike) -> tuple[Array, Array]:
 def _refuse_other_number(inputs: Sized, targets: Sized) -> None:
     if len(targets) != len(inputs):
         raise ValueError(f"targets: expected {len(inputs)} of them, as many as inputs, got {len(targets)}")
-
-
-def at_least_one(name: str, value: Any) -> int:
-    """Return `value` as a whole number of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name}: expected a whole number, got {value!r}")
-    if value < 1:
-        raise ValueError(f"{name}: expected at least 1, got {value}")
-    return int(value)

@@ -7,20 +7,20 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from gru_native import optim
+from gru_native import functional, optim
+from gru_native.arguments import every, flag, function, instance, mapping, number, path, shown, whole
 from gru_native.io import StrPath
 from gru_native.nn import Module
-from gru_native.nn.arguments import flag
 from gru_native.nn.module import Gradients
 from gru_native.nn.signal import trace
 from gru_native.random import Seed, seed_path
 from gru_native.schedules import ReduceLROnPlateau, Schedule
 from gru_native.train.checkpoint import Checkpoint, Run
-from gru_native.train.data import Array, Batch, Data, at_least_one
+from gru_native.train.data import Array, Batch, Data
 from gru_native.train.finite import advice
 from gru_native.train.identity import as_json, settings
 from gru_native.train.metrics import Metric
@@ -28,6 +28,7 @@ from gru_native.train.record import Record, plot_history, written_log
 from gru_native.train.report import ProgressBar
 
 
+@runtime_checkable
 class Loss(Protocol):
     """A mean over targets, 0 over none, such as those of `gru_native.losses`."""
 
@@ -90,19 +91,23 @@ class Trainer:
         seed: Seed = 0,
         threads: int | None = None,
     ) -> None:
+        self.model = instance("model", model, Module, "a Module")
+        self.loss = instance("loss", loss, Loss, "a loss, such as CrossEntropyLoss()")  # type: ignore[type-abstract]
+        self.optimizer = instance("optimizer", optimizer, optim.Optimizer, "an Optimizer, such as Adam(model)")
         if optimizer.model is not model:
             raise ValueError("optimizer: belongs to another model")
         if getattr(loss, "reduction", "mean") != "mean":
             raise ValueError(f"loss: expected reduction='mean', got {loss.reduction!r}")  # type: ignore[attr-defined]
-        self.model = model
-        self.loss = loss
-        self.optimizer = optimizer
+        if not isinstance(schedule, (Schedule, ReduceLROnPlateau, type(None))):
+            raise TypeError(f"schedule: expected a Schedule or ReduceLROnPlateau, got {type(schedule).__name__}")
         self.schedule = schedule
-        self.max_norm = max_norm
-        self.metrics = dict(metrics or {})
+        self.max_norm = None if max_norm is None else number("max_norm", max_norm)
+        given = mapping("metrics", {} if metrics is None else metrics, "functions, such as classification_metrics()")
+        self.metrics: dict[str, Metric] = {name: function(f"metrics[{name!r}]", own) for name, own in given.items()}
         if "loss" in self.metrics:
             raise ValueError("metrics: the name 'loss' is taken by the loss itself")
         self.seed = seed_path(seed)
+        functional.thread_count(threads)
         self.threads = threads
         self.step = 0
         self.epoch = 0
@@ -170,20 +175,28 @@ class Trainer:
             For a checkpoint of another run, or a damaged one.
         """
         if (epochs is None) == (steps is None):
-            raise ValueError(f"epochs, steps: expected one of the two, got {epochs} and {steps}")
+            raise ValueError(f"epochs, steps: expected one of the two, got {shown(epochs)} and {shown(steps)}")
         self._refuse_misfit("data", data)
         if validation is not None:
             self._refuse_misfit("validation", validation)
         elif not (patience is None and validate_every is None):
             raise ValueError("validation: expected data for validate_every and patience, got None")
-        together = at_least_one("accumulate", accumulate)
+        together = whole("accumulate", accumulate)
         epoch_steps = -(-len(data) // together)
-        total = at_least_one("steps", steps) if epochs is None else at_least_one("epochs", epochs) * epoch_steps
-        if isinstance(validate_every, Collection):
-            validate_every = sorted(map(int, validate_every))
+        total = whole("steps", steps) if epochs is None else whole("epochs", epochs) * epoch_steps
         validates = _due("validate_every", epoch_steps if validate_every is None else validate_every)
-        allowed = math.inf if patience is None else at_least_one("patience", patience)
-        keeper = checkpoint if isinstance(checkpoint, Checkpoint) or checkpoint is None else Checkpoint(checkpoint)
+        if isinstance(validate_every, Collection):
+            validate_every = sorted(validate_every)
+        allowed = math.inf if patience is None else whole("patience", patience)
+        if not isinstance(checkpoint, (Checkpoint, type(None))):
+            checkpoint = Checkpoint(path("checkpoint", checkpoint))
+        keeper = checkpoint
+        watchers = every("callbacks", callbacks, function)
+        if not isinstance(progress, ProgressBar):
+            progress = flag("progress", progress)
+        for name, file in (("log", log), ("curves", curves)):
+            if file is not None:
+                path(name, file)
         saves = validates if keeper is None or keeper.every is None else _due("every", keeper.every)
         asked = {"steps": total, "accumulate": together, "validate_every": validate_every, "patience": patience}
         plan = {} if keeper is None else self._plan(data, validation, asked)
@@ -195,7 +208,6 @@ class Trainer:
             if curves is not None:
                 stack.callback(plot_history, run.history, curves)
             stack.callback(self._take_best, run)
-            watchers = [*callbacks]
             if progress:
                 bar = ProgressBar(total) if progress is True else progress
                 stack.callback(bar.close)
@@ -296,7 +308,7 @@ class Trainer:
 
     def _refuse_misfit(self, name: str, data: Data) -> None:
         """Refuse data without a batch, or in another layout than the model takes."""
-        if len(data) == 0:
+        if len(_source(name, data)) == 0:
             raise ValueError(f"{name}: expected at least one batch, got none")
         if hasattr(data, "batch_first"):
             found = None if data.batch_first is None else flag(f"{name}.batch_first", data.batch_first)
@@ -444,10 +456,15 @@ def _described(data: Data) -> dict[str, Any]:
 
 def _due(name: str, steps: int | Collection[int]) -> Callable[[int], bool]:
     """Return whether something is to happen after a step: after every so many, or after these."""
-    if isinstance(steps, Collection):
-        return frozenset(steps).__contains__
-    every = at_least_one(name, steps)
-    return lambda step: step % every == 0
+    if isinstance(steps, Collection) and not isinstance(steps, (str, bytes, np.ndarray)):
+        return frozenset(every(name, steps, whole)).__contains__
+    interval = whole(name, steps)
+    return lambda step: step % interval == 0
+
+
+def _source(name: str, data: Any) -> Data:
+    expected = "a source of batches, such as Batches(x, y, batch_size)"
+    return instance(name, data, Data, expected)  # type: ignore[type-abstract]
 
 
 def _lengths_of(batch: Batch) -> dict[str, Array]:

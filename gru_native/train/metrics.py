@@ -13,7 +13,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-Array: TypeAlias = np.ndarray[Any, Any]
+from gru_native.arguments import Array, array, one_of
+
 Metric: TypeAlias = Callable[[Array, Array], float]
 
 _AVERAGES = ("binary", "macro", "micro", "samples", "weighted")
@@ -43,12 +44,11 @@ def classification_metrics(average: str = "macro") -> dict[str, Metric]:
     ImportError
         Without scikit-learn.
     """
-    if average not in _AVERAGES:
-        raise ValueError(f"average: expected one of {', '.join(map(repr, _AVERAGES))}, got {average!r}")
+    one_of("average", average, _AVERAGES)
     metrics = _scikit_learn()
 
     def scored(score: Callable[..., float], predictions: Array, targets: Array) -> float:
-        return float(score(*_classes(predictions, targets)))
+        return float(score(*_classes(_numbers("predictions", predictions), _numbers("targets", targets))))
 
     averaged = {"average": average, "zero_division": 0}
     scores = {
@@ -74,6 +74,9 @@ def regression_metrics() -> dict[str, Metric]:
     metrics = _scikit_learn()
 
     def scored(score: Callable[..., float], predictions: Array, targets: Array) -> float:
+        predictions, targets = _numbers("predictions", predictions), _numbers("targets", targets)
+        if predictions.size != targets.size:
+            raise ValueError(f"predictions: expected one for each of targets {targets.shape}, got {predictions.shape}")
         finite = np.isfinite(predictions).all() and np.isfinite(targets).all()
         return float(score(_samples(targets), _samples(predictions))) if finite else math.nan
 
@@ -83,6 +86,13 @@ def regression_metrics() -> dict[str, Metric]:
         "r2": metrics.r2_score,
     }
     return {name: partial(scored, score) for name, score in scores.items()}
+
+
+def _numbers(name: str, value: Array) -> Array:
+    found = array(name, value)
+    if found.dtype.kind not in "biuf" or not found.size:
+        raise TypeError(f"{name}: expected numbers, got dtype {found.dtype} and shape {found.shape}")
+    return found
 
 
 def _classes(predictions: Array, targets: Array) -> tuple[Array, Array]:

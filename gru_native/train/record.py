@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from gru_native import arguments
+from gru_native.arguments import every, instance
 from gru_native.io import StrPath, atomic_write, regular
 
 
@@ -65,6 +67,7 @@ def written_log(path: StrPath, history: Sequence[Record] = ()) -> Iterator[Calla
     history
         Steps that have been taken already.
     """
+    history = every("history", history, _record)
     with atomic_write(path) as new:
         new.write("".join(map(line_of, history)).encode())
     with open(path, "a", encoding="utf-8", buffering=1) as file:
@@ -81,8 +84,12 @@ def read_log(path: StrPath) -> list[Record]:
     OSError
         When the file cannot be read.
     """
-    with open(path, encoding="utf-8", opener=regular) as file:
+    with open(arguments.path("path", path), encoding="utf-8", opener=regular) as file:
         return [record_of(line) for line in file]
+
+
+def _record(name: str, value: Any) -> Record:
+    return instance(name, value, Record, "a Record")
 
 
 def line_of(record: Record) -> str:
@@ -131,7 +138,8 @@ def plot_history(history: Sequence[Record], path: StrPath) -> None:
     ImportError
         Without matplotlib.
     """
-    if not history:
+    arguments.path("path", path)
+    if not (history := every("history", history, _record)):
         return
     from matplotlib.figure import Figure  # an extra: not needed before somebody asks for a picture
 

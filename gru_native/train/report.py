@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from gru_native import _core
+from gru_native.arguments import mapping, number, real, text, whole
 
 if TYPE_CHECKING:
     from gru_native.train.record import Record
@@ -34,16 +35,16 @@ class ProgressBar:
     def __init__(
         self, steps: int, *, loss_name: str = "loss", loss_scale: float = 1.0, unit: str | None = None
     ) -> None:
-        self.loss_name = loss_name
-        self.loss_scale = loss_scale
-        self.unit = unit
+        self.loss_name = text("loss_name", loss_name)
+        self.loss_scale = number("loss_scale", loss_scale, -math.inf)
+        self.unit = None if unit is None else text("unit", unit)
         self._started = time.perf_counter()
         self._targets = 0
         self._loss = 0.0
         self._weight = 0.0
         self._shown: dict[str, str] = {}
         self._bar = tqdm(
-            total=steps,
+            total=whole("steps", steps, 0),
             bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
         )
 
@@ -79,7 +80,7 @@ class ProgressBar:
 
 def bits(loss: float) -> float:
     """Return a cross-entropy of `gru_native.losses`, which is in nats, in bits."""
-    return loss / math.log(2)
+    return real("loss", loss) / math.log(2)
 
 
 def peak_memory_mb() -> float:
@@ -108,10 +109,10 @@ def result_line(task: str, figures: Mapping[str, str], threads: int | None = Non
     given, ``None`` for the default.
     """
     values = {
-        "task": task,
-        **figures,
+        "task": text("task", task),
+        **mapping("figures", figures, "strings"),
         "isa": _core.active_isa(),
-        "threads": threads or _core.default_threads(),
+        "threads": _core.default_threads() if threads is None else whole("threads", threads),
         "peak_mb": f"{peak_memory_mb():.0f}",
     }
     return "result: " + " ".join(f"{name}={value}" for name, value in values.items())

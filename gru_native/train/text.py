@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from gru_native import io, nn
+from gru_native import arguments, io, nn
+from gru_native.arguments import index_array, instance, number, whole, wholes
 from gru_native.nn.signal import trace
 from gru_native.random import Seed, generator, seed_path
 from gru_native.train.data import Array, Stream
@@ -32,9 +34,9 @@ class CharacterModel:
     """
 
     def __init__(self, network: nn.Sequential, vocabulary: str) -> None:
+        self.network = instance("network", network, nn.Sequential, "a Sequential")
         trace(network, False, type(self).__name__)
-        self.network = network
-        self.vocabulary = vocabulary
+        self.vocabulary = _some("vocabulary", vocabulary)
         codes = _codes(vocabulary)
         self._order = np.argsort(codes, kind="stable")
         self._sorted = codes[self._order]
@@ -64,11 +66,13 @@ class CharacterModel:
         seed
             Of the initial values.
         """
-        *_, last = hidden_size
+        *_, last = wholes("hidden_size", hidden_size) or (1,)
+        vocabulary = _some("vocabulary", vocabulary)
         first = seed_path(seed)
+        dropout = number("dropout", dropout, most=1.0)
         between = dropout if len(hidden_size) > 1 else 0.0
         network = nn.Sequential(
-            nn.Embedding(len(vocabulary), embedding_dim, seed=(*first, 0)),
+            nn.Embedding(len(vocabulary), whole("embedding_dim", embedding_dim), seed=(*first, 0)),
             nn.GRU(embedding_dim, hidden_size, dropout=between, seed=(*first, 1)),
             nn.Dropout(dropout),
             nn.Linear(last, len(vocabulary), seed=(*first, 2)),
@@ -110,7 +114,7 @@ class CharacterModel:
         return self._indices("text", text)
 
     def _indices(self, name: str, text: str) -> Array:
-        codes = _codes(text)
+        codes = _codes(arguments.text(name, text))
         places = np.searchsorted(self._sorted, codes).clip(max=len(self._sorted) - 1)
         unknown = codes[self._sorted[places] != codes]
         if unknown.size:
@@ -121,7 +125,7 @@ class CharacterModel:
 
     def decode(self, indices: Sequence[int] | Array) -> str:
         """Return the text that `encode` turned into these indices."""
-        return "".join(self.vocabulary[index] for index in indices)
+        return "".join(map(self.vocabulary.__getitem__, index_array("indices", indices, len(self.vocabulary))))
 
     def stream(self, text: str, batch_size: int, window: int) -> Stream:
         """Return the text as training data: each character is to be predicted from those before it."""
@@ -146,11 +150,8 @@ class CharacterModel:
         ValueError
             For an empty prompt or unknown characters in it, or a temperature that is negative or not finite.
         """
-        if not prompt:
-            raise ValueError("prompt: expected at least one character, got none")
-        if not 0.0 <= temperature < np.inf:
-            raise ValueError(f"temperature: expected a finite number from 0 up, got {temperature}")
-        return self._generate(self._indices("prompt", prompt), temperature, generator(seed))
+        temperature = number("temperature", temperature, below=math.inf)
+        return self._generate(self._indices("prompt", _some("prompt", prompt)), temperature, generator(seed))
 
     def _generate(self, indices: Array, temperature: float, rng: np.random.Generator) -> Iterator[str]:
         states: Any = None
@@ -164,7 +165,13 @@ class CharacterModel:
 
 def vocabulary_of(text: str) -> str:
     """Return the characters of a text, each once, in order."""
-    return "".join(map(chr, np.unique(_codes(text))))
+    return "".join(map(chr, np.unique(_codes(arguments.text("text", text)))))
+
+
+def _some(name: str, text: str) -> str:
+    if not arguments.text(name, text):
+        raise ValueError(f"{name}: expected at least one character, got none")
+    return text
 
 
 def _sample(logits: Array, temperature: float, rng: np.random.Generator) -> int:
