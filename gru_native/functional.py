@@ -280,8 +280,8 @@ def recurrent_forward(
     gives must stay as it is until backward has run. `x` is copied unless nobody can write to it, the others always.
     """
     call = _Call(x, weights, state, lengths, reset, mask, zoneout, zoneout_seed, reverse, batch_first, output, final)
-    x_kept = call.x if _is_constant(call.x) else call.x.copy()
-    h_0_kept, mask_kept = (None if array is None else array.copy() for array in (call.state[0], call.mask))
+    x_kept = call.x if _is_constant(call.x) else _copied(call.x)
+    h_0_kept, mask_kept = (None if array is None else _copied(array) for array in (call.state[0], call.mask))
     core = _core.recurrent_forward(weights, *call.arguments, checked_tape(tape), thread_count(threads))
     if output is None:
         call.output.flags.writeable = False
@@ -555,8 +555,8 @@ def linear_backward(
         gradients["bias"] = empty(weights.output_size, dtype)
     _core.linear_backward(
         weights,
-        np.ascontiguousarray(x).reshape(rows, weights.input_size),
-        np.ascontiguousarray(d_y).reshape(rows, weights.output_size),
+        _contiguous(x).reshape(rows, weights.input_size),
+        _contiguous(d_y).reshape(rows, weights.output_size),
         d_x.reshape(rows, weights.input_size),
         gradients["weight"],
         gradients.get("bias"),
@@ -621,7 +621,7 @@ def embedding_backward(
     size = d_output.shape[-1]
     d_weight = empty((num_embeddings, size), d_output.dtype)
     _core.embedding_backward(
-        np.ascontiguousarray(indices.reshape(-1)),
+        _contiguous(indices.reshape(-1)),
         _with_contiguous_last_axis(d_output).reshape(indices.size, size),
         d_weight,
         -1 if padding_idx is None else padding_idx,
@@ -674,8 +674,8 @@ def softmax_cross_entropy(
     losses = np.empty(rows, np.float64)
     d_logits = empty(logits.shape, logits.dtype) if flag("gradient", gradient) else None
     _core.softmax_cross_entropy(
-        np.ascontiguousarray(logits),
-        np.ascontiguousarray(targets),
+        _contiguous(logits),
+        _contiguous(targets),
         ignore_index,
         label_smoothing,
         losses,
@@ -695,7 +695,7 @@ def dropout(x: ArrayLike, p: float, *, seed: Seed, threads: int | None = None) -
     """
     x, p = any_float_array("x", x), number("p", p, most=1.0)
     y = empty(x.shape, x.dtype)
-    _core.dropout(np.ascontiguousarray(x).reshape(-1), y.reshape(-1), key(seed), p, thread_count(threads))
+    _core.dropout(_contiguous(x).reshape(-1), y.reshape(-1), key(seed), p, thread_count(threads))
     return y
 
 
@@ -718,7 +718,7 @@ def tanh(x: ArrayLike) -> Array:
 def _activation(x: ArrayLike, function: Any) -> Array:
     x = any_float_array("x", x)
     y = empty(x.shape, x.dtype)
-    function(np.ascontiguousarray(x).reshape(-1), y.reshape(-1))
+    function(_contiguous(x).reshape(-1), y.reshape(-1))
     return y
 
 
@@ -749,7 +749,7 @@ def sequence_lengths(lengths: ArrayLike | None, steps: int, batch: int) -> Array
     found = index_array("lengths", lengths, steps + 1)
     if found.shape != (batch,):
         raise ValueError(f"lengths: expected shape (B,) = ({batch},), got {found.shape}")
-    return np.ascontiguousarray(found)
+    return _contiguous(found)
 
 
 def reset_flags(reset: ArrayLike | None, steps: int, batch: int, batch_first: bool) -> Array | None:
@@ -761,7 +761,7 @@ def reset_flags(reset: ArrayLike | None, steps: int, batch: int, batch_first: bo
 
 
 def _vector(name: str, value: ArrayLike | None, size: int, dtype: DTypeLike) -> Array | None:
-    return None if value is None else np.ascontiguousarray(shaped_array(name, value, (size,), dtype))
+    return None if value is None else _contiguous(shaped_array(name, value, (size,), dtype))
 
 
 def _optional(name: str, value: ArrayLike | None, shape: tuple[int, ...], dtype: DTypeLike, axes: str) -> Array | None:
@@ -807,8 +807,19 @@ def _has_contiguous_last_axis(array: Array) -> bool:
     return array.ndim == 0 or array.size == 0 or array.shape[-1] == 1 or array.strides[-1] == array.itemsize
 
 
+def _contiguous(array: Array) -> Array:
+    return array if array.flags.c_contiguous else _copied(array)
+
+
+def _copied(array: Array) -> Array:
+    """Return a C-contiguous copy, in memory that is kept for the next one."""
+    copy = empty(array.shape, array.dtype)
+    np.copyto(copy, array)
+    return copy
+
+
 def _with_contiguous_last_axis(array: Array) -> Array:
-    return array if _has_contiguous_last_axis(array) else np.ascontiguousarray(array)
+    return array if _has_contiguous_last_axis(array) else _contiguous(array)
 
 
 def _refuse_overlap(name: str, written: Array, **others: Array | None) -> None:
@@ -831,7 +842,7 @@ def _constant(array: Array) -> Array:
     """Return a C-contiguous array that nobody can write to: itself, or a copy."""
     if array.flags.c_contiguous and _is_constant(array):
         return array
-    return np.array(array, order="C")
+    return _copied(array)
 
 
 def _is_constant(array: Array | None) -> bool:

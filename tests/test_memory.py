@@ -48,6 +48,9 @@ ROUTES = {
     "an array of results": "F.empty(500 * MB, np.dtype(np.uint8))",
     "a result": "F.sigmoid(np.broadcast_to(np.float32(1), (125 * MB,)))",
     "a tape": f"F.recurrent_forward(np.zeros((4000, 32, 1), 'f4'), {weights(224, 1)}, threads=1)",
+    "a copy of x": "F.recurrent_forward(np.broadcast_to(np.float32(1), (1_250_000, 1, 100)), "
+    f"{weights(1, 100)}, tape='states', threads=1)",
+    "a copy of weights": "F.pack_linear(np.broadcast_to(np.float32(1), (1, 125 * MB)))",
     "tables of rows": f"F.recurrent(np.zeros((1, 14_000_000, 1), 'f4'), {weights(1, 1)}, threads=1)",
     "packed weights": "F.recurrent(np.zeros((1, 65, 1), 'f4'), F.pack_gru(*large), threads=1)",
 }
