@@ -106,7 +106,7 @@ cdef enum:
 
 cdef inline bint fits(object array, int type_number, int dimensions) noexcept:
     return (
-        isinstance(array, np.ndarray)
+        np.PyArray_CheckExact(array)  # a subclass may mean more than its numbers, as a masked array does
         and np.PyArray_TYPE(array) == type_number
         and np.PyArray_NDIM(array) == dimensions
         and np.PyArray_ISBEHAVED_RO(array)
@@ -237,8 +237,7 @@ cdef inline bint fits_optional_states(
 def takes_place_of(array, np.ndarray present not None):
     """Return whether an array can take another's place: of its dtype and shape, contiguous, and for nobody to write."""
     return (
-        np.PyArray_CheckExact(array)
-        and fits(array, np.PyArray_TYPE(present), np.PyArray_NDIM(present))
+        fits(array, np.PyArray_TYPE(present), np.PyArray_NDIM(present))
         and np.PyArray_SAMESHAPE(array, present)
         and np.PyArray_IS_C_CONTIGUOUS(array)
         and np.PyArray_CHKFLAGS(array, np.NPY_ARRAY_OWNDATA)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, TypeAlias, TypeVar, cast
 
 import numpy as np
-from numpy import ndarray
 from numpy.typing import ArrayLike, DTypeLike
 
 from gru_native import _core
@@ -149,7 +148,7 @@ class Recurrent(Module):
         threads: int | None = None,
     ) -> Any:
         layers = snapshot.version.derive("layers", self._packed_layers)
-        if self._is_one_layer and return_gates is False and _plain_arguments(x, h_0, lengths, reset):
+        if self._is_one_layer and return_gates is False:
             result = layers[0](x, h_0, lengths, reset, threads)
             if result is not None:
                 return result
@@ -188,7 +187,7 @@ class Recurrent(Module):
         layers = snapshot.version.derive("layers", self._packed_layers)
         masked = self.training and self.recurrent_dropout > 0
         zoned = self.training and self.zoneout > 0
-        if self._is_one_layer and not masked and not zoned and _plain_arguments(x, h_0, lengths, reset):
+        if self._is_one_layer and not masked and not zoned:
             result = layers[0].forward(x, h_0, lengths, reset, None, None, keep, threads)
             if result is not None:
                 output, h_n, record = result
@@ -213,7 +212,7 @@ class Recurrent(Module):
     def _backward(
         self, saved: _Saved, d_output: ArrayLike | None, d_h_n: States = None, *, threads: int | None = None
     ) -> tuple[tuple[Array, States], Gradients]:
-        if self._is_one_layer and _plain_arguments(d_output, d_h_n):
+        if self._is_one_layer:
             result = saved.tapes[0].backward(d_output, d_h_n, self._parameter_names[0], threads)
             if result is not None:
                 d_x, d_h_0, gradients = result
@@ -287,7 +286,7 @@ class RecurrentCell(Module):
 
     def __call__(self, x: ArrayLike, h: State = None, *, threads: int | None = None) -> Any:
         # Users call a cell for every step: nothing but the look-up stands between them and the compiled step.
-        if threads is None and type(x) is ndarray and (type(h) is ndarray or _plain_pair(h)):
+        if threads is None:
             h_1 = self._version.derive("step", self._packed_step)(x, h)
             if h_1 is not None:
                 return h_1
@@ -448,20 +447,6 @@ class _Saved:
 class _SavedStep(NamedTuple):
     tape: RecurrentLayerTape
     h_shape: tuple[int, ...]
-
-
-def _plain_arguments(x: Any, state: Any, lengths: Any = None, reset: Any = None) -> bool:
-    """Return whether a compiled layer may be asked: it would take a masked array for one without a mask."""
-    return (
-        (type(x) is ndarray or x is None)
-        and (state is None or type(state) is ndarray or _plain_pair(state))
-        and (lengths is None or type(lengths) is ndarray)
-        and (reset is None or type(reset) is ndarray)
-    )
-
-
-def _plain_pair(state: Any) -> bool:
-    return type(state) is tuple and len(state) == 2 and type(state[0]) is type(state[1]) is ndarray
 
 
 def _plain(array: Array) -> Array:
