@@ -41,16 +41,16 @@ CALLS = {
     "backward of an LSTM from states": lambda: recurrent("lstm", 2000, 64, 64, 256, "states"),
     "forward by rows": lambda: of_layer(gn.nn.GRU(64, 256, seed=0), draw(8000, 64, 64)),
     "forward by panels": lambda: of_layer(gn.nn.GRU(64, 512, seed=0), draw(60_000, 1, 64)),
-    "a wide projection": lambda: of_layer(gn.nn.GRU(4096, 16, seed=0), draw(1200, 64, 4096)),
+    "a wide projection": lambda: of_layer(gn.nn.GRU(4096, 16, seed=0), draw(1500, 64, 4096)),
     "linear": lambda: of_function(F.linear, draw(60_000, 2048), F.pack_linear(draw(2048, 2048)), threads=2),
     "linear_backward": lambda: of_function(
         F.linear_backward, draw(60_000, 1024), F.pack_linear(draw(1024, 1024)), draw(60_000, 1024), threads=2
     ),
     "softmax_cross_entropy": lambda: of_function(
-        F.softmax_cross_entropy, draw(4000, 50_000), np.zeros(4000, int), threads=1, label_smoothing=0.1
+        F.softmax_cross_entropy, draw(10_000, 50_000), np.zeros(10_000, int), threads=1, label_smoothing=0.1
     ),
     "embedding_backward": lambda: of_function(
-        F.embedding_backward, np.arange(10**7) % 7, np.broadcast_to(draw(1, 512), (10**7, 512)), 7, threads=2
+        F.embedding_backward, np.arange(6 * 10**7) % 7, np.broadcast_to(draw(1, 512), (6 * 10**7, 512)), 7, threads=2
     ),
     "dropout": lambda: of_function(F.dropout, draw(200_000_000), 0.5, seed=0, threads=1),
     "tanh": lambda: of_function(F.tanh, draw(300_000_000)),
@@ -69,6 +69,10 @@ def run(script: str, **environment: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+# Their arrays would fill the memory before the call took long with a faster instruction set.
+SLOW = {"a wide projection", "softmax_cross_entropy", "dropout", "tanh"}
 
 
 @pytest.mark.parametrize(
@@ -110,7 +114,8 @@ layer = gn.nn.GRU(20, 64, seed=0)
 assert np.array_equal(layer(x, threads=2)[0], layer(x, threads=1)[0])
 """
     # Some hundreds of milliseconds more on a busy machine; to its end each call takes a second and more.
-    assert float(run(script, GRU_NATIVE_TEAM=team)) < 0.6
+    isa = {"GRU_NATIVE_ISA": "scalar"} if name in SLOW else {}
+    assert float(run(script, GRU_NATIVE_TEAM=team, **isa)) < 0.6
 
 
 @pytest.mark.parametrize("team", ["openmp", "threads"])
