@@ -4,22 +4,31 @@ PYTHON ?= python3
 VENV ?= .venv
 # The benchmark's other engines are large, and none of them is needed otherwise.
 PEERS_VENV ?= .venv-bench
+# The build under AddressSanitizer and UBSan, and the instruction set whose kernels it has beside scalar's.
+SANITIZE_ISA ?= avx2
+SANITIZE_VENV ?= .venv-sanitized-$(SANITIZE_ISA)
+# CMake's variables, NAME=VALUE.
+DEFINES ?=
 ARGS ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 # A build directory that stays makes the second build short.
 INSTALL := $(PIP) install -q --no-build-isolation \
-	-C build-dir=build/$(notdir $(VENV))/{wheel_tag} -C cmake.define.GRU_NATIVE_WERROR=ON -e
+	-C build-dir=build/$(notdir $(VENV))/{wheel_tag} -C install.strip=false \
+	$(addprefix -C cmake.define.,GRU_NATIVE_WERROR=ON GRU_NATIVE_TESTS=ON $(DEFINES)) -e
 # The folders too: an editable install has to learn of new Python files.
 BUILT_FROM := CMakeLists.txt \
-	$(shell find cmake csrc gru_native -name '*.cmake' -o -name '*.cpp' -o -name '*.h' -o -name '*.pyx') \
+	$(shell find cmake csrc gru_native -name '*.cmake' -o -name '*.txt' -o -name '*.cpp' -o -name '*.h' -o -name '*.pyx') \
 	$(shell find gru_native -type d -not -name __pycache__)
 
 BENCH := $(PEERS_VENV)/bin/python -m gru_native bench
 RESULTS := benchmarks/results
 
-.PHONY: build demo test torch peers bench bench-avx2 bench-sweeps bench-growth bench-overheads bench-idling bench-sequences bench-cells bench-quick \
+SANITIZE_TESTS ?= tests/test_robustness.py tests/test_races.py tests/test_parity.py
+SANITIZE_FUZZ ?= --seconds 120 --patience 600
+
+.PHONY: build demo test test-core fuzz sanitize sanitize-python sanitize-core torch peers bench bench-avx2 bench-sweeps bench-growth bench-overheads bench-idling bench-sequences bench-cells bench-quick \
 	examples tables lint format neon wheel sdist clean
 
 build: $(VENV)/built
@@ -29,6 +38,34 @@ demo: build
 
 test: build
 	$(BIN)/python -m pytest $(ARGS)
+
+# The tests of the core in C++, which the build has made.
+test-core: build
+	build/$(notdir $(VENV))/*/csrc/tests/gru_native_tests $(ARGS)
+
+# For minutes; see --help for ARGS.
+fuzz: build
+	$(BIN)/python tests/fuzz $(ARGS)
+
+sanitize: sanitize-python sanitize-core
+
+# What the modules are loaded into is not built so: its leaks are not ours, and the run times must be there first. An
+# address space that is limited has no room for the sanitizer.
+sanitize-python:
+	$(MAKE) VENV=$(SANITIZE_VENV) DEFINES="GRU_NATIVE_SANITIZE=address,undefined GRU_NATIVE_ISAS=$(SANITIZE_ISA)" build
+	export LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so.6)" \
+		ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:max_allocation_size_mb=4000 \
+		UBSAN_OPTIONS=print_stacktrace=1 GRU_NATIVE_SANITIZED=1; \
+	$(SANITIZE_VENV)/bin/python -m pytest -q $(SANITIZE_TESTS) && \
+	$(SANITIZE_VENV)/bin/python tests/fuzz $(SANITIZE_FUZZ)
+
+# OpenMP's run time is not built so, and its threads do not compute there.
+sanitize-core: $(VENV)/ready
+	$(BIN)/cmake -S . -B build/tsan-$(SANITIZE_ISA) -G Ninja -DCMAKE_BUILD_TYPE=Release \
+		-DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) -DPython_EXECUTABLE=$(abspath $(BIN)/python) \
+		-DGRU_NATIVE_PYTHON=OFF -DGRU_NATIVE_TESTS=ON -DGRU_NATIVE_SANITIZE=thread -DGRU_NATIVE_ISAS=$(SANITIZE_ISA)
+	$(BIN)/cmake --build build/tsan-$(SANITIZE_ISA)
+	TSAN_OPTIONS=die_after_fork=0:halt_on_error=0 build/tsan-$(SANITIZE_ISA)/csrc/tests/gru_native_tests $(ARGS)
 
 # Adds PyTorch, after which tests and benchmarks compare with it.
 # PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu gets the small build, without CUDA.
@@ -91,7 +128,7 @@ sdist: $(VENV)/ready
 	$(BIN)/python -m build --sdist --no-isolation
 
 clean:
-	rm -rf build dist $(VENV) $(PEERS_VENV)
+	rm -rf build dist $(VENV) $(PEERS_VENV) .venv-sanitized-*
 
 # Debian's python3 may lack ensurepip, which venv needs; virtualenv brings its own pip.
 $(BIN)/python:

@@ -92,7 +92,7 @@ size_t round_up(size_t bytes, size_t to) { return (bytes + to - 1) / to * to; }
 
 // What is allocated for so many bytes: an eighth of them more at most, so that a block serves sizes near its own.
 size_t block_size(size_t bytes) {
-  if (bytes < least_kept) return round_up(bytes, alignment);
+  if (bytes < least_kept) return round_up(bytes, granularity);
   size_t step = least_kept / 8;
   while (step * 16 < bytes) step *= 2;
   return round_up(bytes, bytes < huge_page ? step : std::max(step, huge_page));
@@ -104,7 +104,8 @@ size_t in_huge_pages(size_t bytes) { return bytes / huge_page * huge_page; }
 
 void* fresh(size_t bytes, size_t aligned_to) {
   for (;;) {
-    if (void* const data = std::aligned_alloc(aligned_to, bytes)) return data;
+    void* data;
+    if (posix_memalign(&data, aligned_to, bytes) == 0) return data;
     if (release_kept() == 0) throw std::bad_alloc();
   }
 }

@@ -11,8 +11,12 @@
 namespace gru {
 
 constexpr size_t alignment = 64;
-// Smaller blocks are left to malloc, which keeps them itself.
-constexpr size_t least_kept = size_t{1} << 16;
+// Sizes are multiples of `granularity`. Blocks smaller than `least_kept` are left to malloc, which keeps them itself.
+#if defined(__SANITIZE_ADDRESS__)  // which must see where each block ends, and when it is freed
+constexpr size_t granularity = 1, least_kept = std::numeric_limits<size_t>::max();
+#else
+constexpr size_t granularity = alignment, least_kept = size_t{1} << 16;
+#endif
 
 // So many bytes; throws std::bad_alloc when there are none, even after what is kept was given back. What is released
 // may be kept for later calls.

@@ -54,7 +54,7 @@ struct Portable {
  protected:
   static Reg zip(Reg a, Reg b, size_t from) {
     Reg c = {};
-    for (size_t i = 0; i < width; ++i) c[i] = (i % 2 ? b : a)[from + i / 2];
+    for (size_t i = 0; i < width; ++i) c[i] = i % 2 ? b[from + i / 2] : a[from + i / 2];
     return c;
   }
   static Integers bits(Reg a) { return reinterpret_cast<Integers>(a); }
