@@ -25,10 +25,11 @@ BUILT_FROM := CMakeLists.txt \
 BENCH := $(PEERS_VENV)/bin/python -m gru_native bench
 RESULTS := benchmarks/results
 
-SANITIZE_TESTS ?= tests/test_robustness.py tests/test_races.py tests/test_parity.py
+SANITIZE_TESTS ?= tests/test_robustness.py tests/test_races.py tests/test_parity.py::test_sizes_of_zero_and_one \
+	tests/test_parity.py::test_ragged_batches_with_resets tests/test_parity.py::test_zoneout
 SANITIZE_FUZZ ?= --seconds 120 --patience 600
 
-.PHONY: build demo test test-core fuzz sanitize sanitize-python sanitize-core torch peers bench bench-avx2 bench-sweeps bench-growth bench-overheads bench-idling bench-sequences bench-cells bench-quick \
+.PHONY: build demo test test-core fuzz full sanitize sanitize-python sanitize-core torch peers bench bench-avx2 bench-sweeps bench-growth bench-overheads bench-idling bench-sequences bench-cells bench-quick \
 	examples tables lint format neon wheel sdist clean
 
 build: $(VENV)/built
@@ -66,6 +67,10 @@ sanitize-core: $(VENV)/ready
 		-DGRU_NATIVE_PYTHON=OFF -DGRU_NATIVE_TESTS=ON -DGRU_NATIVE_SANITIZE=thread -DGRU_NATIVE_ISAS=$(SANITIZE_ISA)
 	$(BIN)/cmake --build build/tsan-$(SANITIZE_ISA)
 	TSAN_OPTIONS=die_after_fork=0:halt_on_error=0 build/tsan-$(SANITIZE_ISA)/csrc/tests/gru_native_tests $(ARGS)
+
+# What takes too long for every change; leaves a record in benchmarks/results/full.txt.
+full: build
+	.ci/full
 
 # Adds PyTorch, after which tests and benchmarks compare with it.
 # PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu gets the small build, without CUDA.

@@ -97,8 +97,8 @@ std::atomic<bool> had_team{false}, forks_a_team{false}, lost_team{false};
     pthread_atfork([] { forks_a_team.store(had_team.load() || others_may_have_a_team()); }, nullptr,
                    [] { lost_team.store(lost_team.load() || forks_a_team.load()); });
 
-// How many of so many threads the system gives: OpenMP ends the process when it gets fewer than it wants.
-int obtainable(int threads) {
+// Whether the system gives so many threads: OpenMP ends the process when it gets fewer than it wants.
+bool obtainable(int threads) {
   pthread_mutex_t all_made = PTHREAD_MUTEX_INITIALIZER;
   std::vector<pthread_t> made;
   made.reserve(static_cast<size_t>(threads));
@@ -114,7 +114,7 @@ int obtainable(int threads) {
     made.push_back(thread);
   pthread_mutex_unlock(&all_made);
   for (const pthread_t each : made) pthread_join(each, nullptr);
-  return static_cast<int>(made.size());
+  return made.size() == static_cast<size_t>(threads);
 }
 
 // Of the calling thread: the members of its last team, which OpenMP keeps, and where they sleep.
@@ -125,11 +125,11 @@ class OpenMp final : public Executor {
  public:
   int ready(int wanted) override {
     if (lost_team.load(std::memory_order_relaxed) || omp_in_parallel()) return 1;
-    wanted = std::max(1, std::min(wanted, omp_get_thread_limit()));
-    return wanted <= kept_members ? wanted : kept_members + obtainable(wanted - kept_members);
+    return std::max(1, std::min(wanted, omp_get_thread_limit()));
   }
 
   bool run(int members, void (*task)(void*, int), void* data) override {
+    if (members > kept_members && !obtainable(members - kept_members)) return false;
     had_team.store(true, std::memory_order_relaxed);
     Sleepers& own = sleepers;  // the others would see theirs
     own.begin(members, !calls_follow());
