@@ -384,6 +384,8 @@ def training_calls(folder: Path) -> dict[str, Call]:
         "classification_metrics": Call(train.classification_metrics, {"average": "macro"}),
         "classification_metrics(...)": Call(figures, {"predictions": zeros(4, 3), "targets": np.zeros(4, int)}),
         "regression_metrics(...)": Call(errors, {"predictions": zeros(4), "targets": zeros(4)}),
+        "ProgressBar.catch_up": Call(train.ProgressBar(3).catch_up, {"history": []}),
+        "ProgressBar.__call__": Call(train.ProgressBar(3).__call__, {"record": train.Record(1, 0, 1.0, 1, 0.1, None)}),
         "ProgressBar": Call(lambda **given: train.ProgressBar(**given).close(), bar),
         "bits": Call(train.bits, {"loss": 1.0}),
         "result_line": Call(train.result_line, {"task": "x", "figures": {"a": "b"}, "threads": 1}),

@@ -67,7 +67,7 @@ def written_log(path: StrPath, history: Sequence[Record] = ()) -> Iterator[Calla
     history
         Steps that have been taken already.
     """
-    history = every("history", history, _record)
+    history = every("history", history, checked_record)
     with atomic_write(path) as new:
         new.write("".join(map(line_of, history)).encode())
     with open(path, "a", encoding="utf-8", buffering=1) as file:
@@ -88,7 +88,8 @@ def read_log(path: StrPath) -> list[Record]:
         return [record_of(line) for line in file]
 
 
-def _record(name: str, value: Any) -> Record:
+def checked_record(name: str, value: Any) -> Record:
+    """Return `value`, which must be a Record."""
     return instance(name, value, Record, "a Record")
 
 
@@ -139,7 +140,7 @@ def plot_history(history: Sequence[Record], path: StrPath) -> None:
         Without matplotlib.
     """
     arguments.path("path", path)
-    if not (history := every("history", history, _record)):
+    if not (history := every("history", history, checked_record)):
         return
     from matplotlib.figure import Figure  # an extra: not needed before somebody asks for a picture
 

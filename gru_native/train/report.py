@@ -7,15 +7,12 @@ import resource
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from gru_native import _core
-from gru_native.arguments import mapping, number, real, text, whole
-
-if TYPE_CHECKING:
-    from gru_native.train.record import Record
+from gru_native.arguments import every, mapping, number, real, text, whole
+from gru_native.train.record import Record, checked_record
 
 
 class ProgressBar:
@@ -50,6 +47,7 @@ class ProgressBar:
 
     def catch_up(self, history: Sequence[Record]) -> None:
         """Show steps that were taken before."""
+        history = every("history", history, checked_record)
         for record in history:
             self._note(record)
         self._targets = 0  # the rate is this process's
@@ -57,7 +55,7 @@ class ProgressBar:
 
     def __call__(self, record: Record) -> None:
         """Take note of a step."""
-        self._note(record)
+        self._note(checked_record("record", record))
         shown = {self.loss_name: f"{self._loss / self._weight:.3f}", **self._shown}
         if self.unit is not None:
             rate = self._targets / (time.perf_counter() - self._started)
