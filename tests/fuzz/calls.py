@@ -375,7 +375,7 @@ def near_array(world: World, array: Any) -> Any:
         lambda: np.where(
             world.rng.random(array.shape) < 0.1, np.asarray(world.pick(-1, 2**31, 10**6)).astype(array.dtype), array
         ),
-        lambda: array.tolist() if array.size < 10**6 else array,
+        lambda: array.tolist() if max(array.shape, default=0) < 10**4 else array,
         lambda: np.ma.masked_array(array),
         read_only,
         unaligned,
