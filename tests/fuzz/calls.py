@@ -370,7 +370,11 @@ def near_array(world: World, array: Any) -> Any:
         lambda: array[::-1],
         lambda: np.asfortranarray(array),
         lambda: np.repeat(array, 2, axis)[(slice(None),) * axis + (slice(None, None, 2),)],
-        lambda: np.broadcast_to(array.ravel()[:1].reshape((1,) * array.ndim), array.shape) if array.size else array,
+        lambda: (
+            np.broadcast_to(np.asarray(array).ravel()[:1].reshape((1,) * array.ndim), array.shape)
+            if array.size
+            else array
+        ),
         lambda: np.full_like(array, odd),
         lambda: np.where(
             world.rng.random(array.shape) < 0.1, np.asarray(world.pick(-1, 2**31, 10**6)).astype(array.dtype), array
