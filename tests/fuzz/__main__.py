@@ -13,6 +13,7 @@ import os
 import secrets
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from itertools import count
@@ -39,12 +40,13 @@ def run_case(name: str) -> None:
     kinds.findings.end()
 
 
-def run_process(name: str, environment: dict[str, str], patience: float) -> str:
-    """Run a case in a process of its own, and return what is wrong, if anything is."""
-    command = [sys.executable, "-X", "faulthandler", __file__, "--case", name]
+def run_process(name: str, environment: dict[str, str], patience: float, folder: str) -> str:
+    """Run a case in a process of its own, which may write to the folder, and return what is wrong, if anything is."""
+    command = [sys.executable, "-X", "faulthandler", Path(__file__).resolve(), "--case", name]
     try:
         done = subprocess.run(
             command,
+            cwd=folder,
             env={**os.environ, **environment},
             capture_output=True,
             text=True,
@@ -93,7 +95,9 @@ def main() -> int:
         if not name.startswith("corpus:") and time.monotonic() - begin > arguments.seconds:
             break
         done += 1
-        if wrong := run_process(name, environment, arguments.patience):
+        with tempfile.TemporaryDirectory() as folder:
+            wrong = run_process(name, environment, arguments.patience, folder)
+        if wrong:
             found += 1
             settings = " ".join(f"{key}={value}" for key, value in environment.items())
             after = time.monotonic() - begin
