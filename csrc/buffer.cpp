@@ -77,16 +77,14 @@ struct KeptBlocks {
   }
 };
 
-// Never destroyed: buffers may be freed while the process ends.
-KeptBlocks& kept_blocks() {
-  static auto* const blocks = new KeptBlocks;
-  return *blocks;
-}
+// Never destroyed, as buffers may be freed while the process ends; and made when the library is loaded, as it is looked
+// into when there is no memory left.
+KeptBlocks& kept_blocks = *new KeptBlocks;
 
 // A fork waits for the lock, so that the child finds it free.
 [[maybe_unused]] const int registered =
-    pthread_atfork([] { kept_blocks().mutex.lock(); },  //
-                   [] { kept_blocks().mutex.unlock(); }, [] { kept_blocks().mutex.unlock(); });
+    pthread_atfork([] { kept_blocks.mutex.lock(); },  //
+                   [] { kept_blocks.mutex.unlock(); }, [] { kept_blocks.mutex.unlock(); });
 
 size_t round_up(size_t bytes, size_t to) { return (bytes + to - 1) / to * to; }
 
@@ -127,7 +125,7 @@ void* fresh_block(size_t size, size_t bytes) {
 void* allocate(size_t bytes) {
   const size_t size = block_size(bytes);
   if (size < least_kept) return fresh(size, alignment);
-  KeptBlocks& blocks = kept_blocks();
+  KeptBlocks& blocks = kept_blocks;
   std::unique_lock lock(blocks.mutex);
   void* const data = blocks.take(size);
   blocks.add_in_use(size);
@@ -147,14 +145,14 @@ void release(void* data, size_t bytes) noexcept {
   if (size < least_kept) return std::free(data);
   // The system may take huge pages when memory gets scarce; until then they need no clearing.
   if (in_huge_pages(bytes) > 0) madvise(data, in_huge_pages(bytes), MADV_FREE);
-  KeptBlocks& blocks = kept_blocks();
+  KeptBlocks& blocks = kept_blocks;
   const std::scoped_lock lock(blocks.mutex);
   blocks.in_use -= size;
   blocks.keep(data, size);
 }
 
 size_t release_kept() noexcept {
-  KeptBlocks& blocks = kept_blocks();
+  KeptBlocks& blocks = kept_blocks;
   size_t released;
   {
     const std::scoped_lock lock(blocks.mutex);

@@ -133,3 +133,36 @@ del blocks
 print(gn.release_memory() > 4000 * 100_000)
 """
     assert run(script) == "True\n"
+
+
+@linux
+def test_a_thread_that_comes_first_when_memory_has_run_out() -> None:
+    """Neither what the core keeps for each thread nor the search for kept memory needs any then."""
+    script = """
+import _thread, ctypes
+malloc = ctypes.CDLL(None).malloc
+malloc.restype, malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+layer, x, said = gn.nn.GRU(4, 4), np.ones((2, 1, 4), "f4"), []
+layer(x)
+over = _thread.allocate_lock()
+over.acquire()
+
+def use():
+    malloc(1)  # so that the thread has a heap of its own
+    resource.setrlimit(resource.RLIMIT_AS, (MB, hard))
+    try:
+        for size in (1 << 16, 1 << 12, 256, 112):
+            while malloc(size):
+                pass
+        layer(x)
+    except MemoryError:
+        said.append("no memory")
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+        over.release()
+
+_thread.start_new_thread(use, ())
+over.acquire()
+print(said)
+"""
+    assert run(script) == "['no memory']\n"
