@@ -6,6 +6,9 @@
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <sstream>
+#include <string>
 #include <vector>
 
 #include "gru.h"
@@ -83,15 +86,29 @@ bool others_may_have_a_team() {
   return search.found;
 }
 
+// Whether this process was forked, and is still the program that forked it.
+bool is_forked_child() {
+  constexpr unsigned long forked_without_exec = 0x40;  // PF_FORKNOEXEC
+  std::string stat;
+  std::getline(std::ifstream("/proc/self/stat"), stat);
+  std::istringstream fields(stat.substr(stat.rfind(')') + 1));  // the name may hold spaces
+  std::string skipped;
+  for (int field = 3; field < 9; ++field) fields >> skipped;
+  unsigned long flags = 0;
+  return fields >> flags && (flags & forked_without_exec);
+}
+
 #else
 
 bool others_may_have_a_team() { return true; }
+bool is_forked_child() { return false; }  // nobody says
 
 #endif
 
 // Whether this process had a team at all, whether it may have had one when it forked, and whether this process is a
-// child that was forked then: its OpenMP would wait for threads that no longer exist.
-std::atomic<bool> had_team{false}, forks_a_team{false}, lost_team{false};
+// child that was forked then, maybe before this library was loaded: its OpenMP would wait for threads that no longer
+// exist.
+std::atomic<bool> had_team{false}, forks_a_team{false}, lost_team{is_forked_child() && others_may_have_a_team()};
 
 [[maybe_unused]] const int registered =
     pthread_atfork([] { forks_a_team.store(had_team.load() || others_may_have_a_team()); }, nullptr,

@@ -10,8 +10,6 @@ import ctypes
 import os
 import threading
 
-import numpy  # noqa: F401  its own OpenBLAS must not see what is meant for ours
-
 # For GNU's and LLVM's OpenMP, unless the user says how threads wait: some 40 µs. That spans the gaps between the calls
 # of a training step, and waking a thread takes longer. And for OpenBLAS.
 WAITING = {"GOMP_SPINCOUNT": "4000", "KMP_BLOCKTIME": "0"}
@@ -26,6 +24,8 @@ def _refuse_subinterpreter() -> None:
 
 
 def _load() -> None:
+    import numpy  # noqa: F401  its own OpenBLAS must not see what is meant for ours
+
     chosen = {*WAITING, "OMP_WAIT_POLICY"} & os.environ.keys()
     quiet = ALONE if chosen else {**WAITING, **ALONE}
     before = {name: os.environ.get(name) for name in quiet}
@@ -85,7 +85,7 @@ _load()
 from gru_native import _core  # noqa: E402
 
 try:
-    set_team(os.environ.get("GRU_NATIVE_TEAM", "openmp"))
+    set_team(os.environ.get("GRU_NATIVE_TEAM") or "openmp")
 except ValueError as error:
     raise ImportError(f"GRU_NATIVE_TEAM: {error}") from error
 _watch_signals()

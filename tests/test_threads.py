@@ -186,6 +186,10 @@ def test_a_team_that_there_is_not(wrong: Any) -> None:
         gru_native.set_team(wrong)
 
 
+def test_an_empty_team_in_the_environment_is_none() -> None:
+    run("", GRU_NATIVE_TEAM="")
+
+
 def test_a_wrong_team_in_the_environment_is_named() -> None:
     with pytest.raises(AssertionError, match="ImportError: GRU_NATIVE_TEAM: team: expected .*, got 'none'"):
         run("", GRU_NATIVE_TEAM="none")
@@ -422,10 +426,11 @@ assert in_child(count)
     assert run(FORK + script, GRU_NATIVE_TEAM="openmp") == "1 1\n"
 
 
-@linux
-@every_team
-@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a compiler")
-def test_a_forked_child_of_a_process_in_which_another_library_used_openmp(tmp_path: Path) -> None:
+@pytest.fixture
+def other_library(tmp_path: Path) -> str:
+    """Python that loads a library whose ``team`` has so many threads, in the same OpenMP."""
+    if shutil.which("g++") is None:
+        pytest.skip("needs a compiler")
     source, library = tmp_path / "other.cpp", tmp_path / "libother.so"
     source.write_text(
         """
@@ -438,7 +443,12 @@ def test_a_forked_child_of_a_process_in_which_another_library_used_openmp(tmp_pa
         """
     )
     subprocess.run(["g++", "-fopenmp", "-shared", "-fPIC", source, "-o", library], check=True)
-    prelude = f"import ctypes; other = ctypes.CDLL({str(library)!r})"
+    return f"import ctypes; other = ctypes.CDLL({str(library)!r})\n"
+
+
+@linux
+@every_team
+def test_a_forked_child_of_a_process_in_which_another_library_used_openmp(other_library: str) -> None:
     script = f"""
 x, weights = problem{BY_ROWS}
 assert other.team(2) == 2
@@ -446,7 +456,26 @@ assert in_child(lambda: bool(train(x, weights, 2)))
 assert in_child(lambda: in_child(lambda: bool(train(x, weights, 2))))
 print("done")
 """
-    assert run(FORK + script, prelude=prelude + PRELUDE) == "done\n"
+    assert run(FORK + script, prelude=other_library + PRELUDE) == "done\n"
+
+
+@linux
+@every_team
+def test_a_forked_child_that_loads_the_package_after_another_library_used_openmp(other_library: str) -> None:
+    script = f"""
+import os, time
+assert other.team(2) == 2
+
+def compute():
+    names = {{}}
+    exec({PRELUDE!r}, names)
+    x, weights = names["problem"]{BY_ROWS}
+    return bool(names["train"](x, weights, 2))
+
+assert in_child(compute)
+print("done")
+"""
+    assert run(other_library + FORK + script, prelude="") == "done\n"
 
 
 # ---- Afterwards --------------------------------------------------------------------------------------------
@@ -562,17 +591,19 @@ except ImportError:
     import _interpreters as interpreters
 import sys
 own = interpreters.create() if sys.version_info >= (3, 13) else interpreters.create(isolated=False)
-interpreters.run_string(own, f"""
+for module in ("gru_native", "gru_native._core", "gru_native._layer"):
+    interpreters.run_string(own, f"""
 import sys, warnings
 sys.path[:] = {sys.path!r}
 warnings.simplefilter("ignore")
 try:
-    import gru_native
+    import {module}
 except ImportError as error:
     print(error, flush=True)
 """)
+import gru_native
 '''
-    assert "Python's main interpreter only" in run(script, prelude="")
+    assert run(script, prelude="").count("Python's main interpreter only") == 3
 
 
 @linux
