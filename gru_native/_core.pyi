@@ -51,6 +51,51 @@ class _LinearWeights:
 class LinearWeights32(_LinearWeights): ...
 class LinearWeights64(_LinearWeights): ...
 
+def sgd_step(
+    parameter: _Array,
+    gradient: _Array,
+    buffer: _Array | None,
+    to: _Array,
+    new_buffer: _Array | None,
+    lr: float,
+    momentum: float,
+    damped: float,
+    l2: float,
+    is_nesterov: bool,
+    is_first: bool,
+) -> None: ...
+def rmsprop_step(
+    parameter: _Array,
+    gradient: _Array,
+    square: _Array,
+    mean: _Array | None,
+    buffer: _Array | None,
+    to: _Array,
+    new_square: _Array,
+    new_mean: _Array | None,
+    new_buffer: _Array | None,
+    lr: float,
+    alpha: float,
+    eps: float,
+    l2: float,
+    momentum: float,
+) -> None: ...
+def adam_step(
+    parameter: _Array,
+    gradient: _Array,
+    mean: _Array,
+    square: _Array,
+    to: _Array,
+    new_mean: _Array,
+    new_square: _Array,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    l2: float,
+    rate: float,
+    root: float,
+    shrink: float,
+) -> None: ...
 def pack_recurrent(cell: str, parameters: _Parameters) -> RecurrentWeights32 | RecurrentWeights64: ...
 def recurrent_forward(
     weights: RecurrentWeights32 | RecurrentWeights64,

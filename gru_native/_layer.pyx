@@ -187,6 +187,11 @@ cdef np.ndarray new_of_shape(int type_number, int dimensions, np.npy_intp* shape
     return empty(tuple([shape[axis] for axis in range(dimensions)]), np.PyArray_DescrFromType(type_number))
 
 
+def empty_like(np.ndarray array not None):
+    """Return `empty` of an array's shape and dtype, which is float32 or float64."""
+    return new_of_shape(np.PyArray_TYPE(array), np.PyArray_NDIM(array), np.PyArray_DIMS(array))
+
+
 cdef inline np.ndarray new_array(int type_number, np.npy_intp a, np.npy_intp b, np.npy_intp c):
     cdef np.npy_intp[3] shape = [a, b, c]
     return new_of_shape(type_number, 3, shape)

@@ -7,24 +7,28 @@ whatever was done to it (`clip_grad_norm`, an average over machines), and gives 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, ItemsView, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import ItemsView, Mapping
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from gru_native import _core
+from gru_native._layer import empty_like
 from gru_native.arguments import Array, any_float_array, flag, instance, mapping, number, shaped_array, shown, whole
-from gru_native.nn.module import Module
+from gru_native.changes import Change, make
+from gru_native.nn.module import Gradients, Module, sealed
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "clip_grad_norm", "clip_grad_value"]
 
 
-@dataclass
-class _State:
+Slots: TypeAlias = dict[str, Array]
+
+
+class _State(NamedTuple):
     """What an optimizer remembers of one parameter: its updates so far, and arrays of its shape."""
 
     step: int
-    slots: dict[str, Array]
+    slots: Slots
 
 
 class Optimizer:
@@ -71,32 +75,35 @@ class Optimizer:
         ----------
         grads : mapping of str to array
             Gradients under the names, and of the shape and dtype, of ``model.parameters()``. A parameter
-            without a gradient stays as it is, and so does its state.
+            without a gradient stays as it is, and so does its state. NaN and infinity go their way by IEEE rules,
+            as in PyTorch; the caller who cares looks at the norm.
 
         Raises
         ------
         ValueError, TypeError
             When a name is unknown, or a shape or dtype is not its parameter's; nothing has changed then.
         """
+        self.model._assign(*self.prepare_step(grads))
+
+    def prepare_step(self, grads: Mapping[str, Array]) -> tuple[Gradients, list[Change]]:
+        """Return the parameters after a step, and how the optimizer changes with it. Nothing has changed yet."""
         parameters = self.model.parameters()
         grads = {name: _like(f"grads[{name!r}]", grad, parameters.get(name)) for name, grad in _named(grads)}
-        # NaN and infinity go their way by IEEE rules, as in PyTorch; the caller who cares looks at the norm.
-        with np.errstate(all="ignore"):
-            updates = {name: self._step_one(name, parameters[name], grad) for name, grad in grads.items()}
-        self.model.assign(updates)
+        stepped = {name: self._step_one(name, parameters[name], grad) for name, grad in grads.items()}
+        states = self._states | {name: state for name, (_, state) in stepped.items()}
+        return {name: updated for name, (updated, _) in stepped.items()}, [Change(self, {"_states": states})]
 
-    def _step_one(self, name: str, parameter: Array, grad: Array) -> Array:
+    def _step_one(self, name: str, parameter: Array, grad: Array) -> tuple[Array, _State]:
         state = self._states.get(name)
         if state is None:
             state = _State(0, {slot: np.zeros_like(parameter) for slot in self._slots})
-            self._states[name] = state
-        state.step += 1
-        updated = self._update(state, parameter, grad)
-        updated.flags.writeable = False  # so that the model takes it over without a copy
-        return updated
+        step = state.step + 1
+        updated, slots = self._update(step, state.slots, parameter, grad)
+        # The model takes it over without a copy.
+        return sealed(updated), _State(step, slots)
 
-    def _update(self, state: _State, parameter: Array, grad: Array) -> Array:
-        """Return the new parameter, a new array; the arrays of `state` are updated in place."""
+    def _update(self, step: int, slots: Slots, parameter: Array, grad: Array) -> tuple[Array, Slots]:
+        """Return the parameter and the slots after this step, counted from 1, all in new arrays."""
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Array | float]:
@@ -122,18 +129,15 @@ class Optimizer:
         ValueError, TypeError
             When an entry is missing, unknown or does not fit its parameter; nothing has changed then.
         """
-        self.prepare_load(state_dict)()
+        make(self.prepare_load(state_dict))
 
-    def prepare_load(self, state_dict: Mapping[str, Array | float]) -> Callable[[], None]:
-        """Check a state as `load_state_dict` does, and return the function that takes it over, which cannot fail.
-
-        It is for those who restore several things, and want all or none of them.
-        """
+    def prepare_load(self, state_dict: Mapping[str, Array | float]) -> list[Change]:
+        """Check a state as `load_state_dict` does, and return how the optimizer changes with it."""
         state = dict(mapping("state_dict", state_dict, "arrays and numbers"))
         if "lr" not in state:
             raise ValueError("state_dict: expected an entry 'lr'")
         given = [name for name in ("lr", "initial_lr") if name in state]
-        rates = {name: _finite(f"state_dict['{name}']", state.pop(name)) for name in given}
+        rates: dict[str, Any] = {name: _finite(f"state_dict['{name}']", state.pop(name)) for name in given}
         states = {
             name: self._load_one(name, parameter, state)
             for name, parameter in self.model.parameters().items()
@@ -141,11 +145,7 @@ class Optimizer:
         }
         if state:
             raise ValueError(f"state_dict: unknown entry {min(state)!r} for {type(self).__name__} and this model")
-
-        def take_over() -> None:
-            self.lr, self.initial_lr, self._states = rates["lr"], rates.get("initial_lr"), states
-
-        return take_over
+        return [Change(self, {"initial_lr": None, **rates, "_states": states})]
 
     def _load_one(self, name: str, parameter: Array, state: dict[str, Any]) -> _State:
         """Take the entries of one parameter out of `state`."""
@@ -157,13 +157,6 @@ class Optimizer:
                 raise ValueError(f"state_dict: expected an entry {key!r} for {type(self).__name__}")
             slots[slot] = _like(f"state_dict[{key!r}]", state.pop(key), parameter).copy()
         return _State(step, slots)
-
-    def _decayed(self, parameter: Array, grad: Array) -> Array:
-        """Return the gradient with L2 regularisation: grad + weight_decay * parameter."""
-        if self.weight_decay == 0.0:
-            return grad
-        out = np.multiply(parameter, self.weight_decay, out=np.empty_like(parameter))
-        return np.add(out, grad, out=out)
 
 
 class SGD(Optimizer):
@@ -203,22 +196,12 @@ class SGD(Optimizer):
             raise ValueError(f"nesterov: expected momentum > 0 and dampening = 0, got {momentum} and {dampening}")
         self._slots = ("momentum_buffer",) if self.momentum else ()
 
-    def _update(self, state: _State, parameter: Array, grad: Array) -> Array:
-        grad = self._decayed(parameter, grad)
-        out = np.empty_like(parameter)
-        direction = grad
-        if self.momentum:
-            direction = buffer = state.slots["momentum_buffer"]
-            if state.step == 1:
-                buffer[...] = grad
-            else:
-                buffer *= self.momentum
-                buffer += np.multiply(grad, 1.0 - self.dampening, out=out)
-            if self.nesterov:
-                np.multiply(buffer, self.momentum, out=out)
-                direction = np.add(out, grad, out=out)
-        np.multiply(direction, -float(self.lr), out=out)
-        return np.add(out, parameter, out=out)
+    def _update(self, step: int, slots: Slots, parameter: Array, grad: Array) -> tuple[Array, Slots]:
+        to, buffer = empty_like(parameter), slots.get("momentum_buffer")
+        new = {} if buffer is None else {"momentum_buffer": empty_like(parameter)}
+        scalars = (float(self.lr), self.momentum, 1.0 - self.dampening, self.weight_decay, self.nesterov, step == 1)
+        _core.sgd_step(parameter, grad, buffer, to, new.get("momentum_buffer"), *scalars)
+        return to, new
 
 
 class RMSprop(Optimizer):
@@ -266,26 +249,13 @@ class RMSprop(Optimizer):
             *(("momentum_buffer",) if self.momentum else ()),
         )
 
-    def _update(self, state: _State, parameter: Array, grad: Array) -> Array:
-        grad = self._decayed(parameter, grad)
-        out = np.empty_like(parameter)
-        square_avg = state.slots["square_avg"]
-        _average_square(square_avg, grad, self.alpha, scratch=out)
-        if self.centered:
-            grad_avg = state.slots["grad_avg"]
-            _average(grad_avg, grad, self.alpha, scratch=out)
-            np.multiply(grad_avg, grad_avg, out=out)
-            square_avg = np.subtract(square_avg, out, out=out)
-        np.sqrt(square_avg, out=out)
-        out += self.eps
-        direction = np.divide(grad, out, out=out)
-        if self.momentum:
-            buffer = state.slots["momentum_buffer"]
-            buffer *= self.momentum
-            buffer += direction
-            direction = buffer
-        np.multiply(direction, -float(self.lr), out=out)
-        return np.add(out, parameter, out=out)
+    def _update(self, step: int, slots: Slots, parameter: Array, grad: Array) -> tuple[Array, Slots]:
+        to, new = empty_like(parameter), {slot: empty_like(parameter) for slot in slots}
+        before = (slots["square_avg"], slots.get("grad_avg"), slots.get("momentum_buffer"))
+        after = (new["square_avg"], new.get("grad_avg"), new.get("momentum_buffer"))
+        scalars = (float(self.lr), self.alpha, self.eps, self.weight_decay, self.momentum)
+        _core.rmsprop_step(parameter, grad, *before, to, *after, *scalars)
+        return to, new
 
 
 class Adam(Optimizer):
@@ -327,23 +297,19 @@ class Adam(Optimizer):
         self.betas = (beta1, beta2)
         self.eps = _finite("eps", eps)
 
-    def _update(self, state: _State, parameter: Array, grad: Array) -> Array:
-        out = self._change(state, parameter, self._decayed(parameter, grad))
-        return np.add(out, parameter, out=out)
+    def _update(self, step: int, slots: Slots, parameter: Array, grad: Array) -> tuple[Array, Slots]:
+        return self._moved(step, slots, parameter, grad, self.weight_decay, 1.0)
 
-    def _change(self, state: _State, parameter: Array, grad: Array) -> Array:
-        """Return what Adam adds to the parameter."""
+    def _moved(
+        self, step: int, slots: Slots, parameter: Array, grad: Array, l2: float, shrink: float
+    ) -> tuple[Array, Slots]:
+        """Add Adam's change, of the gradient with L2 regularisation, to the parameter, multiplied by `shrink`."""
         beta1, beta2 = self.betas
-        exp_avg, exp_avg_sq = state.slots["exp_avg"], state.slots["exp_avg_sq"]
-        out = np.empty_like(parameter)
-        _average(exp_avg, grad, beta1, scratch=out)
-        _average_square(exp_avg_sq, grad, beta2, scratch=out)
-        np.sqrt(exp_avg_sq, out=out)
-        out /= math.sqrt(1.0 - beta2**state.step)
-        out += self.eps
-        np.divide(exp_avg, out, out=out)
-        out *= -float(self.lr) / (1.0 - beta1**state.step)
-        return out
+        to, mean, square = empty_like(parameter), empty_like(parameter), empty_like(parameter)
+        rate, root = float(self.lr) / (1.0 - beta1**step), math.sqrt(1.0 - beta2**step)
+        scalars = (beta1, beta2, self.eps, l2, rate, root, shrink)
+        _core.adam_step(parameter, grad, slots["exp_avg"], slots["exp_avg_sq"], to, mean, square, *scalars)
+        return to, {"exp_avg": mean, "exp_avg_sq": square}
 
 
 class AdamW(Adam):
@@ -373,10 +339,8 @@ class AdamW(Adam):
     ) -> None:
         super().__init__(model, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
 
-    def _update(self, state: _State, parameter: Array, grad: Array) -> Array:
-        out = self._change(state, parameter, grad)
-        out += parameter * (1.0 - float(self.lr) * self.weight_decay)
-        return out
+    def _update(self, step: int, slots: Slots, parameter: Array, grad: Array) -> tuple[Array, Slots]:
+        return self._moved(step, slots, parameter, grad, 0.0, 1.0 - float(self.lr) * self.weight_decay)
 
 
 def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[str, Array], float]:
@@ -421,21 +385,6 @@ def clip_grad_value(grads: Mapping[str, Array], clip_value: float) -> dict[str, 
     return {name: np.clip(grad, -clip_value, clip_value) for name, grad in _floating(grads).items()}
 
 
-def _average(average: Array, value: Array, decay: float, *, scratch: Array) -> None:
-    """Do average += (1 - decay) * (value - average)."""
-    np.subtract(value, average, out=scratch)
-    scratch *= 1.0 - decay
-    average += scratch
-
-
-def _average_square(average: Array, value: Array, decay: float, *, scratch: Array) -> None:
-    """Do average = decay * average + (1 - decay) * value²."""
-    np.multiply(value, value, out=scratch)
-    scratch *= 1.0 - decay
-    average *= decay
-    average += scratch
-
-
 def _finite(name: str, value: Any) -> float:
     """Return a hyperparameter as a Python float, which leaves float32 arrays float32."""
     return number(name, value, below=math.inf)
@@ -448,7 +397,7 @@ def _named(grads: Any) -> ItemsView[str, Any]:
 def _like(name: str, array: Any, parameter: Array | None) -> Array:
     if parameter is None:
         raise ValueError(f"{name}: the model has no parameter of this name")
-    return shaped_array(name, array, parameter.shape, parameter.dtype)
+    return np.asarray(shaped_array(name, array, parameter.shape, parameter.dtype), order="C")
 
 
 def _floating(grads: Any) -> dict[str, Array]:

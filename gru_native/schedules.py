@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
 from gru_native.arguments import every, instance, mapping, number, one_of, real, whole, wholes
+from gru_native.changes import Change, make
 from gru_native.optim import Optimizer
 
 __all__ = [
@@ -58,8 +59,12 @@ class Schedule:
 
     def step(self) -> None:
         """Count one step and set the optimizer's learning rate."""
-        self.last_epoch += 1
-        self.optimizer.lr = self.lr_at(self.last_epoch)
+        make(self.prepare_step())
+
+    def prepare_step(self) -> list[Change]:
+        """Return how the schedule and the optimizer change with a step. Nothing has changed yet."""
+        last_epoch = self.last_epoch + 1
+        return [Change(self, {"last_epoch": last_epoch}), Change(self.optimizer, {"lr": self.lr_at(last_epoch)})]
 
     def state_dict(self) -> dict[str, float]:
         """Return the position in the schedule; arguments are the constructor's business."""
@@ -73,18 +78,14 @@ class Schedule:
         ValueError, TypeError
             When an entry is missing, unknown or no number that it can be; nothing has changed then.
         """
-        self.prepare_load(state_dict)()
+        make(self.prepare_load(state_dict))
 
-    def prepare_load(self, state_dict: Mapping[str, float]) -> Callable[[], None]:
-        """Check a state, and return the function that takes it over, which cannot fail: see `Optimizer`."""
+    def prepare_load(self, state_dict: Mapping[str, float]) -> list[Change]:
+        """Check a state as `load_state_dict` does, and return how the schedule and the optimizer change with it."""
         state = _checked_state(state_dict, self.state_dict())
-        lr = self._lr_from(state["base_lr"], state["last_epoch"])
-
-        def take_over() -> None:
-            self.last_epoch, self.optimizer.initial_lr = state["last_epoch"], state["base_lr"]
-            self.optimizer.lr = lr
-
-        return take_over
+        last_epoch, base_lr = state["last_epoch"], state["base_lr"]
+        rates = {"initial_lr": base_lr, "lr": self._lr_from(base_lr, last_epoch)}
+        return [Change(self, {"last_epoch": last_epoch}), Change(self.optimizer, rates)]
 
     def _lr_from(self, base_lr: float, epoch: int) -> float:
         present, self.optimizer.initial_lr = self.optimizer.initial_lr, base_lr
@@ -268,20 +269,22 @@ class ReduceLROnPlateau:
 
     def step(self, metric: float) -> None:
         """Take note of the metric and lower the learning rate if it is time. NaN is no improvement."""
+        make(self.prepare_step(metric))
+
+    def prepare_step(self, metric: float) -> list[Change]:
+        """Return how the schedule and the optimizer change with a step. Nothing has changed yet."""
         metric = real("metric", metric)
-        self.last_epoch += 1
-        if self._is_better(metric):
-            self.best = metric
-            self.num_bad_epochs = 0
-        else:
-            self.num_bad_epochs += 1
-        if self.cooldown_counter > 0:
-            self.cooldown_counter -= 1
-            self.num_bad_epochs = 0
-        if self.num_bad_epochs > self.patience:
-            self._reduce()
-            self.cooldown_counter = self.cooldown
-            self.num_bad_epochs = 0
+        better = self._is_better(metric)
+        resting = self.cooldown_counter > 0
+        bad = 0 if better or resting else self.num_bad_epochs + 1
+        due = bad > self.patience
+        state = {
+            "last_epoch": self.last_epoch + 1,
+            "best": metric if better else self.best,
+            "num_bad_epochs": 0 if due else bad,
+            "cooldown_counter": self.cooldown if due else self.cooldown_counter - resting,
+        }
+        return [Change(self, state), Change(self.optimizer, {"lr": self._reduced()} if due else {})]
 
     def _is_better(self, metric: float) -> bool:
         sign = -1.0 if self.mode == "min" else 1.0
@@ -291,10 +294,9 @@ class ReduceLROnPlateau:
             bound = self.best + sign * self.threshold
         return metric < bound if self.mode == "min" else metric > bound
 
-    def _reduce(self) -> None:
+    def _reduced(self) -> float:
         lr = max(self.optimizer.lr * self.factor, self.min_lr)
-        if self.optimizer.lr - lr > self.eps:
-            self.optimizer.lr = lr
+        return lr if self.optimizer.lr - lr > self.eps else self.optimizer.lr
 
     def state_dict(self) -> dict[str, float]:
         """Return what has been seen so far. The learning rate itself is in the optimizer's `state_dict`."""
@@ -313,19 +315,11 @@ class ReduceLROnPlateau:
         ValueError, TypeError
             When an entry is missing, unknown or no number that it can be; nothing has changed then.
         """
-        self.prepare_load(state_dict)()
+        make(self.prepare_load(state_dict))
 
-    def prepare_load(self, state_dict: Mapping[str, float]) -> Callable[[], None]:
-        """Check a state, and return the function that takes it over, which cannot fail: see `Optimizer`."""
-        state = _checked_state(state_dict, self.state_dict())
-
-        def take_over() -> None:
-            self.best = state["best"]
-            self.last_epoch = state["last_epoch"]
-            self.num_bad_epochs = state["num_bad_epochs"]
-            self.cooldown_counter = state["cooldown_counter"]
-
-        return take_over
+    def prepare_load(self, state_dict: Mapping[str, float]) -> list[Change]:
+        """Check a state as `load_state_dict` does, and return how the schedule changes with it."""
+        return [Change(self, _checked_state(state_dict, self.state_dict()))]
 
 
 def _optimizer(optimizer: Any) -> Optimizer:

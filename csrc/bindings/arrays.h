@@ -24,6 +24,15 @@ using OptionalArray = std::optional<py::array>;
   throw py::value_error(std::string(name) + ": expected " + expected);
 }
 
+// Runs function(T()) for the array's dtype.
+template <class Function>
+void for_dtype(const py::array& array, Function function) {
+  if (array.dtype().equal(py::dtype::of<double>()))
+    function(double());
+  else
+    function(float());
+}
+
 // Checks dtype, shape and alignment, and that the last axis is contiguous.
 template <class T>
 void check(const py::array& array, const char* name, std::initializer_list<size_t> shape) {

@@ -7,15 +7,6 @@ namespace gru::bindings {
 
 namespace {
 
-// Runs function(T()) for the array's dtype.
-template <class Function>
-void for_dtype(const py::array& array, Function function) {
-  if (array.dtype().equal(py::dtype::of<double>()))
-    function(double());
-  else
-    function(float());
-}
-
 // Every value must be in [0, limit), or be `exempt`.
 void check_range(const int64_t* values, size_t count, size_t limit, int64_t exempt, const char* name) {
   for (size_t i = 0; i < count; ++i)

@@ -8,5 +8,6 @@ PYBIND11_MODULE(_core, module) {
   gru::bindings::bind_recurrent(module);
   gru::bindings::bind_linear(module);
   gru::bindings::bind_elementwise(module);
+  gru::bindings::bind_optimizers(module);
   gru::bindings::bind_bandwidth(module);
 }

@@ -9,6 +9,7 @@ void bind_runtime(pybind11::module_& module);
 void bind_recurrent(pybind11::module_& module);
 void bind_linear(pybind11::module_& module);
 void bind_elementwise(pybind11::module_& module);
+void bind_optimizers(pybind11::module_& module);
 void bind_bandwidth(pybind11::module_& module);
 
 }  // namespace gru::bindings

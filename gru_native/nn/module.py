@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -20,6 +20,7 @@ from gru_native import arguments
 from gru_native._layer import takes_place_of
 from gru_native.arguments import Array as Array
 from gru_native.arguments import flag, instance, mapping
+from gru_native.changes import Change, make
 from gru_native.nn.signal import Signal
 
 Gradients = dict[str, Array]
@@ -239,8 +240,16 @@ class Module:
 
     def parameters(self) -> dict[str, Array]:
         """Return the trainable arrays by dotted name: read-only arrays of one moment, no copies."""
-        buffers = {join(prefix, name) for prefix, module in self.named_modules() for name in module.buffer_names}
+        buffers = self._buffers()
         return {name: array for name, array in self.state_dict().items() if name not in buffers}
+
+    def buffers(self) -> dict[str, Array]:
+        """Return the arrays that are not trained by dotted name: read-only arrays of one moment, no copies."""
+        buffers = self._buffers()
+        return {name: array for name, array in self.state_dict().items() if name in buffers} if buffers else {}
+
+    def _buffers(self) -> set[str]:
+        return {join(prefix, name) for prefix, module in self.named_modules() for name in module.buffer_names}
 
     def assign(self, updates: Mapping[str, ArrayLike]) -> None:
         """Replace some parameters or buffers, all at once.
@@ -258,17 +267,21 @@ class Module:
         TypeError
             For a dtype that is not the present one's, or no mapping. Nothing is changed then.
         """
+        self._assign(updates)
+
+    def _assign(self, updates: Mapping[str, ArrayLike], others: Iterable[Change] = ()) -> None:
+        """Replace arrays as `assign` does, and make changes of other objects together with that."""
         present = self.state_dict()
         new = {name: _checked(name, array, present) for name, array in mapping("updates", updates).items()}
         with _swap:
-            self._swap_in(new)
+            make([*self._replacing(new), *others])
 
-    def _swap_in(self, new: Mapping[str, Array], prefix: str = "") -> None:
+    def _replacing(self, new: Mapping[str, Array], prefix: str = "") -> Iterator[Change]:
         changed = {name: new[full] for name in self._version.arrays if (full := prefix + name) in new}
         if changed:
-            self._version = self._version.replaced(changed)
+            yield Change(self, {"_version": self._version.replaced(changed)})
         for name, child in self._children.items():
-            child._swap_in(new, f"{prefix}{name}.")
+            yield from child._replacing(new, f"{prefix}{name}.")
 
     def _amend(self, change: Callable[[Version], Mapping[str, Array]]) -> None:
         """Replace some of the module's own arrays by what `change` makes of the present version."""

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gru_native import arguments, io
+from gru_native.changes import Change
 from gru_native.schedules import Schedule
 from gru_native.train.data import Array
 from gru_native.train.identity import differences, fingerprint
@@ -205,13 +206,11 @@ class Checkpoint:
             _check_like("best", groups["best"], present if run.best else {})
         with self._refusing(OtherRunError if changed else io.ModelFileError):
             state, schedule = _with_changes(trainer, groups["optimizer"], header["schedule"], differing)
-            take_over = [trainer.optimizer.prepare_load(state)]
+            changes = trainer.optimizer.prepare_load(state)
             if trainer.schedule is not None:
-                take_over.append(trainer.schedule.prepare_load(schedule))
-        trainer.model.assign(groups["model"])
-        for each in take_over:
-            each()
-        trainer.step, trainer.epoch = history[-1].step, history[-1].epoch + 1
+                changes += trainer.schedule.prepare_load(schedule)
+        place = {"step": history[-1].step, "epoch": history[-1].epoch + 1}
+        trainer.model._assign(groups["model"], [*changes, Change(trainer, place)])
         return run
 
     def _read(self) -> tuple[dict[str, Any], dict[str, dict[str, Array]]]:
