@@ -159,3 +159,67 @@ signal.setitimer(signal.ITIMER_REAL, 0)
 print(len(seen) > 3, all(np.array_equal(result, expected) for result in results))
 """
     assert run(script) == "True True\n"
+
+
+STEPS = """
+import sys
+import numpy as np
+import gru_native as gn
+from gru_native.train import Batches, Trainer
+
+x, y = np.ones((12, 3), np.float32), np.zeros((12, 2), np.float32)
+data = Batches(x, y, 4)
+
+def made():
+    model = gn.nn.Sequential(gn.nn.Linear(3, 4, seed=0), gn.nn.BatchNorm1d(4), gn.nn.Linear(4, 2, seed=1))
+    adam = gn.optim.Adam(model, lr=0.1)
+    return Trainer(model, gn.losses.MSELoss(), adam, schedule=gn.schedules.ExponentialLR(adam, 0.9))
+
+def state(trainer):
+    dicts = [part.state_dict() for part in (trainer.model, trainer.optimizer, trainer.schedule)]
+    return trainer.step, [(name, np.asarray(value).tobytes()) for each in dicts for name, value in each.items()]
+
+class Watch:
+    "Raises KeyboardInterrupt before the instruction of this number, of those that a fit runs in this package."
+    def __init__(self, at):
+        self.at, self.seen = at, 0
+
+    def __call__(self, frame, event, _):
+        if "gru_native" not in frame.f_code.co_filename:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            self.seen += 1
+            if self.seen == self.at:
+                raise KeyboardInterrupt
+        return self
+
+def fit(trainer, at=None):
+    watch = Watch(at)
+    sys.settrace(watch)
+    try:
+        trainer.fit(data, steps=3, progress=False)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.settrace(None)
+    return watch.seen
+
+whole = []
+trainer = made()
+trainer.fit(data, steps=3, progress=False, callbacks=[lambda _: whole.append(state(trainer))])
+whole.insert(0, state(made()))
+instructions = fit(made())
+"""
+
+
+def test_ctrl_c_leaves_a_whole_step_or_none() -> None:
+    """Whatever instruction it comes at: parameters, running values, optimizer, schedule and step go together."""
+    script = """
+for at in range(1, instructions, 23):
+    trainer = made()
+    fit(trainer, at)
+    assert state(trainer) in whole, at
+print(instructions > 5000)
+"""
+    assert run(STEPS + script) == "True\n"

@@ -353,6 +353,43 @@ def test_a_source_that_does_not_say_its_layout() -> None:
         trainer.fit(Source(), epochs=1, progress=False)
 
 
+@pytest.mark.parametrize("optimizer", [optim.SGD, optim.RMSprop, optim.Adam, optim.AdamW])
+def test_gradients_that_are_not_finite_change_nothing(optimizer: Any) -> None:
+    """A loss is finite when gates are at their limits, and the gradients are not."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((8, 5, 3)).astype(np.float32), rng.integers(0, 2, 8)
+    x[7, 2, 0] = np.inf
+    model = nn.Sequential(
+        nn.GRU(3, 4, batch_first=True, seed=0), nn.LastPooling(batch_first=True), nn.Linear(4, 2, seed=1)
+    )
+    trainer = Trainer(model, CrossEntropyLoss(), optimizer(model))
+    with pytest.raises(FloatingPointError, match=r"new 0.weight_ih_l0 is nan; the inputs of batch 1 .* in row 3"):
+        trainer.fit(Batches(x, y, 4), epochs=1, progress=False)
+    assert trainer.step == 1
+    assert all(np.isfinite(array).all() for array in model.state_dict().values())
+
+
+def test_running_values_are_not_those_of_a_batch_that_is_refused() -> None:
+    x, y = np.ones((8, 3), np.float32), np.zeros((8, 3), np.float32)
+    x[5, 1] = np.nan
+    model = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 3, seed=0))
+    with pytest.raises(FloatingPointError, match=r"inputs of batch 1 .* hold nan"):
+        Trainer(model, MSELoss(), optim.SGD(model)).fit(Batches(x, y, 4), epochs=1, progress=False)
+    expected = nn.BatchNorm1d(3)
+    expected.forward(x[:4])
+    for name, array in expected.state_dict().items():
+        if name.startswith("running"):
+            np.testing.assert_array_equal(model.state_dict()[f"0.{name}"], array)
+
+
+def test_a_schedule_of_another_optimizer_is_refused() -> None:
+    model = _model()
+    adam, other = optim.Adam(model), optim.Adam(model)
+    for schedule in (ExponentialLR(other, 0.9), ReduceLROnPlateau(other)):
+        with pytest.raises(ValueError, match=r"^schedule: belongs to another optimizer$"):
+            Trainer(model, CrossEntropyLoss(), adam, schedule=schedule)
+
+
 def test_parameters_that_are_not_finite_are_named() -> None:
     trainer, x, y = _regression()
     parameters = trainer.model.parameters()

@@ -13,6 +13,7 @@ import numpy as np
 
 from gru_native import functional, optim
 from gru_native.arguments import every, flag, function, instance, mapping, number, path, shown, whole
+from gru_native.changes import Change
 from gru_native.io import StrPath
 from gru_native.nn import Module
 from gru_native.nn.module import Gradients
@@ -98,8 +99,11 @@ class Trainer:
             raise ValueError("optimizer: belongs to another model")
         if getattr(loss, "reduction", "mean") != "mean":
             raise ValueError(f"loss: expected reduction='mean', got {loss.reduction!r}")  # type: ignore[attr-defined]
-        if not isinstance(schedule, (Schedule, ReduceLROnPlateau, type(None))):
-            raise TypeError(f"schedule: expected a Schedule or ReduceLROnPlateau, got {type(schedule).__name__}")
+        if schedule is not None:
+            kinds, expected = Schedule | ReduceLROnPlateau, "a Schedule or ReduceLROnPlateau, such as StepLR(adam, 10)"
+            instance("schedule", schedule, kinds, expected)  # type: ignore[arg-type]
+            if schedule.optimizer is not optimizer:
+                raise ValueError("schedule: belongs to another optimizer")
         self.schedule = schedule
         self.max_norm = None if max_norm is None else number("max_norm", max_norm)
         given = mapping("metrics", {} if metrics is None else metrics, "functions, such as classification_metrics()")
@@ -166,8 +170,9 @@ class Trainer:
         Raises
         ------
         FloatingPointError
-            When a loss or the gradients' norm is not finite. The model is not updated with them. The message names
-            the first value that is not finite in the inputs, the targets or the model. Batches and rows count from 0.
+            When a loss, the gradients' norm or a new parameter is not finite. The model is not updated with them. The
+            message names the first value that is not finite in the inputs, the targets or the model. Batches and rows
+            count from 0.
         ValueError
             Also for data in another layout than the model takes: batch first, time first, or without a time axis; and
             for validation data in which no target counts.
@@ -320,6 +325,7 @@ class Trainer:
         rate = optimizer.pop("initial_lr")
         plan = {
             "model": self.model.config(),
+            "training": [name or "model" for name, module in self.model.named_modules() if module.training],
             "loss": self.loss,
             "optimizer": optimizer if rate is None else {**optimizer, "lr": rate},
             "schedule": self.schedule,
@@ -350,7 +356,16 @@ class Trainer:
             run.epoch, run.batches, run.states = run.epoch + 1, 0, None
 
     def _update(self, batches: list[Batch], data: Data, run: Run) -> Record:
-        """Make one step."""
+        """Make one step, with all that changes by it, or none."""
+        step, buffers = self.step, self.model.buffers()
+        try:
+            return self._step(batches, data, run)
+        except BaseException:
+            if self.step == step:
+                self.model.assign(buffers)  # which forward has moved on
+            raise
+
+    def _step(self, batches: list[Batch], data: Data, run: Run) -> Record:
         parts = [self._gradients(batch, place, data, run) for place, batch in enumerate(batches)]
         whole = parts[0] if len(parts) == 1 else _mean(parts)
         grads, norm, measured = whole.grads, None, {"the loss": whole.loss}
@@ -360,11 +375,14 @@ class Trainer:
         first = run.batches - len(batches)
         named = ((f"batch {place} of epoch {run.epoch}", batch) for place, batch in enumerate(batches, first))
         self._refuse_divergence(measured, named, data)
+        updates, changes = self.optimizer.prepare_step(grads)
+        spoilt = next((name for name, new in updates.items() if not _is_finite(new)), None)
+        if spoilt is not None:
+            self._refuse_divergence(measured | {f"the new {spoilt}": math.nan}, named, data)
         lr = float(self.optimizer.lr)
-        self.optimizer.step(grads)
         if isinstance(self.schedule, Schedule):
-            self.schedule.step()
-        self.step += 1
+            changes += self.schedule.prepare_step()
+        self.model._assign(updates, [*changes, Change(self, {"step": self.step + 1})])
         return Record(self.step, run.epoch, whole.loss, sum(batch.targets.size for batch in batches), lr, norm)
 
     def _gradients(self, batch: Batch, place: int, data: Data, run: Run) -> _Part:
@@ -448,6 +466,12 @@ def _mean(parts: list[_Part]) -> _Part:
         for name, array in parts[0].grads.items()
     }
     return _Part(sum(part.loss * share for part, share in zip(parts, shares, strict=True)), grads, total)
+
+
+def _is_finite(array: Array) -> bool:
+    with np.errstate(all="ignore"):
+        # A sum is quick, but finite numbers may have one that is not.
+        return math.isfinite(array.sum()) or bool(np.isfinite(array).all())
 
 
 def _described(data: Data) -> dict[str, Any]:
