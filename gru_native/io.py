@@ -176,7 +176,7 @@ def regular(path: str, flags: int) -> int:
         For a folder, a pipe, a socket or a device. None of them is waited for.
     """
     try:
-        descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+        descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY, 0o666)
     except OSError as error:
         if error.errno == errno.ENXIO:  # a socket
             raise OSError(errno.EINVAL, _IRREGULAR, path) from None

@@ -347,6 +347,55 @@ def test_another_run_is_refused_by_name(change: dict[str, Any], message: str, tm
     assert _all_of(Setup().fit(keeper)) == _all_of(Setup().fit(None))
 
 
+@pytest.mark.parametrize(
+    ("change", "advice"),
+    [
+        ({"lr": 1e-3, "epochs": 3}, r"begun with, allow it by changes=\['optimizer', 'steps'\], or remove it"),
+        ({"lr": 1e-3, "seed": 4}, "begun with, or remove it"),
+        ({"optimizer": optim.RMSprop}, "begun with, or remove it"),
+    ],
+)
+def test_what_may_be_changed_is_named(change: dict[str, Any], advice: str, tmp_path: Path) -> None:
+    keeper = Checkpoint(tmp_path / "run.checkpoint")
+    Setup().fit(keeper)
+    with pytest.raises(OtherRunError, match=advice):
+        Setup(**change).fit(keeper)
+
+
+def test_a_run_goes_on_in_its_mode(tmp_path: Path) -> None:
+    keeper = Checkpoint(tmp_path / "run.checkpoint")
+    Setup().fit(keeper)
+    trainer = Setup().trainer()
+    trainer.model.eval()
+    with pytest.raises(OtherRunError, match=r"whose training is \['model', '0', .*, expected \[\]"):
+        Setup().fit(keeper, trainer)
+
+
+def test_changes_hold_also_when_there_is_nothing_left_to_do(tmp_path: Path) -> None:
+    keeper = Checkpoint(tmp_path / "run.checkpoint")
+    Setup().fit(keeper)
+    Setup(patience=9).fit(Checkpoint(keeper.path, changes=["patience"]))
+    Setup(patience=9).fit(keeper)
+    with pytest.raises(OtherRunError, match="whose patience is 9, expected None"):
+        Setup().fit(keeper)
+
+
+def test_one_run_at_a_time(tmp_path: Path) -> None:
+    pytest.importorskip("fcntl")
+    keeper = Checkpoint(tmp_path / "run.checkpoint", every=1)
+    other = Setup()
+    trainer = Setup().trainer()
+
+    def begin_another(_: Record) -> None:
+        with pytest.raises(OtherRunError, match="another run is at work on"):
+            other.fit(keeper)
+
+    trainer.fit(Batches(DATA, LABELS, 8), steps=2, progress=False, checkpoint=keeper, callbacks=[begin_another])
+    trainer = Setup().trainer()
+    assert len(trainer.fit(Batches(DATA, LABELS, 8), steps=2, progress=False, checkpoint=keeper)) == 2
+    assert keeper.log.stat().st_mode & 0o111 == 0
+
+
 def test_a_source_without_a_fingerprint_is_compared_by_its_number_of_batches(tmp_path: Path) -> None:
     class Own:
         carries_state = False
@@ -541,6 +590,7 @@ def test_any_damage_is_noticed_before_anything_is_changed(kept: Checkpoint) -> N
 NESTS: list[Any] = [None, -1, "x", 1.5, [], {}, [1], {"list": 3}, {"list": [0]}, {"list": "0"}, {"set": [0]}, True, 99]
 HEADERS = [
     *(("batches", value) for value in (None, 0, -1, "1", 1.5, [], True)),
+    *(("epoch", value) for value in (None, -1, 0, 7, "1", 1.5, [], True)),
     *(("states", value) for value in [*NESTS, reduce(lambda nest, _: {"list": [nest]}, range(400), {"tuple": [0, 1]})]),
     *(
         ("schedule", value)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -155,6 +155,22 @@ class Checkpoint:
     def exists(self) -> bool:
         return self.path.exists()
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep both files for one run while the block lasts, where the system has locks.
+
+        Raises
+        ------
+        OtherRunError
+            When another run has them.
+        """
+        with open(self.log, "ab", opener=io.regular) as file:
+            try:
+                _lock(file)
+            except BlockingIOError:
+                raise OtherRunError(f"checkpoint: another run is at work on {self.path}") from None
+            yield
+
     def remove(self) -> None:
         """Remove both files, if they are there."""
         self.path.unlink(missing_ok=True)
@@ -174,6 +190,7 @@ class Checkpoint:
         header = {
             "version": VERSION,
             "plan": plan,
+            "epoch": run.epoch,
             "batches": run.batches,
             "states": nest,
             "schedule": None if trainer.schedule is None else trainer.schedule.state_dict(),
@@ -246,16 +263,25 @@ class Checkpoint:
             raise kind(f"{self.path}: the checkpoint cannot be taken over: {error}") from error
 
     def _refuse_other(self, differing: Mapping[str, tuple[Any, Any]]) -> None:
-        refused = [
-            f"{place} is {found!r}, expected {own!r}"
-            for place, (found, own) in differing.items()
-            if place == "optimizer" or _head(place) not in self.changes
-        ]
+        refused = [place for place in differing if place == "optimizer" or _head(place) not in self.changes]
         if refused:
+            found = " and ".join("{} is {!r}, expected {!r}".format(place, *differing[place]) for place in refused)
+            names = {_head(place) for place in refused}
+            may_change = names.issubset(CHANGEABLE) and "optimizer" not in refused
+            allow = f"allow it by changes={sorted(names | self.changes)}, " if may_change else ""
             raise OtherRunError(
-                f"checkpoint: {self.path} belongs to another run, whose {' and '.join(refused)}; "
-                "go on with what it was begun with, name what may be changed (`changes`), or remove it"
+                f"checkpoint: {self.path} belongs to another run, whose {found}; "
+                f"go on with what it was begun with, {allow}or remove it"
             )
+
+
+def _lock(file: BinaryIO) -> None:
+    """Take hold of a file until it is closed."""
+    try:
+        import fcntl
+    except ImportError:
+        return
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _head(place: str) -> str:
@@ -276,11 +302,14 @@ def _check_order(history: list[Record], plan: Mapping[str, Any]) -> None:
 
 def _run(header: Mapping[str, Any], groups: Mapping[str, dict[str, Array]], history: list[Record], anew: bool) -> Run:
     """Return where the run stood; `anew` at the beginning of an epoch of other data."""
-    run = Run(history[-1].epoch, arguments.whole("batches", header["batches"]), history=history)
+    run = Run(arguments.whole("epoch", header["epoch"], 0), arguments.whole("batches", header["batches"], 0))
+    run.history = history
     kept = dict(groups["states"])
     run.states = _unflatten(header["states"], kept)
     if kept:
         raise ValueError(f"arrays that belong to no state: {sorted(kept)}")
+    if run.epoch != history[-1].epoch + (run.batches == 0):
+        raise ValueError("the epoch is not that of the records")
     if anew:
         run.epoch, run.batches, run.states = run.epoch + 1, 0, None
     since_best = takewhile(lambda record: not record.best, reversed(history))

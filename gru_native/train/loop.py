@@ -205,11 +205,16 @@ class Trainer:
         saves = validates if keeper is None or keeper.every is None else _due("every", keeper.every)
         asked = {"steps": total, "accumulate": together, "validate_every": validate_every, "patience": patience}
         plan = {} if keeper is None else self._plan(data, validation, asked)
-        found = keeper is not None and keeper.exists()
-        run = keeper.restore(self, plan) if keeper is not None and found else Run(self.epoch)
-        self.best = run.best
-        groups, began = self._groups(data, run, together), time.perf_counter() - run.seconds
         with ExitStack() as stack:
+            run = Run(self.epoch)
+            if keeper is not None:
+                stack.enter_context(keeper.held())
+                if keeper.exists():
+                    run = keeper.restore(self, plan)
+                    if keeper.changes:
+                        keeper.save(self, run, plan)
+            self.best = run.best
+            groups, began = self._groups(data, run, together), time.perf_counter() - run.seconds
             if curves is not None:
                 stack.callback(plot_history, run.history, curves)
             stack.callback(self._take_best, run)
