@@ -16,7 +16,7 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -195,7 +195,7 @@ def atomic_write(path: StrPath) -> Iterator[BinaryIO]:
     """Open a new file that takes the place of `path` when the block ends without an exception.
 
     Until then, and if the block or the process is interrupted, `path` stays as it was. A symbolic link is
-    followed.
+    followed. The new file has the mode of the one that it replaces, and its owner and group where the system allows it.
     """
     target = Path(os.path.realpath(arguments.path("path", path)))
     if target.exists() and not target.is_file():
@@ -205,6 +205,8 @@ def atomic_write(path: StrPath) -> Iterator[BinaryIO]:
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         with _create(temporary) as file:
+            with suppress(FileNotFoundError):
+                _make_like(file.fileno(), target.stat())
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -226,6 +228,14 @@ def _create(temporary: Path) -> BinaryIO:
         except OSError:
             pass  # not every file system can
     return open(temporary, "xb")
+
+
+def _make_like(descriptor: int, old: os.stat_result) -> None:
+    """Give a file the owner, the group and the mode of an old one, before there is anything in it to read."""
+    for uid, gid in ((old.st_uid, -1), (-1, old.st_gid)):
+        with suppress(OSError):  # to give a file away is for root alone
+            os.fchown(descriptor, uid, gid)
+    os.fchmod(descriptor, old.st_mode & 0o777)
 
 
 def _header(path: StrPath, content: bytes) -> dict[str, Any]:

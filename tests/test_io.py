@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
@@ -397,6 +398,37 @@ def test_a_new_file_is_like_any_other(tmp_path: Path) -> None:
     ordinary.touch()
     io.save(model(), path)
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(ordinary.stat().st_mode)
+
+
+@pytest.mark.usefixtures("temporary_file")
+@pytest.mark.parametrize("mode", [0o600, 0o664, 0o400])
+def test_a_file_keeps_its_mode_and_owner_when_it_is_replaced(mode: int, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.touch()
+    path.chmod(mode)
+    with contextlib.suppress(OSError):  # for root alone
+        os.chown(path, 1234, 5678)
+    before = path.stat()
+    with io.atomic_write(path) as file:
+        assert stat.S_IMODE(os.fstat(file.fileno()).st_mode) == mode  # before there is anything to read
+        file.write(b"new")
+    after = path.stat()
+    assert path.read_bytes() == b"new"
+    assert after.st_ino != before.st_ino
+    assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
+
+
+@pytest.mark.usefixtures("temporary_file")
+def test_a_file_that_cannot_be_given_away_keeps_its_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "model.safetensors"
+    path.touch(0o600)
+
+    def refuse(*arguments: Any) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "fchown", refuse)
+    io.save(model(), path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_a_symbolic_link_is_followed(tmp_path: Path) -> None:
