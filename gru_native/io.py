@@ -27,7 +27,7 @@ from safetensors import SafetensorError
 from gru_native import arguments, nn
 from gru_native.arguments import Array as Array
 from gru_native.arguments import StrPath as StrPath
-from gru_native.arguments import array, instance, mapping, text
+from gru_native.arguments import array, instance, mapping
 
 FORMAT = 1
 ENTRY = "gru_native"
@@ -68,7 +68,7 @@ def save(model: nn.Module, path: StrPath, metadata: Mapping[str, str] | None = N
         When the file cannot be written; what stood at `path` still stands there.
     """
     given = mapping("metadata", {} if metadata is None else metadata, "strings")
-    metadata = {name: text(f"metadata[{name!r}]", value) for name, value in given.items()}
+    metadata = {name: instance(f"metadata[{name!r}]", value, str, "a string") for name, value in given.items()}
     instance("model", model, nn.Module, "a Module")
     save_arrays(path, model.state_dict(), {"config": model.config(), "metadata": metadata})
 
@@ -141,6 +141,8 @@ def save_arrays(path: StrPath, arrays: Mapping[str, Array], header: Mapping[str,
         data = safetensors.numpy.save(contiguous, {ENTRY: entry})
     except SafetensorError as error:
         raise TypeError(f"arrays: {error}") from error
+    except UnicodeEncodeError as error:
+        raise ValueError(f"arrays: expected names that UTF-8 can hold, got {error.object!r}") from error
     with atomic_write(path) as file:
         file.write(data)
 
@@ -241,16 +243,37 @@ def _make_like(descriptor: int, old: os.stat_result) -> None:
 def _header(path: StrPath, content: bytes) -> dict[str, Any]:
     end = 8 + int.from_bytes(content[:8], "little")
     try:
-        entry = (json.loads(content[8:end].decode()).get("__metadata__") or {}).get(ENTRY)
+        entry = (parsed(content[8:end].decode()).get("__metadata__") or {}).get(ENTRY)
         if entry is None:
             return {}
-        header = json.loads(entry)
-    except (ValueError, RecursionError) as error:
+        header = parsed(entry)
+    except ValueError as error:
         raise ModelFileError(f"{path}: the header is not JSON: {error}") from error
-    if not isinstance(header, dict) or not isinstance(header.get("format"), int):
+    if not isinstance(header, dict) or type(header.get("format")) is not int or header["format"] < 1:
         raise ModelFileError(f"{path}: the header has no format version")
     if header["format"] > FORMAT:
         raise ModelFileError(
             f"{path}: expected format {FORMAT} or older, got {header['format']}: it takes a newer {ENTRY}"
         )
     return header
+
+
+def parsed(text: str) -> Any:
+    """Return what JSON says.
+
+    Raises
+    ------
+    ValueError
+        For what is no JSON, is nested too deep, or has a name twice in one object, so that readers may differ on it.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_once_each)
+    except RecursionError as error:
+        raise ValueError(str(error)) from error
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(f"a name stands twice among {[name for name, _ in pairs]}"[:200])
+    return found

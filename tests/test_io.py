@@ -152,6 +152,9 @@ def config(**changes: Any) -> dict[str, Any]:
         ("[]", "the header has no format version"),
         ({"config": {}}, "the header has no format version"),
         ({"format": "1"}, "the header has no format version"),
+        *[({"format": version}, "the header has no format version") for version in (-1, 0, 0.5, 1.0, True, False)],
+        ('{"format": 1, "format": 1}', "the header is not JSON: a name stands twice among .'format', 'format'."),
+        ('{"format": 1, "config": {"a": 1, "a": 2}}', "the header is not JSON: a name stands twice among .'a', 'a'."),
         ({"format": 2}, "expected format 1 or older, got 2: it takes a newer gru_native"),
         ({"format": 1}, "no model of gru_native"),
         ({"format": 1, "config": None}, "the file does not describe a model"),
@@ -179,6 +182,35 @@ def test_a_wrong_header(header: Any, message: str, tmp_path: Path) -> None:
     with_header(path, header)
     with pytest.raises(ModelFileError, match=rf"model\.safetensors: .*{message}"):
         io.load(path)
+
+
+def test_a_name_that_stands_twice_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    io.save(model(), path)
+    content = path.read_bytes()
+    end = 8 + int.from_bytes(content[:8], "little")
+    name, entry = next(item for item in json.loads(content[8:end]).items() if item[0] != "__metadata__")
+    again = f', "{name}": {json.dumps(entry)}}}'.encode()
+    header = content[8:end].rstrip()[:-1] + again
+    path.write_bytes(len(header).to_bytes(8, "little") + header + content[end:])
+    for read in READERS:
+        with pytest.raises(ModelFileError, match=r"model\.safetensors: the header is not JSON: a name stands twice"):
+            read(path)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"no JSON", b"[" * 100_000, b"{}", b'{"a": 1, "a": 1}'])
+def test_what_is_no_log_is_named(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"^path: expected the log of a training run, got {path}: "):
+        read_log(path)
+
+
+def test_names_that_no_file_holds(tmp_path: Path) -> None:
+    path = tmp_path / "arrays.safetensors"
+    with pytest.raises(ValueError, match=r"^arrays: expected names that UTF-8 can hold, got '\\ud800'"):
+        io.save_arrays(path, {"\ud800": np.zeros(1)}, {})
+    assert not path.exists()
 
 
 @pytest.mark.parametrize("metadata", ["abc", {"vocabulary": 5}])

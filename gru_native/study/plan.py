@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gru_native import _core
-from gru_native.io import atomic_write, regular
+from gru_native.io import atomic_write, parsed, regular
 from gru_native.train.recipe import least_characters
 
 FILE = "plan.json"
@@ -134,7 +134,7 @@ class Plan:
 def read_json(path: Path) -> Any:
     """Return what a JSON file of a study holds."""
     with open(path, encoding="utf-8", opener=regular) as file:
-        return json.load(file)
+        return parsed(file.read())
 
 
 def _refuse_other(file: Path, own: dict[str, Any]) -> None:

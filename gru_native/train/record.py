@@ -13,7 +13,7 @@ import numpy as np
 
 from gru_native import arguments
 from gru_native.arguments import every, instance
-from gru_native.io import StrPath, atomic_write, regular
+from gru_native.io import StrPath, atomic_write, parsed, regular
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,10 @@ def read_log(path: StrPath) -> list[Record]:
         When the file cannot be read.
     """
     with open(arguments.path("path", path), encoding="utf-8", opener=regular) as file:
-        return [record_of(line) for line in file]
+        try:
+            return [record_of(line) for line in file]
+        except ValueError as error:
+            raise ValueError(f"path: expected the log of a training run, got {path}: {error}") from error
 
 
 def checked_record(name: str, value: Any) -> Record:
@@ -100,10 +103,7 @@ def line_of(record: Record) -> str:
 
 def record_of(line: str) -> Record:
     """Return the record of a line, or raise ValueError."""
-    try:
-        found = json.loads(line)
-    except RecursionError as error:
-        raise ValueError(f"log: {error}") from error
+    found = parsed(line)
     if not isinstance(found, dict) or found.keys() != _TYPES.keys():
         raise ValueError(f"log: expected lines of JSON with {', '.join(_TYPES)}, got {line[:200]!r}")
     for name, value in found.items():
