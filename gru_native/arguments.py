@@ -127,15 +127,31 @@ def instance(name: str, value: Any, kind: type[T], expected: str) -> T:
 
 
 def text(name: str, value: Any) -> str:
-    """Return `value`, which must be a string."""
-    return instance(name, value, str, "a string")
+    """Return `value`, which must be a string, of characters: half of a surrogate pair is none."""
+    found = instance(name, value, str, "a string")
+    try:
+        found.encode()
+    except UnicodeEncodeError as error:
+        half = found[error.start]
+        raise ValueError(f"{name}: expected characters of Unicode, got {half!r} at {error.start}") from None
+    return found
 
 
-def path(name: str, value: Any) -> StrPath:
+def path(name: str, value: Any) -> str:
     """Return `value`, which must name a file: a whole number would be one that is open already."""
-    if not isinstance(value, (str, os.PathLike)):
-        raise TypeError(f"{name}: expected a path, as a string or Path, got {shown(value)}")
-    return value
+    try:
+        found: str | bytes = os.fspath(value)
+        if isinstance(found, bytes):
+            raise TypeError
+    except TypeError:
+        raise TypeError(f"{name}: expected a path, as a string or Path, got {shown(value)}") from None
+    try:
+        possible = b"\0" not in os.fsencode(found)
+    except UnicodeEncodeError:
+        possible = False
+    if not possible:
+        raise ValueError(f"{name}: expected a path that the system can have, got {found!r}"[:300])
+    return found
 
 
 def function(name: str, value: Any) -> Callable[..., Any]:

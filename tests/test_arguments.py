@@ -48,6 +48,8 @@ HOSTILE: dict[str, Callable[[], Any]] = {
     "None": lambda: None,
     "str": lambda: "x",
     "bytes": lambda: b"\x05\x06",
+    "NUL": lambda: "a\0b",
+    "lone surrogate": lambda: "\ud800",
     "401 digits": lambda: 10**400,
     "5001 digits": lambda: 10**5000,
     "-401 digits": lambda: -(10**400),
@@ -684,6 +686,27 @@ def test_a_tensor_that_requires_grad_is_to_be_detached() -> None:
     for call in (nn.GRU(IN, H), nn.Linear(IN, 3), F.tanh, nn.Dropout(0.5)):
         refused(TypeError, said, lambda call=call: call(x))  # type: ignore[misc]
     np.testing.assert_array_equal(F.tanh(x.detach()), zeros(T, B, IN))
+
+
+@pytest.mark.parametrize("wrong", ["a\0b", "\ud800", Path("a\0b")])
+def test_a_path_that_cannot_be_is_named(wrong: Any, tmp_path: Path) -> None:
+    linear = nn.Linear(IN, 3, seed=0)
+    calls: dict[str, list[Callable[[], Any]]] = {
+        "path": [
+            lambda: io.save(linear, wrong),
+            lambda: io.load(wrong),
+            lambda: train.read_log(wrong),
+            lambda: train.plot_history([record()], wrong),
+            lambda: train.Checkpoint(wrong),
+            lambda: characters().save(wrong),
+        ],
+        "log": [lambda: trainer().fit(batches(), epochs=1, log=wrong)],
+        "curves": [lambda: trainer().fit(batches(), epochs=1, curves=wrong)],
+        "checkpoint": [lambda: trainer().fit(batches(), epochs=1, checkpoint=wrong)],
+    }
+    for name, own in calls.items():
+        for call in own:
+            refused(ValueError, f"{name}: expected a path that the system can have, got {str(wrong)!r}", call)
 
 
 # ---- Unaligned memory -----------------------------------------------------------------------------------------------
