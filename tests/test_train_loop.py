@@ -674,8 +674,26 @@ def test_one_label_is_two_classes(shape: tuple[int, ...]) -> None:
     y, p = targets.reshape(-1), logits.reshape(-1) > 0
     for average in ("binary", "macro", "micro", "weighted"):
         assert classification_metrics(average)["f1"](logits, targets) == metrics.f1_score(y, p, average=average)
-    with pytest.raises(ValueError, match="average='binary'"):
-        classification_metrics("binary")["f1"](*_labels((400, 2)))
+
+
+@pytest.mark.parametrize(
+    ("average", "kind", "width", "allowed"),
+    [
+        ("binary", "labels", 0, "'macro', 'micro', 'samples' or 'weighted'"),
+        ("binary", "more than two classes", 3, "'macro', 'micro' or 'weighted'"),
+        ("samples", "more than two classes", 3, "'macro', 'micro' or 'weighted'"),
+        ("samples", "two classes", 2, "'binary', 'macro', 'micro' or 'weighted'"),
+    ],
+)
+def test_an_average_that_there_is_not(average: str, kind: str, width: int, allowed: str) -> None:
+    """Whichever of the classes there are in the data: they may be two out of three."""
+    pytest.importorskip("sklearn")
+    given = (np.eye(4, width), np.array([0, 1, 1, 0])) if width else _labels((4, 2))
+    metrics = classification_metrics(average)
+    assert 0 <= metrics.pop("accuracy")(*given) <= 1
+    for metric in metrics.values():
+        with pytest.raises(ValueError, match=f"^average of {kind}: expected {allowed}, got '{average}'$"):
+            metric(*given)
 
 
 def test_classes_for_each_step() -> None:
@@ -693,6 +711,9 @@ def test_classes_for_each_step() -> None:
         (np.zeros((4, 1)), np.zeros(4), r"the shape of the predictions \(4, 1\), or without .*, got \(4,\)"),
         (np.zeros((4, 3)), np.full((4, 3), 0.5), "0 and 1 beside predictions of their shape, got 0.5"),
         (np.zeros((4, 3)), np.full((4, 3), -1), "0 and 1 beside predictions of their shape, got -1"),
+        (np.zeros((4, 3)), np.array([0, 1, 7, 3]), r"0 to 2, got 7 at \(2,\)"),
+        (np.zeros((4, 3)), np.array([0, 1, 2, -100]), r"0 to 2, got -100 at \(3,\)"),
+        (np.zeros((1, 4, 2)), np.array([[0, 1, 2**64 - 1, 1]], "u8"), r"0 to 1, got 18446744073709551615 at \(0, 2\)"),
     ],
 )
 def test_targets_that_no_metric_takes(predictions: Any, targets: Any, message: str) -> None:
@@ -700,6 +721,29 @@ def test_targets_that_no_metric_takes(predictions: Any, targets: Any, message: s
     for metric in classification_metrics().values():
         with pytest.raises(ValueError, match=f"targets: expected {message}"):
             metric(predictions, targets)
+
+
+def test_predictions_that_no_metric_takes() -> None:
+    pytest.importorskip("sklearn")
+    logits, targets = np.zeros((4, 3)), np.zeros((4, 3), int)
+    logits[2, 1] = np.nan
+    for metric in classification_metrics("macro").values():
+        for own in (targets, targets[:, 0]):
+            with pytest.raises(ValueError, match=r"^predictions: expected numbers, got nan at \(2, 1\)"):
+                metric(logits, own)
+    for metric in (*classification_metrics().values(), *regression_metrics().values()):
+        with pytest.raises(ValueError, match=r"^predictions: expected at least one, got none: shape \(0, 3\)"):
+            metric(logits[:0], targets[:0])
+    for metric in regression_metrics().values():
+        with pytest.raises(ValueError, match=r"^predictions: expected one for each of targets \(4, 3\), got \(3, 4\)"):
+            metric(logits.T, targets)
+
+
+def test_a_logit_may_be_infinite() -> None:
+    """As that of a class that is ruled out."""
+    pytest.importorskip("sklearn")
+    logits = np.array([[0.0, -np.inf, 1.0], [np.inf, 0.0, 1.0]])
+    assert classification_metrics()["accuracy"](logits, np.array([2, 0])) == 1.0
 
 
 def test_errors_of_metrics() -> None:

@@ -13,11 +13,19 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gru_native.arguments import Array, array, one_of
+from gru_native.arguments import Array, array, index_array, one_of
 
 Metric: TypeAlias = Callable[[Array, Array], float]
 
-_AVERAGES = ("binary", "macro", "micro", "samples", "weighted")
+_TWO, _MORE, _LABELS = "two classes", "more than two classes", "labels"
+# What each average is there for.
+_AVERAGES = {
+    "binary": {_TWO},
+    "macro": {_TWO, _MORE, _LABELS},
+    "micro": {_TWO, _MORE, _LABELS},
+    "samples": {_LABELS},
+    "weighted": {_TWO, _MORE, _LABELS},
+}
 
 
 def classification_metrics(average: str = "macro") -> dict[str, Metric]:
@@ -39,25 +47,24 @@ def classification_metrics(average: str = "macro") -> dict[str, Metric]:
     Raises
     ------
     ValueError
-        For another average. The functions raise it for shapes that do not fit, and targets other than 0 and 1 beside
-        logits of their shape.
+        For another average. The functions raise it for shapes that do not fit, for no prediction at all or NaN among
+        them, for targets that are none of the classes, and for an average that there is not for so many classes.
     ImportError
         Without scikit-learn.
     """
-    one_of("average", average, _AVERAGES)
+    one_of("average", average, [*_AVERAGES])
     metrics = _scikit_learn()
 
-    def scored(score: Callable[..., float], predictions: Array, targets: Array) -> float:
-        return float(score(*_classes(_numbers("predictions", predictions), _numbers("targets", targets))))
+    def accuracy(predictions: Array, targets: Array) -> float:
+        return float(metrics.accuracy_score(*_classes(predictions, targets)[:2]))
 
-    averaged = {"average": average, "zero_division": 0}
-    scores = {
-        "accuracy": metrics.accuracy_score,
-        "precision": partial(metrics.precision_score, **averaged),
-        "recall": partial(metrics.recall_score, **averaged),
-        "f1": partial(metrics.f1_score, **averaged),
-    }
-    return {name: partial(scored, score) for name, score in scores.items()}
+    def averaged(score: Callable[..., float], predictions: Array, targets: Array) -> float:
+        expected, found, kind = _classes(predictions, targets)
+        one_of(f"average of {kind}", average, [name for name, kinds in _AVERAGES.items() if kind in kinds])
+        return float(score(expected, found, average=average, zero_division=0))
+
+    scores = {"precision": metrics.precision_score, "recall": metrics.recall_score, "f1": metrics.f1_score}
+    return {"accuracy": accuracy, **{name: partial(averaged, score) for name, score in scores.items()}}
 
 
 def regression_metrics() -> dict[str, Metric]:
@@ -75,10 +82,10 @@ def regression_metrics() -> dict[str, Metric]:
 
     def scored(score: Callable[..., float], predictions: Array, targets: Array) -> float:
         predictions, targets = _numbers("predictions", predictions), _numbers("targets", targets)
-        if predictions.size != targets.size:
+        expected, found = _samples(targets), _samples(predictions)
+        if found.shape != expected.shape:
             raise ValueError(f"predictions: expected one for each of targets {targets.shape}, got {predictions.shape}")
-        finite = np.isfinite(predictions).all() and np.isfinite(targets).all()
-        return float(score(_samples(targets), _samples(predictions))) if finite else math.nan
+        return float(score(expected, found)) if np.isfinite(found).all() and np.isfinite(expected).all() else math.nan
 
     scores = {
         "mae": metrics.mean_absolute_error,
@@ -90,24 +97,33 @@ def regression_metrics() -> dict[str, Metric]:
 
 def _numbers(name: str, value: Array) -> Array:
     found = array(name, value)
-    if found.dtype.kind not in "biuf" or not found.size:
-        raise TypeError(f"{name}: expected numbers, got dtype {found.dtype} and shape {found.shape}")
+    if found.dtype.kind not in "biuf":
+        raise TypeError(f"{name}: expected numbers, got dtype {found.dtype}")
+    if not found.size:
+        raise ValueError(f"{name}: expected at least one, got none: shape {found.shape}")
     return found
 
 
-def _classes(predictions: Array, targets: Array) -> tuple[Array, Array]:
-    """Return the targets and the predicted ones, as scikit-learn takes them."""
+def _classes(predictions: Array, targets: Array) -> tuple[Array, Array, str]:
+    """Return the targets and what is predicted, as scikit-learn takes them, and which of the three kinds they are."""
+    predictions, targets = _numbers("predictions", predictions), _numbers("targets", targets)
+    if np.isnan(predictions).any():
+        where = tuple(int(i) for i in np.argwhere(np.isnan(predictions))[0])
+        raise ValueError(f"predictions: expected numbers, got nan at {where}")
     if predictions.shape == targets.shape:
         wrong = (targets != 0) & (targets != 1)
         if wrong.any():
             raise ValueError(f"targets: expected 0 and 1 beside predictions of their shape, got {targets[wrong][0]}")
-        return _samples(targets).astype(np.int64), _samples(predictions > 0).astype(np.int64)
+        expected = _samples(targets).astype(np.int64)
+        return expected, _samples(predictions > 0).astype(np.int64), _LABELS if expected.ndim > 1 else _TWO
     if predictions.ndim == 0 or predictions.shape[:-1] != targets.shape or predictions.shape[-1] == 1:
         raise ValueError(
             f"targets: expected the shape of the predictions {predictions.shape}, or without their axis of classes, "
             f"got {targets.shape}"
         )
-    return targets.reshape(-1), np.asarray(predictions.argmax(axis=-1)).reshape(-1)
+    classes = predictions.shape[-1]
+    expected = index_array("targets", targets, classes).reshape(-1)
+    return expected, np.asarray(predictions.argmax(axis=-1)).reshape(-1), _MORE if classes > 2 else _TWO
 
 
 def _samples(array: Array) -> Array:
