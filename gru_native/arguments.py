@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from numbers import Real
 from operator import index
 from typing import Any, TypeAlias, TypeVar
@@ -21,6 +21,8 @@ StrPath: TypeAlias = str | os.PathLike[str]
 T = TypeVar("T")
 
 LARGEST = np.iinfo(np.int64).max
+#: float64 holds all integers up to this one.
+EXACT = 2**53
 
 
 def shown(value: Any) -> str:
@@ -197,7 +199,38 @@ def _converted(name: str, value: Any) -> Array:
         raise TypeError(f"{name}: expected an array, got {_no_array(name, value, error)}") from None
     if found.dtype.kind == "O" and not isinstance(value, np.ndarray):
         raise TypeError(f"{name}: expected an array, got {shown(value)}")
+    if found.dtype.kind == "f" and found.size and isinstance(value, (list, tuple)):
+        _refuse_rounding(name, value, found)
     return found
+
+
+def _refuse_rounding(name: str, value: Any, found: Array) -> None:
+    """Refuse a list whose integers are floats in an array, unless there are floats beside them and all are exact."""
+    if all(part.dtype.kind in "biu" for part in _parts(value)):
+        kinds = " and ".join(sorted({str(part.dtype) for part in _parts(value)}))
+        raise ValueError(f"{name}: expected one type that holds all values, got {kinds}")
+    if found.dtype == np.float64 and magnitude(found) >= EXACT:
+        for part in _parts(value):
+            if part.dtype.kind in "iu" and magnitude(part) > EXACT:
+                raise ValueError(f"{name}: expected integers up to 2**53 beside {found.dtype}, got {magnitude(part)}")
+
+
+def _parts(value: Any) -> Iterator[Array]:
+    """Yield the arrays and the numbers in lists of lists."""
+    if isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _parts(part)
+    else:
+        yield np.asarray(value)
+
+
+def magnitude(numbers: Array) -> int | float:
+    """Return the largest magnitude among numbers, NaN aside; 0 for none."""
+    if not numbers.size:
+        return 0
+    most: int | float = np.fmax.reduce(numbers, axis=None).item()
+    least: int | float = np.fmin.reduce(numbers, axis=None).item()
+    return max(most, -least)
 
 
 def _no_array(name: str, value: Any, error: Exception) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gru_native.arguments import array
 from gru_native.train import Batches, Sequences, Stream
 from gru_native.train.identity import fingerprint
 
@@ -243,6 +244,51 @@ def test_data_that_is_not_numbers(wrong: Any, got: str) -> None:
     for kind in kinds[:3]:
         with pytest.raises(TypeError, match=f"^inputs{message}"):
             kind(wrong, right)
+
+
+BIG = 2**53 + 1
+
+
+@pytest.mark.parametrize(
+    ("mixed", "message"),
+    [
+        ([np.array([1, BIG]), np.array([1, 2], "u8")], "one type that holds all values, got int64 and uint64"),
+        ([np.array([1, 2]), np.array([3, 4], "u8")], "one type that holds all values, got int64 and uint64"),
+        ([2**63, 1], "one type that holds all values, got int64 and uint64"),
+        ([BIG, 0.5], f"integers up to 2\\*\\*53 beside float64, got {BIG}"),
+        (([0.5, np.nan], [-BIG, np.inf]), f"integers up to 2\\*\\*53 beside float64, got {BIG}"),
+        ([np.array([0.5, 1], "f4"), np.array([1, BIG])], f"integers up to 2\\*\\*53 beside float64, got {BIG}"),
+        ([np.array([0.5, 1]), range(BIG, BIG + 2)], f"integers up to 2\\*\\*53 beside float64, got {BIG + 1}"),
+    ],
+)
+def test_a_list_of_several_types_is_not_rounded(mixed: Any, message: str) -> None:
+    right = [0, 1]
+    for name, call in {
+        "inputs": lambda: Batches(mixed, right, 1),
+        "targets": lambda: Batches(right, mixed, 1),
+        r"inputs\[0\]": lambda: Sequences([mixed], [1], 1),
+        "x": lambda: array("x", mixed),
+    }.items():
+        with pytest.raises(ValueError, match=f"^{name}: expected {message}$"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("mixed", "dtype"),
+    [
+        ([1, 0.5], "f8"),
+        ([2**53, 0.5], "f8"),
+        ([BIG, 1], "i8"),
+        ([1e300, np.inf, 3], "f8"),
+        ([np.array([1, 2], "u4"), np.array([-1, 2])], "i8"),
+        ([np.array([1, 2], "i2"), np.array([0.5, 2], "f4")], "f4"),
+        ([[], []], "f8"),
+    ],
+)
+def test_a_list_of_several_types_keeps_its_values(mixed: Any, dtype: str) -> None:
+    found = Batches(mixed, [0] * len(mixed), 1).inputs
+    assert found.dtype == dtype
+    assert found.tolist() == [part if np.isscalar(part) else list(part) for part in mixed]
 
 
 def test_errors_of_sequences() -> None:

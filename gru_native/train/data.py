@@ -36,13 +36,10 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike
 
+from gru_native.arguments import EXACT, array, every, flag, magnitude, whole
 from gru_native.arguments import Array as Array
-from gru_native.arguments import array, every, flag, whole
 from gru_native.random import Seed, generator, seed_path
 from gru_native.train.identity import fingerprint
-
-#: float64 holds all integers up to this one.
-_EXACT = 2**53
 
 
 class Batch(NamedTuple):
@@ -333,14 +330,9 @@ def _alike(name: str, given: Iterable[Any]) -> list[Array]:
     for i, own in enumerate(arrays):
         if own.shape[1:] != first.shape[1:]:
             raise ValueError(f"{name}[{i}]: expected shape (T, ...) as {name}[0]'s {first.shape}, got {own.shape}")
-        if common.kind == "f" and own.dtype.kind in "iu" and _largest(own) > _EXACT:
-            raise ValueError(f"{name}[{i}]: expected integers up to 2**53 beside {common}, got {_largest(own)}")
+        if common.kind == "f" and own.dtype.kind in "iu" and magnitude(own) > EXACT:
+            raise ValueError(f"{name}[{i}]: expected integers up to 2**53 beside {common}, got {magnitude(own)}")
     return [own.astype(common, copy=False) for own in arrays]
-
-
-def _largest(integers: Array) -> int:
-    """Return the largest magnitude."""
-    return max(int(integers.max()), -int(integers.min())) if integers.size else 0
 
 
 def _pair(inputs: ArrayLike, targets: ArrayLike) -> tuple[Array, Array]:
