@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from gru_native.arguments import array
-from gru_native.train import Batches, Sequences, Stream
+from gru_native.train import Batch, Batches, Sequences, Stream
+from gru_native.train.data import placed
 from gru_native.train.identity import fingerprint
 
 X = np.random.default_rng(0).standard_normal((20, 3)).astype("f4")
@@ -165,6 +166,78 @@ def test_places_say_which_inputs_are_in_a_batch(data: Any) -> None:
                 np.testing.assert_array_equal(given[places], inputs)
         seen = np.concatenate([places.reshape(-1) for places in data.places(epoch)])
         np.testing.assert_array_equal(np.sort(seen), np.arange(24 if isinstance(data, Stream) else 10))
+
+
+@pytest.mark.parametrize("data", SOURCES, ids=lambda data: type(data).__name__)
+def test_places_go_with_the_batches(data: Any) -> None:
+    batches = [Batch(*item) for item in data.epoch(0)]
+    found = list(placed(data, ((batch, number) for number, batch in enumerate(batches))))
+    assert [number for *_, number in found] == list(range(len(batches)))
+    for own, (places, batch, _), item in zip(data.places(0), found, batches, strict=True):
+        np.testing.assert_array_equal(places, own)
+        assert places.dtype == np.int64
+        assert batch is item
+
+
+class Placed:
+    """A source of somebody else's: two batches of three rows of two steps."""
+
+    def __init__(self, places: Any) -> None:
+        self.places = (lambda number: places) if isinstance(places, list) else places
+
+    def __len__(self) -> int:
+        return 2
+
+    def results(self, batches: int = 2, lengths: Any = None) -> Any:
+        return [(Batch(np.zeros((2, 3, 1)), np.zeros(3), lengths), None)] * batches
+
+
+@pytest.mark.parametrize(
+    "places", [[[5, 4, 3], [0, 1, 2]], [np.arange(6).reshape(2, 3), np.arange(6, 12).reshape(2, 3)]]
+)
+def test_places_of_rows_and_of_steps(places: list[Any]) -> None:
+    data = Placed([np.array(own, "u1") for own in places])
+    for (found, *_), own in zip(placed(data, data.results()), places, strict=True):
+        np.testing.assert_array_equal(found, own)
+
+
+@pytest.mark.parametrize(
+    ("places", "error", "message"),
+    [
+        ([[0, 0, 1], [2, 3, 4]], ValueError, ": expected each of 0 to 5 once, got 0 again"),
+        ([[0, 1, 2], [3, 4, 1]], ValueError, ": expected each of 0 to 5 once, got 1 again"),
+        ([[0, 1, 2], [3, -1, 4]], ValueError, r"\[1\]: expected 0 to 5, got -1 at \(1,\)"),
+        ([[0, 1, 10**9], [3, 4, 5]], ValueError, r"\[0\]: expected 0 to 5, got 1000000000 at \(2,\)"),
+        ([[0.0, 1.0, 2.0], [3, 4, 5]], TypeError, r"\[0\]: expected an integer dtype, got float64"),
+        ([[0, 1, 2], [False, True, True]], TypeError, r"\[1\]: expected an integer dtype, got bool"),
+        ([[0, 1, 2], None], TypeError, r"\[1\]: expected an array, got None"),
+        ([], ValueError, ": expected 2 arrays, one for each batch, got 0"),
+        ([[0, 1, 2]], ValueError, ": expected 2 arrays, one for each batch, got 1"),
+        (lambda number: None, TypeError, ": expected a list, got None"),
+        (None, TypeError, ": expected a function, got None"),
+    ],
+)
+def test_places_that_cannot_be_are_refused_before_the_work(places: Any, error: type[Exception], message: str) -> None:
+    def work() -> Any:
+        pytest.fail("the model was called")
+        yield
+
+    with pytest.raises(error, match=rf"^data\.places{message}$"):
+        next(placed(Placed(places), work()))
+
+
+def test_places_that_do_not_fit_their_batch() -> None:
+    data = Placed([[0, 1, 2, 3], [4, 5]])
+    with pytest.raises(
+        ValueError, match=r"^data\.places\[0\]: expected shape \(2,\) or \(2, 3\) or \(3,\), got \(4,\)$"
+    ):
+        next(placed(data, data.results()))
+    data = Placed([np.arange(6).reshape(2, 3), np.arange(6, 12).reshape(2, 3)])
+    with pytest.raises(ValueError, match=r"^data\.places\[0\]: expected shape \(3,\), got \(2, 3\)$"):
+        next(placed(data, data.results(lengths=np.array([2, 1, 2]))))
+    for batches, found in ((1, "1"), (3, "more")):
+        with pytest.raises(ValueError, match=f"^data.epoch: expected 2 batches, the length of the data, got {found}$"):
+            list(placed(data, data.results(batches)))
 
 
 def test_sources_say_their_layout() -> None:

@@ -19,8 +19,8 @@ A source of batches has three things:
     nothing is checked.
 ``data.places(number)``
     beside ``data.epoch(number)``, for each batch an array of whole numbers that says for each row
-    (B,), or for each step (T, B), which of the source's inputs it is. `Trainer.predict` needs it; where batches
-    have lengths it reads outputs for each step as (T, B, ...), unless `batch_first` is true.
+    (B,), or for each step (T, B), which of the source's inputs it is: each from 0 up once. `Trainer.predict` needs
+    it; where batches have lengths it reads outputs for each step as (T, B, ...), unless `batch_first` is true.
 ``data.fingerprint``
     a hash of its content and settings, any string, which a `Checkpoint` keeps. It is computed when it is first asked
     for, once, at 1 to 2 GB/s, so do not write to the arrays after that. Without it, a run that goes on from a
@@ -31,12 +31,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from functools import cached_property
+from itertools import zip_longest
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gru_native.arguments import EXACT, array, every, flag, magnitude, whole
+from gru_native.arguments import EXACT, T, array, every, flag, function, index_array, magnitude, whole
 from gru_native.arguments import Array as Array
 from gru_native.random import Seed, generator, seed_path
 from gru_native.train.identity import fingerprint
@@ -304,6 +305,50 @@ class Stream:
 
     def _windows(self) -> list[slice]:
         return [slice(start, start + self.window) for start in range(0, len(self.inputs), self.window)]
+
+
+def placed(data: Any, results: Iterable[tuple[Batch, T]]) -> Iterator[tuple[Array, Batch, T]]:
+    """Yield what belongs to each batch of the first epoch: its places, the batch, and what was made of it.
+
+    Parameters
+    ----------
+    data
+        A source with ``places``.
+    results
+        The batches of ``data.epoch(0)`` in order, and what was made of each.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Before the first result is asked for, when ``data.places(0)`` are not arrays of whole numbers, one for each
+        batch, with each number from 0 up just once. Later, when one does not fit the rows or steps of its batch, or
+        there are not as many batches.
+    """
+    places = _checked_places(data)
+    for number, (own, result) in enumerate(zip_longest(places, results)):
+        if own is None or result is None:
+            found = "more" if own is None else number
+            raise ValueError(f"data.epoch: expected {len(places)} batches, the length of the data, got {found}")
+        batch, made = result
+        steps = np.shape(batch.inputs)[:2]  # or rows, or both, as the layout is
+        of_inputs = {steps, steps[:1], steps[1:]} - {()}
+        fitting = of_inputs if batch.lengths is None else {np.shape(batch.lengths)}
+        if own.shape not in fitting:
+            expected = " or ".join(map(str, sorted(fitting)))
+            raise ValueError(f"data.places[{number}]: expected shape {expected}, got {own.shape}")
+        yield own, batch, made
+
+
+def _checked_places(data: Any) -> list[Array]:
+    given = every("data.places", function("data.places", data.places)(0), array)
+    if len(given) != len(data):
+        raise ValueError(f"data.places: expected {len(data)} arrays, one for each batch, got {len(given)}")
+    total = sum(own.size for own in given)
+    places = [index_array(f"data.places[{number}]", own, total) for number, own in enumerate(given)]
+    again = np.flatnonzero(np.bincount(np.concatenate([own.reshape(-1) for own in places])) > 1)
+    if again.size:
+        raise ValueError(f"data.places: expected each of 0 to {total - 1} once, got {again[0]} again")
+    return places
 
 
 def _numbers(name: str, given: Any) -> Array:
