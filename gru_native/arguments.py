@@ -124,8 +124,14 @@ def instance(name: str, value: Any, kind: type[T], expected: str) -> T:
     """Return `value`, which must be a `kind`: an object, not a class (a protocol would take both)."""
     if isinstance(value, kind) and not isinstance(value, type):
         return value
-    got = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+    got = f"the class {_class_name(value)}" if isinstance(value, type) else _class_name(type(value))
     raise TypeError(f"{name}: expected {expected}, got {got}")
+
+
+def _class_name(kind: type) -> str:
+    """Return the name of a class, with its module when it is a stranger's: others have an Adam, too."""
+    own = f"{kind.__module__}.".split(".")[0] in ("builtins", "numpy", __name__.split(".")[0])
+    return kind.__name__ if own else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def text(name: str, value: Any) -> str:

@@ -638,6 +638,29 @@ def test_things_of_another_kind_are_named() -> None:
         refused(TypeError, message, call)
 
 
+def test_classes_of_other_frameworks_are_told_from_ours() -> None:
+    torch = pytest.importorskip("torch")
+    linear, theirs, make = nn.Linear(IN, 3, seed=0), torch.nn.Linear(IN, 3), train.Trainer
+    loss, adam = losses.CrossEntropyLoss(), optim.Adam(linear)
+    for message, call in {
+        "optimizer: expected an Optimizer, such as Adam(model), got torch.optim.adam.Adam": (
+            lambda: make(linear, loss, torch.optim.Adam(theirs.parameters()))
+        ),
+        "optimizer: expected an Optimizer, such as Adam(model), got the class torch.optim.adam.Adam": (
+            lambda: make(linear, loss, torch.optim.Adam)
+        ),
+        "loss: expected a loss, such as CrossEntropyLoss(), got torch.nn.modules.loss.CrossEntropyLoss": (
+            lambda: make(linear, torch.nn.CrossEntropyLoss(), adam)
+        ),
+        "model: expected a Module, got torch.nn.modules.linear.Linear": lambda: make(theirs, loss, adam),
+        "metrics: expected a mapping from names to functions, such as classification_metrics(), got ndarray": (
+            lambda: make(linear, loss, adam, metrics=zeros(2))
+        ),
+        "model: expected a Module, got Adam": lambda: make(adam, loss, adam),
+    }.items():
+        refused(TypeError, message, call)
+
+
 def test_a_number_of_many_digits_is_not_written_out() -> None:
     refused(
         ValueError,
