@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.numpy
 from calls import INTERNAL, World, arguments, near, parameters, public
 from cases import ISAS, assert_same_bits, layer
 from cases import KINDS as CELLS
@@ -322,30 +323,27 @@ def rebound(item: Any, method: Callable[..., Any], skip: int, public_name: str =
 def damaged(rng: Rng) -> None:
     """Files of models and of runs: damage is refused, and nothing is taken over then."""
     world = World(rng)
-    path = world.folder / "file"
-    run = gn.train.Checkpoint(path)
-    writers = {
-        "model": lambda: gn.save(world.model(), path),
-        "checkpoint": lambda: run.save(trainer, gn.train.checkpoint.Run(1, 2), {"a": 1}),
-    }
-    for kind, write in writers.items():
-        trainer = world.trainer()
-        trainer.fit(world.data(), epochs=1, progress=False)
-        write()
+    model, run = world.file(), world.folder / "run"
+    world.trainer().fit(world.data(), epochs=1, progress=False, checkpoint=run)
+    plan = gn.io.load_arrays(run)[1]["checkpoint"]["plan"]
+    with findings.none("files without damage"):
+        gn.load(model)
+        gn.train.Checkpoint(run).restore(world.trainer(), plan)
+    for path, read in {model: lambda: load_model(model), run: lambda: resume(world, run, plan)}.items():
         raw = path.read_bytes()
         for i in range(60):
-            what = f"damage {i} of a {kind}"
+            what = f"damage {i} of {path.name}"
             findings.doing(what)
             path.write_bytes(damage(world, raw))
             with findings.none(what):
-                (load_model if kind == "model" else resume)(world, path, what)
+                read()
 
 
 def damage(world: World, raw: bytes) -> bytes:
-    """Return a file cut off, with another byte or two, or with another header."""
+    """Return a file cut off, with another byte or two, or with another header or other arrays, signed or not."""
     rng = world.rng
     size = struct.unpack("<Q", raw[:8])[0]
-    way = int(rng.integers(4))
+    way = int(rng.integers(6))
     if way == 0:
         return raw[: int(rng.integers(len(raw)))]
     if way == 1:
@@ -354,14 +352,35 @@ def damage(world: World, raw: bytes) -> bytes:
             changed[int(rng.integers(8 + size))] = int(rng.integers(256))
         return bytes(changed)
     header = json.loads(raw[8 : 8 + size])
-    entry = json.loads(header["__metadata__"]["gru_native"])
     if way == 2:
         tensors = {name: item for name, item in header.items() if name != "__metadata__"}
-        header = {**rearranged(world, tensors), "__metadata__": header["__metadata__"]}
+        text = json.dumps({**rearranged(world, tensors), "__metadata__": header["__metadata__"]}).encode()
+        return struct.pack("<Q", len(text)) + text + raw[8 + size :]
+    entry, arrays = json.loads(header["__metadata__"]["gru_native"]), safetensors.numpy.load(raw)
+    if way == 3:
+        entry = rearranged(world, entry)
     else:
-        header["__metadata__"]["gru_native"] = json.dumps(rearranged(world, entry))
-    text = json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + raw[8 + size :]
+        arrays = other_arrays(world, arrays)
+    if isinstance(entry.get("checkpoint"), dict) and rng.integers(2):  # as if a run had written it
+        entry["hash"] = gn.train.checkpoint._hash(entry["checkpoint"], arrays)
+    return safetensors.numpy.save(arrays, {"gru_native": json.dumps(entry)})
+
+
+def other_arrays(world: World, arrays: dict[str, Any]) -> dict[str, Any]:
+    """Return arrays of which one is gone, or has another name, shape, dtype or content."""
+    name = str(world.rng.choice(sorted(arrays)))
+    array = arrays[name]
+    others = {each: own for each, own in arrays.items() if each != name}
+    flat = array.reshape(-1)
+    shapes = array[..., None], flat, flat[:0], np.concatenate([flat, flat])
+    return others | world.pick(
+        {},
+        {f"{name}_": array},
+        {name.split("/")[-1]: array},
+        {name: world.pick(*shapes)},
+        {name: array.astype(world.pick("f8", "f4", "f2", "i8", "u1", "?"))},
+        {name: np.full(array.shape, world.pick(np.nan, np.inf, -1)).astype(array.dtype)},
+    )
 
 
 def rearranged(world: World, nest: Any) -> Any:
@@ -387,7 +406,7 @@ def rearranged(world: World, nest: Any) -> Any:
     return world.pick(None, -1, 0, 1, 7, 2**31, 2**63, 10**30, 1.5, "", "x", "F64", [], {}, [2, 2], True, float("nan"))
 
 
-def load_model(world: World, path: Path, what: str) -> None:
+def load_model(path: Path) -> None:
     """Read in every way; what loads has the names and shapes of its own configuration."""
     for read in (gn.load, gn.load_state, gn.load_metadata):
         with contextlib.suppress(gn.ModelFileError):
@@ -404,12 +423,12 @@ def load_model(world: World, path: Path, what: str) -> None:
         np.testing.assert_array_equal(array, in_file[name], err_msg=f"{name} is not the file's")
 
 
-def resume(world: World, path: Path, what: str) -> None:
+def resume(world: World, path: Path, plan: Any) -> None:
     """Restore a run; a refused one changes nothing, an accepted one is the file's."""
     trainer = world.trainer()
     before = everything(trainer)
     try:
-        gn.train.Checkpoint(path).restore(trainer, {"a": 1})
+        gn.train.Checkpoint(path).restore(trainer, plan)
     except (gn.ModelFileError, gn.train.OtherRunError):
         assert everything(trainer) == before, "half of a damaged file was taken over"
         return
