@@ -317,7 +317,7 @@ def hostile(world: World) -> Any:
 def near(world: World, value: Any) -> Any:
     """Return something much like a right value."""
     rng = world.rng
-    if isinstance(value, np.ndarray) and value.ndim:
+    if isinstance(value, np.ndarray) and value.ndim and value.dtype.kind in "biufc":
         return near_array(world, value)
     if isinstance(value, (bool, int, float)):
         return world.pick(
