@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import tempfile
 import types
 from collections.abc import Callable, Mapping
@@ -91,6 +92,12 @@ class World:
     def file(self) -> Path:
         path = self.folder / f"{self.rng.integers(10**9)}.safetensors"
         gn.save(self.model(), path)
+        return path
+
+    def device(self) -> Path:
+        """Return a link to a device: a file may be removed, and the device itself would be gone for all."""
+        path = self.folder / f"{self.rng.integers(10**9)}"
+        path.symlink_to(os.devnull)
         return path
 
     def weights(self) -> Any:
@@ -301,7 +308,7 @@ def hostile(world: World) -> Any:
         lambda: world.pick(True, False, 0, 1, -1, 2, 255),
         lambda: world.pick(2**31 - 1, 2**31, 2**32 + 1, 2**62, 2**63 - 1, 2**63, -(2**63), 10**400, np.int8(-1)),
         lambda: world.pick(0.5, -0.0, 1e300, 1e-300, float("nan"), float("inf"), 1j, np.float32(2)),
-        lambda: world.pick("", "x", "\0", "é" * 300, "../..", b"\x05\x06", bytearray(4), memoryview(b"abcd")),
+        lambda: world.pick("", "x", "\0", "é" * 300, "x/..", b"\x05\x06", bytearray(4), memoryview(b"abcd")),
         lambda: world.pick([], (), {}, set(), [None], [1, [2, 3]], {"a": 1}, {1: 2}, range(3), iter([1, 2])),
         lambda: world.pick(object(), object, Odd(), len, np, gn.nn.Linear, Ellipsis, slice(2)),
         lambda: world.pick(world.model, world.weights, world.tape, world.data, lambda: world.optimizer)(),
@@ -338,7 +345,7 @@ def near(world: World, value: Any) -> Any:
         parts[place] = world.pick(hostile, lambda w: near(w, value[place]))(world)
         return type(value)(world.pick(parts, parts[:-1], [*parts, parts[0]]))
     if isinstance(value, Path):
-        return world.pick(value.parent, value / "x", value.with_name("none"), str(value), bytes(value), "/dev/null")
+        return world.pick(value.parent, value / "x", value.with_name("none"), str(value), bytes(value), world.device())
     return hostile(world)
 
 
