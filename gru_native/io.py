@@ -192,6 +192,16 @@ def regular(path: str, flags: int) -> int:
     raise OSError(errno.EINVAL, _IRREGULAR, path)
 
 
+def writable(name: str, path: StrPath) -> Path:
+    """Return the real path of a file that can be written: one that is there, or one in a folder that is there."""
+    target = Path(os.path.realpath(arguments.path(name, path)))
+    if target.exists() and not target.is_file():
+        raise ValueError(f"{name}: expected the name of a regular file, got {path}")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"{name}: there is no folder {target.parent}")
+    return target
+
+
 @contextmanager
 def atomic_write(path: StrPath) -> Iterator[BinaryIO]:
     """Open a new file that takes the place of `path` when the block ends without an exception.
@@ -199,11 +209,7 @@ def atomic_write(path: StrPath) -> Iterator[BinaryIO]:
     Until then, and if the block or the process is interrupted, `path` stays as it was. A symbolic link is
     followed. The new file has the mode of the one that it replaces, and its owner and group where the system allows it.
     """
-    target = Path(os.path.realpath(arguments.path("path", path)))
-    if target.exists() and not target.is_file():
-        raise ValueError(f"path: expected the name of a regular file, got {path}")
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"path: there is no folder {target.parent}")
+    target = writable("path", path)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         with _create(temporary) as file:

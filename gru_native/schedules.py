@@ -64,7 +64,13 @@ class Schedule:
     def prepare_step(self) -> list[Change]:
         """Return how the schedule and the optimizer change with a step. Nothing has changed yet."""
         last_epoch = self.last_epoch + 1
-        return [Change(self, {"last_epoch": last_epoch}), Change(self.optimizer, {"lr": self.lr_at(last_epoch)})]
+        return [Change(self, {"last_epoch": last_epoch}), Change(self.optimizer, {"lr": self._rate(last_epoch)})]
+
+    def _rate(self, epoch: int) -> float:
+        try:
+            return self.lr_at(epoch)
+        except OverflowError as error:
+            raise ValueError(f"state_dict, step: no learning rate at last_epoch {epoch}: {error}") from error
 
     def state_dict(self) -> dict[str, float]:
         """Return the position in the schedule; arguments are the constructor's business."""
@@ -90,12 +96,9 @@ class Schedule:
     def _lr_from(self, base_lr: float, epoch: int) -> float:
         present, self.optimizer.initial_lr = self.optimizer.initial_lr, base_lr
         try:
-            lr = self.lr_at(epoch)
-        except OverflowError as error:
-            raise ValueError(f"state_dict: no learning rate at last_epoch {epoch}: {error}") from error
+            return self._rate(epoch)
         finally:
             self.optimizer.initial_lr = present
-        return lr
 
 
 class StepLR(Schedule):
@@ -107,6 +110,7 @@ class StepLR(Schedule):
         super().__init__(optimizer)
 
     def lr_at(self, epoch: int) -> float:
+        epoch = whole("epoch", epoch, 0)
         return self.base_lr * self.gamma ** (epoch // self.step_size)
 
 
@@ -119,6 +123,7 @@ class MultiStepLR(Schedule):
         super().__init__(optimizer)
 
     def lr_at(self, epoch: int) -> float:
+        epoch = whole("epoch", epoch, 0)
         return self.base_lr * self.gamma ** bisect_right(self.milestones, epoch)
 
 
@@ -130,6 +135,7 @@ class ExponentialLR(Schedule):
         super().__init__(optimizer)
 
     def lr_at(self, epoch: int) -> float:
+        epoch = whole("epoch", epoch, 0)
         return self.base_lr * self.gamma**epoch
 
 
@@ -148,6 +154,7 @@ class CosineAnnealingLR(Schedule):
         super().__init__(optimizer)
 
     def lr_at(self, epoch: int) -> float:
+        epoch = whole("epoch", epoch, 0)
         return self.eta_min + (self.base_lr - self.eta_min) * (1.0 + math.cos(math.pi * epoch / self.T_max)) / 2.0
 
 
@@ -177,6 +184,7 @@ class LinearLR(Schedule):
         super().__init__(optimizer)
 
     def lr_at(self, epoch: int) -> float:
+        epoch = whole("epoch", epoch, 0)
         progress = min(self.total_iters, epoch) / self.total_iters
         return self.base_lr * (self.start_factor + (self.end_factor - self.start_factor) * progress)
 
@@ -212,6 +220,7 @@ class SequentialLR(Schedule):
         super().__init__(optimizer)
 
     def lr_at(self, epoch: int) -> float:
+        epoch = whole("epoch", epoch, 0)
         index = bisect_right(self.milestones, epoch)
         start = self.milestones[index - 1] if index else 0
         return self.schedulers[index].lr_at(epoch - start)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -380,6 +381,28 @@ def test_running_values_are_not_those_of_a_batch_that_is_refused() -> None:
     for name, array in expected.state_dict().items():
         if name.startswith("running"):
             np.testing.assert_array_equal(model.state_dict()[f"0.{name}"], array)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"checkpoint": "a", "log": "a"}, r"^log: expected another file than checkpoint, got "),
+        ({"checkpoint": "a", "log": "a.log"}, r"^log: expected another file than the checkpoint's log, got "),
+        ({"log": "a", "curves": "./a"}, r"^curves: expected another file than log, got "),
+        ({"checkpoint": "none/a"}, r"^checkpoint: there is no folder "),
+        ({"log": "none/a"}, r"^log: there is no folder "),
+        ({"curves": "none/a"}, r"^curves: there is no folder "),
+        ({"curves": "."}, r"^curves: expected the name of a regular file, got "),
+    ],
+)
+def test_files_are_looked_at_before_the_first_step(files: dict[str, str], message: str, tmp_path: Path) -> None:
+    trainer, x, y = _regression()
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        trainer.fit(
+            Batches(x, y, 4), epochs=1, progress=False, **{name: f"{tmp_path}/{file}" for name, file in files.items()}
+        )
+    assert trainer.step == 0
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_schedule_of_another_optimizer_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -378,6 +379,16 @@ def test_changes_hold_also_when_there_is_nothing_left_to_do(tmp_path: Path) -> N
     Setup(patience=9).fit(keeper)
     with pytest.raises(OtherRunError, match="whose patience is 9, expected None"):
         Setup().fit(keeper)
+
+
+def test_only_files_are_removed(tmp_path: Path) -> None:
+    keeper = Checkpoint(tmp_path / "run.checkpoint")
+    Setup().fit(keeper)
+    keeper.log.unlink()
+    os.mkfifo(keeper.log)
+    with pytest.raises(ValueError, match="expected the name of a regular file"):
+        keeper.remove()
+    assert keeper.exists()
 
 
 def test_one_run_at_a_time(tmp_path: Path) -> None:

@@ -172,9 +172,17 @@ class Checkpoint:
             yield
 
     def remove(self) -> None:
-        """Remove both files, if they are there."""
-        self.path.unlink(missing_ok=True)
-        self.log.unlink(missing_ok=True)
+        """Remove both files, if they are there.
+
+        Raises
+        ------
+        ValueError
+            For anything else than files. Nothing is removed then.
+        """
+        for file in (self.path, self.log):
+            io.writable("path", file)
+        for file in (self.path, self.log):
+            file.unlink(missing_ok=True)
 
     def save(self, trainer: Trainer, run: Run, plan: Mapping[str, Any]) -> None:
         """Write the files; `plan` is what a call that wants to go on must agree with."""
@@ -241,7 +249,7 @@ class Checkpoint:
                 f"{self.path}: written by gru_native 0.1.0 or older, whose checkpoints this version does not read; "
                 "end the run with the version that began it, or remove the file"
             )
-        if header["version"] != VERSION:
+        if type(header["version"]) is not int or header["version"] != VERSION:
             raise io.ModelFileError(f"{self.path}: expected version {VERSION}, got {header['version']!r}")
         with self._refusing(io.ModelFileError):
             if outer.get("hash") != _hash(header, arrays):

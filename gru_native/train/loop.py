@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -14,14 +15,14 @@ import numpy as np
 from gru_native import functional, optim
 from gru_native.arguments import every, flag, function, instance, mapping, number, path, shown, whole
 from gru_native.changes import Change
-from gru_native.io import StrPath
+from gru_native.io import StrPath, writable
 from gru_native.nn import Module
 from gru_native.nn.module import Gradients
 from gru_native.nn.signal import trace
 from gru_native.random import Seed, seed_path
 from gru_native.schedules import ReduceLROnPlateau, Schedule
 from gru_native.train.checkpoint import Checkpoint, Run
-from gru_native.train.data import Array, Batch, Data
+from gru_native.train.data import Array, Batch, Data, placed
 from gru_native.train.finite import advice
 from gru_native.train.identity import as_json, settings
 from gru_native.train.metrics import Metric
@@ -196,12 +197,11 @@ class Trainer:
         if not isinstance(checkpoint, (Checkpoint, type(None))):
             checkpoint = Checkpoint(path("checkpoint", checkpoint))
         keeper = checkpoint
+        kept = {} if keeper is None else {"checkpoint": keeper.path, "the checkpoint's log": keeper.log}
+        _check_files({**kept, "log": log, "curves": curves})
         watchers = every("callbacks", callbacks, function)
         if not isinstance(progress, ProgressBar):
             progress = flag("progress", progress)
-        for name, file in (("log", log), ("curves", curves)):
-            if file is not None:
-                path(name, file)
         saves = validates if keeper is None or keeper.every is None else _due("every", keeper.every)
         asked = {"steps": total, "accumulate": together, "validate_every": validate_every, "patience": patience}
         plan = {} if keeper is None else self._plan(data, validation, asked)
@@ -216,6 +216,8 @@ class Trainer:
             self.best = run.best
             groups, began = self._groups(data, run, together), time.perf_counter() - run.seconds
             if curves is not None:
+                import matplotlib.figure  # noqa: F401  who lacks it learns so before the training
+
                 stack.callback(plot_history, run.history, curves)
             stack.callback(self._take_best, run)
             if progress:
@@ -292,7 +294,7 @@ class Trainer:
         places: list[Array] = []
         parts: list[Array] = []
         lengths = None
-        for own, (batch, output) in zip(data.places(0), self._run(data), strict=True):
+        for own, batch, output in placed(data, self._run(data)):
             lengths = None if self.model.pools else batch.lengths
             axes = own.shape if lengths is None else batch.inputs.shape[:2]
             if output.shape[: len(axes)] != axes or (self.model.pools and own.ndim > 1):
@@ -477,6 +479,17 @@ def _is_finite(array: Array) -> bool:
     with np.errstate(all="ignore"):
         # A sum is quick, but finite numbers may have one that is not.
         return math.isfinite(array.sum()) or bool(np.isfinite(array).all())
+
+
+def _check_files(files: Mapping[str, StrPath | None]) -> None:
+    """Refuse files that cannot be written, or that are one and the same."""
+    taken: dict[Path, str] = {}
+    for name, file in files.items():
+        if file is None:
+            continue
+        other = taken.setdefault(writable(name, file), name)
+        if other != name:
+            raise ValueError(f"{name}: expected another file than {other}, got {file}")
 
 
 def _described(data: Data) -> dict[str, Any]:
