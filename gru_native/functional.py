@@ -33,6 +33,7 @@ from gru_native.arguments import (
     typed_array,
     whole,
 )
+from gru_native.passes import repeatable
 from gru_native.random import Seed, key
 
 RecurrentWeights: TypeAlias = _core.RecurrentWeights32 | _core.RecurrentWeights64
@@ -536,9 +537,8 @@ def linear(x: ArrayLike, weights: LinearWeights, *, output: Array | None = None,
             raise ValueError(f"output: expected a C-contiguous array, got strides {output.strides}")
         _refuse_overlap("output", output, x=x)
     rows = _row_count(x)
-    _core.linear_forward(
-        weights, x.reshape(rows, weights.input_size), output.reshape(rows, weights.output_size), thread_count(threads)
-    )
+    flat = x if x.ndim == 2 else _reshaped(x, (rows, weights.input_size))
+    _core.linear_forward(weights, flat, output.reshape(rows, weights.output_size), thread_count(threads))
     return output
 
 
@@ -581,6 +581,7 @@ def _row_count(x: Array) -> int:
 # ---- Embedding ------------------------------------------------------------------------------------------------------
 
 
+@repeatable
 def embedding(indices: ArrayLike, weight: ArrayLike, *, output: Array | None = None) -> Array:
     """Return the rows of `weight` (V, E) at `indices` (...), any integer dtype: an array (..., E)."""
     weight = any_float_array("weight", weight)
@@ -599,6 +600,7 @@ def embedding(indices: ArrayLike, weight: ArrayLike, *, output: Array | None = N
     return output
 
 
+@repeatable
 def embedding_backward(
     indices: ArrayLike,
     d_output: ArrayLike,
@@ -633,6 +635,7 @@ def embedding_backward(
 # ---- Elementwise ----------------------------------------------------------------------------------------------------
 
 
+@repeatable
 def softmax_cross_entropy(
     logits: ArrayLike,
     targets: ArrayLike,
@@ -742,6 +745,7 @@ def nonlinearity_name(nonlinearity: str) -> str:
     return one_of("nonlinearity", nonlinearity, ("tanh", "relu"))
 
 
+@repeatable
 def sequence_lengths(lengths: ArrayLike | None, steps: int, batch: int) -> Array | None:
     """Return the lengths of a batch's rows, checked: (B) of int64."""
     if lengths is None:
@@ -752,6 +756,7 @@ def sequence_lengths(lengths: ArrayLike | None, steps: int, batch: int) -> Array
     return _contiguous(found)
 
 
+@repeatable
 def reset_flags(reset: ArrayLike | None, steps: int, batch: int, batch_first: bool) -> Array | None:
     """Return the resets of a batch, checked: (T, B) of bool."""
     if reset is None:
@@ -805,6 +810,11 @@ def _overlaps_itself(array: Array) -> bool:
 
 def _has_contiguous_last_axis(array: Array) -> bool:
     return array.ndim == 0 or array.size == 0 or array.shape[-1] == 1 or array.strides[-1] == array.itemsize
+
+
+@repeatable
+def _reshaped(array: Array, shape: tuple[int, ...]) -> Array:
+    return array.reshape(shape)
 
 
 def _contiguous(array: Array) -> Array:

@@ -35,6 +35,7 @@ from gru_native.arguments import (
     shaped_array,
     whole,
 )
+from gru_native.passes import repeatable
 
 Reduction = Literal["mean", "sum", "none"]
 
@@ -56,11 +57,13 @@ class _Loss:
     def __init__(self, reduction: Reduction) -> None:
         self.reduction = one_of("reduction", reduction, ("mean", "sum", "none"))
 
+    @repeatable
     def __call__(self, predictions: Array, targets: Array, *, threads: int | None = None) -> float | Array:
         """Return the loss."""
         losses, _, count = self._evaluate(predictions, targets, gradient=False, threads=threads)
         return self._reduce(losses, count)
 
+    @repeatable
     def forward(
         self, predictions: Array, targets: Array, *, threads: int | None = None
     ) -> tuple[float | Array, LossTape]:
@@ -68,6 +71,7 @@ class _Loss:
         losses, gradient, count = self._evaluate(predictions, targets, gradient=True, threads=threads)
         return self._reduce(losses, count), LossTape(gradient, losses.shape, count)
 
+    @repeatable
     def backward(self, tape: LossTape, d_loss: float | Array = 1.0) -> Array:
         """Return the gradient with respect to the predictions.
 
@@ -87,10 +91,10 @@ class _Loss:
             raise ValueError(f"d_loss: expected {expected}, got shape {scale.shape}")
         if self.reduction == "mean" and tape.count:
             scale = scale / tape.count
-        tape.gradient = None
         scale = scale.astype(gradient.dtype)
         if scale.ndim:
             scale = scale.reshape(scale.shape + (1,) * (gradient.ndim - scale.ndim))
+        tape.gradient = None
         with np.errstate(all="ignore"):
             return np.multiply(gradient, scale, out=gradient)
 

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from gru_native import losses, nn
+
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 
 PRELUDE = """
@@ -133,6 +135,107 @@ del blocks
 print(gn.release_memory() > 4000 * 100_000)
 """
     assert run(script) == "True\n"
+
+
+# Every layer and loss, and the inputs of its calls, of which the largest has 40 MB: more than what malloc keeps.
+TAKERS = {
+    "AttentionPooling": ("gn.nn.AttentionPooling(64)", "x"),
+    "BatchNorm1d": ("gn.nn.BatchNorm1d(64)", "flat"),
+    "Dropout": ("gn.nn.Dropout()", "x"),
+    "Embedding": ("gn.nn.Embedding(9, 8)", "indices"),
+    "GRU": ("gn.nn.GRU(64, 8, 2, recurrent_dropout=0.5)", "turned"),
+    "GRUCell": ("gn.nn.GRUCell(64, 8)", "flat"),
+    "LSTM": ("gn.nn.LSTM(64, 8, 2)", "turned"),
+    "LSTMCell": ("gn.nn.LSTMCell(64, 8)", "flat"),
+    "LastPooling": ("gn.nn.LastPooling()", "x"),
+    "LayerNorm": ("gn.nn.LayerNorm(64)", "x"),
+    "Linear": ("gn.nn.Linear(64, 8)", "turned"),
+    "MeanPooling": ("gn.nn.MeanPooling(batch_first=True)", "x"),
+    "RNN": ("gn.nn.RNN(64, 8, 2)", "turned"),
+    "RNNCell": ("gn.nn.RNNCell(64, 8)", "flat"),
+    "Sequential": ("gn.nn.Sequential(gn.nn.Linear(64, 64), gn.nn.Dropout(), gn.nn.LayerNorm(64))", "x"),
+    "BCEWithLogitsLoss": ("gn.losses.BCEWithLogitsLoss()", "x, x"),
+    "CrossEntropyLoss": ("gn.losses.CrossEntropyLoss()", "flat, np.zeros(len(flat), int)"),
+    "MSELoss": ("gn.losses.MSELoss()", "x, x"),
+}
+
+
+def test_these_are_all_layers_and_losses() -> None:
+    assert TAKERS.keys() == {*nn._LAYERS, "Sequential", *losses.__all__} - {"LossTape"}
+
+
+@linux
+@pytest.mark.parametrize("taker", TAKERS)
+def test_kept_memory_serves_numpy(taker: str) -> None:
+    """Blocks of just the size of the results are kept: those are had from the core, and nothing else is left."""
+    made, inputs = TAKERS[taker]
+    script = f"""
+np.random.default_rng()  # NumPy loads it late, and BLAS takes its own memory late
+square = np.ones((256, 256), "f4")
+F.linear_backward(square, F.pack_linear(square), square)
+x = np.ones((40, 4000, 64), "f4")
+flat, turned, indices = x.reshape(-1, 64), x.swapaxes(0, 1), np.zeros((40, 4000, 32), int)
+taker = {made}
+keywords = {{"seed": 1}} if isinstance(taker, gn.nn.Module) else {{}}
+
+def keep_and_limit():
+    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+    blocks = [F.empty(x.nbytes, np.dtype(np.uint8)) for _ in range(30)]
+    del blocks
+    limit(2)
+
+keep_and_limit()
+taker({inputs})
+keep_and_limit()
+result, tape = taker.forward({inputs}, **keywords)
+if keywords:
+    output = result[0] if isinstance(result, tuple) else result
+    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+    gradient = np.ones_like(output), np.ones_like(output)
+    gradient = gradient if isinstance(taker, gn.nn.LSTMCell) else gradient[0]
+keep_and_limit()
+taker.backward(tape, gradient) if keywords else taker.backward(tape)
+print("done")
+"""
+    assert run(script) == "done\n"
+
+
+@linux
+def test_a_failed_call_leaves_the_running_values_of_a_batch() -> None:
+    script = """
+x = np.ones((160_000, 64), "f4")
+norm = gn.nn.BatchNorm1d(64)
+before = norm.state_dict()
+for megabytes in range(20, 400, 20):
+    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+    limit(megabytes)
+    try:
+        norm.forward(x)
+        print(megabytes > 100)
+        break
+    except MemoryError:
+        assert norm.state_dict() == before
+"""
+    assert run(script) == "True\n"
+
+
+def test_what_fails_for_another_reason_runs_once() -> None:
+    """And with nothing kept a MemoryError too: a second run would find no more."""
+    script = """
+from gru_native.passes import repeatable
+gn.release_memory()
+for error in (ValueError, MemoryError):
+    runs = []
+    @repeatable
+    def fails():
+        runs.append(1)
+        raise error
+    try:
+        fails()
+    except error:
+        print(len(runs))
+"""
+    assert run(script) == "1\n1\n"
 
 
 @linux

@@ -11,6 +11,7 @@ from gru_native.arguments import array, float_dtype, whole
 from gru_native.nn import init
 from gru_native.nn.module import Array, Gradients, Module, Snapshot, frozen, sealed
 from gru_native.nn.signal import Fact, Signal
+from gru_native.passes import repeatable
 from gru_native.random import Seed, generator
 
 
@@ -75,6 +76,7 @@ class Embedding(Module):
         return F.embedding(indices, snapshot.version["weight"])
 
     def _forward(
+    @repeatable
         self, snapshot: Snapshot, indices: ArrayLike, *, seed: Seed | None = None, threads: int | None = None
     ) -> tuple[Array, Array]:
         indices = frozen(array("indices", indices).copy())

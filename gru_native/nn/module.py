@@ -22,6 +22,7 @@ from gru_native.arguments import Array as Array
 from gru_native.arguments import flag, instance, mapping
 from gru_native.changes import Change, make
 from gru_native.nn.signal import Signal
+from gru_native.passes import repeatable
 
 Gradients = dict[str, Array]
 Derived = TypeVar("Derived")
@@ -335,6 +336,7 @@ def sealed(array: Array) -> Array:
     return array
 
 
+@repeatable
 def frozen(array: Array) -> Array:
     """Return an array, or a copy of it, that nobody else can write to."""
     flags = array.flags
@@ -354,6 +356,7 @@ def _checked(name: str, value: ArrayLike, arrays: Mapping[str, Array]) -> Array:
     return frozen(arguments.shaped_array(name, value, present.shape, present.dtype))
 
 
+@repeatable
 def _cast(name: str, value: ArrayLike, dtype: DTypeLike) -> Array:
     array = arguments.real_array(name, value)
     with np.errstate(over="ignore", invalid="ignore"):

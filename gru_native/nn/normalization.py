@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -13,6 +13,7 @@ from gru_native.arguments import flag, float_dtype, number, shaped_array, typed_
 from gru_native.nn import init
 from gru_native.nn.module import Array, Gradients, Module, Snapshot, Version, sealed
 from gru_native.nn.signal import Signal
+from gru_native.passes import repeatable
 from gru_native.random import Seed
 
 Axes = tuple[int, ...]
@@ -34,11 +35,13 @@ class _Normalization(Module):
         """Return the axes of `x` along which weight and bias are the same."""
         raise NotImplementedError
 
+    @repeatable
     def _call(self, snapshot: Snapshot, x: ArrayLike, *, threads: int | None = None) -> Array:
         x = self._checked(x)
         normalised = self._normalise(snapshot.version, x, training=False)
         return self._affine(snapshot.version, x, normalised)
 
+    @repeatable
     def _forward(
         self, snapshot: Snapshot, x: ArrayLike, *, seed: Seed | None = None, threads: int | None = None
     ) -> tuple[Array, _Saved]:
@@ -46,6 +49,7 @@ class _Normalization(Module):
         normalised = self._normalise(snapshot.version, x, self.training)
         return sealed(self._affine(snapshot.version, x, normalised)), _Saved(normalised, snapshot.version)
 
+    @repeatable
     @np.errstate(invalid="ignore", over="ignore")
     def _backward(self, saved: _Saved, d_output: ArrayLike, *, threads: int | None = None) -> tuple[Array, Gradients]:
         values = saved.normalised.values
@@ -164,6 +168,15 @@ class BatchNorm1d(_Normalization):
     def _shared_axes(self, x: Array) -> Axes:
         return (0,) if x.ndim == 2 else (0, 2)
 
+    def _forward(
+        self, snapshot: Snapshot, x: ArrayLike, *, seed: Seed | None = None, threads: int | None = None
+    ) -> tuple[Array, _Saved]:
+        y, saved = super()._forward(snapshot, x, seed=seed, threads=threads)
+        moments = saved.normalised.moments
+        if self.track_running_stats and moments is not None:
+            self._track(*moments, y.size // self.num_features)
+        return y, saved
+
     def _normalise(self, version: Version, x: Array, training: bool) -> _Normalised:
         axes = self._shared_axes(x)
         if self.track_running_stats and not training:
@@ -175,12 +188,11 @@ class BatchNorm1d(_Normalization):
         if count == 1:
             raise ValueError(f"x: expected at least 2 values per channel, got 1 with shape {x.shape}")
         mean, var = _moments(x, axes)
-        if self.track_running_stats:
-            self._track(mean.squeeze(axes), var.squeeze(axes) * (count / (count - 1)))
-        return _normalised(x, mean, var, self.eps, axes)
+        return _normalised(x, mean, var, self.eps, axes)._replace(moments=(mean, var))
 
-    def _track(self, mean: Array, var: Array) -> None:
-        """Move the running values towards those of a batch."""
+    def _track(self, mean: Array, var: Array, count: int) -> None:
+        """Move the running values towards those of a batch with so many values per channel."""
+        mean, var = mean.reshape(-1), var.reshape(-1) * (count / (count - 1))
 
         def moved(present: Version) -> dict[str, Array]:
             batches = present["num_batches_tracked"] + 1
@@ -268,13 +280,13 @@ class LayerNorm(_Normalization):
         return _normalised(x, *_moments(x, axes), self.eps, axes)
 
 
-@dataclass(frozen=True)
-class _Normalised:
+class _Normalised(NamedTuple):
     """``values = (x - mean) * scale``, with both taken over `axes` of x; without axes they are constants."""
 
     values: Array
     scale: Array
     axes: Axes
+    moments: tuple[Array, Array] | None = None  # mean and variance of a batch
 
     def backward(self, d: Array) -> Array:
         """Return the gradient of x from that of the values."""

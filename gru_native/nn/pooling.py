@@ -12,6 +12,7 @@ from gru_native.arguments import any_float_array, flag, float_dtype, shaped_arra
 from gru_native.nn import init
 from gru_native.nn.module import Array, Gradients, Module, Snapshot, Version, sealed
 from gru_native.nn.signal import Fact, Signal
+from gru_native.passes import repeatable
 from gru_native.random import Seed, generator
 
 
@@ -68,6 +69,7 @@ class _Pooling(Module):
         y, saved = self._run(snapshot, x, lengths, threads)
         return sealed(y), saved
 
+    @repeatable
     def _backward(self, saved: _Saved, d_output: ArrayLike, *, threads: int | None = None) -> tuple[Array, Gradients]:
         batched = len(saved.shape) == 3
         rows, features = saved.steps.live.shape[1], saved.shape[-1]
@@ -76,6 +78,7 @@ class _Pooling(Module):
         d_x = np.where(saved.steps.live, d_x, d_x.dtype.type(0))
         return np.ascontiguousarray(self._turned(d_x)).reshape(saved.shape), gradients
 
+    @repeatable
     def _run(
         self, snapshot: Snapshot, x: ArrayLike, lengths: ArrayLike | None, threads: int | None
     ) -> tuple[Array, _Saved]:

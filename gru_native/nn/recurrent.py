@@ -18,6 +18,7 @@ from gru_native.nn import init
 from gru_native.nn.dropout import Noise
 from gru_native.nn.module import Array, Gradients, Module, Snapshot, Version, sealed
 from gru_native.nn.signal import Fact, Signal
+from gru_native.passes import repeatable
 from gru_native.random import Seed, generator, key, seed_path
 
 # Of the whole module: one array (L * D, B, H), or with a size per layer a list of (D, B, H_l); of the LSTM a pair.
@@ -158,7 +159,7 @@ class Recurrent(Module):
         x = typed_array("x", x, self.dtype)
         layout, count, final = _Layout(self, x.shape), F.thread_count(threads), []
         gates: dict[str, Array] = {}
-        sequence, steps = _plain(layout.with_batch(x)), layout.given_steps(lengths, reset)
+        sequence, steps = F._contiguous(layout.with_batch(x)), layout.given_steps(lengths, reset)
         for i, (layer, h) in enumerate(zip(layers, layout.given_states("h_0", h_0), strict=True)):
             if return_gates:
                 sequence, h_n, record = _taken(layer.forward(sequence, h, *steps, None, None, "gates", count))
@@ -194,7 +195,7 @@ class Recurrent(Module):
                 return (output, h_n), _Saved(cast(Array, x).shape, [record], [None])
         x = typed_array("x", x, self.dtype)
         layout, count, final, saved = _Layout(self, x.shape), F.thread_count(threads), [], _Saved(x.shape, [], [])
-        sequence, steps = _plain(layout.with_batch(x)), layout.given_steps(lengths, reset)
+        sequence, steps = F._contiguous(layout.with_batch(x)), layout.given_steps(lengths, reset)
         for i, (layer, h) in enumerate(zip(layers, layout.given_states("h_0", h_0), strict=True)):
             noise = None
             own_seed = None if seed is None else (*seed_path(seed), i)
@@ -226,13 +227,14 @@ class Recurrent(Module):
         d_final = layout.given_states("d_h_n", d_h_n)
         layers = zip(saved.tapes, saved.noises, d_final, self._parameter_names, strict=True)
         for tape, noise, d_h, names in reversed(list(layers)):
-            d, d_h_0, gradients = _taken(tape.backward(None if d is None else _plain(d), d_h, names, count))
+            d, d_h_0, gradients = _taken(tape.backward(None if d is None else F._contiguous(d), d_h, names, count))
             d = d if noise is None else noise(d, count)
             d_initial.insert(0, d_h_0)
             in_layers = gradients | in_layers
         # There is a layer, which gave a gradient.
         return (layout.without_batch(cast(Array, d)), layout.states(d_initial)), in_layers
 
+    @repeatable
     def _mask(self, layer: int, rows: int, seed: tuple[int, ...] | None, threads: int) -> Array:
         """Return what dropout makes of ones (D, B, H): the seed is the layer's, with a number of its own behind it."""
         noise = Noise(self.recurrent_dropout, None if seed is None else (*seed, 0))
@@ -338,14 +340,14 @@ class RecurrentCell(Module):
             raise ValueError(f"x: expected a last axis of input_size = {self.input_size}, got shape {x.shape}")
         h_shape = (*x.shape[:-1], self.hidden_size)
         state = None if h is None else self._as_layers_take("h", h, h_shape)
-        sequence = _plain(x[None] if x.ndim == 2 else x[None, None])
+        sequence = F._contiguous(x[None] if x.ndim == 2 else x[None, None])
         return sequence, state, h_shape, F.thread_count(threads)
 
     def _as_layers_take(self, name: str, state: State, shape: tuple[int, ...]) -> State:
         parts = []
         for own, part in _named_parts(name, state, self.states):
             array = shaped_array(own, part, shape, self.dtype)
-            parts.append(_plain(array if array.ndim == 2 else array[None])[None])
+            parts.append(F._contiguous(array if array.ndim == 2 else array[None])[None])
         return _state_of(parts)
 
     def _each(self, change: Callable[[Array], Array], state: State) -> State:
@@ -408,6 +410,7 @@ class _Layout:
         parts = [self._by_layer(own, part) for own, part in _named_parts(name, states, self._stack.states)]
         return [_state_of(of_layer) for of_layer in zip(*parts, strict=True)]
 
+    @repeatable
     def _joined(self, by_layer: Sequence[Array]) -> Any:
         if not self._single:
             return [state.reshape(shape) for state, shape in zip(by_layer, self._state_shapes, strict=True)]
@@ -429,7 +432,7 @@ class _Layout:
         return [
             layer
             for array, (layers, hidden) in zip(arrays, stack._layers_by_size, strict=True)
-            for layer in _plain(array).reshape(layers, stack._directions, self.rows, hidden)
+            for layer in F._contiguous(array).reshape(layers, stack._directions, self.rows, hidden)
         ]
 
     @property
@@ -447,11 +450,6 @@ class _Saved:
 class _SavedStep(NamedTuple):
     tape: RecurrentLayerTape
     h_shape: tuple[int, ...]
-
-
-def _plain(array: Array) -> Array:
-    """Return an array, or a copy of it, as the compiled layers take it."""
-    return np.require(array, requirements=["C", "A"])
 
 
 def _taken(result: Taken | None) -> Taken:
