@@ -1,4 +1,4 @@
-"""What a pass of NumPy over large arrays does not do by itself: ask for the memory that is kept."""
+"""What a pass of NumPy over large arrays does not do by itself: ask for the memory that is kept, and see signals."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from gru_native import _core
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+# Of the elements that NumPy goes over in one call: some hundredths of a second.
+PIECE = 1 << 22
 
 
 def repeatable(function: Callable[P, R]) -> Callable[P, R]:

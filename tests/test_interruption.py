@@ -54,6 +54,7 @@ CALLS = {
     ),
     "dropout": lambda: of_function(F.dropout, draw(200_000_000), 0.5, seed=0, threads=1),
     "tanh": lambda: of_function(F.tanh, draw(300_000_000)),
+    "a new layer": lambda: of_function(gn.nn.Embedding, 100_000, 1000),
 }
 """
 
@@ -92,6 +93,7 @@ SLOW = {"a wide projection", "softmax_cross_entropy", "dropout", "tanh"}
         ("embedding_backward", "openmp"),
         ("dropout", "openmp"),
         ("tanh", "openmp"),
+        ("a new layer", "openmp"),
     ],
 )
 def test_ctrl_c_ends_a_call(name: str, team: str) -> None:

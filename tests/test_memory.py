@@ -201,6 +201,25 @@ print("done")
 
 
 @linux
+def test_kept_memory_serves_new_layers_and_states() -> None:
+    script = """
+layer = gn.nn.Linear(4000, 4000)
+state = {name: np.array(array) for name, array in layer.state_dict().items()}
+keep(1000)
+limit(2)
+layer.load_state_dict(state)
+for kind in (gn.nn.GRU, gn.nn.LSTMCell, gn.nn.Linear, gn.nn.Embedding, gn.nn.AttentionPooling):
+    keep(1000)
+    limit(2)
+    made = kind(2000, 2000)
+    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+    del made
+print("done")
+"""
+    assert run(script) == "done\n"
+
+
+@linux
 def test_a_failed_call_leaves_the_running_values_of_a_batch() -> None:
     script = """
 x = np.ones((160_000, 64), "f4")

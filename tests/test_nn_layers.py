@@ -49,6 +49,15 @@ def test_bad_seeds(seed: Any, error: type[Exception], message: str) -> None:
         seed_path(seed)
 
 
+def test_large_arrays_are_drawn_like_small_ones() -> None:
+    """In pieces, for the sake of signals, from one stream."""
+    drawn = generator(3).standard_normal((4001, 2000))
+    np.testing.assert_array_equal(nn.Embedding(4001, 2000, seed=3).state_dict()["weight"], drawn.astype(F32))
+    layer, rng = nn.Linear(2500, 4001, dtype="float64", seed=3).state_dict(), generator(3)
+    np.testing.assert_array_equal(layer["weight"], rng.uniform(-1 / 50, 1 / 50, (4001, 2500)))
+    np.testing.assert_array_equal(layer["bias"], rng.uniform(-1 / 50, 1 / 50, 4001))
+
+
 # Dropout
 
 
@@ -411,14 +420,29 @@ def test_what_a_chain_cannot_know_it_leaves_alone() -> None:
         (
             lambda: nn.Linear(2**40, 2**40),
             ValueError,
-            r"sizes: .* memory can hold, got one of shape \(1099511",
+            r"in_features, out_features: .* memory can hold, got one of shape \(1099511",
         ),
         (lambda: nn.Linear(10**400, 1), ValueError, "in_features: expected a whole number .* a number of 1329 bits"),
-        (lambda: nn.Embedding(2**62, 4), ValueError, "sizes: expected arrays that memory can hold"),
-        (lambda: nn.GRU(2**62, 2), ValueError, "sizes: expected arrays that memory can hold"),
-        (lambda: nn.GRUCell(2**62, 1), ValueError, "sizes: expected arrays that memory can hold"),
-        (lambda: nn.BatchNorm1d(2**62), ValueError, "sizes: expected arrays that memory can hold"),
-        (lambda: nn.LayerNorm([2**40, 2**40]), ValueError, "sizes: expected arrays that memory can hold"),
+        *[
+            (make, error, f"^{sizes}: expected arrays that memory can hold, got one of shape")
+            for make, error, sizes in (
+                (lambda: nn.Embedding(2**62, 4), ValueError, "num_embeddings, embedding_dim"),
+                (lambda: nn.Embedding(2**62, 0), ValueError, "num_embeddings, embedding_dim"),
+                (lambda: nn.Embedding(2**40, 2**10), MemoryError, "num_embeddings, embedding_dim"),
+                (lambda: nn.Linear(0, 2**62), ValueError, "in_features, out_features"),
+                (lambda: nn.Linear(2**50, 1), MemoryError, "in_features, out_features"),
+                (lambda: nn.GRU(2**62, 2), ValueError, "input_size, hidden_size"),
+                (lambda: nn.RNN(0, 2**62), ValueError, "input_size, hidden_size"),
+                (lambda: nn.LSTM(3, 2**25), MemoryError, "input_size, hidden_size"),
+                (lambda: nn.GRUCell(2**62, 1), ValueError, "input_size, hidden_size"),
+                (lambda: nn.GRUCell(2**50, 1), MemoryError, "input_size, hidden_size"),
+                (lambda: nn.AttentionPooling(2**50, 1), MemoryError, "features, attention_size"),
+                (lambda: nn.BatchNorm1d(2**62), ValueError, "num_features"),
+                (lambda: nn.BatchNorm1d(2**50), MemoryError, "num_features"),
+                (lambda: nn.LayerNorm([2**40, 2**40]), ValueError, "normalized_shape"),
+                (lambda: nn.LayerNorm(2**50), MemoryError, "normalized_shape"),
+            )
+        ],
     ],
 )
 def test_bad_arguments(make: Any, error: type[Exception], message: str) -> None:

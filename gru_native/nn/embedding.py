@@ -54,7 +54,8 @@ class Embedding(Module):
         self.embedding_dim = whole("embedding_dim", embedding_dim, least=0)
         self.padding_idx = padding_idx
         self.dtype = float_dtype(dtype)
-        weight = init.normal(generator(seed), (self.num_embeddings, self.embedding_dim), self.dtype)
+        shape = self.num_embeddings, self.embedding_dim
+        weight = init.normal(generator(seed), "num_embeddings, embedding_dim", shape, self.dtype)
         if padding_idx is not None:
             row = whole("padding_idx", padding_idx, -self.num_embeddings, self.num_embeddings - 1)
             self.padding_idx = row % self.num_embeddings
@@ -75,8 +76,8 @@ class Embedding(Module):
     def _call(self, snapshot: Snapshot, indices: ArrayLike, *, threads: int | None = None) -> Array:
         return F.embedding(indices, snapshot.version["weight"])
 
-    def _forward(
     @repeatable
+    def _forward(
         self, snapshot: Snapshot, indices: ArrayLike, *, seed: Seed | None = None, threads: int | None = None
     ) -> tuple[Array, Array]:
         indices = frozen(array("indices", indices).copy())

@@ -1,12 +1,13 @@
 """The initial values of the parameters: PyTorch's distributions, drawn from a seed.
 
-Values are drawn in float64 and then rounded, so that float32 and float64 models of one seed start alike.
+Values are drawn in float64 and then rounded, so that float32 and float64 models of one seed start alike. `sizes` names,
+for messages, the arguments from which a shape comes.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -16,29 +17,27 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from gru_native.nn.module import Array
+from gru_native.passes import PIECE, repeatable
 
 
-def uniform(rng: np.random.Generator, shape: tuple[int, ...], fan_in: int, dtype: DTypeLike) -> Array:
+def uniform(rng: np.random.Generator, sizes: str, shape: tuple[int, ...], fan_in: int, dtype: DTypeLike) -> Array:
     """Return values uniform in ±1/√fan_in (zeros when `fan_in` is 0).
 
     For a weight this is PyTorch's ``kaiming_uniform_(a=sqrt(5))``, for a recurrent layer with its hidden size as
     `fan_in` PyTorch's ``reset_parameters``.
     """
-    _check_room(shape)
     bound = 1 / sqrt(fan_in) if fan_in else 0.0
-    return rng.uniform(-bound, bound, shape).astype(dtype)
+    return _filled(lambda size: rng.uniform(-bound, bound, size), sizes, shape, dtype)
 
 
-def normal(rng: np.random.Generator, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+def normal(rng: np.random.Generator, sizes: str, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
     """Return standard normal values."""
-    _check_room(shape)
-    return rng.standard_normal(shape).astype(dtype)
+    return _filled(rng.standard_normal, sizes, shape, dtype)
 
 
-def constant(value: float, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+def constant(value: float, sizes: str, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
     """Return `value` everywhere."""
-    _check_room(shape)
-    return np.full(shape, value, dtype)
+    return _filled(lambda size: np.full(size, value), sizes, shape, dtype)
 
 
 def recurrent(
@@ -59,9 +58,10 @@ def recurrent(
     shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, input_size), "weight_hh": (rows, hidden_size)}
     if bias:
         shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
-    arrays = {name + suffix: uniform(rng, shape, hidden_size, dtype) for name, shape in shapes.items()}
+    sizes = "input_size, hidden_size"
+    arrays = {name + suffix: uniform(rng, sizes, shape, hidden_size, dtype) for name, shape in shapes.items()}
     gains = ("gamma_ih", "gamma_hh") if layer_norm else ()
-    return arrays | {name + suffix: constant(1.0, (rows,), dtype) for name in gains}
+    return arrays | {name + suffix: constant(1.0, sizes, (rows,), dtype) for name in gains}
 
 
 @contextmanager
@@ -87,12 +87,37 @@ class _Room:
 _room: ContextVar[_Room | None] = ContextVar("_room", default=None)
 
 
-def _check_room(shape: tuple[int, ...]) -> None:
-    size = prod(shape)
-    if size > sys.maxsize // 8:
-        raise ValueError(f"sizes: expected arrays that memory can hold, got one of shape {shape}")
+def _filled(draw: Callable[[int], Array], sizes: str, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+    """Return an array with the next values that `draw` gives, drawn in pieces, so that Python sees signals."""
+    values = _empty(sizes, shape, dtype)
+    flat = values.reshape(-1)
+    for start in range(0, flat.size, PIECE):
+        piece = flat[start : start + PIECE]
+        piece[:] = _drawn(draw, piece.size)
+    return values
+
+
+@repeatable
+def _drawn(draw: Callable[[int], Array], size: int) -> Array:
+    return draw(size)  # NumPy takes the memory before it draws
+
+
+def _empty(sizes: str, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+    """Return an array to be filled; `sizes` names the arguments that its shape comes from."""
     room = _room.get()
     if room is not None:
-        room.left -= size + 1
+        room.left -= prod(shape) + 1
         if room.left < 0:
-            raise ValueError(f"sizes: expected not many more numbers than there are, got an array of shape {shape}")
+            raise ValueError(f"{sizes}: expected not many more numbers than there are, got an array of shape {shape}")
+    message = f"{sizes}: expected arrays that memory can hold, got one of shape {shape}"
+    if prod(size or 1 for size in shape) > sys.maxsize // 8:  # NumPy counts an axis of no size as one
+        raise ValueError(message)
+    try:
+        return _allocated(shape, dtype)
+    except MemoryError:
+        raise MemoryError(message) from None
+
+
+@repeatable
+def _allocated(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+    return np.empty(shape, dtype)

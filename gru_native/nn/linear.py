@@ -52,9 +52,10 @@ class Linear(Module):
         self.out_features = whole("out_features", out_features, least=0)
         self.dtype = float_dtype(dtype)
         rng = generator(seed)
-        arrays = {"weight": init.uniform(rng, (out_features, in_features), in_features, self.dtype)}
+        sizes = "in_features, out_features"
+        arrays = {"weight": init.uniform(rng, sizes, (out_features, in_features), in_features, self.dtype)}
         if flag("bias", bias):
-            arrays["bias"] = init.uniform(rng, (out_features,), in_features, self.dtype)
+            arrays["bias"] = init.uniform(rng, sizes, (out_features,), in_features, self.dtype)
         super().__init__(arrays)
 
     def _config(self) -> dict[str, Any]:

@@ -142,7 +142,7 @@ class BatchNorm1d(_Normalization):
         super().__init__(arrays)
 
     def _constant(self, value: float) -> Array:
-        return init.constant(value, (self.num_features,), self.dtype)
+        return init.constant(value, "num_features", (self.num_features,), self.dtype)
 
     def _config(self) -> dict[str, Any]:
         return {
@@ -248,9 +248,9 @@ class LayerNorm(_Normalization):
         self.dtype = float_dtype(dtype)
         arrays, bias = {}, flag("bias", bias)
         if flag("elementwise_affine", elementwise_affine):
-            arrays["weight"] = init.constant(1, self.normalized_shape, self.dtype)
+            arrays["weight"] = init.constant(1, "normalized_shape", self.normalized_shape, self.dtype)
             if bias:
-                arrays["bias"] = init.constant(0, self.normalized_shape, self.dtype)
+                arrays["bias"] = init.constant(0, "normalized_shape", self.normalized_shape, self.dtype)
         super().__init__(arrays)
 
     def _config(self) -> dict[str, Any]:

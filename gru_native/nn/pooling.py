@@ -215,12 +215,12 @@ class AttentionPooling(_Pooling):
         self.attention_size = self.features if attention_size is None else whole("attention_size", attention_size)
         self.batch_first = flag("batch_first", batch_first)
         self.dtype = float_dtype(dtype)
-        rng, units = generator(seed), self.attention_size
+        rng, units, sizes = generator(seed), self.attention_size, "features, attention_size"
         super().__init__(
             {
-                "weight": init.uniform(rng, (units, self.features), self.features, self.dtype),
-                "bias": init.uniform(rng, (units,), self.features, self.dtype),
-                "query": init.uniform(rng, (units,), units, self.dtype),
+                "weight": init.uniform(rng, sizes, (units, self.features), self.features, self.dtype),
+                "bias": init.uniform(rng, sizes, (units,), self.features, self.dtype),
+                "query": init.uniform(rng, sizes, (units,), units, self.dtype),
             }
         )
 
