@@ -362,10 +362,63 @@ MISFITS: list[tuple[Callable[[], list[nn.Module]], str]] = [
         lambda: [nn.GRU(3, 4), nn.BatchNorm1d(4)],
         "layer 1 (BatchNorm1d): expected (N, C) or (N, C, L), got (T, B, ...) with",
     ),
+    (
+        lambda: [nn.GRU(3, 4), nn.LayerNorm(4), nn.LastPooling(bidirectional=True)],
+        "layer 2 (LastPooling): expected LastPooling(bidirectional=False), because layer 0 (GRU) gives one direction, "
+        "got bidirectional=True",
+    ),
+    (
+        lambda: [nn.RNN(3, 4), nn.Sequential(nn.LSTM(4, 2, bidirectional=True)), nn.Dropout(), nn.LastPooling()],
+        "layer 3 (LastPooling): expected LastPooling(bidirectional=True), because layer 1.0 (LSTM, bidirectional) "
+        "gives two directions, got bidirectional=False",
+    ),
+    *[
+        (
+            lambda before=before: [before(), nn.Embedding(9, 2)],
+            f"layer 1 (Embedding): expected indices, got {given} from layer 0 ({before().__class__.__name__})",
+        )
+        for before, given in [
+            (lambda: nn.GRU(3, 4), "float32"),
+            (lambda: nn.Linear(3, 4, dtype="float64"), "float64"),
+            (lambda: nn.Embedding(3, 4), "float32"),
+            (lambda: nn.LayerNorm(4), "float32"),
+            (lambda: nn.BatchNorm1d(4), "float32"),
+            (lambda: nn.AttentionPooling(4, dtype="float64"), "float64"),
+            (nn.MeanPooling, "floats"),
+            (nn.Dropout, "floats"),
+        ]
+    ],
+    *[
+        (
+            lambda layers=layers: [*layers(), nn.Linear(4, 1, dtype="float64")],
+            f"layer {len(layers())} (Linear): expected dtype = float32, which "
+            f"layer 0 ({layers()[0].__class__.__name__}) gives, got float64",
+        )
+        for layers in [
+            lambda: [nn.LSTM(3, 4)],
+            lambda: [nn.Embedding(9, 4), nn.Dropout(), nn.MeanPooling()],
+            lambda: [nn.LayerNorm(4)],
+            lambda: [nn.BatchNorm1d(4)],
+            lambda: [nn.AttentionPooling(4)],
+        ]
+    ],
+    *[
+        (
+            lambda layer=layer: [nn.Linear(3, 4, dtype="float64"), layer()],
+            f"layer 1 ({layer().__class__.__name__}): expected dtype = float64, which "
+            "layer 0 (Linear) gives, got float32",
+        )
+        for layer in [
+            lambda: nn.GRU(4, 2),
+            lambda: nn.LayerNorm(4),
+            lambda: nn.AttentionPooling(4),
+            lambda: nn.Linear(4, 2),
+        ]
+    ],
 ]
 
 
-@pytest.mark.parametrize(("layers", "message"), MISFITS, ids=[message[:48] for _, message in MISFITS])
+@pytest.mark.parametrize(("layers", "message"), MISFITS, ids=[message[:60] for _, message in MISFITS])
 def test_layers_that_do_not_fit_are_named(layers: Callable[[], list[nn.Module]], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         nn.Sequential(*layers())
@@ -375,6 +428,9 @@ def test_what_a_chain_cannot_know_it_leaves_alone() -> None:
     nn.Sequential(nn.GRU(3, 4), Spy(), nn.Linear(5, 1), Spy(), nn.LastPooling(batch_first=True), Spy(), nn.GRU(7, 2))
     nn.Sequential(nn.BatchNorm1d(3), nn.GRU(3, 4), nn.MeanPooling(), nn.Dropout(), nn.BatchNorm1d(4))
     nn.Sequential(nn.LastPooling(batch_first=True), nn.Linear(4, 1))
+    nn.Sequential(nn.GRU(3, 4, bidirectional=True), nn.Linear(8, 4), nn.LastPooling(bidirectional=True))
+    nn.Sequential(nn.LastPooling(bidirectional=True), nn.Dropout(), nn.Linear(4, 1, dtype="float64"))
+    nn.Sequential(nn.GRU(3, 4), Spy(), nn.Embedding(3, 4), Spy(), nn.Linear(4, 4, dtype="float64"))
 
 
 # What any layer refuses

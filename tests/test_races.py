@@ -34,7 +34,7 @@ CALLS = {
     "nn.GRU": "through(gn.nn.GRU(I, H, 2, bidirectional=True, seed=0), x, None, lengths, reset)",
     "nn.LSTM": "through(gn.nn.LSTM(I, H, bidirectional=True, seed=0), x, None, lengths, reset, tape='states')",
     "nn.RNN": "through(gn.nn.RNN(I, H, bidirectional=True, seed=0), x, None, lengths, reset)",
-    "nn.Sequential": "through(gn.nn.Sequential(gn.nn.GRU(I, H, bidirectional=True, seed=0), gn.nn.LastPooling()), "
+    "nn.Sequential": "through(gn.nn.Sequential(gn.nn.GRU(I, H, bidirectional=True, seed=0), gn.nn.LastPooling(True)), "
     "x, None, lengths, reset)",
     "nn.Embedding": "through(gn.nn.Embedding(50, 64, seed=0), indices)",
     "nn.AttentionPooling": "through(gn.nn.AttentionPooling(I, 8, seed=0), x, lengths)",

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from gru_native import functional as F
 from gru_native.arguments import any_float_array, number, shaped_array
 from gru_native.nn.module import Array, Gradients, Module, Snapshot, sealed
-from gru_native.nn.signal import Signal
+from gru_native.nn.signal import FLOATS, Signal
 from gru_native.random import Seed
 
 
@@ -34,7 +34,7 @@ class Dropout(Module):
         return {"p": self.p}
 
     def _passed(self, given: Signal, name: str) -> Signal:
-        return given
+        return given.typed(self._place(name), FLOATS)
 
     def _call(self, snapshot: Snapshot, x: ArrayLike, *, threads: int | None = None) -> Array:
         return any_float_array("x", x)

@@ -71,7 +71,9 @@ class Embedding(Module):
         }
 
     def _passed(self, given: Signal, name: str) -> Signal:
-        return given._replace(features=Fact(self.embedding_dim, self._place(name)))
+        place = self._place(name)
+        given = given.indexing(place).typed(place, self.dtype.name)
+        return given._replace(features=Fact(self.embedding_dim, place))
 
     def _call(self, snapshot: Snapshot, indices: ArrayLike, *, threads: int | None = None) -> Array:
         return F.embedding(indices, snapshot.version["weight"])

@@ -155,7 +155,8 @@ class BatchNorm1d(_Normalization):
         }
 
     def _passed(self, given: Signal, name: str) -> Signal:
-        return given.normalized(self._place(name), self.num_features)
+        place = self._place(name)
+        return given.normalized(place, self.num_features).typed(place, self.dtype.name)
 
     def _checked(self, x: ArrayLike) -> Array:
         x = typed_array("x", x, self.dtype)
@@ -264,7 +265,9 @@ class LayerNorm(_Normalization):
         }
 
     def _passed(self, given: Signal, name: str) -> Signal:
-        return given.sized(self._place(name), "normalized_shape[-1]", self.normalized_shape[-1])
+        place = self._place(name)
+        taken = given.sized(place, "normalized_shape[-1]", self.normalized_shape[-1])
+        return taken.typed(place, self.dtype.name)
 
     def _checked(self, x: ArrayLike) -> Array:
         x = typed_array("x", x, self.dtype)

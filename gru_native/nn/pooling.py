@@ -11,7 +11,7 @@ from gru_native import functional as F
 from gru_native.arguments import any_float_array, flag, float_dtype, shaped_array, typed_array, whole
 from gru_native.nn import init
 from gru_native.nn.module import Array, Gradients, Module, Snapshot, Version, sealed
-from gru_native.nn.signal import Fact, Signal
+from gru_native.nn.signal import FLOATS, Fact, Signal
 from gru_native.passes import repeatable
 from gru_native.random import Seed, generator
 
@@ -42,7 +42,7 @@ class _Pooling(Module):
     def _passed(self, given: Signal, name: str) -> Signal:
         place = self._place(name)
         taken = given.ordered(place, type(self).__name__, self.batch_first)
-        return taken._replace(batch_first=Fact(None, place))
+        return taken.typed(place, FLOATS)._replace(batch_first=Fact(None, place), bidirectional=None)
 
     def _pool(self, version: Version, x: Array, steps: _Steps, threads: int | None) -> tuple[Array, Any]:
         """Return y (B, F), and what `_spread` needs."""
@@ -150,6 +150,10 @@ class LastPooling(_Pooling):
     def _config(self) -> dict[str, Any]:
         return {"bidirectional": self.bidirectional, "batch_first": self.batch_first}
 
+    def _passed(self, given: Signal, name: str) -> Signal:
+        given.directed(self._place(name), type(self).__name__, self.bidirectional)
+        return super()._passed(given, name)
+
     def _checked(self, x: ArrayLike) -> Array:
         x = super()._checked(x)
         if self.bidirectional and x.shape[-1] % 2:
@@ -233,7 +237,8 @@ class AttentionPooling(_Pooling):
         }
 
     def _passed(self, given: Signal, name: str) -> Signal:
-        return super()._passed(given, name).sized(self._place(name), "features", self.features)
+        place = self._place(name)
+        return super()._passed(given, name).sized(place, "features", self.features).typed(place, self.dtype.name)
 
     def weights(self, x: ArrayLike, lengths: ArrayLike | None = None, *, threads: int | None = None) -> Array:
         """Return the weight of each step: 0 in padding, and a sum of 1 over the steps of a row that has any."""

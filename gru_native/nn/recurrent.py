@@ -135,7 +135,9 @@ class Recurrent(Module):
     def _passed(self, given: Signal, name: str) -> Signal:
         place = self._place(name)
         taken = given.ordered(place, type(self).__name__, self.batch_first).sized(place, "input_size", self.input_size)
-        return taken._replace(features=Fact(self._sizes[-1] * self._directions, place))
+        return taken.typed(place, self.dtype.name)._replace(
+            features=Fact(self._sizes[-1] * self._directions, place), bidirectional=Fact(self.bidirectional, place)
+        )
 
     def _call(
         self,

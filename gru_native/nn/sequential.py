@@ -32,9 +32,10 @@ class Sequential(Module):
     Raises
     ------
     ValueError
-        Also for a layer that does not fit the one before it: another number of features, or another layout of
-        sequences (`batch_first`). The message names both. Behind a module that does not say what it gives, nothing is
-        checked.
+        Also for a layer that does not fit the one before it: another number of features, another layout of sequences
+        (`batch_first`), another dtype, an `Embedding` behind floats, or a `LastPooling` that takes another number of
+        directions (`bidirectional`). The message names both. Behind a module that does not say what it gives, nothing
+        is checked.
     """
 
     def __init__(self, *layers: Module | Mapping[str, Module]) -> None:

@@ -1,7 +1,7 @@
-"""What is known of an array between two layers before there is one: the size of its last axis, and its first axes.
+"""What is known of an array between two layers before there is one: sizes, axes, dtype, and directions.
 
 `Sequential` hands a `Signal` through its layers when it is built, and `trace` hands one from data through a model.
-So sizes and layouts that do not fit are named, with the two that disagree, before anything is computed.
+So what does not fit is named, with the two that disagree, before anything is computed.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from gru_native.nn.module import Module
 
 CHANNELS_FIRST = "channels first"
+FLOATS = "floats"
 _AXES = {
     True: "(B, T, ...)",
     False: "(T, B, ...)",
@@ -37,10 +38,16 @@ class Signal(NamedTuple):
     batch_first
         Of sequences whether they are (B, T, ...), or (T, B, ...). Its value is ``None`` when it is known that there is
         no time axis, and `CHANNELS_FIRST` for (N, C, L).
+    dtype
+        The name of the dtype, or `FLOATS` for one of float32 and float64.
+    bidirectional
+        Of a recurrent layer's output whether the last axis holds two directions.
     """
 
     features: Fact | None = None
     batch_first: Fact | None = None
+    dtype: Fact | None = None
+    bidirectional: Fact | None = None
 
     def sized(self, place: str, argument: str, size: int) -> Signal:
         """Return what is known behind a layer that takes features of this size; refuse another size."""
@@ -63,6 +70,29 @@ class Signal(NamedTuple):
             )
         return self._replace(batch_first=Fact(batch_first, place))
 
+    def typed(self, place: str, dtype: str) -> Signal:
+        """Return what is known behind a layer that takes and gives this dtype; refuse another one."""
+        found = self.dtype
+        if found is not None and FLOATS not in (found.value, dtype) and found.value != dtype:
+            raise ValueError(f"{place}: expected dtype = {found.value}, which {found.source} gives, got {dtype}")
+        return self if found is not None and dtype == FLOATS else self._replace(dtype=Fact(dtype, place))
+
+    def indexing(self, place: str) -> Signal:
+        """Return what is known of indices; refuse floats."""
+        if self.dtype is not None:
+            raise ValueError(f"{place}: expected indices, got {self.dtype.value} from {self.dtype.source}")
+        return self
+
+    def directed(self, place: str, layer: str, bidirectional: bool) -> Signal:
+        """Return what is known behind a layer that takes one or two directions apart; refuse the other."""
+        found = self.bidirectional
+        if found is not None and found.value != bidirectional:
+            raise ValueError(
+                f"{place}: expected {layer}(bidirectional={found.value}), because {found.source} gives "
+                f"{'two directions' if found.value else 'one direction'}, got bidirectional={bidirectional}"
+            )
+        return self
+
     def normalized(self, place: str, channels: int) -> Signal:
         """Return what is known behind a layer that takes (N, C) or (N, C, L); refuse sequences with features last."""
         found = self.batch_first
@@ -71,7 +101,7 @@ class Signal(NamedTuple):
         if found.value is None:
             return self.sized(place, "num_features", channels)
         if found.value and self.features is None:  # samples of which no layer said that features are last
-            return Signal(batch_first=Fact(CHANNELS_FIRST, place))
+            return self._replace(batch_first=Fact(CHANNELS_FIRST, place))
         raise ValueError(
             f"{place}: expected (N, C) or (N, C, L), got {_AXES[found.value]} with the features on the last axis "
             f"from {found.source}; use LayerNorm, or pool first"
