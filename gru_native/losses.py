@@ -16,7 +16,7 @@ The first two take ``threads=None``, the most threads to compute with (``None`` 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -44,8 +44,9 @@ __all__ = ["BCEWithLogitsLoss", "CrossEntropyLoss", "LossTape", "MSELoss"]
 
 @dataclass
 class LossTape:
-    """What `backward` needs: the gradient of the single losses, and their number. It serves once."""
+    """What `backward` of the same loss needs: the gradient of the single losses, and their number. It serves once."""
 
+    loss: _Loss = field(repr=False)
     gradient: Array | None
     shape: tuple[int, ...]
     count: int
@@ -69,7 +70,7 @@ class _Loss:
     ) -> tuple[float | Array, LossTape]:
         """Return the loss and the tape for `backward`."""
         losses, gradient, count = self._evaluate(predictions, targets, gradient=True, threads=threads)
-        return self._reduce(losses, count), LossTape(gradient, losses.shape, count)
+        return self._reduce(losses, count), LossTape(self, gradient, losses.shape, count)
 
     @repeatable
     def backward(self, tape: LossTape, d_loss: float | Array = 1.0) -> Array:
@@ -78,11 +79,14 @@ class _Loss:
         Parameters
         ----------
         tape : LossTape
-            From `forward`; the gradient is made in its memory, so it serves once.
+            From this loss's `forward`; the gradient is made in its memory, so it serves once.
         d_loss : float or array
             Gradient with respect to the loss.
         """
-        gradient = instance("tape", tape, LossTape, "what forward returned").gradient
+        instance("tape", tape, LossTape, "what forward returned")
+        if tape.loss is not self:
+            raise ValueError(f"tape: comes from another loss, a {type(tape.loss).__name__}")
+        gradient = tape.gradient
         if gradient is None:
             raise ValueError("tape: backward has used it; each call of forward makes a new one")
         scale = real_array("d_loss", d_loss).astype(np.float64)
@@ -213,8 +217,16 @@ class BCEWithLogitsLoss(_Loss):
     Parameters
     ----------
     pos_weight : array, optional
-        Weight of the positive answer, as PyTorch has it; it is broadcast against the last axes of the logits.
+        Weight of the positive answer, from 0 up, as PyTorch has it; it is broadcast against the last axes of the
+        logits.
     reduction : {"mean", "sum", "none"}
+
+    Raises
+    ------
+    TypeError
+        When logits and targets are not of one dtype, float32 or float64.
+    ValueError
+        When shapes do not fit, or a target is not from 0 to 1. NaN goes through.
 
     Notes
     -----
@@ -225,11 +237,18 @@ class BCEWithLogitsLoss(_Loss):
     def __init__(self, *, pos_weight: ArrayLike | None = None, reduction: Reduction = "mean") -> None:
         super().__init__(reduction)
         self.pos_weight = real_array("pos_weight", 1.0 if pos_weight is None else pos_weight).astype(np.float64)
+        wrong = self.pos_weight[~(self.pos_weight >= 0.0)]
+        if wrong.size:
+            raise ValueError(f"pos_weight: expected numbers from 0 up, got {wrong[0]}")
 
     def _evaluate(
         self, predictions: Array, targets: Array, *, gradient: bool, threads: int | None
     ) -> tuple[Array, Array | None, int]:
         logits, targets = _pair(predictions, targets)
+        # fmin and fmax pass over NaN, and take no memory.
+        if np.fmin.reduce(targets, None, initial=0.0) < 0.0 or np.fmax.reduce(targets, None, initial=1.0) > 1.0:
+            place = tuple(int(i) for i in np.argwhere((targets < 0.0) | (targets > 1.0))[0])
+            raise ValueError(f"targets: expected numbers from 0 to 1, got {targets[place]} at {place}")
         x, y = logits.astype(np.float64, copy=False), targets.astype(np.float64, copy=False)
         positive, negative = self._positive(y), 1.0 - y
         with np.errstate(all="ignore"):

@@ -160,6 +160,16 @@ def test_the_tape_serves_once(name: str, rng: np.random.Generator) -> None:
 
 
 @every_loss
+def test_a_tape_belongs_to_its_loss(name: str, rng: np.random.Generator) -> None:
+    loss, predictions, targets = case(name, "mean", np.float64, rng)
+    _, tape = loss.forward(predictions, targets)
+    for other in (MSELoss(), LOSSES[name](reduction="sum")):
+        with pytest.raises(ValueError, match=f"tape: comes from another loss, a {type(loss).__name__}"):
+            other.backward(tape)
+    loss.backward(tape)  # no refusal has used it
+
+
+@every_loss
 def test_the_shape_of_d_loss(name: str, rng: np.random.Generator) -> None:
     for reduction, message in [
         ("mean", r"a number, got shape \(4,\)"),
@@ -282,10 +292,10 @@ def test_other_losses_of_nan_and_infinity() -> None:
     assert np.array_equal(loss.backward(tape), [nan, inf, nan, 2e300], equal_nan=True)
 
     binary = BCEWithLogitsLoss(reduction="none")
-    logits, targets = np.array([nan, inf, -inf, inf, -inf, inf]), np.array([0.5, 0.0, 1.0, 1.0, 0.0, 0.5])
+    logits, targets = np.array([nan, inf, -inf, inf, -inf, inf, 0]), np.array([0.5, 0.0, 1.0, 1.0, 0.0, 0.5, nan])
     value, tape = binary.forward(logits, targets)
-    assert np.array_equal(value, [nan, inf, inf, nan, nan, inf], equal_nan=True)
-    assert np.array_equal(binary.backward(tape), [nan, 1, -1, 0, 0, 0.5], equal_nan=True)
+    assert np.array_equal(value, [nan, inf, inf, nan, nan, inf, nan], equal_nan=True)
+    assert np.array_equal(binary.backward(tape), [nan, 1, -1, 0, 0, 0.5, nan], equal_nan=True)
 
 
 ints = np.zeros(2, int)
@@ -387,6 +397,23 @@ ints = np.zeros(2, int)
             lambda: BCEWithLogitsLoss(pos_weight="heavy"),
             TypeError,
             "pos_weight: expected numbers, got dtype <U5",
+        ),
+        (lambda: BCEWithLogitsLoss(pos_weight=-1), ValueError, r"pos_weight: expected numbers from 0 up, got -1\.0"),
+        (lambda: BCEWithLogitsLoss(pos_weight=[[1, math.nan]]), ValueError, "pos_weight: .* got nan"),
+        *[
+            (
+                lambda wrong=wrong: BCEWithLogitsLoss().forward(
+                    np.zeros((2, 2)), np.array([[0, math.nan], [1, wrong]])
+                ),
+                ValueError,
+                rf"targets: expected numbers from 0 to 1, got {wrong} at \(1, 1\)",
+            )
+            for wrong in (-0.5, 2.0, math.inf, -math.inf)
+        ],
+        (
+            lambda: BCEWithLogitsLoss()(np.float32(0), np.float32(1.5)),
+            ValueError,
+            r"targets: expected numbers from 0 to 1, got 1\.5 at \(\)",
         ),
     ],
 )
