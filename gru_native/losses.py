@@ -16,7 +16,9 @@ The first two take ``threads=None``, the most threads to compute with (``None`` 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -35,7 +37,7 @@ from gru_native.arguments import (
     shaped_array,
     whole,
 )
-from gru_native.passes import repeatable
+from gru_native.passes import in_pieces, repeatable
 
 Reduction = Literal["mean", "sum", "none"]
 
@@ -199,12 +201,7 @@ class MSELoss(_Loss):
         self, predictions: Array, targets: Array, *, gradient: bool, threads: int | None
     ) -> tuple[Array, Array | None, int]:
         predictions, targets = _pair(predictions, targets)
-        with np.errstate(all="ignore"):
-            difference = np.asarray(predictions - targets)
-            losses = np.square(difference, dtype=np.float64)
-            if gradient:
-                difference *= 2.0
-        return losses, difference if gradient else None, losses.size
+        return _elementwise(partial(_squared_error, gradient=gradient), predictions, targets)
 
 
 class BCEWithLogitsLoss(_Loss):
@@ -249,28 +246,46 @@ class BCEWithLogitsLoss(_Loss):
         if np.fmin.reduce(targets, None, initial=0.0) < 0.0 or np.fmax.reduce(targets, None, initial=1.0) > 1.0:
             place = tuple(int(i) for i in np.argwhere((targets < 0.0) | (targets > 1.0))[0])
             raise ValueError(f"targets: expected numbers from 0 to 1, got {targets[place]} at {place}")
-        x, y = logits.astype(np.float64, copy=False), targets.astype(np.float64, copy=False)
-        positive, negative = self._positive(y), 1.0 - y
-        with np.errstate(all="ignore"):
-            e = np.exp(-np.abs(x))
-            tail = np.log1p(e)
-            losses = positive * (np.maximum(-x, 0.0) + tail) + negative * (np.maximum(x, 0.0) + tail)
-            if not gradient:
-                return np.asarray(losses), None, losses.size
-            # sigmoid(x) and sigmoid(-x), each on its own: one minus the other would lose the small one.
-            right, left = np.where(x >= 0.0, 1.0, e) / (1.0 + e), np.where(x >= 0.0, e, 1.0) / (1.0 + e)
-            d_logits = (negative * right - positive * left).astype(logits.dtype)
-        return np.asarray(losses), np.asarray(d_logits), losses.size
+        weights = self._weights(logits.shape)
+        return _elementwise(partial(_binary_cross_entropy, gradient=gradient), logits, targets, weights)
 
-    def _positive(self, y: Array) -> Array:
+    def _weights(self, shape: tuple[int, ...]) -> Array:
         """Return the weight of the positive answer for each target."""
         try:
-            weights = np.broadcast_to(self.pos_weight, y.shape)
+            return np.broadcast_to(self.pos_weight, shape)
         except ValueError:
             raise ValueError(
-                f"pos_weight: expected a shape that broadcasts to {y.shape}, got {self.pos_weight.shape}"
+                f"pos_weight: expected a shape that broadcasts to {shape}, got {self.pos_weight.shape}"
             ) from None
-        return np.asarray(weights * y)
+
+
+def _elementwise(compute: Callable[..., tuple[Array, ...]], *arrays: Array) -> tuple[Array, Array | None, int]:
+    """Return what `_Loss._evaluate` does, from a function that gives the losses and perhaps the gradient of a piece."""
+    with np.errstate(all="ignore"):
+        losses, *d = map(np.asarray, in_pieces(compute, *arrays))
+    return losses, d[0] if d else None, losses.size
+
+
+def _squared_error(predictions: Array, targets: Array, *, gradient: bool) -> tuple[Array, ...]:
+    difference = predictions - targets
+    losses = np.square(difference, dtype=np.float64)
+    if not gradient:
+        return (losses,)
+    difference *= 2.0
+    return losses, difference
+
+
+def _binary_cross_entropy(logits: Array, targets: Array, weights: Array, *, gradient: bool) -> tuple[Array, ...]:
+    x, y = logits.astype(np.float64, copy=False), targets.astype(np.float64, copy=False)
+    positive, negative = weights * y, 1.0 - y
+    e = np.exp(-np.abs(x))
+    tail = np.log1p(e)
+    losses = positive * (np.maximum(-x, 0.0) + tail) + negative * (np.maximum(x, 0.0) + tail)
+    if not gradient:
+        return (losses,)
+    # sigmoid(x) and sigmoid(-x), each on its own: one minus the other would lose the small one.
+    right, left = np.where(x >= 0.0, 1.0, e) / (1.0 + e), np.where(x >= 0.0, e, 1.0) / (1.0 + e)
+    return losses, (negative * right - positive * left).astype(logits.dtype)
 
 
 def _pair(predictions: ArrayLike, targets: ArrayLike) -> tuple[Array, Array]:

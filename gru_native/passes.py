@@ -7,13 +7,16 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
+import numpy as np
+
 from gru_native import _core
+from gru_native.arguments import Array
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Of the elements that NumPy goes over in one call: some hundredths of a second.
-PIECE = 1 << 22
+# Over more numbers a call of NumPy takes too long for Ctrl-C: they are cut into pieces that the caches hold.
+LARGE, PIECE = 1 << 24, 1 << 18
 
 
 def repeatable(function: Callable[P, R]) -> Callable[P, R]:
@@ -34,3 +37,24 @@ def repeatable(function: Callable[P, R]) -> Callable[P, R]:
         return function(*arguments, **keywords)
 
     return run
+
+
+def in_pieces(compute: Callable[..., tuple[Array, ...]], *arrays: Array) -> tuple[Array, ...]:
+    """Return ``compute(*arrays)``, of large arrays piece by piece along their first axis.
+
+    Python runs the handlers of signals between the pieces. A row of each result must depend on no other row of the
+    arrays.
+    """
+    largest = max([array.size for array in arrays])
+    if largest <= LARGE:
+        return compute(*arrays)
+    rows = len(arrays[0])
+    step = max(1, PIECE * rows // largest)
+    results: tuple[Array, ...] = ()
+    for start in range(0, rows, step):
+        part = slice(start, start + step)
+        made = compute(*(array[part] for array in arrays))
+        results = results or tuple(np.empty((rows, *each.shape[1:]), each.dtype) for each in made)
+        for whole, each in zip(results, made, strict=True):
+            whole[part] = each
+    return results

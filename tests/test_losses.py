@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from tolerances import assert_close, assert_gradient
 
+from gru_native import passes
 from gru_native.losses import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
 
 Case = tuple[Any, np.ndarray, np.ndarray]
@@ -136,6 +137,23 @@ def test_arguments_are_left_alone(name: str, dtype: type, rng: np.random.Generat
     assert np.array_equal(gradient, expected.swapaxes(0, 1))
     assert np.array_equal(spread, kept)
     assert not np.shares_memory(gradient, spread)
+
+
+@every_loss
+@both_dtypes
+def test_large_arrays_are_computed_in_pieces(
+    name: str, dtype: type, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the same bits."""
+    loss, predictions, targets = case(name, "none", dtype, rng)
+    value, tape = loss.forward(predictions, targets)
+    gradient = loss.backward(tape)
+    monkeypatch.setattr(passes, "LARGE", 20)
+    monkeypatch.setattr(passes, "PIECE", 30)
+    again, tape = loss.forward(predictions, targets)
+    np.testing.assert_array_equal(again, value)
+    np.testing.assert_array_equal(loss(predictions, targets), value)
+    np.testing.assert_array_equal(loss.backward(tape), gradient)
 
 
 @every_loss

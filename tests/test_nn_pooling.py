@@ -9,7 +9,7 @@ import pytest
 from test_nn_gradients import check_gradients
 from tolerances import assert_close
 
-from gru_native import load, nn, save
+from gru_native import load, nn, passes, save
 
 LENGTHS = [3, 0, 5, 1]
 
@@ -68,6 +68,25 @@ def test_gradients(layer: Any, rng: np.random.Generator) -> None:
     x = rng.standard_normal((4, 5, 6) if layer.batch_first else (5, 4, 6))
     check_gradients(layer, (x, np.array(LENGTHS)), rng)
     check_gradients(layer, (rng.standard_normal((5, 6)),), rng)
+
+
+@pytest.mark.parametrize("layer", layers() + layers(True), ids=name_of)
+def test_large_sequences_are_pooled_in_pieces(
+    layer: Any, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the same bits."""
+    x, d_y = rng.standard_normal((5, 4, 6)), rng.standard_normal((4, 6))
+    x = x.swapaxes(0, 1) if layer.batch_first else x
+    y, tape = layer.forward(x, LENGTHS)
+    d_x, gradients = layer.backward(tape, d_y)
+    monkeypatch.setattr(passes, "LARGE", 20)
+    monkeypatch.setattr(passes, "PIECE", 48)
+    again, tape = layer.forward(x, LENGTHS)
+    np.testing.assert_array_equal(again, y)
+    d_x_again, gradients_again = layer.backward(tape, d_y)
+    np.testing.assert_array_equal(d_x_again, d_x)
+    for name, gradient in gradients.items():
+        np.testing.assert_array_equal(gradients_again[name], gradient)
 
 
 def test_weights_of_attention(rng: np.random.Generator) -> None:

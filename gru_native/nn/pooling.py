@@ -12,7 +12,7 @@ from gru_native.arguments import any_float_array, flag, float_dtype, shaped_arra
 from gru_native.nn import init
 from gru_native.nn.module import Array, Gradients, Module, Snapshot, Version, sealed
 from gru_native.nn.signal import FLOATS, Fact, Signal
-from gru_native.passes import repeatable
+from gru_native.passes import in_pieces, repeatable
 from gru_native.random import Seed, generator
 
 
@@ -75,8 +75,8 @@ class _Pooling(Module):
         rows, features = saved.steps.live.shape[1], saved.shape[-1]
         d_y = shaped_array("d_output", d_output, (rows, features) if batched else (features,), saved.dtype)
         d_x, gradients = self._spread(saved.own, saved.steps, d_y.reshape(rows, features), threads)
-        d_x = np.where(saved.steps.live, d_x, d_x.dtype.type(0))
-        return np.ascontiguousarray(self._turned(d_x)).reshape(saved.shape), gradients
+        live, d_x = (self._turned(each) if batched else each for each in (saved.steps.live, d_x))
+        return np.ascontiguousarray(_cleared(live, d_x)).reshape(saved.shape), gradients
 
     @repeatable
     def _run(
@@ -86,7 +86,7 @@ class _Pooling(Module):
         major = self._turned(x) if x.ndim == 3 else x[:, None]
         steps = _steps(lengths, *major.shape[:2])
         if lengths is not None:
-            major = np.where(steps.live, major, x.dtype.type(0))
+            major = _cleared(steps.live, major)
         y, own = self._pool(snapshot.version, major, steps, threads)
         return (y if x.ndim == 3 else y[0]), _Saved(steps, x.shape, x.dtype, own)
 
@@ -262,10 +262,17 @@ class AttentionPooling(_Pooling):
         x, hidden, attention, packed, query = saved
         d_attention = np.einsum("bf,tbf->tb", d_y, x)
         d_scores = attention * (d_attention - np.sum(attention * d_attention, axis=0))
-        d_hidden = d_scores[:, :, None] * query * (1 - hidden * hidden)
+        (d_hidden,) = in_pieces(lambda d, h: (d[:, :, None] * query * (1 - h * h),), d_scores, hidden)
         d_x, gradients = F.linear_backward(x, packed, d_hidden, threads=threads)
         gradients["query"] = np.einsum("tb,tba->a", d_scores, hidden)
-        return d_x + attention[:, :, None] * d_y, gradients
+        (d_x,) = in_pieces(lambda d, a: (d + a[:, :, None] * d_y,), d_x, attention)
+        return d_x, gradients
+
+
+def _cleared(live: Array, x: Array) -> Array:
+    """Return `x` where there is a step, and zeros in padding."""
+    (cleared,) = in_pieces(lambda live, x: (np.where(live, x, x.dtype.type(0)),), live, x)
+    return cleared
 
 
 def _packed(version: Version) -> F.LinearWeights:
