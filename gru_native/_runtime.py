@@ -74,7 +74,7 @@ def release_memory() -> int:
     """Give the memory that is kept for later calls back to the system, and return how many bytes that was.
 
     Large buffers and results that are freed are kept: never more than once were in use at a time, and a quarter of the
-    machine's memory at the most. All of it is given back before a request for memory fails.
+    machine's memory at the most. All of it is given back before a request of this package fails.
     """
     return _core.release_memory()
 

@@ -33,7 +33,7 @@ from gru_native.arguments import (
     typed_array,
     whole,
 )
-from gru_native.passes import repeatable
+from gru_native.passes import allocated, repeatable
 from gru_native.random import Seed, key
 
 RecurrentWeights: TypeAlias = _core.RecurrentWeights32 | _core.RecurrentWeights64
@@ -621,7 +621,7 @@ def embedding_backward(
     if d_output.ndim != indices.ndim + 1 or d_output.shape[:-1] != indices.shape:
         raise ValueError(f"d_output: expected shape {(*indices.shape, 'E')}, got {d_output.shape}")
     size = d_output.shape[-1]
-    d_weight = empty((num_embeddings, size), d_output.dtype)
+    d_weight = allocated(empty, "num_embeddings", (num_embeddings, size), d_output.dtype)
     _core.embedding_backward(
         _contiguous(indices.reshape(-1)),
         _with_contiguous_last_axis(d_output).reshape(indices.size, size),

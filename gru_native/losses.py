@@ -243,9 +243,9 @@ class BCEWithLogitsLoss(_Loss):
     ) -> tuple[Array, Array | None, int]:
         logits, targets = _pair(predictions, targets)
         # fmin and fmax pass over NaN, and take no memory.
-        if np.fmin.reduce(targets, None, initial=0.0) < 0.0 or np.fmax.reduce(targets, None, initial=1.0) > 1.0:
-            place = tuple(int(i) for i in np.argwhere((targets < 0.0) | (targets > 1.0))[0])
-            raise ValueError(f"targets: expected numbers from 0 to 1, got {targets[place]} at {place}")
+        least, most = np.fmin.reduce(targets, None, initial=0.0), np.fmax.reduce(targets, None, initial=1.0)
+        if least < 0.0 or most > 1.0:
+            raise ValueError(f"targets: expected numbers from 0 to 1, got {least if least < 0.0 else most}")
         weights = self._weights(logits.shape)
         return _elementwise(partial(_binary_cross_entropy, gradient=gradient), logits, targets, weights)
 

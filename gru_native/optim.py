@@ -17,6 +17,7 @@ from gru_native._layer import empty_like
 from gru_native.arguments import Array, any_float_array, flag, instance, mapping, number, shaped_array, shown, whole
 from gru_native.changes import Change, make
 from gru_native.nn.module import Gradients, Module, sealed
+from gru_native.passes import repeatable
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "clip_grad_norm", "clip_grad_value"]
 
@@ -343,6 +344,7 @@ class AdamW(Adam):
         return self._moved(step, slots, parameter, grad, 0.0, 1.0 - float(self.lr) * self.weight_decay)
 
 
+@repeatable
 def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[str, Array], float]:
     """Scale all gradients together so that their norm is at most `max_norm`.
 
@@ -371,6 +373,7 @@ def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[st
         return {name: grad * coefficient for name, grad in grads.items()}, norm
 
 
+@repeatable
 def clip_grad_value(grads: Mapping[str, Array], clip_value: float) -> dict[str, Array]:
     """Return the gradients with every element brought into [-clip_value, clip_value]; NaN stays NaN.
 

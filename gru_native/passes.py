@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from math import prod
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -37,6 +39,22 @@ def repeatable(function: Callable[P, R]) -> Callable[P, R]:
         return function(*arguments, **keywords)
 
     return run
+
+
+def allocated(
+    allocate: Callable[[tuple[int, ...], np.dtype[Any]], Array],
+    sizes: str,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+) -> Array:
+    """Return ``allocate(shape, dtype)``; what no memory can hold is refused by `sizes`, the arguments it comes from."""
+    message = f"{sizes}: expected arrays that memory can hold, got one of shape {shape}"
+    if prod(size or 1 for size in shape) > sys.maxsize // 8:  # NumPy counts an axis of no size as one
+        raise ValueError(message)
+    try:
+        return allocate(shape, dtype)
+    except MemoryError:
+        raise MemoryError(message) from None
 
 
 def in_pieces(compute: Callable[..., tuple[Array, ...]], *arrays: Array) -> tuple[Array, ...]:

@@ -485,6 +485,8 @@ def test_what_a_chain_cannot_know_it_leaves_alone() -> None:
                 (lambda: nn.Embedding(2**62, 4), ValueError, "num_embeddings, embedding_dim"),
                 (lambda: nn.Embedding(2**62, 0), ValueError, "num_embeddings, embedding_dim"),
                 (lambda: nn.Embedding(2**40, 2**10), MemoryError, "num_embeddings, embedding_dim"),
+                (lambda: F.embedding_backward([0], np.ones((1, 4)), 2**62), ValueError, "num_embeddings"),
+                (lambda: F.embedding_backward([0], np.ones((1, 4)), 2**50), MemoryError, "num_embeddings"),
                 (lambda: nn.Linear(0, 2**62), ValueError, "in_features, out_features"),
                 (lambda: nn.Linear(2**50, 1), MemoryError, "in_features, out_features"),
                 (lambda: nn.GRU(2**62, 2), ValueError, "input_size, hidden_size"),

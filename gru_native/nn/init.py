@@ -6,7 +6,6 @@ for messages, the arguments from which a shape comes.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from gru_native.nn.module import Array
-from gru_native.passes import PIECE, repeatable
+from gru_native.passes import PIECE, allocated, repeatable
 
 
 def uniform(rng: np.random.Generator, sizes: str, shape: tuple[int, ...], fan_in: int, dtype: DTypeLike) -> Array:
@@ -109,15 +108,9 @@ def _empty(sizes: str, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
         room.left -= prod(shape) + 1
         if room.left < 0:
             raise ValueError(f"{sizes}: expected not many more numbers than there are, got an array of shape {shape}")
-    message = f"{sizes}: expected arrays that memory can hold, got one of shape {shape}"
-    if prod(size or 1 for size in shape) > sys.maxsize // 8:  # NumPy counts an axis of no size as one
-        raise ValueError(message)
-    try:
-        return _allocated(shape, dtype)
-    except MemoryError:
-        raise MemoryError(message) from None
+    return allocated(_allocate, sizes, shape, np.dtype(dtype))
 
 
 @repeatable
-def _allocated(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+def _allocate(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
     return np.empty(shape, dtype)

@@ -370,7 +370,7 @@ def near_array(world: World, array: Any) -> Any:
     return world.pick(
         lambda: np.resize(array, other),
         lambda: array[..., None],
-        lambda: array[0],
+        lambda: array[0] if len(array) else array[:0],
         lambda: array.T,
         lambda: array.astype(world.pick("f8", "f2", "i4", "u1", "O")),
         lambda: array.astype(array.dtype.newbyteorder()),
