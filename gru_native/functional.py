@@ -750,6 +750,7 @@ def sequence_lengths(lengths: ArrayLike | None, steps: int, batch: int) -> Array
     """Return the lengths of a batch's rows, checked: (B) of int64."""
     if lengths is None:
         return None
+    steps, batch = whole("steps", steps, 0), whole("batch", batch, 0)
     found = index_array("lengths", lengths, steps + 1)
     if found.shape != (batch,):
         raise ValueError(f"lengths: expected shape (B,) = ({batch},), got {found.shape}")
@@ -761,6 +762,7 @@ def reset_flags(reset: ArrayLike | None, steps: int, batch: int, batch_first: bo
     """Return the resets of a batch, checked: (T, B) of bool."""
     if reset is None:
         return None
+    steps, batch, batch_first = whole("steps", steps, 0), whole("batch", batch, 0), flag("batch_first", batch_first)
     shape, axes = ((batch, steps), "(B, T)") if batch_first else ((steps, batch), "(T, B)")
     return _major(shaped_array("reset", reset, shape, np.bool_, axes).copy(), batch_first)
 

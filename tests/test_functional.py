@@ -839,3 +839,15 @@ def test_the_reference_is_what_functional_computes(rng: np.random.Generator) -> 
     assert {name: array.shape for name, array in ours.items()} == {
         name: array.shape for name, array in expected.items()
     }
+
+
+@pytest.mark.parametrize("wrong", [np.ones((2, 3), np.float32), 1.5, True, "3", None])
+def test_wrong_sizes_beside_lengths_and_resets(wrong: Any) -> None:
+    for name, call in (
+        ("steps", lambda: F.sequence_lengths([1], wrong, 1)),
+        ("batch", lambda: F.sequence_lengths([1], 3, wrong)),
+        ("steps", lambda: F.reset_flags(np.ones((3, 1), bool), wrong, 1, False)),
+        ("batch", lambda: F.reset_flags(np.ones((3, 1), bool), 3, wrong, False)),
+    ):
+        with pytest.raises(TypeError, match=f"^{name}: expected a whole number, got "):
+            call()
