@@ -27,11 +27,29 @@ from safetensors import SafetensorError
 from gru_native import arguments, nn
 from gru_native.arguments import Array as Array
 from gru_native.arguments import StrPath as StrPath
-from gru_native.arguments import array, instance, mapping
+from gru_native.arguments import array, instance, mapping, text
+from gru_native.passes import repeatable
 
 FORMAT = 1
 ENTRY = "gru_native"
 _IRREGULAR = "Not a regular file"
+_METADATA, _LONGEST = "__metadata__", 100_000_000  # of the format: a name, and the most bytes of a header
+# What the format calls NumPy's dtypes, in the order in which arrays lie in a file.
+_DTYPES = {
+    "uint64": "U64",
+    "int64": "I64",
+    "float64": "F64",
+    "complex64": "C64",
+    "float32": "F32",
+    "uint32": "U32",
+    "int32": "I32",
+    "float16": "F16",
+    "uint16": "U16",
+    "int16": "I16",
+    "int8": "I8",
+    "uint8": "U8",
+    "bool": "BOOL",
+}
 
 __all__ = [
     "ModelFileError",
@@ -96,7 +114,7 @@ def load(path: StrPath) -> nn.Module:
             raise ValueError(f"arrays without a place, or places without an array: {sorted(strangers)}")
         # Not load_state_dict, which would convert to the dtype of the configuration.
         model.assign(arrays)
-    except (ValueError, TypeError, OverflowError, MemoryError, RecursionError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise ModelFileError(f"{path}: the file does not describe a model: {error}") from error
     return model
 
@@ -130,23 +148,42 @@ def load_metadata(path: StrPath) -> dict[str, str]:
 
 def save_arrays(path: StrPath, arrays: Mapping[str, Array], header: Mapping[str, Any]) -> None:
     """Save arrays and a JSON-able header in one file, atomically; `save` and checkpoints stand on this."""
-    # The library writes the memory as it lies, whatever the strides. (ascontiguousarray adds an axis to 0-d.)
-    named = mapping("arrays", arrays).items()
-    contiguous = {name: np.asarray(array(f"arrays[{name!r}]", each), order="C") for name, each in named}
+    given = {name: array(f"arrays[{name!r}]", each) for name, each in mapping("arrays", arrays).items()}
     try:
         entry = json.dumps({**mapping("header", header, "what JSON can hold"), "format": FORMAT})
     except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(f"header: {str(error).removeprefix('header: ')}") from error
-    try:
-        data = safetensors.numpy.save(contiguous, {ENTRY: entry})
-    except SafetensorError as error:
-        raise TypeError(f"arrays: {error}") from error
-    except UnicodeEncodeError as error:
-        raise ValueError(f"arrays: expected names that UTF-8 can hold, got {error.object!r}") from error
+    start, order = _layout(given, entry)
+    # Array by array, not by the library: it makes the whole file in memory, and ends the process where there is none.
     with atomic_write(path) as file:
-        file.write(data)
+        file.write(start)
+        for name in order:
+            file.write(np.asarray(given[name], given[name].dtype.newbyteorder("<"), order="C").data)
 
 
+def _layout(arrays: Mapping[str, Array], entry: str) -> tuple[bytes, list[str]]:
+    """Return what a file begins with, and the order in which the arrays follow: the same bytes as the library's."""
+    for name, each in arrays.items():
+        if text("arrays", name) == _METADATA:
+            raise ValueError(f"arrays: the name {name!r} is taken by the format")
+        if each.dtype.name not in _DTYPES:
+            raise TypeError(f"arrays[{name!r}]: expected dtype {', '.join(_DTYPES)}, got {each.dtype}")
+    ranks = {dtype: rank for rank, dtype in enumerate(_DTYPES)}
+    order = sorted(arrays, key=lambda name: (ranks[arrays[name].dtype.name], name))
+    described: dict[str, Any] = {_METADATA: {ENTRY: entry}}
+    end = 0
+    for name in order:
+        each, begin = arrays[name], end
+        end = begin + each.nbytes
+        described[name] = {"dtype": _DTYPES[each.dtype.name], "shape": each.shape, "data_offsets": [begin, end]}
+    head = json.dumps(described, ensure_ascii=False, separators=(",", ":")).encode()
+    head += b" " * (-len(head) % 8)
+    if len(head) > _LONGEST:
+        raise ValueError(f"header: expected up to {_LONGEST} bytes together with the names, got {len(head)}")
+    return len(head).to_bytes(8, "little") + head, order
+
+
+@repeatable
 def load_arrays(path: StrPath) -> tuple[dict[str, Array], dict[str, Any]]:
     """Return the arrays and the header of a file; a safetensors file from elsewhere has an empty header.
 
@@ -158,6 +195,8 @@ def load_arrays(path: StrPath) -> tuple[dict[str, Array], dict[str, Any]]:
     # Read, not mapped: whoever shortens the file meanwhile does no harm.
     with open(arguments.path("path", path), "rb", opener=regular) as file:
         content = file.read()
+    # The library copies all of it, and does not survive it where there is no memory: NumPy is asked first.
+    np.empty(len(content) + 8 * _end(content) + (1 << 22), np.uint8)
     try:
         arrays = safetensors.numpy.load(content)
     except SafetensorError as error:
@@ -246,10 +285,14 @@ def _make_like(descriptor: int, old: os.stat_result) -> None:
     os.fchmod(descriptor, old.st_mode & 0o777)
 
 
+def _end(content: bytes) -> int:
+    """Return where the header of a file ends."""
+    return min(len(content), 8 + int.from_bytes(content[:8], "little"))
+
+
 def _header(path: StrPath, content: bytes) -> dict[str, Any]:
-    end = 8 + int.from_bytes(content[:8], "little")
     try:
-        entry = (parsed(content[8:end].decode()).get("__metadata__") or {}).get(ENTRY)
+        entry = (parsed(content[8 : _end(content)].decode()).get(_METADATA) or {}).get(ENTRY)
         if entry is None:
             return {}
         header = parsed(entry)

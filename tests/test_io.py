@@ -109,8 +109,32 @@ def test_arrays_of_any_layout(tmp_path: Path) -> None:
     for name, array in arrays.items():
         assert np.array_equal(loaded[name], array)
         assert loaded[name].shape == array.shape
-    with pytest.raises(TypeError, match="arrays: .*object"):
+    with pytest.raises(TypeError, match=r"^arrays\['a'\]: expected dtype uint64, .*, bool, got object"):
         io.save_arrays(path, {"a": np.array([None])}, {})
+
+
+def test_files_are_those_of_the_library(tmp_path: Path) -> None:
+    rng, path = np.random.default_rng(0), tmp_path / "arrays.safetensors"
+    dtypes = ["?", "i1", "u1", "i2", "u2", "f2", "i4", "u4", "f4", "c8", "i8", "u8", "f8", ">f4", ">i2"]
+    arrays = {
+        f"{name}{dtype}": rng.integers(0, 2, shape).astype(dtype)
+        for dtype in dtypes
+        for name, shape in {"z": (), "a": (3, 5), 'ä"\\\n\x1f\x7f😀\u2028': (7,), "A": (2, 0, 4), "": (1,)}.items()
+    }
+    for count in range(len(arrays) + 1):
+        some = {name: arrays[name] for name in rng.permutation([*arrays])[:count].tolist()}
+        io.save_arrays(path, some, {"text": "ü\x7f\u2028"})
+        entry = json.dumps({"text": "ü\x7f\u2028", "format": io.FORMAT})
+        assert path.read_bytes() == safetensors.numpy.save(some, {"gru_native": entry})
+
+
+def test_what_no_file_of_the_format_holds_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "arrays.safetensors"
+    with pytest.raises(ValueError, match="^arrays: the name '__metadata__' is taken by the format"):
+        io.save_arrays(path, {"__metadata__": np.zeros(1)}, {})
+    with pytest.raises(ValueError, match="^header: expected up to 100000000 bytes together with the names, got 1000"):
+        io.save_arrays(path, {}, {"text": "x" * 100_000_000})
+    assert not path.exists()
 
 
 def test_files_of_other_programs(tmp_path: Path) -> None:
@@ -208,7 +232,7 @@ def test_what_is_no_log_is_named(content: bytes, tmp_path: Path) -> None:
 
 def test_names_that_no_file_holds(tmp_path: Path) -> None:
     path = tmp_path / "arrays.safetensors"
-    with pytest.raises(ValueError, match=r"^arrays: expected names that UTF-8 can hold, got '\\ud800'"):
+    with pytest.raises(ValueError, match=r"^arrays: expected characters of Unicode, got '\\ud800' at 0"):
         io.save_arrays(path, {"\ud800": np.zeros(1)}, {})
     assert not path.exists()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -217,6 +218,32 @@ for kind in (gn.nn.GRU, gn.nn.LSTMCell, gn.nn.Linear, gn.nn.Embedding, gn.nn.Att
 print("done")
 """
     assert run(script) == "done\n"
+
+
+@linux
+def test_files_take_no_more_memory_than_their_arrays(tmp_path: Path) -> None:
+    """A library that ends the process where there is no memory is asked only when there is enough."""
+    script = f"""
+path = {str(tmp_path / "model.safetensors")!r}
+arrays = {{"a": np.ones((10, 1_000_000), "f4"), "b": np.ones((1_000_000, 10), "f4")}}
+limit(10)
+gn.io.save_arrays(path, arrays, {{}})
+refused = 0
+for megabytes in (1, 50, 78, 90, 120, 140, 150, 155, 200):
+    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+    limit(megabytes)
+    try:
+        loaded = gn.load_state(path)
+        assert all(np.array_equal(loaded.pop(name), arrays[name]) for name in arrays)
+    except MemoryError:
+        refused += 1
+resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+keep(1000)
+limit(2)
+gn.load_state(path)
+print(refused)
+"""
+    assert run(script) == "8\n"
 
 
 @linux
