@@ -33,7 +33,7 @@ from gru_native.arguments import (
     typed_array,
     whole,
 )
-from gru_native.passes import allocated, repeatable
+from gru_native.passes import LARGE, PIECE, allocated, repeatable
 from gru_native.random import Seed, key
 
 RecurrentWeights: TypeAlias = _core.RecurrentWeights32 | _core.RecurrentWeights64
@@ -595,9 +595,21 @@ def embedding(indices: ArrayLike, weight: ArrayLike, *, output: Array | None = N
         _writable("output", output, shape, dtype)
         _refuse_overlap("output", output, weight=weight)
     if output.size:  # NumPy takes nothing from no rows
-        # The indices are checked; "clip" only spares NumPy a second check and a buffer.
-        np.take(weight, indices, axis=0, out=output, mode="clip")
+        _take(weight, indices, output)
     return output
+
+
+def _take(weight: Array, indices: Array, output: Array) -> None:
+    """Write the rows of `weight` at checked indices, many of them in pieces, so that Python sees signals."""
+    parts: list[Any] = [...]
+    if output.size > LARGE and indices.ndim:
+        if output.flags.c_contiguous:
+            indices, output = indices.reshape(-1), output.reshape(-1, weight.shape[1])
+        step = max(1, PIECE * len(indices) // output.size)
+        parts = [slice(start, start + step) for start in range(0, len(indices), step)]
+    for part in parts:
+        # The indices are checked; "clip" only spares NumPy a second check and a buffer.
+        np.take(weight, indices[part], axis=0, out=output[part], mode="clip")
 
 
 @repeatable

@@ -17,7 +17,7 @@ from gru_native._layer import empty_like
 from gru_native.arguments import Array, any_float_array, flag, instance, mapping, number, shaped_array, shown, whole
 from gru_native.changes import Change, make
 from gru_native.nn.module import Gradients, Module, sealed
-from gru_native.passes import repeatable
+from gru_native.passes import PIECE, repeatable
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "clip_grad_norm", "clip_grad_value"]
 
@@ -86,6 +86,7 @@ class Optimizer:
         """
         self.model._assign(*self.prepare_step(grads))
 
+    @repeatable
     def prepare_step(self, grads: Mapping[str, Array]) -> tuple[Gradients, list[Change]]:
         """Return the parameters after a step, and how the optimizer changes with it. Nothing has changed yet."""
         parameters = self.model.parameters()
@@ -107,6 +108,7 @@ class Optimizer:
         """Return the parameter and the slots after this step, counted from 1, all in new arrays."""
         raise NotImplementedError
 
+    @repeatable
     def state_dict(self) -> dict[str, Array | float]:
         """Return what is needed to go on with the same bits, as a flat dictionary of copies.
 
@@ -132,6 +134,7 @@ class Optimizer:
         """
         make(self.prepare_load(state_dict))
 
+    @repeatable
     def prepare_load(self, state_dict: Mapping[str, Array | float]) -> list[Change]:
         """Check a state as `load_state_dict` does, and return how the optimizer changes with it."""
         state = dict(mapping("state_dict", state_dict, "arrays and numbers"))
@@ -366,7 +369,7 @@ def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[st
     """
     max_norm, grads = number("max_norm", max_norm), _floating(grads)
     with np.errstate(over="ignore", invalid="ignore"):
-        norm = math.sqrt(sum(float(np.square(grad, dtype=np.float64).sum()) for grad in grads.values()))
+        norm = math.sqrt(sum(map(_sum_of_squares, grads.values())))
         coefficient = max_norm / (norm + 1e-6)
         if coefficient >= 1.0:
             return grads, norm
@@ -386,6 +389,13 @@ def clip_grad_value(grads: Mapping[str, Array], clip_value: float) -> dict[str, 
     """
     clip_value = number("clip_value", clip_value)
     return {name: np.clip(grad, -clip_value, clip_value) for name, grad in _floating(grads).items()}
+
+
+def _sum_of_squares(array: Array) -> float:
+    """Return it in float64, piece by piece: a copy in float64 would have twice the size of the gradient."""
+    flat = array.reshape(-1)
+    pieces = (flat[start : start + PIECE] for start in range(0, flat.size, PIECE))
+    return sum((float(np.square(piece, dtype=np.float64).sum()) for piece in pieces), 0.0)
 
 
 def _finite(name: str, value: Any) -> float:

@@ -664,6 +664,17 @@ def test_gradient_of_embedding_is_a_finite_difference(rng: np.random.Generator) 
     assert_close(F.embedding_backward(indices, d_output, 4), expected, "finite_difference")
 
 
+@pytest.mark.parametrize("shape", [(), (1, 300), (3, 100), (1000,)])
+def test_pieces_of_a_large_embedding(rng: np.random.Generator, shape: tuple[int, ...], monkeypatch: Any) -> None:
+    monkeypatch.setattr(F, "LARGE", 7)
+    monkeypatch.setattr(F, "PIECE", 30)
+    weight, indices = rng.random((50, 8)), rng.integers(0, 50, shape)
+    np.testing.assert_array_equal(F.embedding(indices, weight), weight[indices])
+    if len(shape) == 2:
+        output = np.zeros((shape[1], shape[0], 8)).swapaxes(0, 1)
+        np.testing.assert_array_equal(F.embedding(indices, weight, output=output), weight[indices])
+
+
 def test_embedding_of_nothing() -> None:
     """An output array that is given is returned even when it is empty."""
     for vocabulary, size, count in ((0, 3, 0), (5, 0, 2), (5, 3, 0)):

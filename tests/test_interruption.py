@@ -52,6 +52,7 @@ CALLS = {
     "embedding_backward": lambda: of_function(
         F.embedding_backward, np.arange(6 * 10**7) % 7, np.broadcast_to(draw(1, 512), (6 * 10**7, 512)), 7, threads=2
     ),
+    "embedding": lambda: of_function(F.embedding, rng.integers(0, 5000, (1, 1_200_000)), draw(5000, 512)),
     "dropout": lambda: of_function(F.dropout, draw(200_000_000), 0.5, seed=0, threads=1),
     "tanh": lambda: of_function(F.tanh, draw(300_000_000)),
     "a new layer": lambda: of_function(gn.nn.Embedding, 100_000, 1000),
@@ -91,6 +92,7 @@ SLOW = {"a wide projection", "softmax_cross_entropy", "dropout", "tanh"}
         ("linear_backward", "threads"),
         ("softmax_cross_entropy", "openmp"),
         ("embedding_backward", "openmp"),
+        ("embedding", "openmp"),
         ("dropout", "openmp"),
         ("tanh", "openmp"),
         ("a new layer", "openmp"),

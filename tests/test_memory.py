@@ -246,6 +246,51 @@ print(refused)
     assert run(script) == "8\n"
 
 
+# What NumPy allocates outside of layers and losses.
+OTHERS = {
+    "slots": "gn.optim.SGD(layer, momentum=0.9).step(grads)",
+    "the state of an optimizer": "adam.state_dict()",
+    "loading that state": "adam.load_state_dict(state)",
+    "clip_grad_norm": "gn.optim.clip_grad_norm(grads, 1e-9)",
+    "Batches": "next(shuffled.epoch(0))",
+    "Sequences": "next(sequences.epoch(0))",
+    "Sequences with targets per step": "next(per_step.epoch(0))",
+    "Stream": "gn.train.Stream(x, x, 4, 5)",
+}
+
+
+@linux
+@pytest.mark.parametrize("other", OTHERS)
+def test_kept_memory_serves_training(other: str) -> None:
+    script = f"""
+layer = gn.nn.Linear(2000, 2000, bias=False)
+grads = {{"weight": np.full((2000, 2000), 1e-3, "f4")}}
+adam = gn.optim.Adam(layer)
+adam.step(grads)
+state = adam.state_dict()
+x = np.ones((2000, 2000), "f4")
+shuffled = gn.train.Batches(x, x, 1000, shuffle=True)
+sequences = gn.train.Sequences(list(x[None].repeat(2, 0)), [1, 2], 2)
+per_step = gn.train.Sequences(list(x[None].repeat(2, 0)), list(x[None].repeat(2, 0)), 2, per_step=True)
+next(gn.train.Batches(x[:2], x[:2], 1, shuffle=True).epoch(0))
+keep(1500)
+limit(2)
+{OTHERS[other]}
+print("done")
+"""
+    assert run(script) == "done\n"
+
+
+@linux
+def test_the_norm_of_gradients_takes_no_memory() -> None:
+    script = """
+grads = {"w": np.ones((25, 1_000_000), "f4")}
+limit(20)
+print(gn.optim.clip_grad_norm(grads, np.inf)[1])
+"""
+    assert run(script) == "5000.0\n"
+
+
 @linux
 def test_a_failed_call_leaves_the_running_values_of_a_batch() -> None:
     script = """

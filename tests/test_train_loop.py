@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -411,6 +412,25 @@ def test_a_schedule_of_another_optimizer_is_refused() -> None:
     for schedule in (ExponentialLR(other, 0.9), ReduceLROnPlateau(other)):
         with pytest.raises(ValueError, match=r"^schedule: belongs to another optimizer$"):
             Trainer(model, CrossEntropyLoss(), adam, schedule=schedule)
+
+
+def test_only_a_missing_scikit_learn_is_said_to_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(ImportError, match="metrics need scikit-learn"):
+        regression_metrics()
+    for error in (ImportError("libgomp: no memory"), ModuleNotFoundError("No module named 'scipy'", name="scipy")):
+        with monkeypatch.context() as patch:
+            patch.setattr("builtins.__import__", _failing(error))
+            with pytest.raises(ImportError) as raised:
+                regression_metrics()
+        assert raised.value is error
+
+
+def _failing(error: Exception) -> Any:
+    def fail(*_: Any) -> Any:
+        raise error
+
+    return fail
 
 
 def test_parameters_that_are_not_finite_are_named() -> None:

@@ -39,6 +39,7 @@ from numpy.typing import ArrayLike
 
 from gru_native.arguments import EXACT, T, array, every, flag, function, index_array, magnitude, whole
 from gru_native.arguments import Array as Array
+from gru_native.passes import repeatable
 from gru_native.random import Seed, generator, seed_path
 from gru_native.train.identity import fingerprint
 
@@ -124,7 +125,11 @@ class Batches:
     def epoch(self, number: int) -> Iterator[tuple[Array, Array]]:
         """Yield the batches of an epoch."""
         for chosen in self.places(number):
-            yield self.inputs[chosen], self.targets[chosen]
+            yield self._batch(chosen)
+
+    @repeatable
+    def _batch(self, chosen: Array) -> tuple[Array, Array]:
+        return self.inputs[chosen], self.targets[chosen]
 
     def places(self, number: int) -> Iterator[Array]:
         """Yield which samples are in each batch."""
@@ -210,14 +215,16 @@ class Sequences:
     def epoch(self, number: int) -> Iterator[Batch]:
         """Yield the batches of an epoch."""
         for chosen in self.places(number):
-            live = np.arange(max(self.lengths[chosen]))[:, None] < self.lengths[chosen]
-            live = live.T if self.batch_first else live
-            inputs = self._padded([self.inputs[i] for i in chosen])
-            if self.per_step:
-                targets = self._padded([self.targets[i] for i in chosen])[live]
-                yield Batch(inputs, targets, self.lengths[chosen], live)
-            else:
-                yield Batch(inputs, self.targets[chosen], self.lengths[chosen])
+            yield self._batch(chosen)
+
+    @repeatable
+    def _batch(self, chosen: Array) -> Batch:
+        lengths, inputs = self.lengths[chosen], self._padded([self.inputs[i] for i in chosen])
+        if not self.per_step:
+            return Batch(inputs, self.targets[chosen], lengths)
+        live = np.arange(max(lengths))[:, None] < lengths
+        live = live.T if self.batch_first else live
+        return Batch(inputs, self._padded([self.targets[i] for i in chosen])[live], lengths, live)
 
     def places(self, number: int) -> list[Array]:
         """Return which sequences are in each batch."""
@@ -279,6 +286,7 @@ class Stream:
             raise ValueError(f"inputs: expected at least batch_size = {batch_size} elements, got {len(inputs)}")
         self.inputs, self.targets = self._side_by_side(inputs), self._side_by_side(targets)
 
+    @repeatable
     def _side_by_side(self, sequence: Array) -> Array:
         length = len(sequence) // self.batch_size
         streams = sequence[: length * self.batch_size].reshape(self.batch_size, length, *sequence.shape[1:])

@@ -135,6 +135,8 @@ def _samples(array: Array) -> Array:
 def _scikit_learn() -> Any:
     try:
         import sklearn.metrics
-    except ImportError as error:
+    except ModuleNotFoundError as error:
+        if error.name not in ("sklearn", "sklearn.metrics"):
+            raise
         raise ImportError("metrics need scikit-learn: pip install scikit-learn") from error
     return sklearn.metrics
