@@ -154,7 +154,7 @@ def path(name: str, value: Any) -> str:
     except TypeError:
         raise TypeError(f"{name}: expected a path, as a string or Path, got {shown(value)}") from None
     try:
-        possible = b"\0" not in os.fsencode(found)
+        possible = found != "" and b"\0" not in os.fsencode(found)
     except UnicodeEncodeError:
         possible = False
     if not possible:
@@ -204,7 +204,10 @@ def _converted(name: str, value: Any) -> Array:
     except Exception as error:  # of whatever the object does when it is asked for its numbers
         raise TypeError(f"{name}: expected an array, got {_no_array(name, value, error)}") from None
     if found.dtype.kind == "O" and not isinstance(value, np.ndarray):
-        raise TypeError(f"{name}: expected an array, got {shown(value)}")
+        bits = max((part.bit_length() for part in found.flat if isinstance(part, int)), default=0)
+        huge = isinstance(value, (list, tuple)) and bits > 64
+        got = f"a {type(value).__name__} with a number of {bits} bits" if huge else shown(value)
+        raise TypeError(f"{name}: expected an array, got {got}")
     if found.dtype.kind == "f" and found.size and isinstance(value, (list, tuple)):
         _refuse_rounding(name, value, found)
     return found

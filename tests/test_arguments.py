@@ -775,3 +775,20 @@ def test_the_package_relies_on_no_assert() -> None:
         assert not found, f"{file}: lines {found}"
     for file in PACKAGE.rglob("*.pyx"):
         assert not re.search(r"^\s*assert\b", file.read_text(), re.MULTILINE), file
+
+
+def test_numbers_in_lists_that_no_array_holds_are_named() -> None:
+    huge = 10**400
+    for call, name in (
+        (lambda: F.embedding([huge], np.zeros((3, 2))), "indices"),
+        (lambda: nn.GRU(2, 3)(np.zeros((4, 2, 2), np.float32), lengths=[huge, 1]), "lengths"),
+        (lambda: F.softmax_cross_entropy([[huge, 1.5]], [0]), "logits"),
+    ):
+        with pytest.raises(TypeError, match=f"^{name}: expected an array, got a list with a number of 1329 bits"):
+            call()
+
+
+def test_a_layer_of_another_package_is_named_with_it() -> None:
+    torch = pytest.importorskip("torch")
+    with pytest.raises(TypeError, match=r"^layer 0: expected a Module, got torch\.nn\.modules\.linear\.Linear$"):
+        nn.Sequential(torch.nn.Linear(3, 4))

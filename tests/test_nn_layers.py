@@ -286,7 +286,7 @@ def test_bad_chains() -> None:
     shared = nn.Linear(2, 2)
     with pytest.raises(ValueError, match="layers: the same module stands at two places"):
         nn.Sequential(shared, nn.Sequential(shared))
-    with pytest.raises(TypeError, match="layer 1: expected a Module, got type"):
+    with pytest.raises(TypeError, match="layer 1: expected a Module, got the class Linear"):
         nn.Sequential(shared, nn.Linear)
     with pytest.raises(TypeError, match="layer 0: a GRUCell is stepped by hand; a chain takes a GRU"):
         nn.Sequential(nn.GRUCell(2, 2))

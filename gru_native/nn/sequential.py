@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from gru_native.arguments import instance
 from gru_native.nn.module import Gradients, Module, Snapshot, join
 from gru_native.nn.recurrent import RecurrentCell
 from gru_native.nn.signal import Signal
@@ -43,8 +44,7 @@ class Sequential(Module):
         named = layers[0] if len(layers) == 1 and isinstance(layers[0], Mapping) else dict(enumerate(layers))
         for key, layer in named.items():
             name = str(key)
-            if not isinstance(layer, Module):
-                raise TypeError(f"layer {name}: expected a Module, got {type(layer).__name__}")
+            instance(f"layer {name}", layer, Module, "a Module")
             if isinstance(layer, RecurrentCell):
                 kind = type(layer).__name__
                 raise TypeError(
