@@ -19,6 +19,7 @@ from gru_native.schedules import ExponentialLR, ReduceLROnPlateau
 from gru_native.train import (
     Batch,
     Batches,
+    Checkpoint,
     ProgressBar,
     Record,
     Sequences,
@@ -412,6 +413,75 @@ def test_a_schedule_of_another_optimizer_is_refused() -> None:
     for schedule in (ExponentialLR(other, 0.9), ReduceLROnPlateau(other)):
         with pytest.raises(ValueError, match=r"^schedule: belongs to another optimizer$"):
             Trainer(model, CrossEntropyLoss(), adam, schedule=schedule)
+        trainer = Trainer(model, CrossEntropyLoss(), adam)
+        trainer.schedule = schedule
+        with pytest.raises(ValueError, match=r"^schedule: belongs to another optimizer$"):
+            trainer.fit(_stream(_language(200)), steps=1, progress=False)
+    trainer = Trainer(model, CrossEntropyLoss(), adam)
+    trainer.optimizer = optim.Adam(_model())
+    with pytest.raises(ValueError, match=r"^optimizer: belongs to another model$"):
+        trainer.fit(_stream(_language(200)), steps=1, progress=False)
+
+
+def test_running_values_that_are_not_finite_are_refused() -> None:
+    x, y = np.ones((8, 3), np.float32), np.zeros((8, 3), np.float32)
+    x[5, 1] = 1e30  # whose square float32 does not hold
+    model = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 3, seed=0))
+    expected = nn.BatchNorm1d(3)
+    expected.forward(x[:4])
+    with pytest.raises(FloatingPointError, match=r"the new 0.running_var is inf; try a lower learning rate"):
+        Trainer(model, MSELoss(), optim.SGD(model)).fit(Batches(x, y, 4), epochs=1, progress=False)
+    for name, array in expected.buffers().items():
+        np.testing.assert_array_equal(model.state_dict()[f"0.{name}"], array)
+
+
+def test_a_run_keeps_its_files_when_the_current_folder_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib")
+    folder, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    folder.mkdir()
+    elsewhere.mkdir()
+    for checkpoint in ("checkpoint", Checkpoint("other", every=1)):
+        monkeypatch.chdir(folder)
+        trainer, x, y = _regression()
+        trainer.fit(
+            Batches(x, y, 4),
+            epochs=2,
+            progress=False,
+            callbacks=[lambda _: monkeypatch.chdir(elsewhere)],
+            checkpoint=checkpoint,
+            log="log",
+            curves="curves.png",
+        )
+    assert {file.name for file in folder.iterdir()} == {
+        *("checkpoint", "checkpoint.log", "other", "other.log", "log", "curves.png")
+    }
+    assert not list(elsewhere.iterdir())
+
+
+def test_a_foreign_file_is_not_taken_for_the_log_of_a_run(tmp_path: Path) -> None:
+    trainer, x, y = _regression()
+    path, log = tmp_path / "run", tmp_path / "run.log"
+    for foreign in (b"dear diary\n", b"\xff\n", b"\n", b'{"step": 1}\n'):
+        log.write_bytes(foreign)
+        with pytest.raises(ValueError, match=r"^checkpoint: expected the log of a run in .*run\.log, or no file there"):
+            trainer.fit(Batches(x, y, 4), epochs=1, progress=False, checkpoint=path)
+        assert log.read_bytes() == foreign
+        assert not path.exists()
+    log.write_bytes(b"")
+    history = trainer.fit(Batches(x, y, 4), epochs=1, progress=False, checkpoint=path)
+    path.unlink()  # a log that a killed run has left
+    trainer, x, y = _regression()
+    assert trainer.fit(Batches(x, y, 4), epochs=1, progress=False, checkpoint=path) == history
+
+
+def test_two_names_of_one_file_are_refused(tmp_path: Path) -> None:
+    trainer, x, y = _regression()
+    (tmp_path / "a").touch()
+    (tmp_path / "b").hardlink_to(tmp_path / "a")
+    with pytest.raises(ValueError, match="^curves: expected another file than log, got"):
+        trainer.fit(Batches(x, y, 4), epochs=1, progress=False, log=tmp_path / "a", curves=tmp_path / "b")
+    with pytest.raises(ValueError, match="^checkpoint: expected a path that the system can have, got ''"):
+        trainer.fit(Batches(x, y, 4), epochs=1, progress=False, checkpoint="")
 
 
 def test_only_a_missing_scikit_learn_is_said_to_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:

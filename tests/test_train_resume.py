@@ -368,7 +368,7 @@ def test_a_run_goes_on_in_its_mode(tmp_path: Path) -> None:
     Setup().fit(keeper)
     trainer = Setup().trainer()
     trainer.model.eval()
-    with pytest.raises(OtherRunError, match=r"whose training is \['model', '0', .*, expected \[\]"):
+    with pytest.raises(OtherRunError, match=r"whose training is 'on', expected 'off'; model.train\(\) and"):
         Setup().fit(keeper, trainer)
 
 

@@ -12,6 +12,7 @@ import hashlib
 import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from itertools import chain, takewhile
 from pathlib import Path
@@ -152,6 +153,26 @@ class Checkpoint:
         """The file with the records, for `read_log`; after a kill it may have more than the checkpoint knows of."""
         return self.path.with_name(f"{self.path.name}.log")
 
+    def absolute(self) -> Checkpoint:
+        """Return the same checkpoint, whatever becomes of the current folder."""
+        found = copy(self)
+        found.path = self.path.absolute()
+        return found
+
+    def refuse_foreign_log(self) -> None:
+        """Refuse to begin a run where a file that is no log of a run stands in the place of its log."""
+        if self.exists() or not self.log.exists():
+            return
+        with open(self.log, "rb", opener=io.regular) as file:
+            first = file.readline()
+        try:
+            if first:
+                record_of(first.decode())
+        except ValueError:
+            raise ValueError(
+                f"checkpoint: expected the log of a run in {self.log}, or no file there, got another file"
+            ) from None
+
     def exists(self) -> bool:
         return self.path.exists()
 
@@ -277,8 +298,9 @@ class Checkpoint:
             names = {_head(place) for place in refused}
             may_change = names.issubset(CHANGEABLE) and "optimizer" not in refused
             allow = f"allow it by changes={sorted(names | self.changes)}, " if may_change else ""
+            mode = "model.train() and model.eval() set the mode; " if "training" in names else ""
             raise OtherRunError(
-                f"checkpoint: {self.path} belongs to another run, whose {found}; "
+                f"checkpoint: {self.path} belongs to another run, whose {found}; {mode}"
                 f"go on with what it was begun with, {allow}or remove it"
             )
 

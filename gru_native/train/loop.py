@@ -96,16 +96,10 @@ class Trainer:
         self.model = instance("model", model, Module, "a Module")
         self.loss = instance("loss", loss, Loss, "a loss, such as CrossEntropyLoss()")  # type: ignore[type-abstract]
         self.optimizer = instance("optimizer", optimizer, optim.Optimizer, "an Optimizer, such as Adam(model)")
-        if optimizer.model is not model:
-            raise ValueError("optimizer: belongs to another model")
         if getattr(loss, "reduction", "mean") != "mean":
             raise ValueError(f"loss: expected reduction='mean', got {loss.reduction!r}")  # type: ignore[attr-defined]
-        if schedule is not None:
-            kinds, expected = Schedule | ReduceLROnPlateau, "a Schedule or ReduceLROnPlateau, such as StepLR(adam, 10)"
-            instance("schedule", schedule, kinds, expected)  # type: ignore[arg-type]
-            if schedule.optimizer is not optimizer:
-                raise ValueError("schedule: belongs to another optimizer")
         self.schedule = schedule
+        self._refuse_strangers()
         self.max_norm = None if max_norm is None else number("max_norm", max_norm)
         given = mapping("metrics", {} if metrics is None else metrics, "functions, such as classification_metrics()")
         self.metrics: dict[str, Metric] = {name: function(f"metrics[{name!r}]", own) for name, own in given.items()}
@@ -171,9 +165,9 @@ class Trainer:
         Raises
         ------
         FloatingPointError
-            When a loss, the gradients' norm or a new parameter is not finite. The model is not updated with them. The
-            message names the first value that is not finite in the inputs, the targets or the model. Batches and rows
-            count from 0.
+            When a loss, the gradients' norm, a new parameter or a new running value is not finite. The model is not
+            updated with them. The message names the first value that is not finite in the inputs, the targets or the
+            model. Batches and rows count from 0.
         ValueError
             Also for data in another layout than the model takes: batch first, time first, or without a time axis; and
             for validation data in which no target counts.
@@ -182,6 +176,7 @@ class Trainer:
         """
         if (epochs is None) == (steps is None):
             raise ValueError(f"epochs, steps: expected one of the two, got {shown(epochs)} and {shown(steps)}")
+        self._refuse_strangers()
         self._refuse_misfit("data", data)
         if validation is not None:
             self._refuse_misfit("validation", validation)
@@ -196,9 +191,13 @@ class Trainer:
         allowed = math.inf if patience is None else whole("patience", patience)
         if not isinstance(checkpoint, (Checkpoint, type(None))):
             checkpoint = Checkpoint(path("checkpoint", checkpoint))
-        keeper = checkpoint
+        keeper = None if checkpoint is None else checkpoint.absolute()
         kept = {} if keeper is None else {"checkpoint": keeper.path, "the checkpoint's log": keeper.log}
+        log = None if log is None else Path(path("log", log)).absolute()
+        curves = None if curves is None else Path(path("curves", curves)).absolute()
         _check_files({**kept, "log": log, "curves": curves})
+        if keeper is not None:
+            keeper.refuse_foreign_log()
         watchers = every("callbacks", callbacks, function)
         if not isinstance(progress, ProgressBar):
             progress = flag("progress", progress)
@@ -326,13 +325,23 @@ class Trainer:
             found = None if data.batch_first is None else flag(f"{name}.batch_first", data.batch_first)
             trace(self.model, found, type(data).__name__)
 
+    def _refuse_strangers(self) -> None:
+        """Refuse an optimizer of another model, and a schedule of another optimizer: users may exchange them."""
+        if self.optimizer.model is not self.model:
+            raise ValueError("optimizer: belongs to another model")
+        if self.schedule is not None:
+            kinds, expected = Schedule | ReduceLROnPlateau, "a Schedule or ReduceLROnPlateau, such as StepLR(adam, 10)"
+            instance("schedule", self.schedule, kinds, expected)  # type: ignore[arg-type]
+            if self.schedule.optimizer is not self.optimizer:
+                raise ValueError("schedule: belongs to another optimizer")
+
     def _plan(self, data: Data, validation: Data | None, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Return what a run must have in common with the one that a checkpoint was written by, as JSON has it."""
         optimizer = settings(self.optimizer)
         rate = optimizer.pop("initial_lr")
         plan = {
             "model": self.model.config(),
-            "training": [name or "model" for name, module in self.model.named_modules() if module.training],
+            "training": _training(self.model),
             "loss": self.loss,
             "optimizer": optimizer if rate is None else {**optimizer, "lr": rate},
             "schedule": self.schedule,
@@ -366,13 +375,13 @@ class Trainer:
         """Make one step, with all that changes by it, or none."""
         step, buffers = self.step, self.model.buffers()
         try:
-            return self._step(batches, data, run)
+            return self._step(batches, data, run, buffers)
         except BaseException:
             if self.step == step:
                 self.model.assign(buffers)  # which forward has moved on
             raise
 
-    def _step(self, batches: list[Batch], data: Data, run: Run) -> Record:
+    def _step(self, batches: list[Batch], data: Data, run: Run, buffers: Mapping[str, Array]) -> Record:
         parts = [self._gradients(batch, place, data, run) for place, batch in enumerate(batches)]
         whole = parts[0] if len(parts) == 1 else _mean(parts)
         grads, norm, measured = whole.grads, None, {"the loss": whole.loss}
@@ -383,9 +392,12 @@ class Trainer:
         named = ((f"batch {place} of epoch {run.epoch}", batch) for place, batch in enumerate(batches, first))
         self._refuse_divergence(measured, named, data)
         updates, changes = self.optimizer.prepare_step(grads)
-        spoilt = next((name for name, new in updates.items() if not _is_finite(new)), None)
-        if spoilt is not None:
-            self._refuse_divergence(measured | {f"the new {spoilt}": math.nan}, named, data)
+        moved = {name: own for name, own in self.model.buffers().items() if own is not buffers[name]}
+        for name, new in {**updates, **moved}.items():
+            if not _is_finite(new):
+                self.model.assign(buffers)  # so that the message names what was there before
+                value = float(new[~np.isfinite(new)][0])
+                self._refuse_divergence(measured | {f"the new {name}": value}, named, data)
         lr = float(self.optimizer.lr)
         if isinstance(self.schedule, Schedule):
             changes += self.schedule.prepare_step()
@@ -483,13 +495,23 @@ def _is_finite(array: Array) -> bool:
 
 def _check_files(files: Mapping[str, StrPath | None]) -> None:
     """Refuse files that cannot be written, or that are one and the same."""
-    taken: dict[Path, str] = {}
+    taken: dict[Any, str] = {}
     for name, file in files.items():
         if file is None:
             continue
-        other = taken.setdefault(writable(name, file), name)
+        target = writable(name, file)
+        status = target.stat() if target.exists() else None  # which tells, other than a name, a hard link
+        other = taken.setdefault((status.st_dev, status.st_ino) if status else target, name)
         if other != name:
             raise ValueError(f"{name}: expected another file than {other}, got {file}")
+
+
+def _training(model: Module) -> str | list[str]:
+    """Return which layers are in training mode."""
+    modes = {name or "model": module.training for name, module in model.named_modules()}
+    if len(set(modes.values())) == 1:
+        return "on" if model.training else "off"
+    return [name for name, training in modes.items() if training]
 
 
 def _described(data: Data) -> dict[str, Any]:
