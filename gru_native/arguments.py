@@ -205,7 +205,7 @@ def _converted(name: str, value: Any) -> Array:
         raise TypeError(f"{name}: expected an array, got {_no_array(name, value, error)}") from None
     if found.dtype.kind == "O" and not isinstance(value, np.ndarray):
         bits = max((part.bit_length() for part in found.flat if isinstance(part, int)), default=0)
-        huge = isinstance(value, (list, tuple)) and bits > 64
+        huge = isinstance(value, (list, tuple)) and bits > 256  # shorter ones are shown
         got = f"a {type(value).__name__} with a number of {bits} bits" if huge else shown(value)
         raise TypeError(f"{name}: expected an array, got {got}")
     if found.dtype.kind == "f" and found.size and isinstance(value, (list, tuple)):
