@@ -48,7 +48,11 @@ class BackwardRun {
     packs_.prepare(members_);
     rows_ = std::min(product(tape.chunk, schedule.batch()), schedule.size());
     // Behind the rows: the gradients of the step after a chunk, and a row of zeros.
-    if (recomputes_) chunk_gates_ = GateRows<T>(weights, rows_ + schedule.batch() + 1);
+    if (recomputes_) {
+      const size_t rows = rows_ + schedule.batch() + 1;
+      chunk_memory_ = Buffer<T>(GateRows<T>::size(weights, rows));
+      chunk_gates_ = GateRows<T>(weights, rows, chunk_memory_.data());
+    }
     carry_ = Carry<T>(weights, schedule, w_.shape.states);
     zeros_ = Buffer<T>(H);
     std::fill_n(zeros_.data(), H, T(0));
@@ -206,7 +210,7 @@ class BackwardRun {
       progress.add(rows.size() * work_of_row(panels, w_.input_size));
     });
     const Part beginning = schedule_.live(chunk.steps.first, {0, schedule_.batch()});
-    c_.restore({beginning, panels}, tape_.c.data() + chunk.steps.first / tape_.chunk * c_.size());
+    c_.restore({beginning, panels}, tape_.c + chunk.steps.first / tape_.chunk * c_.size());
     for (size_t s = chunk.steps.first; s < chunk.steps.last; ++s) {
       const Part live = schedule_.live(s, {0, schedule_.batch()});
       c_.cut({live, panels}, s);
@@ -476,6 +480,7 @@ class BackwardRun {
   Plan recurrence_;
   int members_;
   size_t rows_;  // of the largest chunk
+  Buffer<T> chunk_memory_;
   GateRows<T> chunk_gates_;
   Buffer<T> zeros_, unread_;
   Buffer<T> masked_, flow_;  // with a mask: the states as the hidden weights read them, and what flows back from there

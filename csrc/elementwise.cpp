@@ -50,14 +50,15 @@ void softmax_cross_entropy(size_t rows, size_t classes, const T* logits, const i
     for (size_t row = part.first; row < part.last; ++row) {
       progress.add(classes * work_of_an_exp);
       T* const d = gradient ? gradient + row * classes : nullptr;
-      if (targets[row] == ignore_index) {
+      const int64_t target = targets[row];  // read once: another thread may write to it
+      if (target == ignore_index || target < 0 || static_cast<size_t>(target) >= classes) {
         losses[row] = 0;
         if (d) std::fill_n(d, classes, T(0));
         continue;
       }
       T* const exponentials = d ? d : scratch.data() + static_cast<size_t>(member) * classes;
-      losses[row] = row_loss(kernels, classes, logits + row * classes, static_cast<size_t>(targets[row]), smoothing,
-                             exponentials, d);
+      losses[row] =
+          row_loss(kernels, classes, logits + row * classes, static_cast<size_t>(target), smoothing, exponentials, d);
     }
   };
   if (!run_team(members, work)) run_team(members = 1, work);
@@ -80,8 +81,9 @@ void embedding_backward(size_t rows, const int64_t* indices, Rows<const T> d_y, 
     }
     for (size_t row = 0; row < rows; ++row) {
       progress.add(part.size());
-      if (indices[row] == padding) continue;
-      T* to = d_weight + static_cast<size_t>(indices[row]) * size;
+      const int64_t index = indices[row];  // read once: another thread may write to it
+      if (index == padding || index < 0 || static_cast<size_t>(index) >= entries) continue;
+      T* to = d_weight + static_cast<size_t>(index) * size;
       const T* from = d_y.at(row);
       for (size_t i = part.first; i < part.last; ++i) to[i] += from[i];
     }

@@ -12,45 +12,49 @@
 namespace gru {
 
 template <class T>
-GateRows<T>::GateRows(const RecurrentWeights<T>& weights, size_t rows) {
-  const size_t width = weights.kernels.vector, row_size = weights.shape.taped_slots * width;
-  // An odd number of rows to a panel: panels a power of two apart would share a few sets of the cache.
-  const size_t panel_size = product(rows | 1, row_size);
-  buffer_ = Buffer<T>(product(panel_size, weights.panels()));
-  lead_ = static_cast<ptrdiff_t>(weights.shape.taped_lead * width);
-  row_stride_ = static_cast<ptrdiff_t>(row_size);
-  panel_stride_ = static_cast<ptrdiff_t>(panel_size);
+GateRows<T>::GateRows(const RecurrentWeights<T>& weights, size_t rows, T* memory)
+    : lead_(static_cast<ptrdiff_t>(weights.shape.taped_lead * weights.kernels.vector)),
+      row_stride_(static_cast<ptrdiff_t>(weights.shape.taped_slots * weights.kernels.vector)),
+      // An odd number of rows to a panel: panels a power of two apart would share a few sets of the cache.
+      panel_stride_(static_cast<ptrdiff_t>(rows | 1) * row_stride_),
+      memory_(memory) {}
+
+template <class T>
+size_t GateRows<T>::size(const RecurrentWeights<T>& weights, size_t rows) {
+  return product(product(rows | 1, weights.shape.taped_slots * weights.kernels.vector), weights.panels());
 }
 
 namespace {
 
 template <class T>
-size_t chunk_of(const RecurrentWeights<T>& weights, const Schedule& schedule, Keep keep) {
-  if (keep == Keep::gates) return std::max<size_t>(schedule.times(), 1);
+size_t chunk_of(const RecurrentWeights<T>& weights, size_t times, size_t batch, Keep keep) {
+  if (keep == Keep::gates) return std::max<size_t>(times, 1);
   const size_t H = weights.hidden_size, hidden_bytes = weights.shape.gates * H * H * sizeof(T);
   const size_t row_bytes = weights.panels() * weights.shape.taped_slots * weights.kernels.vector * sizeof(T);
   // Larger weights, larger chunks: each reads all of them. (200,32,512,512): 603 ms at a third of this, 592 with it.
-  const size_t chunk = plan_chunk(schedule.times(), product(row_bytes, schedule.batch()), 3 * hidden_bytes);
+  const size_t chunk = plan_chunk(times, product(row_bytes, batch), 3 * hidden_bytes);
   constexpr size_t least_with_c = 4;  // or what is kept of c would be worth mentioning
   return weights.shape.states == 2 ? std::max(chunk, least_with_c) : chunk;
-}
-
-template <class T>
-Buffer<T> buffer_of_c(const RecurrentWeights<T>& weights, const Schedule& schedule, Keep keep, size_t chunk) {
-  if (keep == Keep::gates || weights.shape.states == 1) return {};
-  const size_t rows = product((schedule.times() + chunk - 1) / chunk, schedule.batch());
-  return Buffer<T>(product(product(weights.panels(), weights.kernels.vector), rows));
 }
 
 }  // namespace
 
 template <class T>
-RecurrentTape<T>::RecurrentTape(const RecurrentWeights<T>& weights, Schedule schedule_, Keep keep_)
-    : schedule(std::move(schedule_)),
+RecurrentTape<T>::RecurrentTape(const RecurrentWeights<T>& weights, const Schedule& schedule_, Keep keep_, T* memory)
+    : schedule(schedule_),
       keep(keep_),
-      chunk(chunk_of(weights, schedule, keep)),
-      gates(keep == Keep::gates ? GateRows<T>(weights, schedule.size() + 1) : GateRows<T>()),
-      c(buffer_of_c(weights, schedule, keep, chunk)) {}
+      chunk(chunk_of(weights, schedule.times(), schedule.batch(), keep)),
+      gates(keep == Keep::gates ? GateRows<T>(weights, schedule.size() + 1, memory) : GateRows<T>()),
+      c(keep == Keep::states && weights.shape.states == 2 ? memory : nullptr) {}
+
+template <class T>
+size_t RecurrentTape<T>::size(const RecurrentWeights<T>& weights, size_t times, size_t batch, size_t indices,
+                              Keep keep) {
+  if (keep == Keep::gates) return GateRows<T>::size(weights, indices + 1);
+  if (weights.shape.states == 1) return 0;
+  const size_t chunk = chunk_of(weights, times, batch, keep);
+  return product(product(weights.panels(), weights.kernels.vector), product((times + chunk - 1) / chunk, batch));
+}
 
 namespace {
 
@@ -141,8 +145,8 @@ class ForwardRun {
       for (size_t s = first; s < last; ++s) {
         const Slice live{schedule_.live(s, slice.rows), slice.panels};
         if (has_c()) carry_.cut(live, s);
-        if (tape_ && tape_->c.data() && s % tape_->chunk == 0)
-          carry_.save(live, tape_->c.data() + s / tape_->chunk * carry_.size());
+        if (tape_ && tape_->c && s % tape_->chunk == 0)
+          carry_.save(live, tape_->c + s / tape_->chunk * carry_.size());
         step(member, row, s, live, barrier);
         progress.add(live.rows.size() * work_of_row(slice, w_.hidden_size));
         row += live.rows.size();

@@ -64,13 +64,12 @@ struct RecurrentParameters {
 };
 
 // Such parameters as the kernels read them. The matrices are not copied: they may neither change nor go while this
-// object lives, which `owner` may see to.
+// object lives.
 template <class T>
 class GRU_API RecurrentWeights {
  public:
   // Throws std::bad_alloc, and std::invalid_argument for a wrong GRU_NATIVE_ISA.
-  RecurrentWeights(Cell cell, size_t input_size, size_t hidden_size, const RecurrentParameters<const T>& parameters,
-                   std::shared_ptr<const void> owner);
+  RecurrentWeights(Cell cell, size_t input_size, size_t hidden_size, const RecurrentParameters<const T>& parameters);
 
   const Cell cell;
   const CellShape shape;
@@ -95,28 +94,29 @@ class GRU_API RecurrentWeights {
   GateMatrices<T> hidden(const RecurrentParameters<const T>& parameters, size_t first, size_t gates) const;
   void fill_biases(const RecurrentParameters<const T>& parameters);
 
-  std::shared_ptr<const void> owner_;
   Packs<T> forward_, backward_;
   Buffer<T> input_bias_, hidden_bias_;
 };
 
-// Rows of gates as a tape holds them, [panel][row][slot][vector]: see Gates.
+// Rows of gates as a tape holds them, [panel][row][slot][vector], in memory of somebody else's: see Gates.
 template <class T>
 class GRU_API GateRows {
  public:
   GateRows() = default;
-  GateRows(const RecurrentWeights<T>& weights, size_t rows);
+  GateRows(const RecurrentWeights<T>& weights, size_t rows, T* memory);
+
+  // The elements of so many rows.
+  static size_t size(const RecurrentWeights<T>& weights, size_t rows);
 
   // The address of the first gate in panel 0.
-  T* row(size_t i) const { return buffer_.data() + static_cast<ptrdiff_t>(i) * row_stride_ + lead_; }
+  T* row(size_t i) const { return memory_ + static_cast<ptrdiff_t>(i) * row_stride_ + lead_; }
   ptrdiff_t lead() const { return lead_; }  // of what stands before the first gate
   ptrdiff_t row_stride() const { return row_stride_; }
   ptrdiff_t panel_stride() const { return panel_stride_; }
-  size_t bytes() const { return buffer_.size() * sizeof(T); }
 
  private:
   ptrdiff_t lead_ = 0, row_stride_ = 0, panel_stride_ = 0;
-  Buffer<T> buffer_;
+  T* memory_ = nullptr;
 };
 
 // What a training forward keeps beside its arguments and its output: all gates, or (`Keep::states`) none of them. Then
@@ -126,16 +126,18 @@ enum class Keep { gates, states };
 template <class T>
 class GRU_API RecurrentTape {
  public:
-  RecurrentTape(const RecurrentWeights<T>& weights, Schedule schedule, Keep keep);
+  // In memory of size(...) elements at a multiple of `alignment`.
+  RecurrentTape(const RecurrentWeights<T>& weights, const Schedule& schedule, Keep keep, T* memory);
 
-  const Schedule schedule;
+  // Of a schedule of so many times, places and indices.
+  static size_t size(const RecurrentWeights<T>& weights, size_t times, size_t batch, size_t indices, Keep keep);
+
+  const Schedule& schedule;
   const Keep keep;
   const size_t chunk;       // steps that backward takes at a time; with Keep::gates all
   const GateRows<T> gates;  // with Keep::gates, and one row more, which backward uses
-  // With Keep::states and an LSTM, [chunk][panel][place][vector]: the c that each chunk begins with.
-  const Buffer<T> c;
-
-  size_t bytes() const { return gates.bytes() + c.size() * sizeof(T); }
+  // With Keep::states and an LSTM, [chunk][panel][place][vector]: the c that each chunk begins with. Else null.
+  T* const c;
 };
 
 // Zoneout (Krueger et al. 2017): a unit keeps its state of the step before with probability p; or, not random, its new
@@ -196,8 +198,7 @@ template <class T>
 class GRU_API LinearWeights {
  public:
   // weight (O, I) and bias (O), contiguous; bias may be null.
-  LinearWeights(size_t input_size, size_t output_size, const T* weight, const T* bias,
-                std::shared_ptr<const void> owner);
+  LinearWeights(size_t input_size, size_t output_size, const T* weight, const T* bias);
 
   const size_t input_size, output_size;
   const bool has_bias;
@@ -208,7 +209,6 @@ class GRU_API LinearWeights {
   const Pack<T>& backward() const { return backward_; }
 
  private:
-  std::shared_ptr<const void> owner_;
   Buffer<T> bias_;
   Pack<T> forward_, backward_;
 };

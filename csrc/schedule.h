@@ -37,6 +37,7 @@ class GRU_API Schedule {
   size_t size() const { return index(steps_, 0); }  // indices
   bool ragged() const { return ragged_; }
   bool has_resets() const { return !reset_.empty(); }
+  const std::vector<unsigned char>& resets() const { return reset_; }  // (T, B), or none
 
   size_t index(size_t step, size_t place) const { return (ragged_ ? begin_[step] : step * batch_) + place; }
   size_t row(size_t place) const { return ragged_ ? row_[place] : place; }

@@ -24,7 +24,7 @@ Buffer<T> make_bias(const Kernels<T>& kernels, size_t gates, size_t units, Value
 
 template <class T>
 RecurrentWeights<T>::RecurrentWeights(Cell cell_, size_t input_size_, size_t hidden_size_,
-                                      const RecurrentParameters<const T>& parameters, std::shared_ptr<const void> owner)
+                                      const RecurrentParameters<const T>& parameters)
     : cell(cell_),
       shape(shape_of(cell)),
       input_size(input_size_),
@@ -33,7 +33,6 @@ RecurrentWeights<T>::RecurrentWeights(Cell cell_, size_t input_size_, size_t hid
       has_bias_hh(parameters.bias_hh != nullptr),
       isa(active_isa()),
       kernels(kernels_of<T>(isa)),
-      owner_(std::move(owner)),
       forward_{{kernels, hidden(parameters, 0, shape.hidden_gates)},
                {kernels, hidden(parameters, 2, shape.gates - shape.hidden_gates)},
                {kernels, input(parameters)}},
@@ -80,13 +79,11 @@ void RecurrentWeights<T>::fill_biases(const RecurrentParameters<const T>& parame
 }
 
 template <class T>
-LinearWeights<T>::LinearWeights(size_t input_size_, size_t output_size_, const T* weight, const T* bias,
-                                std::shared_ptr<const void> owner)
+LinearWeights<T>::LinearWeights(size_t input_size_, size_t output_size_, const T* weight, const T* bias)
     : input_size(input_size_),
       output_size(output_size_),
       has_bias(bias != nullptr),
       kernels(kernels_of<T>(active_isa())),
-      owner_(std::move(owner)),
       forward_(kernels, {weight, 1, 0, 1, output_size, input_size}),
       backward_(kernels, {weight, 1, 0, 1, output_size, input_size}, 1) {
   if (bias) bias_ = make_bias(kernels, 1, output_size, [&](size_t, size_t unit) { return bias[unit]; });

@@ -5,40 +5,8 @@ from typing import Any
 import numpy as np
 
 _Array = np.ndarray[Any, Any]
-# weight_ih, weight_hh, bias_ih, bias_hh, gamma_ih, gamma_hh
-_Parameters = tuple[_Array | None, ...]
 
-class _RecurrentWeights:
-    @property
-    def input_size(self) -> int: ...
-    @property
-    def hidden_size(self) -> int: ...
-    @property
-    def parameters(self) -> tuple[str, ...]: ...
-    @property
-    def dtype(self) -> np.dtype[Any]: ...
-    @property
-    def cell(self) -> str: ...
-    @property
-    def gates(self) -> int: ...
-    @property
-    def states(self) -> int: ...
-    @property
-    def isa(self) -> str: ...
-    @property
-    def address(self) -> int: ...
-
-class RecurrentWeights32(_RecurrentWeights): ...
-class RecurrentWeights64(_RecurrentWeights): ...
-
-class _RecurrentTape:
-    @property
-    def nbytes(self) -> int: ...
-
-class RecurrentTape32(_RecurrentTape): ...
-class RecurrentTape64(_RecurrentTape): ...
-
-class _LinearWeights:
+class LinearWeights:
     @property
     def input_size(self) -> int: ...
     @property
@@ -47,9 +15,6 @@ class _LinearWeights:
     def has_bias(self) -> bool: ...
     @property
     def dtype(self) -> np.dtype[Any]: ...
-
-class LinearWeights32(_LinearWeights): ...
-class LinearWeights64(_LinearWeights): ...
 
 def sgd_step(
     parameter: _Array,
@@ -96,45 +61,10 @@ def adam_step(
     root: float,
     shrink: float,
 ) -> None: ...
-def pack_recurrent(cell: str, parameters: _Parameters) -> RecurrentWeights32 | RecurrentWeights64: ...
-def recurrent_forward(
-    weights: RecurrentWeights32 | RecurrentWeights64,
-    x: _Array,
-    h_0: _Array | None,
-    c_0: _Array | None,
-    lengths: _Array | None,
-    reset: _Array | None,
-    mask: _Array | None,
-    output: _Array,
-    h_n: _Array,
-    c_n: _Array | None,
-    reverse: bool,
-    zoneout: tuple[float, bool, int],
-    keep: str | None,
-    threads: int,
-) -> RecurrentTape32 | RecurrentTape64 | None: ...
-def recurrent_backward(
-    weights: RecurrentWeights32 | RecurrentWeights64,
-    tape: RecurrentTape32 | RecurrentTape64,
-    x: _Array,
-    h_0: _Array | None,
-    mask: _Array | None,
-    output: _Array,
-    d_output: _Array | None,
-    d_h_n: _Array | None,
-    d_c_n: _Array | None,
-    d_x: _Array | None,
-    accumulate_d_x: bool,
-    d_h_0: _Array | None,
-    d_c_0: _Array | None,
-    gradients: _Parameters,
-    zoneout: tuple[float, bool, int],
-    threads: int,
-) -> None: ...
-def pack_linear(weight: _Array, bias: _Array | None) -> LinearWeights32 | LinearWeights64: ...
-def linear_forward(weights: LinearWeights32 | LinearWeights64, x: _Array, output: _Array, threads: int) -> None: ...
+def pack_linear(weight: _Array, bias: _Array | None) -> LinearWeights: ...
+def linear_forward(weights: LinearWeights, x: _Array, output: _Array, threads: int) -> None: ...
 def linear_backward(
-    weights: LinearWeights32 | LinearWeights64,
+    weights: LinearWeights,
     x: _Array,
     d_output: _Array,
     d_x: _Array | None,

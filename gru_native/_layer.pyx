@@ -1,45 +1,77 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""The calls whose overhead people feel: a layer over a sequence, under `gru_native.nn`, and a single step."""
+"""The calls whose overhead people feel: a layer over a sequence, its gradients, and a single step."""
 
 cimport cython
 cimport numpy as np
-from libc.stdint cimport int64_t, uint64_t, uintptr_t
+from libc.stdint cimport int64_t, uint64_t
 from libcpp cimport bool as cbool
 
 import numpy
 
-from gru_native import _core
-
 np.import_array()
 
-cdef object Weights32 = _core.RecurrentWeights32, Weights64 = _core.RecurrentWeights64
+cdef extern from "gru_native.h" nogil:
+    ctypedef enum gn_status:
+        GN_OK, GN_INVALID, GN_NO_MEMORY, GN_INTERRUPTED, GN_USED, GN_FAILED
+    ctypedef enum gn_type:
+        GN_FLOAT32, GN_FLOAT64
+    ctypedef enum gn_keep:
+        GN_KEEP_NOTHING, GN_KEEP_GATES, GN_KEEP_STATES
+    ctypedef enum gn_cell:
+        pass
 
-cdef extern from "bindings/interruption.h" namespace "gru::bindings":
-    int translate_exception()
+    ctypedef struct gn_error:
+        size_t size
+        char message[256]
 
-cdef extern from "layer.h" namespace "gru" nogil:
-    cdef struct Layer:
-        cbool float64
-        int directions
-        const void* weights[2]
+    ctypedef struct gn_weights:
+        pass
+
+    ctypedef struct gn_parameters:
+        const void* weight_ih
+        const void* weight_hh
+        const void* bias_ih
+        const void* bias_hh
+        const void* gamma_ih
+        const void* gamma_hh
+
+    ctypedef struct gn_weights_options:
+        size_t size
+        gn_cell cell
+        gn_type type
+        size_t input_size, hidden_size
+        gn_parameters parameters
+
+    ctypedef struct gn_weights_info:
+        size_t size
+        size_t gates, states
+        const char* isa
+
+    ctypedef struct gn_input:
+        const void* data
+        ptrdiff_t stride[2]
+
+    ctypedef struct gn_output:
+        void* data
+        ptrdiff_t stride[2]
+
+    ctypedef struct gn_call:
+        size_t size
+        const gn_weights* weights[2]
+        cbool reverse
+        int threads
         size_t steps, batch
         const int64_t* lengths
-        const cbool* reset
-        ptrdiff_t reset_step, reset_row
-        const void* x
-        ptrdiff_t x_step, x_row
-        const void* h_0
-        const void* c_0
-        const void* mask
-        void* output
-        ptrdiff_t output_step, output_row
-        void* h_n
-        void* c_n
+        gn_input reset, x, h_0, c_0, mask
         double zoneout
-        cbool zoneout_random
-        uint64_t zoneout_keys[2]
+        cbool zoneout_is_random
+        uint64_t zoneout_key[2]
+        gn_output output, h_n, c_n
+        gn_keep keep
+        void* tape
+        size_t tape_size
 
-    cdef struct LayerParameters:
+    ctypedef struct gn_gradients:
         void* weight_ih
         void* weight_hh
         void* bias_ih
@@ -47,59 +79,68 @@ cdef extern from "layer.h" namespace "gru" nogil:
         void* gamma_ih
         void* gamma_hh
 
-    cdef struct LayerGradients:
-        const void* d_output
-        ptrdiff_t d_output_step, d_output_row
-        const void* d_h_n
-        const void* d_c_n
-        void* d_x
-        ptrdiff_t d_x_step, d_x_row
-        void* d_h_0
-        void* d_c_0
-        LayerParameters parameters[2]
+    ctypedef struct gn_backward_call:
+        size_t size
+        const gn_call* forward
+        gn_input d_output, d_h_n, d_c_n
+        gn_output d_x
+        cbool accumulate_d_x
+        gn_output d_h_0, d_c_0
+        gn_gradients gradients[2]
 
-    cdef cppclass LayerShape:
-        size_t input_size, hidden_size, gates, states
-        cbool bias, normalized
-        cbool operator==(const LayerShape&)
+    const int GN_MAX_THREADS
+    size_t gn_cell_gates(gn_cell cell)
+    gn_status gn_weights_create(const gn_weights_options* options, gn_weights** weights, gn_error* error)
+    void gn_weights_destroy(gn_weights* weights)
+    gn_status gn_weights_describe(const gn_weights* weights, gn_weights_info* info, gn_error* error)
+    gn_status gn_tape_size(const gn_call* call, size_t* bytes, gn_error* error)
+    gn_status gn_forward(const gn_call* call, gn_error* error)
+    gn_status gn_backward(const gn_backward_call* call, gn_error* error)
+    gn_status gn_copy_gate(const gn_call* call, int direction, size_t gate, const gn_output* out, gn_error* error)
+    void* gn_allocate(size_t bytes)
+    void gn_release(void* memory, size_t bytes)
+    size_t gn_least_kept()
 
-    cdef cppclass Flag "std::atomic<bool>":
-        cbool load()
-        cbool exchange(cbool value)
-
-    cdef cppclass LayerTape:
-        Flag used
-
-    LayerShape layer_shape(const void* weights, cbool float64)
-    void layer_forward(const Layer& layer, int threads) except +translate_exception
-    void layer_forward_taped(const Layer& layer, LayerTape& tape, bint states, int threads) except +translate_exception
-    void layer_gate(
-        const Layer& layer,
-        const LayerTape& tape,
-        int direction,
-        size_t gate,
-        void* to,
-        ptrdiff_t to_step,
-        ptrdiff_t to_row,
-    ) except +translate_exception
-    void layer_backward(const Layer& layer, const LayerGradients& gradients, LayerTape& tape, int threads) except +translate_exception
-
-cdef extern from "gru.h" namespace "gru" nogil:
-    int default_threads()
-
-cdef extern from "buffer.h" namespace "gru":
-    const size_t least_kept
-
-cdef extern from "bindings/kept_memory.h" namespace "gru::bindings":
+cdef extern from "kept_memory.h" namespace "gru::bindings":
     object make_kept_memory "gru::bindings::kept_memory"()
 
 cdef extern from "numpy/arrayobject.h":
     object PyDataMem_SetHandler(object handler)
 
 cdef object kept_memory = make_kept_memory()
+cdef size_t least_kept = gn_least_kept()
 
-cdef enum:
-    MAX_THREADS = 256
+# In the order of gn_cell.
+CELLS = ("gru_reset_after", "gru_reset_before", "gru_layer_norm", "lstm", "rnn_tanh", "rnn_relu")
+PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "gamma_ih", "gamma_hh")
+
+
+class Unfit(ValueError):
+    """An argument is not an array as the core takes it, nor anything else that it takes as it is."""
+
+
+cdef int refuse(str name) except -1:
+    raise Unfit(f"{name}: expected what the core takes as it is, and as it stays during the call, got something else")
+
+
+# Raises what the core says.
+cdef int check(gn_status status, gn_error* error) except -1:
+    if status == GN_OK:
+        return 0
+    if status == GN_INTERRUPTED:
+        return -1  # the handler of the signal has raised
+    if status == GN_NO_MEMORY:
+        raise MemoryError
+    raise (ValueError if status == GN_INVALID else RuntimeError)(error.message.decode())
+
+
+cdef inline gn_error new_error() noexcept:
+    cdef gn_error error
+    error.size = sizeof(gn_error)
+    return error
+
+
+MAX_THREADS = GN_MAX_THREADS
 
 
 # Checks. An array fits when the core can take it as it is; for all others Python's messages and conversions are there.
@@ -119,16 +160,6 @@ cdef inline bint fits_matrix(object array, int type_number, np.npy_intp columns)
     )
 
 
-cdef inline bint fits_states(object array, int type_number, np.npy_intp a, np.npy_intp b, np.npy_intp c) noexcept:
-    return (
-        fits(array, type_number, 3)
-        and np.PyArray_IS_C_CONTIGUOUS(array)
-        and np.PyArray_DIM(array, 0) == a
-        and np.PyArray_DIM(array, 1) == b
-        and np.PyArray_DIM(array, 2) == c
-    )
-
-
 cdef inline bint fits_sequence(object array, int type_number, np.npy_intp features) noexcept:
     return (
         fits(array, type_number, 3)
@@ -141,6 +172,10 @@ cdef inline bint fits_sequence(object array, int type_number, np.npy_intp featur
     )
 
 
+cdef inline bint fits_shape(object array, int type_number, np.npy_intp a, np.npy_intp b, np.npy_intp c) noexcept:
+    return fits_sequence(array, type_number, c) and np.PyArray_DIM(array, 0) == a and np.PyArray_DIM(array, 1) == b
+
+
 # The core checks the lengths themselves, of which it makes a copy.
 cdef inline bint fits_lengths(object array, np.npy_intp batch) noexcept:
     return fits(array, np.NPY_INT64, 1) and np.PyArray_IS_C_CONTIGUOUS(array) and np.PyArray_DIM(array, 0) == batch
@@ -150,18 +185,13 @@ cdef inline bint fits_flags(object array, np.npy_intp a, np.npy_intp b) noexcept
     return fits(array, np.NPY_BOOL, 2) and np.PyArray_DIM(array, 0) == a and np.PyArray_DIM(array, 1) == b
 
 
-# Threads for a call, 0 for what Python has to look at.
-cdef inline int thread_count(object threads) noexcept:
-    cdef long count
+# Threads for a call, 0 for the default.
+cdef inline int thread_count(object threads) except -1:
     if threads is None:
-        return min(default_threads(), MAX_THREADS)
-    if type(threads) is not int:
         return 0
-    try:
-        count = threads
-    except OverflowError:
-        return 0
-    return <int>count if 1 <= count <= MAX_THREADS else 0
+    if type(threads) is not int or not 1 <= threads <= GN_MAX_THREADS:
+        refuse("threads")
+    return threads
 
 
 def empty(shape, dtype):
@@ -221,22 +251,22 @@ cdef inline void* added(dict arrays, tuple names, np.ndarray array):
     return np.PyArray_DATA(array)
 
 
+cpdef bint is_constant(object array):
+    """Return whether nobody can write to an array: it and all that it is a view of are read-only."""
+    while np.PyArray_Check(array) and not np.PyArray_ISWRITEABLE(array):
+        array = np.get_array_base(array)
+    return array is None
+
+
 # An array, or a copy of it, that nobody else can write to.
 cdef inline np.ndarray constant(np.ndarray array):
     cdef np.ndarray copy
-    if np.PyArray_ISWRITEABLE(array) or not np.PyArray_CHKFLAGS(array, np.NPY_ARRAY_OWNDATA):
+    if not is_constant(array):
         copy = new_of_shape(np.PyArray_TYPE(array), np.PyArray_NDIM(array), np.PyArray_DIMS(array))
         np.PyArray_CopyInto(copy, array)
         array = copy
         np.PyArray_CLEARFLAGS(array, np.NPY_ARRAY_WRITEABLE)
     return array
-
-
-# (D, B, H), or None.
-cdef inline bint fits_optional_states(
-    object array, int type_number, np.npy_intp a, np.npy_intp b, np.npy_intp c
-) noexcept:
-    return array is None or fits_states(array, type_number, a, b, c)
 
 
 def takes_place_of(array, np.ndarray present not None):
@@ -250,180 +280,272 @@ def takes_place_of(array, np.ndarray present not None):
     )
 
 
-# h and c of the LSTM's state, a pair. For what is none, something that fits nowhere.
-cdef inline tuple pair(object state):
-    if state is None:
-        return None, None
-    if type(state) is tuple and len(<tuple>state) == 2:
-        return <tuple>state
-    return False, False
+# The arrays of a state: h, or of the LSTM h and c.
+cdef inline tuple parts(object state, bint has_c, str name):
+    if state is None or not has_c:
+        return state, None
+    if type(state) is not tuple or len(<tuple>state) != 2:
+        refuse(name)
+    return <tuple>state
+
+
+# What the core reads and writes: strides of the first two axes, in their order or turned.
+cdef inline gn_input to_read(object array, bint turned=False) noexcept:
+    cdef gn_input view = gn_input(NULL, [0, 0])
+    if array is not None:
+        view.data = np.PyArray_DATA(array)
+        view.stride[0], view.stride[1] = stride(array, turned), stride(array, not turned)
+    return view
+
+
+cdef inline gn_output to_write(object array, bint turned=False) noexcept:
+    cdef gn_input view = to_read(array, turned)
+    return gn_output(<void*>view.data, [view.stride[0], view.stride[1]])
+
+
+@cython.final
+cdef class RecurrentWeights:
+    """The weights of one layer in one direction, as the kernels will read them: packed when they are first needed.
+
+    Parameters
+    ----------
+    cell
+        Its name, one of `CELLS`.
+    parameters
+        weight_ih (G H, I), weight_hh (G H, H), and bias_ih, bias_hh, gamma_ih, gamma_hh (G H) or None: contiguous, of
+        one dtype. Nobody may write to the matrices, which are not copied.
+    """
+
+    cdef gn_weights* handle
+    cdef gn_weights_info info
+    cdef tuple arrays
+    cdef int type_number
+    cdef np.npy_intp rows
+    cdef bint present[6]  # of PARAMETERS
+    cdef readonly str cell
+    cdef readonly Py_ssize_t gates, states, input_size, hidden_size
+    cdef readonly tuple parameters
+
+    def __cinit__(self, str cell not None, tuple parameters not None):
+        cdef gn_weights_options options
+        cdef gn_error error = new_error()
+        cdef gn_status status
+        cdef const void* data[6]
+        if cell not in CELLS or len(parameters) != len(PARAMETERS):
+            raise ValueError(f"cell: expected one of {CELLS} and six arrays, got {cell} and {len(parameters)}")
+        weight_ih, weight_hh = parameters[:2]
+        self.type_number = np.NPY_FLOAT64 if fits(weight_ih, np.NPY_FLOAT64, 2) else np.NPY_FLOAT32
+        options.size = sizeof(options)
+        options.cell = <gn_cell><int>CELLS.index(cell)
+        options.type = GN_FLOAT64 if self.type_number == np.NPY_FLOAT64 else GN_FLOAT32
+        if not fits(weight_ih, self.type_number, 2) or not fits(weight_hh, self.type_number, 2):
+            refuse("parameters")
+        self.input_size, self.hidden_size = np.PyArray_DIM(weight_ih, 1), np.PyArray_DIM(weight_hh, 1)
+        self.gates = gn_cell_gates(options.cell)
+        self.rows = self.gates * self.hidden_size
+        for place, array in enumerate(parameters):
+            if array is not None and (
+                not fits(array, self.type_number, 2 if place < 2 else 1)
+                or not np.PyArray_IS_C_CONTIGUOUS(array)
+                or np.PyArray_DIM(array, 0) != self.rows
+            ):
+                refuse(PARAMETERS[place])
+            data[place], self.present[place] = data_of(array), array is not None
+        options.input_size, options.hidden_size = self.input_size, self.hidden_size
+        options.parameters = gn_parameters(data[0], data[1], data[2], data[3], data[4], data[5])
+        with nogil:
+            status = gn_weights_create(&options, &self.handle, &error)
+        check(status, &error)
+        self.info.size = sizeof(self.info)
+        check(gn_weights_describe(self.handle, &self.info, &error), &error)
+        self.arrays = parameters[:2]
+        self.cell, self.states = cell, self.info.states
+        self.parameters = tuple([name for name, array in zip(PARAMETERS, parameters) if array is not None])
+
+    def __dealloc__(self):
+        gn_weights_destroy(self.handle)
+
+    # For the gradient of a parameter.
+    cdef np.ndarray new_parameter(self, int kind):
+        if kind < 2:
+            return new_matrix(self.type_number, self.rows, self.hidden_size if kind else self.input_size)
+        return new_vector(self.type_number, self.rows)
+
+    @property
+    def dtype(self):
+        return np.PyArray_DescrFromType(self.type_number)
+
+    @property
+    def isa(self):
+        """The instruction set that they are packed for."""
+        return self.info.isa.decode()
 
 
 @cython.final
 cdef class RecurrentLayer:
     """One layer, in one direction or both, over a sequence.
 
+    Its calls take arrays that the core can take as they are, and say `Unfit` of all others: of the weights' dtype,
+    aligned, with a contiguous last axis. x is (T, B, I), or (B, T, I) with `batch_first`; a state is (D, B, H), of the
+    LSTM a tuple of two; lengths are (B) of int64 and contiguous; resets are of bool and have x's first two axes;
+    threads are 1 to 256. None stands for none, or the default.
+
     Parameters
     ----------
     weights
-        What a pack function of `gru_native.functional` returned, for each direction.
+        Those of each direction.
     batch_first
         Whether x, output and their gradients have the batch as first axis.
     zoneout
         Share of the state that a step keeps, 0 to 1; 0 for the LSTM.
+    reverse
+        Whether a layer of one direction runs from the last step to the first.
     """
 
     cdef tuple weights
-    cdef Layer layer  # with what does not change from call to call
-    cdef int type_number, directions, time_axis
-    cdef np.npy_intp input_size, hidden_size, gates
-    cdef bint bias, normalized, has_c
+    cdef gn_call call  # with what does not change from call to call
+    cdef int type_number, directions
+    cdef bint batch_first, has_c
+    cdef np.npy_intp input_size, hidden_size
 
-    def __cinit__(self, tuple weights, bint batch_first, double zoneout=0.0):
-        cdef LayerShape shape
+    def __cinit__(self, tuple weights not None, bint batch_first, double zoneout=0.0, bint reverse=False):
+        cdef RecurrentWeights own, first
         if not 1 <= len(weights) <= 2:
             raise ValueError(f"weights: expected those of one direction or two, got {len(weights)}")
+        for direction, own in enumerate(weights):
+            if own is None:
+                raise TypeError("weights: expected what a pack function returned, got None")
+            self.call.weights[direction] = own.handle
         first = weights[0]
-        kind = type(first)
-        if kind is not Weights32 and kind is not Weights64:
-            raise TypeError(f"weights: expected what a pack function returns, got {kind.__name__}")
-        self.weights = weights
-        self.directions = len(weights)
-        self.time_axis = 1 if batch_first else 0
-        self.layer.float64 = kind is Weights64
-        self.layer.directions = self.directions
-        self.type_number = np.NPY_FLOAT64 if self.layer.float64 else np.NPY_FLOAT32
-        self.layer.weights[0] = <const void*><uintptr_t>first.address
-        shape = layer_shape(self.layer.weights[0], self.layer.float64)
-        if self.directions == 2:
-            second = weights[1]
-            if type(second) is not kind:
-                raise TypeError(f"weights: expected {kind.__name__} for both directions, got {type(second).__name__}")
-            self.layer.weights[1] = <const void*><uintptr_t>second.address
-            if not layer_shape(self.layer.weights[1], self.layer.float64) == shape:
-                raise ValueError("weights: expected the same cell, sizes and parameters in both directions")
-        self.input_size, self.hidden_size, self.gates = shape.input_size, shape.hidden_size, shape.gates
-        self.has_c, self.bias, self.normalized = shape.states == 2, shape.bias, shape.normalized
+        if (own.cell, own.dtype, own.input_size, own.hidden_size, own.parameters) != (
+            first.cell, first.dtype, first.input_size, first.hidden_size, first.parameters
+        ):
+            raise ValueError("weights: expected the same cell, dtype, sizes and parameters in both directions")
+        self.weights, self.directions = weights, len(weights)
+        self.type_number, self.has_c = first.type_number, first.states == 2
+        self.input_size, self.hidden_size = first.input_size, first.hidden_size
+        self.batch_first = batch_first
         if not 0 <= zoneout <= (0 if self.has_c else 1):
             raise ValueError(f"zoneout: expected 0 to 1, and 0 for the LSTM, got {zoneout}")
-        self.layer.zoneout = zoneout
+        self.call.size = sizeof(gn_call)
+        self.call.zoneout, self.call.reverse = zoneout, reverse
 
-    def __call__(self, x, state, lengths, reset, threads):
-        """Return output and the last state, or None where an argument is not an array as the core takes it.
+    def __call__(self, x, state, lengths, reset, threads, mask=None, output=None, final=None):
+        """Return output and the last state, in `output` and `final` where they are given.
 
-        x is (T, B, I), or (B, T, I) with `batch_first`, with a contiguous last axis; `state` (D, B, H) and contiguous, of
-        the LSTM a tuple of two, or None; `lengths` (B) of int64 and contiguous or None; `reset` of bool and x's first
-        two axes or None; `threads` None or 1 to 256.
+        `mask` is as a state's h: what h is multiplied by where the hidden weights read it.
         """
-        cdef int count = thread_count(threads)
-        cdef np.ndarray output, h_n, c_n
-        cdef Layer call
-        h_0, c_0 = pair(state) if self.has_c else (state, None)
-        if not count or not self.accepts(x, h_0, c_0, lengths, reset):
-            return None
-        output = self.new_output(x)
-        h_n, c_n = self.new_states(np.PyArray_DIM(x, 1 - self.time_axis))
-        self.describe(&call, x, h_0, c_0, lengths, reset, output, h_n, c_n)
-        with nogil:
-            layer_forward(call, count)
-        return output, (h_n, c_n) if self.has_c else h_n
+        cdef gn_call call = self.call
+        self.read(&call, x, state, lengths, reset, mask, threads)
+        output = self.output_of(&call, x, output)
+        final = self.final_of(&call, final)
+        self.run(&call)
+        return output, final
 
-    def forward(self, x, state, lengths, reset, mask, tuple zoneout_keys, str keep not None, threads):
-        """Return output (read-only), the last state and a `RecurrentLayerTape`, or None as above.
+    def forward(
+        self, x, state, lengths, reset, mask, tuple zoneout_keys, str keep not None, threads, output=None, final=None
+    ):
+        """Return output (read-only, unless it was given), the last state and a `RecurrentLayerTape`.
 
-        `mask` (D, B, H) and contiguous or None is what h is multiplied by where the hidden weights read it;
         `zoneout_keys`, one for each direction, make zoneout random; `keep` is what the tape keeps: "gates" or "states".
         """
-        cdef bint states = keep == "states"
-        cdef int count = thread_count(threads)
-        cdef np.ndarray output, h_n, c_n
-        cdef RecurrentLayerTape tape
-        h_0, c_0 = pair(state) if self.has_c else (state, None)
-        if not count or not self.accepts(x, h_0, c_0, lengths, reset):
-            return None
-        if not fits_optional_states(
-            mask, self.type_number, self.directions, np.PyArray_DIM(x, 1 - self.time_axis), self.hidden_size
-        ):
-            return None
-        given = x
-        x = constant(x)
+        cdef RecurrentLayerTape tape = RecurrentLayerTape()
+        cdef gn_error error = new_error()
+        cdef gn_call* call = &tape.call
+        cdef bint is_new = output is None
+        call[0] = self.call
+        self.read(call, x, state, lengths, reset, mask, threads)
+        # Backward reads these again.
+        given, x = x, constant(x)
+        h_0, c_0 = parts(state, self.has_c, "state")
         if h_0 is not None:
             h_0 = constant(h_0)
         if mask is not None:
             mask = constant(mask)
-        output = self.new_output(x)
-        h_n, c_n = self.new_states(np.PyArray_DIM(x, 1 - self.time_axis))
-        tape = RecurrentLayerTape()
-        tape.layer = self
-        tape.arrays = (x, h_0, mask, output)
-        tape.owns_x = x is not given
-        tape.states = states
-        self.describe(&tape.call, x, h_0, c_0, lengths, reset, output, h_n, c_n)
-        tape.call.mask = data_of(mask)
+        call.x, call.h_0, call.mask = to_read(x, self.batch_first), to_read(h_0), to_read(mask)
+        output = self.output_of(call, x, output)
+        final = self.final_of(call, final)
+        call.keep = GN_KEEP_STATES if keep == "states" else GN_KEEP_GATES
         if zoneout_keys is not None:
-            tape.call.zoneout_random = True
-            for direction, own in enumerate(zoneout_keys[: self.directions]):
-                tape.call.zoneout_keys[direction] = own
+            call.zoneout_is_random = True
+            for direction, key in enumerate(zoneout_keys[: self.directions]):
+                call.zoneout_key[direction] = key
+        check(gn_tape_size(call, &call.tape_size, &error), &error)
+        call.tape = gn_allocate(call.tape_size)
+        if call.tape == NULL:
+            raise MemoryError
+        self.run(call)
+        tape.layer, tape.arrays, tape.owns_x = self, (x, h_0, mask, output), x is not given
+        if is_new:
+            np.PyArray_CLEARFLAGS(output, np.NPY_ARRAY_WRITEABLE)
+        return output, final, tape
+
+    cdef int run(self, gn_call* call) except -1:
+        cdef gn_error error = new_error()
+        cdef gn_status status
         with nogil:
-            layer_forward_taped(tape.call, tape.gates_of_directions, states, count)
-        np.PyArray_CLEARFLAGS(output, np.NPY_ARRAY_WRITEABLE)
-        return output, (h_n, c_n) if self.has_c else h_n, tape
+            status = gn_forward(call, &error)
+        return check(status, &error)
 
-    cdef bint accepts(self, object x, object h_0, object c_0, object lengths, object reset):
-        cdef np.npy_intp batch
+    # What a call reads.
+    cdef int read(self, gn_call* call, x, state, lengths, reset, mask, threads) except -1:
+        cdef bint turned = self.batch_first
+        call.threads = thread_count(threads)
         if not fits_sequence(x, self.type_number, self.input_size):
-            return False
-        batch = np.PyArray_DIM(x, 1 - self.time_axis)
-        return (
-            fits_optional_states(h_0, self.type_number, self.directions, batch, self.hidden_size)
-            and fits_optional_states(c_0, self.type_number, self.directions, batch, self.hidden_size)
-            and (lengths is None or fits_lengths(lengths, batch))
-            and (reset is None or fits_flags(reset, np.PyArray_DIM(x, 0), np.PyArray_DIM(x, 1)))
-        )
-
-    # h_n, and c_n or None.
-    cdef tuple new_states(self, np.npy_intp batch):
-        h_n = new_array(self.type_number, self.directions, batch, self.hidden_size)
-        if not self.has_c:
-            return h_n, None
-        return h_n, new_array(self.type_number, self.directions, batch, self.hidden_size)
-
-    cdef np.ndarray new_output(self, np.ndarray x):
-        return new_array(
-            self.type_number, np.PyArray_DIM(x, 0), np.PyArray_DIM(x, 1), self.directions * self.hidden_size
-        )
-
-    cdef void describe(
-        self,
-        Layer* call,
-        np.ndarray x,
-        object h_0,
-        object c_0,
-        object lengths,
-        object reset,
-        np.ndarray output,
-        object h_n,
-        object c_n,
-    ):
-        cdef int time_axis = self.time_axis
-        call[0] = self.layer
-        call.steps = np.PyArray_DIM(x, time_axis)
-        call.batch = np.PyArray_DIM(x, 1 - time_axis)
-        call.lengths = <const int64_t*>data_of(lengths)
-        call.reset = <const cbool*>data_of(reset)
+            return refuse("x")
+        call.steps, call.batch = np.PyArray_DIM(x, turned), np.PyArray_DIM(x, not turned)
+        call.x = to_read(x, turned)
+        if state is not None:
+            h_0, c_0 = parts(state, self.has_c, "state")
+            call.h_0, call.c_0 = self.state_of(h_0, call.batch), self.state_of(c_0, call.batch)
+        if mask is not None:
+            call.mask = self.state_of(mask, call.batch)
+        if lengths is not None:
+            if not fits_lengths(lengths, call.batch):
+                return refuse("lengths")
+            call.lengths = <const int64_t*>np.PyArray_DATA(lengths)
         if reset is not None:
-            call.reset_step = stride(reset, time_axis)
-            call.reset_row = stride(reset, 1 - time_axis)
-        call.x = np.PyArray_DATA(x)
-        call.x_step = stride(x, time_axis)
-        call.x_row = stride(x, 1 - time_axis)
-        call.h_0 = data_of(h_0)
-        call.c_0 = data_of(c_0)
-        call.output = np.PyArray_DATA(output)
-        call.output_step = stride(output, time_axis)
-        call.output_row = stride(output, 1 - time_axis)
-        call.h_n = data_of(h_n)
-        call.c_n = data_of(c_n)
+            if not fits_flags(reset, np.PyArray_DIM(x, 0), np.PyArray_DIM(x, 1)):
+                return refuse("reset")
+            call.reset = to_read(reset, turned)
+        return 0
+
+    cdef gn_input state_of(self, object array, np.npy_intp batch) except *:
+        if array is not None and not fits_shape(
+            array, self.type_number, self.directions, batch, self.hidden_size
+        ):
+            refuse("state")
+        return to_read(array)
+
+    # Where a call writes its output, of x's first two axes.
+    cdef np.ndarray output_of(self, gn_call* call, np.ndarray x, object given):
+        cdef np.npy_intp a = np.PyArray_DIM(x, 0), b = np.PyArray_DIM(x, 1), units = self.directions * self.hidden_size
+        if given is None:
+            given = new_array(self.type_number, a, b, units)
+        elif not fits_shape(given, self.type_number, a, b, units) or not np.PyArray_ISWRITEABLE(given):
+            refuse("output")
+        call.output = to_write(given, self.batch_first)
+        return given
+
+    # Where a call writes the last state.
+    cdef object final_of(self, gn_call* call, object given):
+        if given is None:
+            given = self.new_state(call.batch)
+        h_n, c_n = parts(given, self.has_c, "final")
+        call.h_n, call.c_n = self.written(h_n, call.batch), self.written(c_n, call.batch)
+        return given
+
+    cdef gn_output written(self, object array, np.npy_intp batch) except *:
+        if array is not None and (
+            not fits_shape(array, self.type_number, self.directions, batch, self.hidden_size)
+            or not np.PyArray_ISWRITEABLE(array)
+        ):
+            refuse("final")
+        return to_write(array)
+
+    cdef object new_state(self, np.npy_intp batch):
+        h = new_array(self.type_number, self.directions, batch, self.hidden_size)
+        return (h, new_array(self.type_number, self.directions, batch, self.hidden_size)) if self.has_c else h
 
 
 @cython.final
@@ -431,118 +553,113 @@ cdef class RecurrentLayerTape:
     """What `RecurrentLayer.forward` keeps for the gradients. It serves once."""
 
     cdef RecurrentLayer layer
-    cdef LayerTape gates_of_directions
-    cdef Layer call
+    cdef gn_call call
     cdef tuple arrays  # that the call points into
     cdef bint owns_x
-    cdef bint states
+
+    def __dealloc__(self):
+        gn_release(self.call.tape, self.call.tape_size)
+
+    @property
+    def nbytes(self):
+        return self.call.tape_size
+
+    @property
+    def weights(self):
+        """Those of each direction."""
+        return self.made_for().weights
+
+    @property
+    def x(self):
+        """What backward reads again: the x that forward was given, or a copy of it."""
+        return self.arrays[0]
+
+    cdef RecurrentLayer made_for(self):
+        if self.layer is None:
+            raise ValueError("tape: expected what forward returned, got an empty one")
+        return self.layer
+
+    # An array of the layout of x, (T, B, features) or turned.
+    cdef np.ndarray new_sequence(self, np.npy_intp features):
+        cdef np.npy_intp steps = self.call.steps, batch = self.call.batch
+        if self.layer.batch_first:
+            return new_array(self.layer.type_number, batch, steps, features)
+        return new_array(self.layer.type_number, steps, batch, features)
 
     def gates(self):
         """Return for each direction a list of its gates over all steps, of the output's shape for one direction."""
-        cdef RecurrentLayer layer = self.layer
-        cdef int time_axis
-        cdef np.ndarray array
-        cdef np.npy_intp batch = self.call.batch, steps = self.call.steps
-        if layer is None:
-            raise ValueError("tape: expected what forward returned, got an empty one")
-        time_axis = layer.time_axis
-        found = [
-            [
-                new_array(
-                    layer.type_number, batch if time_axis else steps, steps if time_axis else batch, layer.hidden_size
-                )
-                for _ in range(layer.gates)
-            ]
-            for _ in range(layer.directions)
-        ]
-        # From here on the interpreter's lock is kept: no backward pass can begin meanwhile.
-        if self.gates_of_directions.used.load() or self.states:
-            raise ValueError("tape: expected one that keeps the gates and was not used")
-        for direction, own in enumerate(found):
-            for gate, array in enumerate(own):
-                if np.PyArray_SIZE(array):
-                    layer_gate(
-                        self.call,
-                        self.gates_of_directions,
-                        direction,
-                        gate,
-                        np.PyArray_DATA(array),
-                        stride(array, time_axis),
-                        stride(array, 1 - time_axis),
-                    )
+        cdef RecurrentLayer layer = self.made_for()
+        cdef RecurrentWeights weights = layer.weights[0]
+        cdef gn_error error = new_error()
+        cdef gn_output out
+        found = []
+        for direction in range(layer.directions):
+            found.append([])
+            for gate in range(weights.gates):
+                array = self.new_sequence(layer.hidden_size)
+                out = to_write(array, layer.batch_first)
+                check(gn_copy_gate(&self.call, direction, gate, &out, &error), &error)
+                found[direction].append(array)
         return found
 
-    def backward(self, d_output, d_final, tuple names not None, threads):
-        """Return d_x, that of the first state and those of the parameters, or None where an argument does not fit.
+    def backward(self, d_output, d_final, tuple names not None, threads, d_x=None, bint accumulate=False):
+        """Return d_x, that of the first state and those of the parameters.
 
-        d_output is of the output's shape with a contiguous last axis, or None; d_final is as the last state, or None.
-        The parameters' are a dictionary under `names`: weight_ih (G H, I), weight_hh (G H, H), with biases bias_ih and
-        bias_hh (G H), and with layer normalization gamma_ih and gamma_hh (G H), for each direction.
+        d_output is of the output's shape, or None; d_final is as the last state, or None. The parameters' are a
+        dictionary under `names`, for each direction those of the weights. d_x is written to the array that is given,
+        or with `accumulate` added to it.
         """
-        cdef int count = thread_count(threads)
-        cdef int type_number, time_axis, directions
-        cdef np.npy_intp batch = self.call.batch, steps = self.call.steps, gates
-        cdef RecurrentLayer layer = self.layer
-        cdef LayerGradients gradients
-        cdef LayerParameters* own
-        cdef np.ndarray d_x, d_h_0, d_c_0
-        if layer is None:
-            raise ValueError("tape: expected what forward returned, got an empty one")
-        type_number, time_axis, directions = layer.type_number, layer.time_axis, layer.directions
-        gates = layer.gates * layer.hidden_size
-        d_h_n, d_c_n = pair(d_final) if layer.has_c else (d_final, None)
-        if not count or not self.accepts(d_output, d_h_n, d_c_n):
-            return None
-        expected = directions * (2 + (2 if layer.bias else 0) + (2 if layer.normalized else 0))
+        cdef RecurrentLayer layer = self.made_for()
+        cdef RecurrentWeights weights = layer.weights[0]
+        cdef bint turned = layer.batch_first
+        cdef np.npy_intp batch = self.call.batch, a, b
+        cdef Py_ssize_t place
+        cdef gn_call forward = self.call
+        cdef gn_backward_call call
+        cdef gn_error error = new_error()
+        cdef gn_status status
+        cdef void* data[6]
+        cdef int direction, kind
+        cdef np.ndarray array
+        expected = layer.directions * len(weights.parameters)
         if len(names) != expected or len(set(names)) != expected:
             raise ValueError(f"names: expected {expected} different ones, got {names}")
-        if self.gates_of_directions.used.exchange(True):
-            raise RuntimeError("tape: it was used by an earlier backward, which overwrites it; run forward again")
-        gradients.d_output = data_of(d_output)
-        if d_output is not None:
-            gradients.d_output_step = stride(d_output, time_axis)
-            gradients.d_output_row = stride(d_output, 1 - time_axis)
-        gradients.d_h_n = data_of(d_h_n)
-        gradients.d_c_n = data_of(d_c_n)
-        if self.owns_x and directions == 1:
+        forward.threads = thread_count(threads)
+        a, b = np.PyArray_DIM(self.arrays[0], 0), np.PyArray_DIM(self.arrays[0], 1)
+        call.size, call.forward = sizeof(call), &forward
+        if d_output is not None and not fits_shape(
+            d_output, layer.type_number, a, b, layer.directions * layer.hidden_size
+        ):
+            refuse("d_output")
+        call.d_output = to_read(d_output, turned)
+        d_h_n, d_c_n = parts(d_final, layer.has_c, "d_final")
+        call.d_h_n, call.d_c_n = layer.state_of(d_h_n, batch), layer.state_of(d_c_n, batch)
+        gradients, place = {}, 0
+        for direction in range(layer.directions):
+            for kind in range(6):
+                data[kind] = NULL
+                if weights.present[kind]:
+                    array = weights.new_parameter(kind)
+                    data[kind] = np.PyArray_DATA(array)
+                    gradients[names[place]] = array
+                    place += 1
+            call.gradients[direction] = gn_gradients(data[0], data[1], data[2], data[3], data[4], data[5])
+        d_state = layer.new_state(batch)
+        d_h_0, d_c_0 = parts(d_state, layer.has_c, "d_state")
+        call.d_h_0, call.d_c_0 = to_write(d_h_0), to_write(d_c_0)
+        if d_x is None and self.owns_x and layer.directions == 1:
             d_x = self.arrays[0]  # the copy of x has served once the gradient of x is written, and nobody else has it
             np.PyArray_ENABLEFLAGS(d_x, np.NPY_ARRAY_WRITEABLE)
-        else:
-            d_x = new_array(type_number, batch if time_axis else steps, steps if time_axis else batch, layer.input_size)
-        gradients.d_x = np.PyArray_DATA(d_x)
-        gradients.d_x_step = stride(d_x, time_axis)
-        gradients.d_x_row = stride(d_x, 1 - time_axis)
-        d_h_0, d_c_0 = layer.new_states(batch)
-        gradients.d_h_0 = data_of(d_h_0)
-        gradients.d_c_0 = data_of(d_c_0)
-        parameters = {}
-        for direction in range(directions):
-            own = &gradients.parameters[direction]
-            own[0] = LayerParameters(NULL, NULL, NULL, NULL, NULL, NULL)
-            own.weight_ih = added(parameters, names, new_matrix(type_number, gates, layer.input_size))
-            own.weight_hh = added(parameters, names, new_matrix(type_number, gates, layer.hidden_size))
-            if layer.bias:
-                own.bias_ih = added(parameters, names, new_vector(type_number, gates))
-                own.bias_hh = added(parameters, names, new_vector(type_number, gates))
-            if layer.normalized:
-                own.gamma_ih = added(parameters, names, new_vector(type_number, gates))
-                own.gamma_hh = added(parameters, names, new_vector(type_number, gates))
+        elif d_x is None:
+            d_x = self.new_sequence(layer.input_size)
+        elif not fits_shape(d_x, layer.type_number, a, b, layer.input_size) or not np.PyArray_ISWRITEABLE(d_x):
+            refuse("d_x")
+        call.d_x, call.accumulate_d_x = to_write(d_x, turned), accumulate
         with nogil:
-            layer_backward(self.call, gradients, self.gates_of_directions, count)
-        return d_x, (d_h_0, d_c_0) if layer.has_c else d_h_0, parameters
-
-    cdef bint accepts(self, object d_output, object d_h_n, object d_c_n):
-        cdef RecurrentLayer layer = self.layer
-        cdef np.npy_intp batch = self.call.batch, steps = self.call.steps
-        if d_output is not None and (
-            not fits_sequence(d_output, layer.type_number, layer.directions * layer.hidden_size)
-            or np.PyArray_DIM(d_output, layer.time_axis) != steps
-            or np.PyArray_DIM(d_output, 1 - layer.time_axis) != batch
-        ):
-            return False
-        return fits_optional_states(
-            d_h_n, layer.type_number, layer.directions, batch, layer.hidden_size
-        ) and fits_optional_states(d_c_n, layer.type_number, layer.directions, batch, layer.hidden_size)
+            status = gn_backward(&call, &error)
+        check(status, &error)
+        self.owns_x = False
+        return d_x, d_state, gradients
 
 
 @cython.final
@@ -556,48 +673,39 @@ cdef class RecurrentStep:
     """
 
     cdef RecurrentLayer layer
-    cdef Layer call  # with what does not change from call to call
+    cdef gn_call call  # with what does not change from call to call
 
     def __cinit__(self, RecurrentLayer layer not None):
         if layer.directions != 1:
             raise ValueError(f"layer: expected one of one direction, got {layer.directions}")
         self.layer = layer
-        self.call = layer.layer
-        self.call.steps = 1
-        self.call.x_row = layer.input_size
-        self.call.output_row = layer.hidden_size
+        self.call = layer.call
+        self.call.steps = self.call.threads = 1
+        self.call.x.stride[1] = layer.input_size
+        self.call.h_0.stride[1] = self.call.c_0.stride[1] = layer.hidden_size
+        self.call.h_n.stride[1] = self.call.c_n.stride[1] = self.call.output.stride[1] = layer.hidden_size
 
     def __call__(self, x, state):
-        """Return the next state from x (B, I) and a state, or None unless all are C-contiguous arrays of the dtype.
-
-        A state is h (B, H), of the LSTM a tuple (h, c).
-        """
+        """Return the next state from x (B, I) and a state, h (B, H), of the LSTM a tuple (h, c), all C-contiguous."""
         cdef RecurrentLayer layer = self.layer
-        cdef np.ndarray h_1, c_1
-        cdef Layer call
-        cdef object h_0 = state, c_0 = None
-        if layer.has_c:
-            h_0, c_0 = pair(state)
-        if not fits_matrix(x, layer.type_number, layer.input_size) or not self.fits_state(h_0, x):
-            return None
-        h_1 = new_matrix(layer.type_number, np.PyArray_DIM(x, 0), layer.hidden_size)
+        cdef np.ndarray h_1, c_1 = None
+        cdef gn_call call
+        if not fits_matrix(x, layer.type_number, layer.input_size):
+            refuse("x")
+        h_0, c_0 = parts(state, layer.has_c, "state")
+        if not self.fits_state(h_0, x) or (layer.has_c and not self.fits_state(c_0, x)):
+            refuse("state")
         call = self.call
         call.batch = np.PyArray_DIM(x, 0)
-        call.x = np.PyArray_DATA(x)
-        call.h_0 = np.PyArray_DATA(h_0)
-        call.output = call.h_n = np.PyArray_DATA(h_1)
-        if not layer.has_c:
-            with nogil:
-                layer_forward(call, 1)
-            return h_1
-        if not self.fits_state(c_0, x):
-            return None
-        c_1 = new_matrix(layer.type_number, np.PyArray_DIM(x, 0), layer.hidden_size)
-        call.c_0 = np.PyArray_DATA(c_0)
-        call.c_n = np.PyArray_DATA(c_1)
-        with nogil:
-            layer_forward(call, 1)
-        return h_1, c_1
+        call.x.data = np.PyArray_DATA(x)
+        call.h_0.data = np.PyArray_DATA(h_0)
+        h_1 = new_matrix(layer.type_number, call.batch, layer.hidden_size)
+        call.output.data = call.h_n.data = np.PyArray_DATA(h_1)
+        if layer.has_c:
+            c_1 = new_matrix(layer.type_number, call.batch, layer.hidden_size)
+            call.c_0.data, call.c_n.data = np.PyArray_DATA(c_0), np.PyArray_DATA(c_1)
+        layer.run(&call)
+        return (h_1, c_1) if layer.has_c else h_1
 
     cdef bint fits_state(self, object array, object x):
         return (

@@ -13,13 +13,16 @@ resets, indices and targets, of which each call makes a copy before it checks th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from gru_native import _core
-from gru_native._layer import empty
+from gru_native._core import LinearWeights as LinearWeights
+from gru_native._layer import MAX_THREADS as MAX_THREADS
+from gru_native._layer import RecurrentLayer, RecurrentLayerTape, empty, is_constant
+from gru_native._layer import RecurrentWeights as RecurrentWeights
 from gru_native.arguments import (
     LARGEST,
     Array,
@@ -36,14 +39,8 @@ from gru_native.arguments import (
 from gru_native.passes import LARGE, PIECE, allocated, repeatable
 from gru_native.random import Seed, key
 
-RecurrentWeights: TypeAlias = _core.RecurrentWeights32 | _core.RecurrentWeights64
 # An array, or of the LSTM a pair of them.
 State: TypeAlias = Any
-CoreTape: TypeAlias = _core.RecurrentTape32 | _core.RecurrentTape64
-LinearWeights: TypeAlias = _core.LinearWeights32 | _core.LinearWeights64
-
-MAX_THREADS = 256
-
 
 # ---- Recurrent layers -----------------------------------------------------------------------------------------------
 #
@@ -54,18 +51,14 @@ MAX_THREADS = 256
 class RecurrentTape:
     """What `recurrent_backward` needs of a `recurrent_forward`. It serves once, because backward overwrites it."""
 
-    weights: RecurrentWeights
-    core: CoreTape
-    x: Array
-    h_0: Array | None
-    mask: Array | None
-    output: Array
-    zoneout: tuple[float, bool, int]
+    core: RecurrentLayerTape
+    inputs: dict[str, Array | None]  # and output, which backward reads again
+    shape: tuple[int, int]  # (T, B), or (B, T)
     batch_first: bool
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the gates that the tape holds."""
+        """Bytes of what the tape keeps beside the arguments and the output."""
         return self.core.nbytes
 
 
@@ -185,7 +178,7 @@ def _pack(
         _vector("gamma_ih", gamma_ih, rows, dtype),
         _vector("gamma_hh", gamma_hh, rows, dtype),
     )
-    return _core.pack_recurrent(cell, parameters)
+    return RecurrentWeights(cell, parameters)
 
 
 def recurrent(
@@ -246,8 +239,10 @@ def recurrent(
         no step.
     """
     call = _Call(x, weights, state, lengths, reset, mask, zoneout, None, reverse, batch_first, output, final)
-    _core.recurrent_forward(weights, *call.arguments, None, thread_count(threads))
-    return call.output, call.final
+    made = call.layer(
+        call.x, call.state, call.lengths, call.reset, thread_count(threads), call.mask, call.output, call.final
+    )
+    return call.results(*made)
 
 
 def recurrent_forward(
@@ -281,15 +276,12 @@ def recurrent_forward(
     gives must stay as it is until backward has run. `x` is copied unless nobody can write to it, the others always.
     """
     call = _Call(x, weights, state, lengths, reset, mask, zoneout, zoneout_seed, reverse, batch_first, output, final)
-    x_kept = call.x if _is_constant(call.x) else _copied(call.x)
-    h_0_kept, mask_kept = (None if array is None else _copied(array) for array in (call.state[0], call.mask))
-    core = _core.recurrent_forward(weights, *call.arguments, checked_tape(tape), thread_count(threads))
-    if output is None:
-        call.output.flags.writeable = False
-    kept_arrays = x_kept, h_0_kept, mask_kept, call.time_major(call.output)
-    # The core gives a tape when it is told what to keep.
-    record = RecurrentTape(weights, cast(CoreTape, core), *kept_arrays, call.zoneout, batch_first)
-    return (call.output, call.final), record
+    keep, count = checked_tape(tape), thread_count(threads)
+    made, last, core = call.layer.forward(
+        call.x, call.state, call.lengths, call.reset, call.mask, call.keys, keep, count, call.output, call.final
+    )
+    inputs = {"x": call.x, "output": made, "h_0": call.parts[0]}
+    return call.results(made, last), RecurrentTape(core, inputs, call.x.shape[:2], call.batch_first)
 
 
 def recurrent_backward(
@@ -330,49 +322,21 @@ def recurrent_backward(
     """
     instance("tape", tape, RecurrentTape, "what recurrent_forward returned")
     accumulate_d_x = flag("accumulate_d_x", accumulate_d_x)
-    weights, x = tape.weights, tape.x
-    dtype = weights.dtype
-    (steps, batch, input_size), hidden_size = x.shape, weights.hidden_size
-    first, axes = ((batch, steps), "(B, T, H)") if tape.batch_first else ((steps, batch), "(T, B, H)")
-    d_output = _optional("d_output", d_output, (*first, hidden_size), dtype, axes)
-    if d_output is not None:
-        d_output = _major(d_output, tape.batch_first)
-    d_h_n, d_c_n = _state("d_final", d_final, weights, batch)
+    weights, batch = tape.core.weights[0], tape.shape[0 if tape.batch_first else 1]
+    dtype, axes = weights.dtype, "(B, T, H)" if tape.batch_first else "(T, B, H)"
+    d_output = _optional("d_output", d_output, (*tape.shape, weights.hidden_size), dtype, axes)
+    parts = _state("d_final", d_final, weights, batch)
     given_d_x = d_x
-    if d_x is None:
-        if accumulate_d_x:
-            raise ValueError("d_x: expected an array to accumulate into, got None")
-        d_x = empty((batch, steps, input_size) if tape.batch_first else x.shape, dtype)
-    d_x_major = _major(d_x, tape.batch_first)
-    if given_d_x is not None:
-        d_x_major = _writable("d_x", given_d_x, x.shape, dtype, tape.batch_first)
-        others = {"x": x, "h_0": tape.h_0, "output": tape.output, "d_output": d_output}
-        _refuse_overlap("d_x", d_x_major, **others, d_final=d_h_n)
-        _refuse_overlap("d_x", d_x_major, d_final=d_c_n)
-    d_h_0, d_c_0 = d_state = _new_state(weights, batch)
-    rows = weights.gates * hidden_size
-    shapes = {"weight_ih": (rows, input_size), "weight_hh": (rows, hidden_size)}
-    gradients = {name: empty(shapes.get(name, rows), dtype) for name in weights.parameters}
-    vectors = gradients.get("bias_ih"), gradients.get("bias_hh"), gradients.get("gamma_ih"), gradients.get("gamma_hh")
-    _core.recurrent_backward(
-        weights,
-        tape.core,
-        x,
-        tape.h_0,
-        tape.mask,
-        tape.output,
-        d_output,
-        d_h_n,
-        d_c_n,
-        d_x_major,
-        accumulate_d_x,
-        d_h_0,
-        d_c_0,
-        (gradients["weight_ih"], gradients["weight_hh"], *vectors),
-        tape.zoneout,
-        thread_count(threads),
+    if d_x is not None:
+        d_x = _writable("d_x", d_x, (*tape.shape, weights.input_size), dtype)
+        for name, other in (*tape.inputs.items(), ("d_output", d_output), *(("d_final", part) for part in parts)):
+            _refuse_overlap("d_x", d_x, **{name: other})
+    elif accumulate_d_x:
+        raise ValueError("d_x: expected an array to accumulate into, got None")
+    found, d_state, gradients = tape.core.backward(
+        d_output, _as_layers_take(parts, weights), weights.parameters, thread_count(threads), d_x, accumulate_d_x
     )
-    return (d_x, _as_given(d_state)), gradients
+    return (found if given_d_x is None else given_d_x, _as_given(d_state)), gradients
 
 
 class _Call:
@@ -393,7 +357,7 @@ class _Call:
         output: Array | None,
         final: State | None,
     ) -> None:
-        if not isinstance(weights, (_core.RecurrentWeights32, _core.RecurrentWeights64)):
+        if not isinstance(weights, RecurrentWeights):
             raise TypeError(f"weights: expected what a pack function returned, got {type(weights).__name__}")
         self.batch_first = batch_first = flag("batch_first", batch_first)
         dtype, hidden_size = weights.dtype, weights.hidden_size
@@ -403,55 +367,44 @@ class _Call:
             raise ValueError(f"x: expected 3 dimensions {axes}, got {x.ndim} with shape {x.shape}")
         if x.shape[2] != weights.input_size:
             raise ValueError(f"x: expected {axes} with I = {weights.input_size}, got shape {x.shape}")
-        self.x = _with_contiguous_last_axis(self.time_major(x))
-        steps, batch, _ = self.x.shape
-        self.state = _state("state", state, weights, batch)
+        self.x = _with_contiguous_last_axis(x)
+        batch, steps = x.shape[:2] if batch_first else x.shape[1::-1]
+        self.parts = _state("state", state, weights, batch)
+        self.state = _as_layers_take(self.parts, weights)
         self.lengths = sequence_lengths(lengths, steps, batch)
         self.reset = reset_flags(reset, steps, batch, batch_first)
         self.mask = _optional("mask", mask, (batch, hidden_size), dtype, "(B, H)")
-        self.reverse, self.zoneout = flag("reverse", reverse), _zoneout(zoneout, zoneout_seed, weights)
-        if output is None:
-            self.output = empty((*x.shape[:2], hidden_size), dtype)
-            major = self.time_major(self.output)
-        else:
-            self.output = output
-            major = _writable("output", output, (steps, batch, hidden_size), dtype, batch_first)
-            self._refuse_overlap_with_inputs("output", major)
-            for part in self.state:
-                _refuse_overlap("output", major, state=part)
-        if final is None:
-            last = _new_state(weights, batch)
-            self.final = _as_given(last)
-        else:
-            last = self._checked_final(final, weights, batch, None if output is None else major)
-            self.final = final
-        self.arguments = (
-            self.x,
-            *self.state,
-            self.lengths,
-            self.reset,
-            self.mask,
-            major,
-            *last,
-            self.reverse,
-            self.zoneout,
-        )
+        p, self.keys = _zoneout(zoneout, zoneout_seed, weights)
+        self.layer = RecurrentLayer((weights,), batch_first, p, flag("reverse", reverse))
+        self.given, self.output, self.final = (output, final), None, None
+        if output is not None:
+            self.output = _writable("output", output, (*x.shape[:2], hidden_size), dtype)
+            self._refuse_overlap_with_inputs("output", output)
+            for part in self.parts:
+                _refuse_overlap("output", output, state=part)
+        if final is not None:
+            self.final = _as_layers_take(self._checked_final(final, weights, batch), weights)
+        if self.mask is not None:
+            self.mask = self.mask[None]
 
-    def time_major(self, array: Array) -> Array:
-        return _major(array, self.batch_first)
+    def results(self, output: Array, final: Any) -> tuple[Array, Any]:
+        """Return results in the caller's own arrays, if they were given."""
+        given_output, given_final = self.given
+        return (
+            output if given_output is None else given_output,
+            _as_given(final) if given_final is None else given_final,
+        )
 
     def _refuse_overlap_with_inputs(self, name: str, array: Array) -> None:
         _refuse_overlap(name, array, x=self.x, mask=self.mask)
 
-    def _checked_final(
-        self, final: State, weights: RecurrentWeights, batch: int, output: Array | None
-    ) -> tuple[Array, Array | None]:
+    def _checked_final(self, final: State, weights: RecurrentWeights, batch: int) -> tuple[Array, Array | None]:
         parts: list[Array] = []
         for name, part in _parts("final", final, weights):
             array = _writable(name, part, (batch, weights.hidden_size), weights.dtype)
             self._refuse_overlap_with_inputs(name, array)
-            _refuse_overlap(name, array, output=output)
-            for place, first in enumerate(self.state):
+            _refuse_overlap(name, array, output=self.output)
+            for place, first in enumerate(self.parts):
                 if first is not None and not (place == len(parts) and _same_place(array, first)):
                     _refuse_overlap(name, array, state=first)
             for other in parts:
@@ -460,11 +413,11 @@ class _Call:
         return parts[0], parts[1] if len(parts) > 1 else None
 
 
-def _zoneout(p: float, seed: Seed | None, weights: RecurrentWeights) -> tuple[float, bool, int]:
+def _zoneout(p: float, seed: Seed | None, weights: RecurrentWeights) -> tuple[float, tuple[int] | None]:
     p = number("zoneout", p, most=1.0)
     if p > 0 and weights.states > 1:
         raise ValueError(f"zoneout: expected 0 for the cell {weights.cell}, which has two states, got {p}")
-    return p, seed is not None, 0 if seed is None else key(seed, "zoneout_seed")
+    return p, None if seed is None else (key(seed, "zoneout_seed"),)
 
 
 def _parts(name: str, state: Any, weights: RecurrentWeights) -> list[tuple[str, Any]]:
@@ -486,14 +439,15 @@ def _state(name: str, state: Any, weights: RecurrentWeights, batch: int) -> tupl
     return h, c[0] if c else None
 
 
-def _new_state(weights: RecurrentWeights, batch: int) -> tuple[Array, Array | None]:
-    """Return arrays for h and, if the cell has it, c."""
-    shape = (batch, weights.hidden_size)
-    return empty(shape, weights.dtype), empty(shape, weights.dtype) if weights.states == 2 else None
+def _as_layers_take(parts: tuple[Array | None, Array | None], weights: RecurrentWeights) -> Any:
+    """Return h, or h and c, with an axis of directions in front; ``None`` when there is neither."""
+    h, c = (None if part is None else part[None] for part in parts)
+    return h if weights.states == 1 or (h is None and c is None) else (h, c)
 
 
-def _as_given(state: tuple[Array, Array | None]) -> Any:
-    return state[0] if state[1] is None else state
+def _as_given(state: Any) -> Any:
+    """Return a state without the axis of directions."""
+    return tuple(part[0] for part in state) if isinstance(state, tuple) else state[0]
 
 
 # ---- Linear ---------------------------------------------------------------------------------------------------------
@@ -566,7 +520,7 @@ def linear_backward(
 
 
 def _linear_input(name: str, x: ArrayLike, weights: LinearWeights) -> Array:
-    if not isinstance(weights, (_core.LinearWeights32, _core.LinearWeights64)):
+    if not isinstance(weights, LinearWeights):
         raise TypeError(f"weights: expected what pack_linear returned, got {type(weights).__name__}")
     x = typed_array(name, x, weights.dtype)
     if x.ndim == 0 or x.shape[-1] != weights.input_size:
@@ -771,12 +725,13 @@ def sequence_lengths(lengths: ArrayLike | None, steps: int, batch: int) -> Array
 
 @repeatable
 def reset_flags(reset: ArrayLike | None, steps: int, batch: int, batch_first: bool) -> Array | None:
-    """Return the resets of a batch, checked: (T, B) of bool."""
+    """Return the resets of a batch, checked: (T, B), or (B, T) with `batch_first`, of bool."""
     if reset is None:
         return None
     steps, batch, batch_first = whole("steps", steps, 0), whole("batch", batch, 0), flag("batch_first", batch_first)
     shape, axes = ((batch, steps), "(B, T)") if batch_first else ((steps, batch), "(T, B)")
-    return _major(shaped_array("reset", reset, shape, np.bool_, axes).copy(), batch_first)
+    flags: Array = shaped_array("reset", reset, shape, np.bool_, axes).copy()
+    return flags
 
 
 def _vector(name: str, value: ArrayLike | None, size: int, dtype: DTypeLike) -> Array | None:
@@ -787,15 +742,14 @@ def _optional(name: str, value: ArrayLike | None, shape: tuple[int, ...], dtype:
     return None if value is None else _with_contiguous_last_axis(shaped_array(name, value, shape, dtype, axes))
 
 
-def _writable(name: str, array: Array, shape: tuple[int, ...], dtype: DTypeLike, batch_first: bool = False) -> Array:
-    """Check an array that is to be written and return it time-major; `shape` is time-major too."""
+def _writable(name: str, array: Array, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+    """Return an array that is to be written, checked, as a plain one."""
     if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
         raise TypeError(f"{name}: expected an array to write to, got {type(array).__name__}")
     if array.dtype != dtype:
         raise TypeError(f"{name}: expected dtype {np.dtype(dtype)}, got {array.dtype}")
-    expected = (shape[1], shape[0], *shape[2:]) if batch_first else shape
-    if array.shape != expected:
-        raise ValueError(f"{name}: expected shape {expected}, got {array.shape}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
     if not array.flags.writeable:
         raise ValueError(f"{name}: expected a writable array, got a read-only one")
     if not array.flags.aligned:
@@ -804,11 +758,7 @@ def _writable(name: str, array: Array, shape: tuple[int, ...], dtype: DTypeLike,
         raise ValueError(f"{name}: expected a contiguous last axis, got strides {array.strides}")
     if _overlaps_itself(array):
         raise ValueError(f"{name}: expected elements of their own, got an array that overlaps itself")
-    return _major(array, batch_first)
-
-
-def _major(array: Array, batch_first: bool) -> Array:
-    return array.swapaxes(0, 1) if batch_first else array
+    return np.asarray(array)
 
 
 def _overlaps_itself(array: Array) -> bool:
@@ -864,15 +814,6 @@ def _same_place(a: Array, b: Array) -> bool:
 
 def _constant(array: Array) -> Array:
     """Return a C-contiguous array that nobody can write to: itself, or a copy."""
-    if array.flags.c_contiguous and _is_constant(array):
+    if array.flags.c_contiguous and is_constant(array):
         return array
     return _copied(array)
-
-
-def _is_constant(array: Array | None) -> bool:
-    """Whether nobody can write to the array: it and all that it is a view of are read-only."""
-    while isinstance(array, np.ndarray):
-        if array.flags.writeable:
-            return False
-        array = array.base
-    return array is None

@@ -215,13 +215,13 @@ def test_a_tape_does_not_change_with_the_callers_arrays(rng: np.random.Generator
 def test_a_constant_input_is_not_copied(rng: np.random.Generator) -> None:
     weights = layer(rng, 4, 5).pack(ISAS[-1])
     x = normal(rng, 3, 2, 4)
-    assert not np.shares_memory(F.recurrent_forward(x, weights)[1].x, x)
+    assert not np.shares_memory(F.recurrent_forward(x, weights)[1].core.x, x)
     view = x[:]
     view.flags.writeable = False
-    assert not np.shares_memory(F.recurrent_forward(view, weights)[1].x, x)
+    assert not np.shares_memory(F.recurrent_forward(view, weights)[1].core.x, x)
     x.flags.writeable = False
-    assert np.shares_memory(F.recurrent_forward(x, weights)[1].x, x)
-    assert np.shares_memory(F.recurrent_forward(x[1:], weights)[1].x, x)
+    assert np.shares_memory(F.recurrent_forward(x, weights)[1].core.x, x)
+    assert np.shares_memory(F.recurrent_forward(x[1:], weights)[1].core.x, x)
 
 
 def test_a_tape_says_how_large_it_is(rng: np.random.Generator) -> None:
@@ -471,7 +471,7 @@ def test_wrong_arguments_of_pack_gru(name: str, value: Any, message: str) -> Non
         (
             "tape",
             gru_arguments()["weights"],
-            "TypeError: expected what recurrent_forward returned, got RecurrentWeights32",
+            "TypeError: expected what recurrent_forward returned, got RecurrentWeights",
         ),
         ("d_output", f4(4, 5, 2), "ValueError: expected shape (T, B, H) = (5, 4, 2), got (4, 5, 2)"),
         ("d_output", ones((5, 4, 2)), "TypeError: expected dtype float32, got float64"),
@@ -602,7 +602,7 @@ def test_shapes_and_memory_of_linear(rng: np.random.Generator) -> None:
         (
             "weights",
             gru_arguments()["weights"],
-            "TypeError: expected what pack_linear returned, got RecurrentWeights32",
+            "TypeError: expected what pack_linear returned, got RecurrentWeights",
         ),
         ("output", f4(5, 3), "ValueError: expected shape (5, 2), got (5, 3)"),
         ("output", ones((5, 2)), "TypeError: expected dtype float32, got float64"),

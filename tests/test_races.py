@@ -103,6 +103,8 @@ def decisive() -> set[str]:
         for name, item in vars(module).items():
             if name.startswith("_") or not callable(item) or not item.__module__.startswith("gru_native"):
                 continue
+            if "._" in item.__module__:  # of a private module
+                continue
             taker: Callable[..., Any] | None = item if method is None else getattr(item, method, None)
             if taker is not None and DECISIVE & inspect.signature(taker).parameters.keys():
                 found.add(f"{module.__name__.removeprefix('gru_native.')}.{name}")

@@ -1,5 +1,5 @@
-// From NumPy arrays to the core's views. Only what would be unsafe is refused here; the messages for people are
-// Python's.
+// From NumPy arrays to what the core takes. Only what would be unsafe is refused here and in the core; the messages for
+// people are Python's.
 #pragma once
 
 #include <pybind11/numpy.h>
@@ -7,12 +7,10 @@
 #include <pybind11/stl.h>
 
 #include <initializer_list>
-#include <memory>
 #include <optional>
 #include <string>
-#include <utility>
 
-#include "gru.h"
+#include "gru_native.h"
 
 namespace gru::bindings {
 
@@ -24,98 +22,74 @@ using OptionalArray = std::optional<py::array>;
   throw py::value_error(std::string(name) + ": expected " + expected);
 }
 
-// Runs function(T()) for the array's dtype.
-template <class Function>
-void for_dtype(const py::array& array, Function function) {
-  if (array.dtype().equal(py::dtype::of<double>()))
-    function(double());
-  else
-    function(float());
+// Runs call(error), a function of the core, without the interpreter's lock, and raises what it says.
+template <class Call>
+void run(Call call) {
+  gn_error error;
+  error.size = sizeof error;
+  gn_status status;
+  {
+    py::gil_scoped_release release;
+    status = call(&error);
+  }
+  if (status == GN_OK) return;
+  if (status == GN_INTERRUPTED) throw py::error_already_set();  // the handler of the signal has raised
+  if (status == GN_NO_MEMORY) throw std::bad_alloc();
+  if (status == GN_INVALID) throw py::value_error(error.message);
+  throw std::runtime_error(error.message);
 }
 
-// Checks dtype, shape and alignment, and that the last axis is contiguous.
-template <class T>
-void check(const py::array& array, const char* name, std::initializer_list<size_t> shape) {
-  if (!array.dtype().equal(py::dtype::of<T>())) refuse(name, "dtype " + std::string(py::str(py::dtype::of<T>())));
+inline gn_type type_of(const py::array& array) {
+  return array.dtype().equal(py::dtype::of<double>()) ? GN_FLOAT64 : GN_FLOAT32;
+}
+
+inline py::dtype dtype_of(gn_type type) {
+  return type == GN_FLOAT64 ? py::dtype::of<double>() : py::dtype::of<float>();
+}
+
+inline size_t axis_size(const py::array& array, const char* name, py::ssize_t axis) {
+  if (array.ndim() <= axis) refuse(name, "more axes");
+  return static_cast<size_t>(array.shape(axis));
+}
+
+// Checks dtype and shape.
+inline void check(const py::array& array, const char* name, const py::dtype& dtype,
+                  std::initializer_list<size_t> shape) {
+  if (!array.dtype().equal(dtype)) refuse(name, "dtype " + std::string(py::str(dtype)));
   bool fits = array.ndim() == static_cast<py::ssize_t>(shape.size());
   py::ssize_t axis = 0;
-  for (const size_t size : shape) {
-    if (!fits) break;
-    fits = array.shape(axis++) == static_cast<py::ssize_t>(size);
-  }
+  for (const size_t size : shape) fits = fits && array.shape(axis++) == static_cast<py::ssize_t>(size);
   if (!fits) refuse(name, "another shape");
-  if (array.size() == 0) return;
-  constexpr auto item = static_cast<py::ssize_t>(sizeof(T));
-  for (axis = 0; axis < array.ndim(); ++axis)
-    if (array.strides(axis) % item && array.shape(axis) > 1) refuse(name, "aligned rows");
-  const auto last = array.ndim() - 1;
-  if (last >= 0 && array.shape(last) > 1 && array.strides(last) != item) refuse(name, "a contiguous last axis");
-  if (reinterpret_cast<uintptr_t>(array.data()) % alignof(T)) refuse(name, "aligned data");
 }
 
-template <class T>
-T* writable(const py::array& array, const char* name) {
-  if (!array.writeable()) refuse(name, "a writable array");
-  return static_cast<T*>(const_cast<void*>(array.data()));
-}
-
-// Data for reading when E is const, for writing otherwise.
-template <class E>
-E* data_of(const py::array& array, const char* name) {
-  if constexpr (std::is_const_v<E>)
-    return static_cast<E*>(array.data());
-  else
-    return writable<E>(array, name);
-}
-
-template <class E>
-ptrdiff_t stride_of(const py::array& array, py::ssize_t axis) {
-  return array.strides(axis) / static_cast<py::ssize_t>(sizeof(E));
-}
-
-template <class E>
-Sequence<E> sequence(const py::array& array, const char* name, size_t steps, size_t batch, size_t size) {
-  check<std::remove_const_t<E>>(array, name, {steps, batch, size});
-  return {data_of<E>(array, name), stride_of<E>(array, 0), stride_of<E>(array, 1)};
-}
-
-template <class E>
-Rows<E> rows(const py::array& array, const char* name, size_t count, size_t size) {
-  check<std::remove_const_t<E>>(array, name, {count, size});
-  return {data_of<E>(array, name), stride_of<E>(array, 0)};
-}
-
-template <class E>
-Sequence<E> sequence(const OptionalArray& array, const char* name, size_t steps, size_t batch, size_t size) {
-  return array ? sequence<E>(*array, name, steps, batch, size) : Sequence<E>{};
-}
-
-template <class E>
-Rows<E> rows(const OptionalArray& array, const char* name, size_t count, size_t size) {
-  return array ? rows<E>(*array, name, count, size) : Rows<E>{};
-}
-
-// (T, B) with any strides.
-inline Sequence<const bool> flags(const OptionalArray& array, const char* name, size_t steps, size_t batch) {
-  if (!array) return {};
-  const bool fits = array->dtype().equal(py::dtype::of<bool>()) && array->ndim() == 2 &&
-                    array->shape(0) == static_cast<py::ssize_t>(steps) &&
-                    array->shape(1) == static_cast<py::ssize_t>(batch);
-  if (!fits) refuse(name, "dtype bool and shape (T, B)");
-  return {static_cast<const bool*>(array->data()), array->strides(0), array->strides(1)};
-}
-
-// A C-contiguous array of exactly this shape.
-template <class E>
-E* contiguous(const py::array& array, const char* name, std::initializer_list<size_t> shape) {
-  check<std::remove_const_t<E>>(array, name, shape);
+// Data of a C-contiguous array of exactly this shape.
+inline const void* read(const py::array& array, const char* name, const py::dtype& dtype,
+                        std::initializer_list<size_t> shape) {
+  check(array, name, dtype, shape);
   if (!(array.flags() & py::array::c_style)) refuse(name, "a C-contiguous array");
-  return data_of<E>(array, name);
+  return array.data();
 }
 
-template <class E>
-E* contiguous(const OptionalArray& array, const char* name, std::initializer_list<size_t> shape) {
-  return array ? contiguous<E>(*array, name, shape) : nullptr;
+inline void* written(const py::array& array, const char* name, const py::dtype& dtype,
+                     std::initializer_list<size_t> shape) {
+  if (!array.writeable()) refuse(name, "a writable array");
+  return const_cast<void*>(read(array, name, dtype, shape));
+}
+
+inline void* written(const OptionalArray& array, const char* name, const py::dtype& dtype,
+                     std::initializer_list<size_t> shape) {
+  return array ? written(*array, name, dtype, shape) : nullptr;
+}
+
+// The stride of the rows of a matrix of exactly this shape, in elements, once it is sure that a row is contiguous.
+inline ptrdiff_t row_stride(const py::array& array, const char* name, const py::dtype& dtype, size_t rows,
+                            size_t columns) {
+  check(array, name, dtype, {rows, columns});
+  if (array.size() == 0) return 0;
+  const auto item = array.itemsize();
+  if (rows > 1 && array.strides(0) % item) refuse(name, "aligned rows");
+  if (columns > 1 && array.strides(1) != item) refuse(name, "a contiguous last axis");
+  return array.strides(0) / item;
 }
 
 // For a class whose objects only functions of this module make: one made by its __new__ would have no value behind it.
@@ -124,24 +98,6 @@ inline py::custom_type_setup made_here() {
     type->ht_type.tp_flags |= Py_TPFLAGS_DISALLOW_INSTANTIATION;
     type->ht_type.tp_flags &= ~static_cast<unsigned long>(Py_TPFLAGS_BASETYPE);
   });
-}
-
-inline size_t axis_size(const py::array& array, const char* name, py::ssize_t axis) {
-  if (array.ndim() <= axis) refuse(name, "more axes");
-  return static_cast<size_t>(array.shape(axis));
-}
-
-inline int checked_threads(int threads) {
-  if (threads < 1 || threads > 256) refuse("threads", "1 to 256");
-  return threads;
-}
-
-// Keeps a reference to arrays for the core, which may drop it on any thread.
-inline std::shared_ptr<const void> hold(py::tuple arrays) {
-  return {new py::tuple(std::move(arrays)), [](const py::tuple* held) {
-            const py::gil_scoped_acquire acquire;
-            delete held;
-          }};
 }
 
 }  // namespace gru::bindings

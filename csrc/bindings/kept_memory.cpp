@@ -6,14 +6,14 @@
 #include <cstring>
 #include <limits>
 
-#include "buffer.h"
+#include "gru_native.h"
 
 namespace gru::bindings {
 
 namespace {
 
 // Before an array stands its size, which NumPy does not tell when it asks for another one.
-constexpr size_t header = alignment;
+constexpr size_t header = 64;
 
 char* block_of(void* array) { return static_cast<char*>(array) - header; }
 
@@ -25,17 +25,14 @@ size_t size_of(void* array) {
 
 void* new_array(void*, size_t bytes) {
   if (bytes > std::numeric_limits<size_t>::max() - 2 * header) return nullptr;
-  try {
-    char* const block = static_cast<char*>(allocate(bytes + header));
-    std::memcpy(block, &bytes, sizeof bytes);
-    return block + header;
-  } catch (const std::bad_alloc&) {
-    return nullptr;
-  }
+  char* const block = static_cast<char*>(gn_allocate(bytes + header));
+  if (!block) return nullptr;
+  std::memcpy(block, &bytes, sizeof bytes);
+  return block + header;
 }
 
 void free_array(void*, void* array, size_t) {
-  if (array) release(block_of(array), size_of(array) + header);
+  if (array) gn_release(block_of(array), size_of(array) + header);
 }
 
 void* new_zeros(void* context, size_t count, size_t item) {

@@ -7,64 +7,68 @@ namespace gru::bindings {
 
 namespace {
 
-template <class T>
-std::shared_ptr<LinearWeights<T>> pack(const py::array& weight, const OptionalArray& bias) {
+struct Destroy {
+  void operator()(gn_linear* linear) const { gn_linear_destroy(linear); }
+};
+
+// With the matrix, which the core does not copy.
+struct LinearWeights {
+  std::unique_ptr<gn_linear, Destroy> handle;
+  py::array matrix;
+  size_t input_size, output_size;
+  bool has_bias;
+  gn_type type;
+};
+
+std::unique_ptr<LinearWeights> pack(const py::array& weight, const OptionalArray& bias) {
   const size_t output = axis_size(weight, "weight", 0), input = axis_size(weight, "weight", 1);
-  const T* data = contiguous<const T>(weight, "weight", {output, input});
-  const T* bias_data = contiguous<const T>(bias, "bias", {output});
-  auto owner = hold(py::make_tuple(weight));
-  py::gil_scoped_release release;
-  return std::make_shared<LinearWeights<T>>(input, output, data, bias_data, std::move(owner));
+  const gn_type type = type_of(weight);
+  const void* const data = read(weight, "weight", dtype_of(type), {output, input});
+  const void* const bias_data = bias ? read(*bias, "bias", dtype_of(type), {output}) : nullptr;
+  gn_linear* made = nullptr;
+  run([&](gn_error* error) { return gn_linear_create(type, input, output, data, bias_data, &made, error); });
+  return std::unique_ptr<LinearWeights>(
+      new LinearWeights{std::unique_ptr<gn_linear, Destroy>(made), weight, input, output, bias.has_value(), type});
 }
 
-template <class T>
-void forward(const LinearWeights<T>& weights, const py::array& x, const py::array& y, int threads) {
+void forward(const LinearWeights& weights, const py::array& x, const py::array& y, int threads) {
   const size_t count = axis_size(x, "x", 0);
-  const auto from = rows<const T>(x, "x", count, weights.input_size);
-  const auto to = rows<T>(y, "output", count, weights.output_size);
-  checked_threads(threads);
-  py::gil_scoped_release release;
-  linear_forward(weights, count, from, to, threads);
+  const py::dtype dtype = dtype_of(weights.type);
+  const ptrdiff_t x_row = row_stride(x, "x", dtype, count, weights.input_size);
+  const ptrdiff_t y_row = row_stride(y, "output", dtype, count, weights.output_size);
+  if (!y.writeable()) refuse("output", "a writable array");
+  void* const to = const_cast<void*>(y.data());
+  const void* const from = x.data();
+  run([&](gn_error* error) {
+    return gn_linear_forward(weights.handle.get(), count, from, x_row, to, y_row, threads, error);
+  });
 }
 
-template <class T>
-void backward(const LinearWeights<T>& weights, const py::array& x, const py::array& d_y, const OptionalArray& d_x,
+void backward(const LinearWeights& weights, const py::array& x, const py::array& d_y, const OptionalArray& d_x,
               const OptionalArray& d_weight, const OptionalArray& d_bias, int threads) {
   const size_t count = axis_size(x, "x", 0), I = weights.input_size, O = weights.output_size;
-  // BLAS takes strides of rows as positive ints.
-  const auto x_rows = Rows<const T>{contiguous<const T>(x, "x", {count, I}), static_cast<ptrdiff_t>(I)};
-  const auto d_y_rows = Rows<const T>{contiguous<const T>(d_y, "d_output", {count, O}), static_cast<ptrdiff_t>(O)};
-  if (I > INT_MAX || O > INT_MAX) refuse("weight", "fewer than 2^31 rows and columns");
-  const auto d_x_rows = rows<T>(d_x, "d_x", count, I);
-  T* const weight = contiguous<T>(d_weight, "d_weight", {O, I});
-  T* const bias = contiguous<T>(d_bias, "d_bias", {O});
-  checked_threads(threads);
-  py::gil_scoped_release release;
-  linear_backward(weights, count, x_rows, d_y_rows, d_x_rows, weight, bias, threads);
-}
-
-template <class T>
-void bind(py::module_& module, const char* name) {
-  py::class_<LinearWeights<T>, std::shared_ptr<LinearWeights<T>>>(module, name, made_here())
-      .def_readonly("input_size", &LinearWeights<T>::input_size)
-      .def_readonly("output_size", &LinearWeights<T>::output_size)
-      .def_readonly("has_bias", &LinearWeights<T>::has_bias)
-      .def_property_readonly("dtype", [](const LinearWeights<T>&) { return py::dtype::of<T>(); });
-  module.def("linear_forward", &forward<T>);
-  module.def("linear_backward", &backward<T>);
-}
-
-py::object pack_linear(const py::array& weight, const OptionalArray& bias) {
-  if (weight.dtype().equal(py::dtype::of<double>())) return py::cast(pack<double>(weight, bias));
-  return py::cast(pack<float>(weight, bias));
+  const py::dtype dtype = dtype_of(weights.type);
+  const void* const inputs = read(x, "x", dtype, {count, I});
+  const void* const gradients = read(d_y, "d_output", dtype, {count, O});
+  void* const to_x = written(d_x, "d_x", dtype, {count, I});
+  void* const to_weight = written(d_weight, "d_weight", dtype, {O, I});
+  void* const to_bias = written(d_bias, "d_bias", dtype, {O});
+  run([&](gn_error* error) {
+    return gn_linear_backward(weights.handle.get(), count, inputs, gradients, to_x, to_weight, to_bias, threads, error);
+  });
 }
 
 }  // namespace
 
 void bind_linear(py::module_& module) {
-  bind<float>(module, "LinearWeights32");
-  bind<double>(module, "LinearWeights64");
-  module.def("pack_linear", &pack_linear);
+  py::class_<LinearWeights>(module, "LinearWeights", made_here())
+      .def_readonly("input_size", &LinearWeights::input_size)
+      .def_readonly("output_size", &LinearWeights::output_size)
+      .def_readonly("has_bias", &LinearWeights::has_bias)
+      .def_property_readonly("dtype", [](const LinearWeights& weights) { return dtype_of(weights.type); });
+  module.def("pack_linear", &pack);
+  module.def("linear_forward", &forward);
+  module.def("linear_backward", &backward);
 }
 
 }  // namespace gru::bindings

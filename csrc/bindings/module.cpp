@@ -3,11 +3,8 @@
 
 PYBIND11_MODULE(_core, module) {
   module.doc() = "The compiled core of gru_native; use gru_native.functional.";
-  gru::bindings::bind_info(module);
-  gru::bindings::bind_runtime(module);
-  gru::bindings::bind_recurrent(module);
+  gru::bindings::bind_process(module);
   gru::bindings::bind_linear(module);
   gru::bindings::bind_elementwise(module);
   gru::bindings::bind_optimizers(module);
-  gru::bindings::bind_bandwidth(module);
 }

@@ -4,12 +4,9 @@
 
 namespace gru::bindings {
 
-void bind_info(pybind11::module_& module);
-void bind_runtime(pybind11::module_& module);
-void bind_recurrent(pybind11::module_& module);
+void bind_process(pybind11::module_& module);
 void bind_linear(pybind11::module_& module);
 void bind_elementwise(pybind11::module_& module);
 void bind_optimizers(pybind11::module_& module);
-void bind_bandwidth(pybind11::module_& module);
 
 }  // namespace gru::bindings

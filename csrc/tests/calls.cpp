@@ -22,8 +22,8 @@ void check_threads(const Sizes& sizes, const Kind& kind) {
 
 TEST(threads_of_every_cell) {
   const Kind kind{.ragged = true, .resets = true};
-  for (const Cell cell : {Cell::gru_reset_after, Cell::gru_reset_before, Cell::gru_layer_norm, Cell::lstm,
-                          Cell::rnn_tanh, Cell::rnn_relu}) {
+  for (const gn_cell cell :
+       {GN_GRU_RESET_AFTER, GN_GRU_RESET_BEFORE, GN_GRU_LAYER_NORM, GN_LSTM, GN_RNN_TANH, GN_RNN_RELU}) {
     for (Sizes sizes : {by_rows, by_panels}) {
       sizes.cell = cell;
       check_threads<float>(sizes, kind);
@@ -36,15 +36,15 @@ TEST(threads_of_every_schedule) {
     check_threads<double>(sizes, {});
     check_threads<float>(sizes, {.reverse = true});
     check_threads<float>(sizes, {.ragged = true, .reverse = true});
-    check_threads<float>(sizes, {.resets = true, .reverse = true, .keep = Keep::states});
-    check_threads<double>(sizes, {.ragged = true, .keep = Keep::states});
+    check_threads<float>(sizes, {.resets = true, .reverse = true, .keep = GN_KEEP_STATES});
+    check_threads<double>(sizes, {.ragged = true, .keep = GN_KEEP_STATES});
   }
 }
 
 TEST(threads_of_an_lstm_that_keeps_its_states) {
   for (Sizes sizes : {by_rows, by_panels}) {
-    sizes.cell = Cell::lstm;
-    check_threads<float>(sizes, {.ragged = true, .resets = true, .keep = Keep::states});
+    sizes.cell = GN_LSTM;
+    check_threads<float>(sizes, {.ragged = true, .resets = true, .keep = GN_KEEP_STATES});
   }
 }
 
@@ -55,14 +55,16 @@ constexpr size_t rows = 300, inputs = 200, outputs = 333;
 std::vector<float> linear(int threads) {
   const auto weight = draw<float>(outputs * inputs, 1), bias = draw<float>(outputs, 2);
   const auto x = draw<float>(rows * inputs, 3);
-  const LinearWeights<float> weights(inputs, outputs, weight.data(), bias.data(), nullptr);
+  gn_linear* weights = nullptr;
+  must(gn_linear_create(GN_FLOAT32, inputs, outputs, weight.data(), bias.data(), &weights, error()));
   std::vector<float> results(rows * outputs + rows * inputs + outputs * inputs + outputs);
   float* const y = results.data();
   float* const d_x = y + rows * outputs;
   float* const d_weight = d_x + rows * inputs;
-  linear_forward(weights, rows, {x.data(), inputs}, {y, outputs}, threads);
-  linear_backward(weights, rows, {x.data(), inputs}, {y, outputs}, {d_x, inputs}, d_weight, d_weight + outputs * inputs,
-                  threads);
+  must(gn_linear_forward(weights, rows, x.data(), inputs, y, outputs, threads, error()));
+  float* const d_bias = d_weight + outputs * inputs;
+  must(gn_linear_backward(weights, rows, x.data(), y, d_x, d_weight, d_bias, threads, error()));
+  gn_linear_destroy(weights);
   return results;
 }
 
@@ -73,10 +75,12 @@ std::vector<float> cross_entropy(int threads) {
   for (size_t row = 0; row < rows; ++row) targets[row] = row % 5 == 0 ? -1 : static_cast<int64_t>(row * 3 % classes);
   std::vector<double> losses(rows);
   std::vector<float> results(rows * classes);
-  softmax_cross_entropy(rows, classes, logits.data(), targets.data(), -1, 0.1, losses.data(), results.data(), threads);
-  for (const double loss : losses) results.push_back(static_cast<float>(loss));
-  softmax_cross_entropy<float>(rows, classes, logits.data(), targets.data(), -1, 0.1, losses.data(), nullptr, threads);
-  for (const double loss : losses) results.push_back(static_cast<float>(loss));
+  results.reserve(rows * (classes + 2));  // it stays where it is
+  for (void* gradient : {static_cast<void*>(results.data()), static_cast<void*>(nullptr)}) {
+    must(gn_cross_entropy(GN_FLOAT32, rows, classes, logits.data(), targets.data(), -1, 0.1, losses.data(), gradient,
+                          threads, error()));
+    for (const double loss : losses) results.push_back(static_cast<float>(loss));
+  }
   return results;
 }
 
@@ -86,7 +90,8 @@ std::vector<float> embedding(int threads) {
   std::vector<int64_t> index(indices);
   for (size_t i = 0; i < indices; ++i) index[i] = static_cast<int64_t>(i * i % entries);
   std::vector<float> results(entries * size);
-  embedding_backward<float>(indices, index.data(), {d_y.data(), size}, entries, size, 2, results.data(), threads);
+  must(gn_embedding_backward(GN_FLOAT32, indices, index.data(), d_y.data(), size, entries, size, 2, results.data(),
+                             threads, error()));
   return results;
 }
 
@@ -94,7 +99,7 @@ std::vector<float> noise(int threads) {
   constexpr size_t size = 500'000;
   const auto x = draw<float>(size, 1);
   std::vector<float> results(size);
-  dropout(size, x.data(), results.data(), 7, 0.3, threads);
+  must(gn_dropout(GN_FLOAT32, size, x.data(), results.data(), 7, 0.3, threads, error()));
   return results;
 }
 

@@ -3,10 +3,16 @@
 
 #include <cstdint>
 #include <cstring>
+#include <memory>
+#include <new>
+#include <optional>
 #include <random>
+#include <stdexcept>
+#include <type_traits>
 #include <vector>
 
-#include "gru.h"
+#include "gru_native.h"
+#include "team.h"
 
 namespace gru::tests {
 
@@ -25,19 +31,53 @@ bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
 }
 
+// Throws what a status stands for.
+inline gn_error* error() {
+  thread_local gn_error error{sizeof(gn_error), "", ""};
+  return &error;
+}
+inline void must(gn_status status) {
+  if (status == GN_INTERRUPTED) throw Interrupted{};
+  if (status == GN_NO_MEMORY) throw std::bad_alloc();
+  if (status != GN_OK) throw std::runtime_error(error()->message);
+}
+
+struct Destroy {
+  void operator()(gn_weights* weights) const { gn_weights_destroy(weights); }
+};
+using Weights = std::unique_ptr<gn_weights, Destroy>;
+
+// So many bytes for a tape.
+class Memory {
+ public:
+  explicit Memory(size_t size) : size_(size), data_(gn_allocate(size)) {
+    if (!data_) throw std::bad_alloc();
+  }
+  ~Memory() { gn_release(data_, size_); }
+  Memory(const Memory&) = delete;
+  void* get() const { return data_; }
+
+ private:
+  const size_t size_;
+  void* const data_;
+};
+
 struct Sizes {
-  Cell cell;
+  gn_cell cell;
   size_t steps, batch, inputs, hidden;
 };
 
 // Such as a call is cut over its rows, and over the panels of its units.
-constexpr Sizes by_rows{Cell::gru_reset_after, 60, 17, 33, 65};
-constexpr Sizes by_panels{Cell::gru_reset_after, 110, 1, 32, 256};
+constexpr Sizes by_rows{GN_GRU_RESET_AFTER, 60, 17, 33, 65};
+constexpr Sizes by_panels{GN_GRU_RESET_AFTER, 110, 1, 32, 256};
 
 struct Kind {
   bool ragged = false, resets = false, reverse = false;
-  Keep keep = Keep::gates;
+  gn_keep keep = GN_KEEP_GATES;
 };
+
+template <class T>
+class Training;
 
 template <class T>
 class Problem {
@@ -45,7 +85,7 @@ class Problem {
   explicit Problem(const Sizes& sizes, const Kind& kind = {})
       : sizes_(sizes),
         kind_(kind),
-        rows_(shape_of(sizes.cell).gates * sizes.hidden),
+        rows_(gn_cell_gates(sizes.cell) * sizes.hidden),
         weight_ih_(draw<T>(rows_ * sizes.inputs, 1, 0.1)),
         weight_hh_(draw<T>(rows_ * sizes.hidden, 2, 0.1)),
         bias_(draw<T>(rows_, 3, 0.1)),
@@ -57,61 +97,29 @@ class Problem {
   }
 
   // As calls read them, and nothing of them packed. The problem must outlive them.
-  RecurrentWeights<T> weights() const {
+  Weights weights() const {
     const T* const gains = has_gains() ? bias_.data() : nullptr;
-    return {sizes_.cell,
-            sizes_.inputs,
-            sizes_.hidden,
-            {weight_ih_.data(), weight_hh_.data(), bias_.data(), bias_.data(), gains, gains},
-            nullptr};
+    gn_weights_options options{};
+    options.size = sizeof options;
+    options.cell = sizes_.cell;
+    options.type = type;
+    options.input_size = sizes_.inputs;
+    options.hidden_size = sizes_.hidden;
+    options.parameters = {weight_ih_.data(), weight_hh_.data(), bias_.data(), bias_.data(), gains, gains};
+    gn_weights* made = nullptr;
+    must(gn_weights_create(&options, &made, error()));
+    return Weights(made);
   }
 
   // All results of a forward and a backward call, one behind the other.
-  std::vector<T> train(const RecurrentWeights<T>& weights, int threads) const {
-    const auto [cell, steps, batch, inputs, hidden] = sizes_;
-    const size_t of_state = batch * hidden, of_output = steps * of_state;
-    std::vector<T> results(steps * batch * inputs + of_output + 4 * of_state + rows_ * (inputs + hidden + 4));
-    T* next = results.data();
-    const auto take = [&next](size_t size) {
-      T* const taken = next;
-      next += size;
-      return taken;
-    };
-    const auto rows = [width = static_cast<ptrdiff_t>(hidden)](auto* data) { return Rows{data, width}; };
-    const auto sequence = [n = batch](auto* data, size_t width) {
-      return Sequence{data, static_cast<ptrdiff_t>(n * width), static_cast<ptrdiff_t>(width)};
-    };
-    const auto first = rows(h_0_.data()), no_first = rows(static_cast<const T*>(nullptr));
-    const auto c_0 = weights.shape.states == 2 ? first : no_first;
-    const auto new_c = [&] { return rows(weights.shape.states == 2 ? take(of_state) : nullptr); };
-
-    const auto reset = sequence(reinterpret_cast<const bool*>(kind_.resets ? reset_.data() : nullptr), 1);
-    const Schedule schedule({steps, batch, kind_.reverse, kind_.ragged ? lengths_.data() : nullptr, reset});
-    RecurrentTape<T> tape(weights, schedule, kind_.keep);
-    const auto x = sequence(x_.data(), inputs);
-    const auto output = sequence(take(of_output), hidden);
-    const Rows<T> h_n = rows(take(of_state)), c_n = new_c();
-    recurrent_forward(weights, schedule, {x, first, no_first, output, h_n, c_0, c_n, {}}, &tape, threads);
-
-    const Sequence<const T> d_output{output.data, output.step, output.row};
-    const auto d_x = sequence(take(steps * batch * inputs), inputs);
-    const Rows<T> d_h_0 = rows(take(of_state)), d_c_0 = new_c();
-    T* const d_weight_ih = take(rows_ * inputs);
-    T* const d_weight_hh = take(rows_ * hidden);
-    T* const d_bias = take(2 * rows_);
-    T* const d_gains = has_gains() ? take(2 * rows_) : nullptr;
-    const RecurrentParameters<T> gradients{d_weight_ih,    d_weight_hh, d_bias,
-                                           d_bias + rows_, d_gains,     d_gains ? d_gains + rows_ : nullptr};
-    recurrent_backward(weights,
-                       {x, first, no_first, {}, d_output, d_output, first, c_0, d_x, false, d_h_0, d_c_0, gradients},
-                       tape, threads);
-    return results;
-  }
-
+  std::vector<T> train(const Weights& weights, int threads) const;
   std::vector<T> train(int threads) const { return train(weights(), threads); }
 
  private:
-  bool has_gains() const { return sizes_.cell == Cell::gru_layer_norm; }
+  friend class Training<T>;
+
+  static constexpr gn_type type = std::is_same_v<T, float> ? GN_FLOAT32 : GN_FLOAT64;
+  bool has_gains() const { return sizes_.cell == GN_GRU_LAYER_NORM; }
 
   const Sizes sizes_;
   const Kind kind_;
@@ -120,5 +128,86 @@ class Problem {
   std::vector<int64_t> lengths_;
   std::vector<unsigned char> reset_;
 };
+
+// A forward and a backward call of a problem, and all that they write. It stays where it is.
+template <class T>
+class Training {
+ public:
+  Training(const Problem<T>& problem, const Weights& weights, int threads) {
+    const auto [cell, steps, batch, inputs, hidden] = problem.sizes_;
+    const size_t rows = problem.rows_, of_state = batch * hidden, of_output = steps * of_state;
+    results.resize(steps * batch * inputs + of_output + 4 * of_state + rows * (inputs + hidden + 4));
+    T* next = results.data();
+    const auto take = [&next](size_t size) {
+      T* const taken = next;
+      next += size;
+      return taken;
+    };
+    const auto stride = [](size_t elements) { return static_cast<ptrdiff_t>(elements); };
+    const auto sequence = [&](size_t width) {
+      return gn_output{take(steps * batch * width), {stride(batch * width), stride(width)}};
+    };
+    const auto state = [&] { return gn_output{take(of_state), {0, stride(hidden)}}; };
+    const bool has_c = cell == GN_LSTM;
+    const Kind& kind = problem.kind_;
+    const gn_input first{problem.h_0_.data(), {0, stride(hidden)}};
+
+    call.size = sizeof call;
+    call.weights[0] = weights.get();
+    call.reverse = kind.reverse;
+    call.threads = threads;
+    call.steps = steps;
+    call.batch = batch;
+    call.lengths = kind.ragged ? problem.lengths_.data() : nullptr;
+    if (kind.resets) call.reset = {problem.reset_.data(), {stride(batch), 1}};
+    call.x = {problem.x_.data(), {stride(batch * inputs), stride(inputs)}};
+    call.h_0 = first;
+    if (has_c) call.c_0 = first;
+    call.output = sequence(hidden);
+    call.h_n = state();
+    if (has_c) call.c_n = state();
+    call.keep = kind.keep;
+    must(gn_tape_size(&call, &call.tape_size, error()));
+    tape_.emplace(call.tape_size);
+    call.tape = tape_->get();
+
+    gradients_ = next;
+    backward.size = sizeof backward;
+    backward.forward = &call;
+    backward.d_output = {call.output.data, {call.output.stride[0], call.output.stride[1]}};
+    backward.d_h_n = first;
+    if (has_c) backward.d_c_n = first;
+    backward.d_x = sequence(inputs);
+    backward.d_h_0 = state();
+    if (has_c) backward.d_c_0 = state();
+    gn_gradients& own = backward.gradients[0];
+    own.weight_ih = take(rows * inputs);
+    own.weight_hh = take(rows * hidden);
+    own.bias_ih = take(rows);
+    own.bias_hh = take(rows);
+    if (problem.has_gains()) own.gamma_ih = take(rows);
+    if (problem.has_gains()) own.gamma_hh = take(rows);
+    results.resize(static_cast<size_t>(next - results.data()));
+  }
+  Training(const Training&) = delete;
+
+  T* gradients() const { return gradients_; }  // where those of the results begin
+
+  gn_call call{};
+  gn_backward_call backward{};
+  std::vector<T> results;
+
+ private:
+  std::optional<Memory> tape_;
+  T* gradients_;
+};
+
+template <class T>
+std::vector<T> Problem<T>::train(const Weights& weights, int threads) const {
+  Training<T> training(*this, weights, threads);
+  must(gn_forward(&training.call, error()));
+  must(gn_backward(&training.backward, error()));
+  return training.results;
+}
 
 }  // namespace gru::tests

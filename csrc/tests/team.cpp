@@ -36,7 +36,7 @@ void check_calls_at_once(const Sizes& sizes, const Kind& kind) {
   const Problem<T> problem(sizes, kind);
   const std::vector<T> expected = problem.train(1);
   for (int repeats = 0; repeats < 3; ++repeats) {
-    const RecurrentWeights<T> shared = problem.weights();
+    const Weights shared = problem.weights();
     at_once(4, [&](int i) { CHECK(same_bits(problem.train(shared, 1 + i % 3), expected)); });
   }
 }
@@ -48,14 +48,14 @@ TEST(calls_at_once_pack_new_weights_once) {
     const Using use(*executor);
     check_calls_at_once<float>(by_rows, {});
     check_calls_at_once<double>(by_panels, {.resets = true});
-    check_calls_at_once<float>(by_rows, {.ragged = true, .resets = true, .reverse = true, .keep = Keep::states});
-    check_calls_at_once<float>({Cell::gru_reset_before, 1, 9, 300, 300}, {});  // packs as it reads
+    check_calls_at_once<float>(by_rows, {.ragged = true, .resets = true, .reverse = true, .keep = GN_KEEP_STATES});
+    check_calls_at_once<float>({GN_GRU_RESET_BEFORE, 1, 9, 300, 300}, {});  // packs as it reads
   }
 }
 
 TEST(threads_that_call_come_and_go) {
   const Problem<float> problem(by_panels);
-  const RecurrentWeights<float> weights = problem.weights();
+  const Weights weights = problem.weights();
   const std::vector<float> expected = problem.train(weights, 1);
   for (Executor* executor : all_executors()) {
     const Using use(*executor);
@@ -65,7 +65,7 @@ TEST(threads_that_call_come_and_go) {
 
 TEST(another_executor_is_chosen_between_calls) {
   const Problem<float> problem(by_panels);
-  const RecurrentWeights<float> weights = problem.weights();
+  const Weights weights = problem.weights();
   const std::vector<float> expected = problem.train(weights, 1);
   const Using use(thread_executor());
   std::atomic<bool> over{false};
@@ -111,7 +111,7 @@ std::atomic<bool> asked_to_stop{false};
 // Whether a call of seconds is given up when another thread asks for it.
 bool is_given_up(const Sizes& sizes, int threads) {
   const Problem<float> problem(sizes);
-  const RecurrentWeights<float> weights = problem.weights();
+  const Weights weights = problem.weights();
   asked_to_stop.store(false);
   std::thread other([] {
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
@@ -136,8 +136,8 @@ TEST(another_thread_asks_to_give_up) {
     const Using use(*executor);
     set_interruption([] { return asked_to_stop.load(); });
     for (const int threads : {1, 3}) {
-      CHECK(is_given_up({Cell::gru_reset_after, 4000, 64, 64, 256}, threads));
-      CHECK(is_given_up({Cell::gru_reset_after, 30'000, 1, 64, 256}, threads));
+      CHECK(is_given_up({GN_GRU_RESET_AFTER, 4000, 64, 64, 256}, threads));
+      CHECK(is_given_up({GN_GRU_RESET_AFTER, 30'000, 1, 64, 256}, threads));
     }
     set_interruption(nullptr);
     CHECK(same_bits(small.train(3), expected));

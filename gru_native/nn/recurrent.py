@@ -5,14 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, TypeAlias, TypeVar, cast
+from typing import Any, ClassVar, NamedTuple, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from gru_native import _core
 from gru_native import functional as F
-from gru_native._layer import RecurrentLayer, RecurrentLayerTape, RecurrentStep
+from gru_native._layer import RecurrentLayer, RecurrentLayerTape, RecurrentStep, RecurrentWeights, Unfit
 from gru_native.arguments import flag, float_dtype, number, shaped_array, typed_array, whole, wholes
 from gru_native.nn import init
 from gru_native.nn.dropout import Noise
@@ -27,8 +26,6 @@ States: TypeAlias = Any
 # Of one layer: (D, B, H), of the LSTM a tuple (h, c) of them, or None for zeros.
 State: TypeAlias = Any
 StatesByLayer: TypeAlias = Sequence[State]
-
-Taken = TypeVar("Taken")
 
 # Far beyond any use; a file that claims more would keep `load` busy for ever.
 MAX_LAYERS = 10_000
@@ -152,9 +149,10 @@ class Recurrent(Module):
     ) -> Any:
         layers = snapshot.version.derive("layers", self._packed_layers)
         if self._is_one_layer and return_gates is False:
-            result = layers[0](x, h_0, lengths, reset, threads)
-            if result is not None:
-                return result
+            try:
+                return layers[0](x, h_0, lengths, reset, threads)
+            except Unfit:
+                pass
         return_gates = flag("return_gates", return_gates)
         if return_gates and not self.gate_names:
             raise ValueError(f"return_gates: expected False, because {type(self).__name__} has no gates, got True")
@@ -164,12 +162,12 @@ class Recurrent(Module):
         sequence, steps = F._contiguous(layout.with_batch(x)), layout.given_steps(lengths, reset)
         for i, (layer, h) in enumerate(zip(layers, layout.given_states("h_0", h_0), strict=True)):
             if return_gates:
-                sequence, h_n, record = _taken(layer.forward(sequence, h, *steps, None, None, "gates", count))
+                sequence, h_n, record = layer.forward(sequence, h, *steps, None, None, "gates", count)
                 for suffix, own in zip(self._suffixes[i], record.gates(), strict=True):
                     named = zip(self.gate_names, own, strict=True)
                     gates |= {name + suffix: layout.without_batch(gate) for name, gate in named}
             else:
-                sequence, h_n = _taken(layer(sequence, h, *steps, count))
+                sequence, h_n = layer(sequence, h, *steps, count)
             final.append(h_n)
         result = layout.without_batch(sequence), layout.states(final)
         return (*result, gates) if return_gates else result
@@ -191,9 +189,11 @@ class Recurrent(Module):
         masked = self.training and self.recurrent_dropout > 0
         zoned = self.training and self.zoneout > 0
         if self._is_one_layer and not masked and not zoned:
-            result = layers[0].forward(x, h_0, lengths, reset, None, None, keep, threads)
-            if result is not None:
-                output, h_n, record = result
+            try:
+                output, h_n, record = layers[0].forward(x, h_0, lengths, reset, None, None, keep, threads)
+            except Unfit:
+                pass
+            else:
                 return (output, h_n), _Saved(cast(Array, x).shape, [record], [None])
         x = typed_array("x", x, self.dtype)
         layout, count, final, saved = _Layout(self, x.shape), F.thread_count(threads), [], _Saved(x.shape, [], [])
@@ -207,7 +207,7 @@ class Recurrent(Module):
             mask = self._mask(i, layout.rows, own_seed, count) if masked else None
             keys = self._zoneout_keys(own_seed) if zoned else None
             saved.noises.append(noise)
-            sequence, h_n, record = _taken(layer.forward(sequence, h, *steps, mask, keys, keep, count))
+            sequence, h_n, record = layer.forward(sequence, h, *steps, mask, keys, keep, count)
             saved.tapes.append(record)
             final.append(h_n)
         return (layout.without_batch(sequence), layout.states(final)), saved
@@ -216,9 +216,11 @@ class Recurrent(Module):
         self, saved: _Saved, d_output: ArrayLike | None, d_h_n: States = None, *, threads: int | None = None
     ) -> tuple[tuple[Array, States], Gradients]:
         if self._is_one_layer:
-            result = saved.tapes[0].backward(d_output, d_h_n, self._parameter_names[0], threads)
-            if result is not None:
-                d_x, d_h_0, gradients = result
+            try:
+                d_x, d_h_0, gradients = saved.tapes[0].backward(d_output, d_h_n, self._parameter_names[0], threads)
+            except Unfit:
+                pass
+            else:
                 return (d_x, d_h_0), gradients
         layout, count = _Layout(self, saved.x_shape), F.thread_count(threads)
         d: Array | None = None
@@ -229,7 +231,7 @@ class Recurrent(Module):
         d_final = layout.given_states("d_h_n", d_h_n)
         layers = zip(saved.tapes, saved.noises, d_final, self._parameter_names, strict=True)
         for tape, noise, d_h, names in reversed(list(layers)):
-            d, d_h_0, gradients = _taken(tape.backward(None if d is None else F._contiguous(d), d_h, names, count))
+            d, d_h_0, gradients = tape.backward(None if d is None else F._contiguous(d), d_h, names, count)
             d = d if noise is None else noise(d, count)
             d_initial.insert(0, d_h_0)
             in_layers = gradients | in_layers
@@ -290,16 +292,17 @@ class RecurrentCell(Module):
 
     def __call__(self, x: ArrayLike, h: State = None, *, threads: int | None = None) -> Any:
         # Users call a cell for every step: nothing but the look-up stands between them and the compiled step.
-        if threads is None:
-            h_1 = self._version.derive("step", self._packed_step)(x, h)
-            if h_1 is not None:
-                return h_1
+        if threads is None and h is not None:
+            try:
+                return self._version.derive("step", self._packed_step)(x, h)
+            except Unfit:
+                pass
         return self._call(self.snapshot(), x, h, threads=threads)
 
     def _call(self, snapshot: Snapshot, x: ArrayLike, h: State = None, *, threads: int | None = None) -> Any:
         sequence, state, h_shape, count = self._checked(x, h, threads)
         layer = snapshot.version.derive("layer", self._packed_layer)
-        _, final = _taken(layer(sequence, state, None, None, count))
+        _, final = layer(sequence, state, None, None, count)
         return self._each(lambda part: part.reshape(h_shape), final)
 
     def _forward(
@@ -313,7 +316,7 @@ class RecurrentCell(Module):
     ) -> tuple[Any, _SavedStep]:
         sequence, state, h_shape, count = self._checked(x, h, threads)
         layer = snapshot.version.derive("layer", self._packed_layer)
-        _, final, tape = _taken(layer.forward(sequence, state, None, None, None, None, "gates", count))
+        _, final, tape = layer.forward(sequence, state, None, None, None, None, "gates", count)
         return self._each(lambda part: part.reshape(h_shape), final), _SavedStep(tape, h_shape)
 
     def _backward(
@@ -323,7 +326,7 @@ class RecurrentCell(Module):
             raise TypeError("d_h: expected a gradient, got None")
         d_final = self._as_layers_take("d_h", d_h, saved.h_shape)
         names, count = tuple(self.parameters()), F.thread_count(threads)
-        d_x, d_state, gradients = _taken(saved.tape.backward(None, d_final, names, count))
+        d_x, d_state, gradients = saved.tape.backward(None, d_final, names, count)
         d_first = self._each(lambda part: part.reshape(saved.h_shape), d_state)
         return (d_x.reshape(*saved.h_shape[:-1], self.input_size), d_first), gradients
 
@@ -394,10 +397,7 @@ class _Layout:
                 reset = shaped_array("reset", reset, self.output_shape[:1], np.bool_, "(T,)").reshape(self.axes)
         batch_first = self._stack.batch_first
         steps, rows = reversed(self.axes) if batch_first else self.axes
-        flags = F.reset_flags(reset, steps, rows, batch_first)
-        if flags is not None and batch_first:
-            flags = flags.T
-        return F.sequence_lengths(lengths, steps, rows), flags
+        return F.sequence_lengths(lengths, steps, rows), F.reset_flags(reset, steps, rows, batch_first)
 
     def states(self, by_layer: StatesByLayer) -> States:
         """Return final states as the user has them."""
@@ -454,13 +454,6 @@ class _SavedStep(NamedTuple):
     h_shape: tuple[int, ...]
 
 
-def _taken(result: Taken | None) -> Taken:
-    """Return what a compiled layer gave. It takes plain arguments that are checked, unless they change meanwhile."""
-    if result is None:
-        raise RuntimeError("arguments: expected ones that stay as they are during the call, got others")
-    return result
-
-
 def _named_parts(name: str, state: Any, count: int) -> list[tuple[str, Any]]:
     """Return a state's arrays and their names: one, or h and c."""
     if count == 1:
@@ -481,5 +474,5 @@ def _packed_names(suffix: str) -> tuple[str, ...]:
     return tuple(kind + suffix for kind in kinds)
 
 
-def _packed(version: Version, cell: str, names: tuple[str, ...]) -> F.RecurrentWeights:
-    return _core.pack_recurrent(cell, tuple(map(version.arrays.get, names)))
+def _packed(version: Version, cell: str, names: tuple[str, ...]) -> RecurrentWeights:
+    return RecurrentWeights(cell, tuple(map(version.arrays.get, names)))

@@ -1,0 +1,120 @@
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include "buffer.h"
+#include "gru.h"
+#include "guard.h"
+#include "kernels/dispatch.h"
+#include "quota.h"
+
+namespace gru::api {
+
+namespace {
+
+// The program's own team.
+class Given final : public Executor {
+ public:
+  explicit Given(const gn_executor& given) : given_(given) {}
+  int ready(int wanted) override { return std::clamp(given_.ready(given_.user, wanted), 1, wanted); }
+  bool run(int members, void (*task)(void*, int), void* data) override {
+    return given_.run(given_.user, members, task, data);
+  }
+
+ private:
+  const gn_executor given_;
+};
+
+struct Watcher {
+  bool (*asked)(void*);
+  void* user;
+};
+std::atomic<const Watcher*> watcher{nullptr};
+
+bool ask_watcher() {
+  const Watcher* const own = watcher.load();
+  return own->asked && own->asked(own->user);
+}
+
+Executor& executor_of(gn_team team, const gn_executor* given) {
+  if (team == GN_EXECUTOR) {
+    const gn_executor own = taken(given, "executor");
+    if (!own.ready || !own.run) refuse("executor", "both functions", "NULL");
+    return *new Given(own);  // calls that have begun may still use it when another one is chosen
+  }
+  if (given) refuse("executor", "NULL for this team", "a structure");
+  if (team == GN_OPENMP) return openmp_executor();
+  if (team == GN_THREADS) return thread_executor();
+  refuse("team", "one of gn_team", std::to_string(team));
+}
+
+// The name at a place of a list, or null behind its end. The list is made once, so that names stay.
+template <class List>
+const char* name_at(const List& names, size_t place) {
+  return place < names.size() ? names[place].c_str() : nullptr;
+}
+
+}  // namespace
+
+}  // namespace gru::api
+
+using namespace gru::api;
+
+uint32_t gn_abi_version(void) { return GN_ABI_VERSION; }
+
+gn_status gn_set_team(gn_team team, const gn_executor* executor, gn_error* error) {
+  return guarded(error, [&] { gru::use_executor(executor_of(team, executor)); });
+}
+
+gn_team gn_get_team(void) {
+  const gru::Executor* const current = &gru::current_executor();
+  return current == &gru::openmp_executor() ? GN_OPENMP : current == &gru::thread_executor() ? GN_THREADS : GN_EXECUTOR;
+}
+
+gn_status gn_watch(bool (*asked)(void* user), void* user, gn_error* error) {
+  return guarded(error, [&] {
+    watcher.store(new Watcher{asked, user});  // as with executors
+    gru::set_interruption(asked ? ask_watcher : nullptr);
+  });
+}
+
+int gn_default_threads(void) { return std::min(gru::default_threads(), GN_MAX_THREADS); }
+
+int gn_cpu_quota(const char* root) { return gru::cpu_quota_under(root ? root : ""); }
+
+void* gn_allocate(size_t bytes) {
+  void* memory = nullptr;
+  guarded(nullptr, [&] { memory = gru::allocate(bytes); });
+  return memory;
+}
+
+void gn_release(void* memory, size_t bytes) {
+  if (memory) gru::release(memory, bytes);
+}
+
+size_t gn_least_kept(void) { return gru::least_kept; }
+
+size_t gn_release_kept(void) { return gru::release_kept(); }
+
+const char* gn_built_isa(size_t place) {
+  static const auto names = gru::built_isas();
+  return name_at(names, place);
+}
+
+const char* gn_supported_isa(size_t place) {
+  static const auto names = gru::supported_isas();
+  return name_at(names, place);
+}
+
+gn_status gn_active_isa(const char** name, gn_error* error) {
+  return guarded(error, [&] { *name = gru::active_isa().name; });
+}
+
+gn_status gn_vector_width(gn_type type, size_t* width, gn_error* error) {
+  return guarded(error, [&] {
+    const gru::Isa& isa = gru::active_isa();
+    *width = type == GN_FLOAT64 ? isa.float64->vector : isa.float32->vector;
+  });
+}
+
+const char* gn_blas(void) { return gru::blas_description(); }

@@ -1,0 +1,189 @@
+// The door: what it refuses and says, and what a tape may go through.
+#include <algorithm>
+
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <string>
+
+#include "check.h"
+#include "gru_native.h"
+#include "problem.h"
+
+using namespace gru;
+using namespace gru::tests;
+
+extern "C" int call_from_c(void);
+
+TEST(a_program_in_c) { CHECK(call_from_c() == 0); }
+
+namespace {
+
+// What a status and its message say of an argument.
+bool refuses(gn_status status, const char* argument) {
+  return status == GN_INVALID && std::strcmp(error()->argument, argument) == 0 &&
+         std::strstr(error()->message, ": expected ") && std::strstr(error()->message, ", got ");
+}
+
+}  // namespace
+
+TEST(what_is_wrong_in_a_call_is_named) {
+  const Problem<float> problem(by_rows, {.ragged = true, .resets = true});
+  const Weights weights = problem.weights();
+  Training<float> training(problem, weights, 2);
+  const gn_call right = training.call;
+  float odd[4];
+  const struct {
+    const char* argument;
+    std::function<void(gn_call&)> spoil;
+  } cases[] = {
+      {"call.size", [](gn_call& call) { call.size = 3; }},
+      {"weights", [](gn_call& call) { call.weights[0] = nullptr; }},
+      {"reverse", [](gn_call& call) { call.weights[1] = call.weights[0], call.reverse = true; }},
+      {"threads", [](gn_call& call) { call.threads = -1; }},
+      {"threads", [](gn_call& call) { call.threads = 257; }},
+      {"x", [](gn_call& call) { call.x.data = nullptr; }},
+      {"x", [&](gn_call& call) { call.x.data = reinterpret_cast<char*>(odd) + 1; }},
+      {"c_0", [](gn_call& call) { call.c_0 = call.h_0; }},
+      {"c_n", [](gn_call& call) { call.c_n = call.h_n; }},
+      {"output", [](gn_call& call) { call.output.data = nullptr; }},
+      {"h_n", [](gn_call& call) { call.h_n.data = nullptr; }},
+      {"zoneout", [](gn_call& call) { call.zoneout = 1.5; }},
+      {"zoneout", [](gn_call& call) { call.zoneout = std::nan(""); }},
+      {"keep", [](gn_call& call) { call.keep = static_cast<gn_keep>(3); }},
+      {"tape", [](gn_call& call) { call.tape = nullptr; }},
+      {"tape", [](gn_call& call) { call.tape = static_cast<char*>(call.tape) + 8; }},
+      {"tape_size", [](gn_call& call) { --call.tape_size; }},
+      {"lengths", [](gn_call& call) { call.steps = 1; }},
+  };
+  for (const auto& [argument, spoil] : cases) {
+    gn_call call = right;
+    spoil(call);
+    CHECK(refuses(gn_forward(&call, error()), argument));
+  }
+  CHECK(refuses(gn_forward(nullptr, error()), "call"));
+  CHECK(gn_forward(&right, error()) == GN_OK);
+}
+
+TEST(fields_of_a_later_version_must_be_zero) {
+  const Problem<float> problem(by_rows);
+  const Weights weights = problem.weights();
+  Training<float> training(problem, weights, 1);
+  struct {
+    gn_call call;
+    int64_t later = 0;
+  } longer{training.call};
+  longer.call.size = sizeof longer;
+  CHECK(gn_forward(&longer.call, error()) == GN_OK);
+  longer.later = 1;
+  CHECK(refuses(gn_forward(&longer.call, error()), "call.size"));
+  // An older program knows fewer fields, and means what is usual by the others.
+  gn_call shorter = training.call;
+  shorter.size = offsetof(gn_call, keep);
+  CHECK(gn_forward(&shorter, error()) == GN_OK);
+}
+
+namespace {
+
+template <class T>
+void check_tapes(const Sizes& sizes, const Kind& kind) {
+  const Problem<T> problem(sizes, kind);
+  const Weights weights = problem.weights();
+  const std::vector<T> expected = problem.train(weights, 1);
+  Training<T> training(problem, weights, 2);
+  CHECK(gn_forward(&training.call, error()) == GN_OK);
+  // It may be moved, and kept for more than one backward pass.
+  const Memory elsewhere(training.call.tape_size);
+  std::memcpy(elsewhere.get(), training.call.tape, training.call.tape_size);
+  std::memset(training.call.tape, 0xff, training.call.tape_size);
+  training.call.tape = elsewhere.get();
+  training.backward.keep_tape = true;
+  for (int i = 0; i < 2; ++i) {
+    CHECK(gn_backward(&training.backward, error()) == GN_OK);
+    CHECK(same_bits(training.results, expected));
+    std::fill(training.gradients(), training.results.data() + training.results.size(), T(-1));
+  }
+  training.backward.keep_tape = false;
+  CHECK(gn_backward(&training.backward, error()) == GN_OK);
+  CHECK(same_bits(training.results, expected));
+  CHECK(gn_backward(&training.backward, error()) == GN_USED);
+  training.backward.keep_tape = true;
+  CHECK(gn_backward(&training.backward, error()) == GN_USED);
+}
+
+}  // namespace
+
+TEST(a_tape_may_be_moved_and_kept) {
+  for (const gn_cell cell : {GN_GRU_RESET_AFTER, GN_GRU_RESET_BEFORE, GN_GRU_LAYER_NORM, GN_LSTM, GN_RNN_RELU})
+    for (const gn_keep keep : {GN_KEEP_GATES, GN_KEEP_STATES}) {
+      Sizes sizes = by_rows;
+      sizes.cell = cell;
+      check_tapes<float>(sizes, {.keep = keep});
+      check_tapes<double>(sizes, {.ragged = true, .resets = true, .reverse = true, .keep = keep});
+    }
+}
+
+TEST(a_tape_of_another_call_is_refused) {
+  const Problem<float> problem(by_rows, {.ragged = true, .resets = true});
+  const Weights weights = problem.weights();
+  Training<float> training(problem, weights, 1);
+  CHECK(gn_forward(&training.call, error()) == GN_OK);
+  const gn_call right = training.call;
+  Sizes lstm = by_rows, wider = by_rows;
+  lstm.cell = GN_LSTM;
+  ++wider.inputs;
+  const Problem<float> of_lstm(lstm), of_wider(wider);
+  const Weights others[] = {of_lstm.weights(), of_wider.weights()};
+  for (const Weights& other : others) {
+    training.call.weights[0] = other.get();
+    CHECK(gn_backward(&training.backward, error()) == GN_INVALID);
+  }
+  training.call = right;
+  training.call.keep = GN_KEEP_STATES;
+  CHECK(refuses(gn_backward(&training.backward, error()), "tape"));
+  training.call = right;
+  training.call.reverse = true;
+  CHECK(refuses(gn_backward(&training.backward, error()), "tape"));
+  for (size_t gn_call::*field : {&gn_call::steps, &gn_call::batch}) {
+    training.call = right;
+    ++(training.call.*field);
+    CHECK(gn_backward(&training.backward, error()) == GN_INVALID);
+  }
+  training.call = right;
+  CHECK(gn_backward(&training.backward, error()) == GN_OK);
+}
+
+// Whatever stands in a tape, no other memory is touched: it ends well or is refused.
+TEST(a_damaged_tape_does_no_harm) {
+  const Problem<float> problem(by_rows, {.ragged = true, .resets = true});
+  const Weights weights = problem.weights();
+  Training<float> training(problem, weights, 2);
+  std::mt19937 generator(1);
+  CHECK(gn_forward(&training.call, error()) == GN_OK);
+  const std::string whole(static_cast<char*>(training.call.tape), training.call.tape_size);
+  constexpr size_t of_head = 600;
+  for (int i = 0; i < 300; ++i) {
+    std::memcpy(training.call.tape, whole.data(), whole.size());
+    for (int bytes = 0; bytes < 3; ++bytes)
+      static_cast<unsigned char*>(training.call.tape)[generator() % of_head] = static_cast<unsigned char>(generator());
+    const gn_status status = gn_backward(&training.backward, error());
+    CHECK(status == GN_OK || status == GN_INVALID || status == GN_USED);
+  }
+}
+
+TEST(teams_are_chosen_and_refused) {
+  const gn_team before = gn_get_team();
+  CHECK(refuses(gn_set_team(static_cast<gn_team>(7), nullptr, error()), "team"));
+  CHECK(refuses(gn_set_team(GN_EXECUTOR, nullptr, error()), "executor"));
+  const gn_executor empty{sizeof empty, nullptr, nullptr, nullptr};
+  CHECK(refuses(gn_set_team(GN_EXECUTOR, &empty, error()), "executor"));
+  CHECK(refuses(gn_set_team(GN_THREADS, &empty, error()), "executor"));
+  const Problem<float> problem(by_rows);
+  const std::vector<float> expected = problem.train(1);
+  const gn_executor in_turns{sizeof in_turns, [](void*, int) { return 1; },
+                             [](void*, int, void (*task)(void*, int), void* data) { return task(data, 0), true; },
+                             nullptr};
+  CHECK(gn_set_team(GN_EXECUTOR, &in_turns, error()) == GN_OK && gn_get_team() == GN_EXECUTOR);
+  CHECK(same_bits(problem.train(4), expected));
+  CHECK(gn_set_team(before, nullptr, error()) == GN_OK && gn_get_team() == before);
+}

@@ -1,0 +1,299 @@
+/* The door to the core of gru_native: gated recurrent layers on CPUs, forward and backward, for C11 and whatever calls
+   C.
+
+   Names are PyTorch's: T time steps, B batch rows, I input size, H hidden size, G gates, D directions of a layer.
+   Arrays are the caller's. They are read and written during a call only, unless something else is said; strides are in
+   elements; the last axis is contiguous; what is written overlaps nothing else. Every function may be called by many
+   threads at once.
+
+   Every function that can fail returns a status. Then nothing was done (a call that is interrupted, or for which there
+   is no memory, may have written results), and `error`, unless it is NULL, says what was wrong.
+
+   A structure begins with its size, `sizeof` of it as the program was compiled: so later versions can add fields behind
+   the present ones. Fields that are not named are zero, which always stands for the usual thing.
+
+   What is promised about bits, on one machine and instruction set: a row's results do not depend on the number of
+   threads, nor on the other rows of the batch; a sequence in pieces gives the bits of the sequence at once; the
+   gradients of weights do not depend on the number of threads. Subnormal numbers count as zero. */
+#ifndef GRU_NATIVE_H
+#define GRU_NATIVE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define GN_API __declspec(dllimport)
+#else
+#define GN_API __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- Status ------------------------------------------------------------------------------------------------------ */
+
+/* Of the functions and structures below. A library of the same number has all of them. */
+#define GN_ABI_VERSION 1
+GN_API uint32_t gn_abi_version(void);
+
+/* So that every enumeration is an int, whatever values later versions have. */
+#define GN_ANY 0x7fffffff
+
+typedef enum gn_status {
+  GN_OK = 0,
+  GN_INVALID = 1,     /* an argument is not what it has to be */
+  GN_NO_MEMORY = 2,   /* also after what was kept was given back */
+  GN_INTERRUPTED = 3, /* see gn_watch */
+  GN_USED = 4,        /* the tape has served a backward pass that overwrote it */
+  GN_FAILED = 5,      /* anything else */
+  GN_STATUS_MAX = GN_ANY
+} gn_status;
+
+typedef struct gn_error {
+  size_t size;
+  char argument[32]; /* its name, or empty */
+  char message[256]; /* for people: the argument, what was expected, what came */
+} gn_error;
+
+typedef enum gn_type { GN_FLOAT32 = 0, GN_FLOAT64 = 1, GN_TYPE_MAX = GN_ANY } gn_type;
+
+/* ---- The process ------------------------------------------------------------------------------------------------- */
+
+/* How the members of a team come to run; both functions are called by many threads at once. `ready` says how many
+   members a team of the calling thread can have, from 1 to `wanted`. `run` runs task(data, member) for each member, all
+   at the same time, the calling thread being member 0; it returns false, with nothing done, when that cannot be. */
+typedef struct gn_executor {
+  size_t size;
+  int (*ready)(void* user, int wanted);
+  bool (*run)(void* user, int members, void (*task)(void* data, int member), void* data);
+  void* user;
+} gn_executor;
+
+typedef enum gn_team { GN_OPENMP = 0, GN_THREADS = 1, GN_EXECUTOR = 2, GN_TEAM_MAX = GN_ANY } gn_team;
+
+/* For all calls that begin later: OpenMP's threads, which is so at first; those of this library, which a forked child
+   gets anew; or those of an executor, which is copied. For the others `executor` is NULL. */
+GN_API gn_status gn_set_team(gn_team team, const gn_executor* executor, gn_error* error);
+GN_API gn_team gn_get_team(void);
+
+/* `asked` is called some times a second, by the thread that made a call and only within it: true gives the call up.
+   NULL is never asked, which is so at first. What executors and watchers use must live on when they are replaced. */
+GN_API gn_status gn_watch(bool (*asked)(void* user), void* user, gn_error* error);
+
+/* The most threads of a call. */
+#define GN_MAX_THREADS 256
+
+/* The number of threads of a call that asks for 0: OMP_NUM_THREADS, or the CPUs of the process within the quota of its
+   control groups. */
+GN_API int gn_default_threads(void);
+/* That quota; the file system begins at `root`, which is "" but for tests. */
+GN_API int gn_cpu_quota(const char* root);
+
+/* Memory whose blocks are kept for later requests when they are given back, as that of calls is; NULL when there is
+   none. Those smaller than gn_least_kept() bytes are malloc's. */
+GN_API void* gn_allocate(size_t bytes);
+GN_API void gn_release(void* memory, size_t bytes);
+GN_API size_t gn_least_kept(void);
+/* Gives all that is kept back to the system, and returns its bytes. */
+GN_API size_t gn_release_kept(void);
+
+/* Instruction sets, lowest first: those that were built; those of them that this CPU has; the one that new weights are
+   packed for, which is the highest, or the one that the environment variable GRU_NATIVE_ISA names. NULL behind the last
+   one. */
+GN_API const char* gn_built_isa(size_t place);
+GN_API const char* gn_supported_isa(size_t place);
+GN_API gn_status gn_active_isa(const char** name, gn_error* error);
+/* Elements in a vector of the active set. */
+GN_API gn_status gn_vector_width(gn_type type, size_t* width, gn_error* error);
+/* What the BLAS behind the gradient of a linear layer's weights says of itself. */
+GN_API const char* gn_blas(void);
+
+/* ---- Recurrent layers -------------------------------------------------------------------------------------------- */
+
+typedef enum gn_cell {
+  GN_GRU_RESET_AFTER = 0,  /* n = tanh(W x + b + r * (U h + b)): PyTorch, cuDNN; gates r, z, n */
+  GN_GRU_RESET_BEFORE = 1, /* n = tanh(W x + b + U (r * h) + b): Cho et al. 2014 */
+  GN_GRU_LAYER_NORM = 2,   /* reset after, with W x and U h normalized (Ba et al. 2016) */
+  GN_LSTM = 3,             /* gates i, f, g, o */
+  GN_RNN_TANH = 4,
+  GN_RNN_RELU = 5,
+  GN_CELL_MAX = GN_ANY
+} gn_cell;
+
+/* The number G of a cell's gates; 0 for what is none. */
+GN_API size_t gn_cell_gates(gn_cell cell);
+
+/* Of one layer in one direction: contiguous arrays, the gates in PyTorch's order. */
+typedef struct gn_parameters {
+  const void *weight_ih, *weight_hh; /* (G H, I), (G H, H) */
+  const void *bias_ih, *bias_hh;     /* (G H), or NULL for none */
+  const void *gamma_ih, *gamma_hh;   /* (G H), the gains of layer normalization, and of it alone */
+} gn_parameters;
+
+typedef struct gn_gradients {
+  void *weight_ih, *weight_hh, *bias_ih, *bias_hh, *gamma_ih, *gamma_hh;
+} gn_gradients;
+
+typedef struct gn_weights_options {
+  size_t size;
+  gn_cell cell;
+  gn_type type;
+  size_t input_size, hidden_size;
+  gn_parameters parameters; /* the matrices are not copied: they may neither change nor go before the weights do */
+} gn_weights_options;
+
+/* The weights of one layer in one direction, as kernels read them: packed when they are first needed. */
+typedef struct gn_weights gn_weights;
+
+GN_API gn_status gn_weights_create(const gn_weights_options* options, gn_weights** weights, gn_error* error);
+/* Calls and tapes that use them must have ended. NULL is let pass. */
+GN_API void gn_weights_destroy(gn_weights* weights);
+
+typedef struct gn_weights_info {
+  size_t size;
+  gn_cell cell;
+  gn_type type;
+  size_t input_size, hidden_size, gates, states; /* states: 1 for h, 2 for h and c */
+  bool bias_ih, bias_hh, gains;
+  const char* isa;
+} gn_weights_info;
+GN_API gn_status gn_weights_describe(const gn_weights* weights, gn_weights_info* info, gn_error* error);
+
+/* Arrays of three axes, of which the last one is contiguous: for sequences (T, B, size) the strides are those of a step
+   and of a row, for states (D, B, H) those of a direction and of a row. NULL stands for none. */
+typedef struct gn_input {
+  const void* data;
+  ptrdiff_t stride[2];
+} gn_input;
+
+typedef struct gn_output {
+  void* data;
+  ptrdiff_t stride[2];
+} gn_output;
+
+typedef enum gn_keep {
+  GN_KEEP_NOTHING = 0,
+  GN_KEEP_GATES = 1,
+  GN_KEEP_STATES = 2, /* backward computes the gates again, from the states, a chunk of steps at a time */
+  GN_KEEP_MAX = GN_ANY
+} gn_keep;
+
+/* One layer over a batch of sequences. */
+typedef struct gn_call {
+  size_t size;
+  const gn_weights* weights[2]; /* of each direction; the second runs from the last step to the first; NULL for none */
+  bool reverse;                 /* a layer of one direction runs from the last step to the first */
+  int threads;                  /* 1 to GN_MAX_THREADS: the most to compute with; 0 for the default */
+  size_t steps, batch;          /* T, B */
+  const int64_t* lengths;       /* (B), each 0 to T, or NULL when all are T; what is behind them is padding, which is
+                                   not read, and zero in what is written */
+  gn_input reset;               /* (T, B) of bytes: other than 0 where no state passes between that step and the one
+                                   before it, in any direction */
+  gn_input x;                   /* (T, B, I) */
+  gn_input h_0, c_0;            /* (D, B, H), or none for zeros; c is the LSTM's */
+  gn_input mask;                /* (D, B, H), or none: what h is multiplied by where the hidden weights read it */
+  double zoneout;               /* 0 to 1: share of h that a step keeps (Krueger et al. 2017), of cells of one state */
+  bool zoneout_is_random;       /* each unit keeps its h with that probability, or takes the new one */
+  uint64_t zoneout_key[2];      /* of each direction's random numbers */
+  gn_output output;             /* (T, B, D H), the directions side by side */
+  gn_output h_n, c_n;           /* (D, B, H), the states after each row's last step; may be h_0's and c_0's memory */
+  gn_keep keep;                 /* what the tape keeps for backward */
+  void* tape;                   /* of gn_tape_size(call) bytes, at a multiple of 64. It may be moved as bytes. */
+  size_t tape_size;
+} gn_call;
+
+/* Bytes of the tape that a call with this `keep` fills. Of its arrays only `lengths` are read. */
+GN_API gn_status gn_tape_size(const gn_call* call, size_t* bytes, gn_error* error);
+GN_API gn_status gn_forward(const gn_call* call, gn_error* error);
+
+typedef struct gn_backward_call {
+  size_t size;
+  const gn_call* forward;    /* as it was, with x, h_0, mask and output as they were; the rest is not read again:
+                                lengths and resets are the tape's */
+  gn_input d_output;         /* (T, B, D H), or none for zeros */
+  gn_input d_h_n, d_c_n;     /* (D, B, H), or none for zeros */
+  gn_output d_x;             /* (T, B, I), or none when it is not wanted; may be x's own memory in one direction */
+  bool accumulate_d_x;       /* adds to what d_x holds */
+  gn_output d_h_0, d_c_0;    /* (D, B, H), or none when they are not wanted */
+  gn_gradients gradients[2]; /* of each direction: what the weights have */
+  bool keep_tape;            /* leaves the tape as it is, at the cost of a copy of what it holds */
+} gn_backward_call;
+
+/* Back-propagation through time. It overwrites the tape, which serves once, unless it is to be kept. */
+GN_API gn_status gn_backward(const gn_backward_call* call, gn_error* error);
+
+/* A gate of one direction over all steps, (T, B, H), from a tape that keeps the gates and is not used. */
+GN_API gn_status gn_copy_gate(const gn_call* call, int direction, size_t gate, const gn_output* out, gn_error* error);
+
+/* ---- Other layers, losses and optimizers: contiguous arrays of a type, unless rows have a stride ------------------
+ */
+
+/* The weights of y = x W^T + b: W (O, I) and b (O), or NULL. The matrix is not copied, as with gn_weights. */
+typedef struct gn_linear gn_linear;
+GN_API gn_status gn_linear_create(gn_type type, size_t input_size, size_t output_size, const void* weight,
+                                  const void* bias, gn_linear** linear, gn_error* error);
+GN_API void gn_linear_destroy(gn_linear* linear);
+/* y (N, O) from x (N, I). */
+GN_API gn_status gn_linear_forward(const gn_linear* linear, size_t rows, const void* x, ptrdiff_t x_row, void* y,
+                                   ptrdiff_t y_row, int threads, gn_error* error);
+/* d_x (N, I), d_weight (O, I) and d_bias (O), each or NULL, from x (N, I) and d_y (N, O). */
+GN_API gn_status gn_linear_backward(const gn_linear* linear, size_t rows, const void* x, const void* d_y, void* d_x,
+                                    void* d_weight, void* d_bias, int threads, gn_error* error);
+
+/* d_weight (V, E): the sums of the rows of d_y (N, E) by their index, 0 to V - 1, in their order. Rows of `padding`
+   stay zero; none when it is negative. */
+GN_API gn_status gn_embedding_backward(gn_type type, size_t rows, const int64_t* indices, const void* d_y,
+                                       ptrdiff_t d_y_row, size_t entries, size_t size, int64_t padding, void* d_weight,
+                                       int threads, gn_error* error);
+
+/* losses (N): -sum_c q_c log softmax(logits)_c, where q is 1 - smoothing at the target plus smoothing / C everywhere;
+   gradient (N, C), or NULL: softmax(logits) - q. Targets are 0 to C - 1, or ignore_index, whose rows give zeros. */
+GN_API gn_status gn_cross_entropy(gn_type type, size_t rows, size_t classes, const void* logits, const int64_t* targets,
+                                  int64_t ignore_index, double smoothing, double* losses, void* gradient, int threads,
+                                  gn_error* error);
+
+/* y = x / (1 - p), but zero with probability p; where is a function of the key, the place and p. y may be x. */
+GN_API gn_status gn_dropout(gn_type type, size_t size, const void* x, void* y, uint64_t key, double p, int threads,
+                            gn_error* error);
+GN_API gn_status gn_sigmoid(gn_type type, size_t size, const void* x, void* y, gn_error* error);
+GN_API gn_status gn_tanh(gn_type type, size_t size, const void* x, void* y, gn_error* error);
+
+/* One step of an optimizer for a parameter of n values, from its gradient and what is remembered of those before, to
+   new arrays. The formulas are those of PyTorch. l2: the weight decay that is added to the gradient. */
+typedef struct gn_sgd {
+  size_t size;
+  const void *parameter, *gradient, *buffer; /* the buffers are NULL without momentum */
+  void *new_parameter, *new_buffer;
+  double lr, momentum, damped, l2; /* damped: 1 - dampening */
+  bool is_nesterov, is_first;
+} gn_sgd;
+GN_API gn_status gn_sgd_step(gn_type type, size_t n, const gn_sgd* step, gn_error* error);
+
+typedef struct gn_rmsprop {
+  size_t size;
+  const void *parameter, *gradient, *square, *mean, *buffer; /* means: NULL unless centred; buffers: without momentum */
+  void *new_parameter, *new_square, *new_mean, *new_buffer;
+  double lr, alpha, eps, l2, momentum;
+} gn_rmsprop;
+GN_API gn_status gn_rmsprop_step(gn_type type, size_t n, const gn_rmsprop* step, gn_error* error);
+
+typedef struct gn_adam {
+  size_t size;
+  const void *parameter, *gradient, *mean, *square;
+  void *new_parameter, *new_mean, *new_square;
+  double beta1, beta2, eps, l2;
+  double rate, root; /* lr / (1 - beta1^step), sqrt(1 - beta2^step) */
+  double shrink;     /* what the parameter is multiplied by: 1 without decoupled weight decay */
+} gn_adam;
+GN_API gn_status gn_adam_step(gn_type type, size_t n, const gn_adam* step, gn_error* error);
+
+/* For a benchmark: the seconds in which each thread reads a buffer of its own so many times, all at the same time. */
+GN_API gn_status gn_read_seconds(size_t bytes, size_t repeats, int threads, double* seconds, gn_error* error);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
