@@ -56,11 +56,15 @@ class BackwardRun {
     carry_ = Carry<T>(weights, schedule, w_.shape.states);
     zeros_ = Buffer<T>(H);
     std::fill_n(zeros_.data(), H, T(0));
-    gate_rows_.resize(rows_);
-    x_rows_.resize(rows_);
-    h_rows_.resize(rows_);
-    d_output_rows_.resize(rows_);
-    if (call.d_x.data) d_x_rows_.resize(rows_);
+    // Memory for the tables is asked for once: that takes longer than many a call.
+    read_.resize(product(rows_, call.mask.data ? 4 : 3));
+    written_.resize(product(rows_, call.d_x.data ? 2 : 1));
+    x_rows_ = read_.data();
+    h_rows_ = x_rows_ + rows_;
+    d_output_rows_ = h_rows_ + rows_;
+    masked_rows_ = d_output_rows_ + rows_;
+    gate_rows_ = written_.data();
+    d_x_rows_ = gate_rows_ + rows_;
     if (call.d_h_0.data) d_h_0_rows_.resize(schedule.batch());
     if (schedule.has_resets()) flowing_rows_.resize(rows_);
     if (recomputes_) {
@@ -75,7 +79,6 @@ class BackwardRun {
     }
     if (call.mask.data) {
       masked_ = Buffer<T>(product(rows_, H));
-      masked_rows_.resize(rows_);
       if (second_product()) second_carry_ = Carry<T>(weights, schedule, 1);
     }
     if (call.zoneout.p > 0) {
@@ -87,7 +90,7 @@ class BackwardRun {
       flow_ = Buffer<T>(product(schedule.batch(), H));
       for (size_t place = 0; place < schedule.batch(); ++place) flow_rows_.push_back(flow_.data() + place * H);
     }
-    const GradientRows<T> tables{gates(), gate_rows_.data(), x_rows_.data(), read_rows().data()};
+    const GradientRows<T> tables{gates(), gate_rows_, x_rows_, read_rows()};
     RecurrentParameters<T> gradients = call.gradients;
     if (w_.cell == Cell::gru_layer_norm) {
       normalization_ = NormalizationGradients<T>(weights, schedule, recurrence_.members);
@@ -162,7 +165,7 @@ class BackwardRun {
   }
 
   // What the hidden weights read of the states.
-  const std::vector<const T*>& read_rows() const { return call_.mask.data ? masked_rows_ : h_rows_; }
+  const T* const* read_rows() const { return call_.mask.data ? masked_rows_ : h_rows_; }
 
   void fill_masked_row(size_t i, size_t b) {
     T* const to = masked_.data() + i * w_.hidden_size;
@@ -199,7 +202,7 @@ class BackwardRun {
       if (!w_.passes().second) return;
       pass.right = forward_hidden_n_;
       pass.left = {pass.gates.rows, -width_, w_.hidden_size, w_.kernels.vector, gates().panel_stride()};
-      pass.h_previous = h_rows_.data() + rows.first;
+      pass.h_previous = h_rows_ + rows.first;
       w_.passes().second(pass);
     });
   }
@@ -229,7 +232,7 @@ class BackwardRun {
     Pass<T> pass = forward_pass(slice, member);
     pass.right = forward_input_;
     pass.bias = w_.input_bias();
-    pass.left = plain_operand<T>(x_rows_.data() + slice.rows.first, w_.input_size);
+    pass.left = plain_operand<T>(x_rows_ + slice.rows.first, w_.input_size);
     w_.passes().project(pass);
   }
 
@@ -240,12 +243,12 @@ class BackwardRun {
     pass.first_panel = slice.panels.first;
     pass.last_panel = slice.panels.last;
     pass.units = w_.hidden_size;
-    pass.gates = {gate_rows_.data() + slice.rows.first, gates().panel_stride()};
+    pass.gates = {gate_rows_ + slice.rows.first, gates().panel_stride()};
     pass.right = forward_hidden_;
     pass.bias = w_.hidden_bias();
-    const T* const* const read = read_rows().data() + slice.rows.first;
+    const T* const* const read = read_rows() + slice.rows.first;
     pass.left = plain_operand<T>(read, w_.hidden_size);
-    pass.h_previous = w_.passes().second ? read : h_rows_.data() + slice.rows.first;
+    pass.h_previous = w_.passes().second ? read : h_rows_ + slice.rows.first;
     pass.output = unread_rows_.data() + static_cast<size_t>(member) * most_rows_in_block;  // the states are known
     return pass;
   }
@@ -297,7 +300,7 @@ class BackwardRun {
   void backward_of_second(const Chunk& chunk, int member, const Slice& slice, size_t s, Barrier& barrier) {
     Pass<T> pass = pass_over(chunk, slice, s);
     pass.left = {pass.gates.rows, 2 * width_, panels_ * w_.kernels.vector, w_.kernels.vector, gates().panel_stride()};
-    pass.h_previous = read_rows().data() + (pass.h_previous - h_rows_.data());
+    pass.h_previous = read_rows() + (pass.h_previous - h_rows_);
     if (call_.mask.data) {
       // What flows through r * h is masked too: into a carry of its own first.
       second_carry_.load(slice, 0, {});
@@ -380,9 +383,9 @@ class BackwardRun {
   // The gradients of a step, from a place on, that flow into the state before it.
   Operand<T> gradients_of(const Chunk& chunk, size_t s, size_t place) const {
     const size_t block = w_.shape.hidden_gates * w_.kernels.vector;
-    const auto& rows = schedule_.has_resets() ? flowing_rows_ : gate_rows_;
+    T* const* const rows = schedule_.has_resets() ? flowing_rows_.data() : gate_rows_;
     T* const* const first =
-        s == chunk.steps.last ? next_rows_.data() + place : rows.data() + schedule_.index(s, place) - chunk.first_row;
+        s == chunk.steps.last ? next_rows_.data() + place : rows + schedule_.index(s, place) - chunk.first_row;
     return {first, w_.shape.flow * width_, panels_ * block, block, gates().panel_stride()};
   }
 
@@ -415,10 +418,10 @@ class BackwardRun {
     pass.last_panel = slice.panels.last;
     pass.descending = s % 2 == 1;
     pass.units = w_.hidden_size;
-    pass.gates = {gate_rows_.data() + i, gates().panel_stride()};
+    pass.gates = {gate_rows_ + i, gates().panel_stride()};
     pass.left = no_operand(pass.gates.rows);
-    pass.h_previous = h_rows_.data() + i;
-    pass.d_output = d_output_rows_.data() + i;
+    pass.h_previous = h_rows_ + i;
+    pass.d_output = d_output_rows_ + i;
     carry_.describe(pass, slice);
     return pass;
   }
@@ -446,9 +449,9 @@ class BackwardRun {
     pass.last_panel = slice.panels.last;
     pass.units = w_.input_size;
     const size_t block = w_.shape.gates * w_.kernels.vector;
-    pass.left = {gate_rows_.data() + slice.rows.first, w_.shape.input * width_, panels_ * block, block,
+    pass.left = {gate_rows_ + slice.rows.first, w_.shape.input * width_, panels_ * block, block,
                  gates().panel_stride()};
-    pass.output = d_x_rows_.data() + slice.rows.first;
+    pass.output = d_x_rows_ + slice.rows.first;
     pass.accumulate = call_.accumulate_d_x;
     packs_.input.run(w_.kernels.affine, pass, member);
   }
@@ -488,12 +491,14 @@ class BackwardRun {
   ZoneoutRows<T> zoneout_;
   NormalizationGradients<T> normalization_;
   std::optional<WeightGradients<T>> weight_gradients_;
-  std::vector<T*> gate_rows_, d_x_rows_, d_h_0_rows_, unread_rows_;
+  std::vector<T*> written_, d_h_0_rows_, unread_rows_;
+  T **gate_rows_, **d_x_rows_;
   // With resets, the gates whose gradients flow into the step before: zeros for a row that a reset cuts off.
   std::vector<T*> flowing_rows_;
-  std::vector<T*> next_rows_;  // the same of the step after the chunk, by place
-  std::vector<T*> flow_rows_;  // by place
-  std::vector<const T*> x_rows_, h_rows_, masked_rows_, d_output_rows_, zero_rows_;
+  std::vector<T*> next_rows_;               // the same of the step after the chunk, by place
+  std::vector<T*> flow_rows_;               // by place
+  std::vector<const T*> read_, zero_rows_;  // the first holds the tables of what is read
+  const T **x_rows_, **h_rows_, **d_output_rows_, **masked_rows_;
 };
 
 // The gradients when there are no rows or no units, however many steps there are.

@@ -96,20 +96,21 @@ class ForwardRun {
       panel_stride_ = static_cast<ptrdiff_t>(product(rows | 1, row_size));
       gates_ = Buffer<T>(product(static_cast<size_t>(panel_stride_), panels_));
     }
-    x_rows_.resize(rows);
-    h_rows_.resize(rows);
-    output_rows_.resize(rows);
-    gate_rows_.resize(rows);
+    // Memory for the tables is asked for once: that takes longer than many a call.
+    read_.resize(product(rows, call.mask.data ? 3 : 2));
+    written_.resize(product(rows, 2));
+    x_rows_ = read_.data();
+    h_rows_ = x_rows_ + rows;
+    left_rows_ = h_rows_ + rows;
+    output_rows_ = written_.data();
+    gate_rows_ = output_rows_ + rows;
     if (!call.h_0.data || schedule.has_resets()) {
       zeros_ = Buffer<T>(H);
       std::fill_n(zeros_.data(), H, T(0));
     }
     if (has_c()) carry_ = Carry<T>(weights, schedule, 1);
     if (call.zoneout.p > 0) zoneout_ = ZoneoutRows<T>(weights, call.zoneout, schedule, plan_.members);
-    if (call.mask.data) {
-      masked_ = Buffer<T>(product(product(2, schedule.batch()), H));
-      left_rows_.resize(rows);
-    }
+    if (call.mask.data) masked_ = Buffer<T>(product(product(2, schedule.batch()), H));
   }
 
   bool run() {
@@ -145,8 +146,7 @@ class ForwardRun {
       for (size_t s = first; s < last; ++s) {
         const Slice live{schedule_.live(s, slice.rows), slice.panels};
         if (has_c()) carry_.cut(live, s);
-        if (tape_ && tape_->c && s % tape_->chunk == 0)
-          carry_.save(live, tape_->c + s / tape_->chunk * carry_.size());
+        if (tape_ && tape_->c && s % tape_->chunk == 0) carry_.save(live, tape_->c + s / tape_->chunk * carry_.size());
         step(member, row, s, live, barrier);
         progress.add(live.rows.size() * work_of_row(slice, w_.hidden_size));
         row += live.rows.size();
@@ -194,8 +194,8 @@ class ForwardRun {
     const size_t work = work_of_row(slice, w_.input_size);
     in_portions(begin(region), begin(region) + rows, work, most_rows_in_block, progress, [&](size_t from, size_t to) {
       pass.rows = to - from;
-      pass.left = plain_operand<T>(x_rows_.data() + from, w_.input_size);
-      pass.gates.rows = gate_rows_.data() + from;
+      pass.left = plain_operand<T>(x_rows_ + from, w_.input_size);
+      pass.gates.rows = gate_rows_ + from;
       packs_.input.run(w_.passes().project, pass, member);
     });
   }
@@ -238,20 +238,20 @@ class ForwardRun {
   void step(int member, size_t row, size_t s, const Slice& slice, Barrier& barrier) const {
     Pass<T> pass = pass_over(slice);
     pass.descending = s % 2 == 1;
-    const T* const* const read = (call_.mask.data ? left_rows_ : h_rows_).data() + row;
+    const T* const* const read = (call_.mask.data ? left_rows_ : h_rows_) + row;
     pass.left = plain_operand<T>(read, w_.hidden_size);
     pass.bias = w_.hidden_bias();
     // Reset before has r * h from its first pass, which the hidden weights read, and h' from its second.
-    pass.h_previous = w_.passes().second ? read : h_rows_.data() + row;
-    pass.output = output_rows_.data() + row;
-    pass.gates.rows = gate_rows_.data() + row;
+    pass.h_previous = w_.passes().second ? read : h_rows_ + row;
+    pass.output = output_rows_ + row;
+    pass.gates.rows = gate_rows_ + row;
     if (has_c()) carry_.describe(pass, slice);
     run_pass(packs_.hidden, gates_of_tape_ ? w_.passes().step_taped : w_.passes().step, pass, member);
     if (w_.passes().second) {
       meet(barrier, member);
       const auto width = static_cast<ptrdiff_t>(w_.kernels.vector);
       pass.left = {pass.gates.rows, -width, w_.hidden_size, w_.kernels.vector, panel_stride_};
-      pass.h_previous = h_rows_.data() + row;
+      pass.h_previous = h_rows_ + row;
       run_pass(packs_.hidden_n, w_.passes().second, pass, member);
     }
     if (zoneout_.active()) zone_out(member, row, s, slice);
@@ -304,8 +304,10 @@ class ForwardRun {
   Buffer<T> gates_, zeros_, masked_;
   Carry<T> carry_;  // c of the LSTM
   ZoneoutRows<T> zoneout_;
-  std::vector<const T*> x_rows_, h_rows_, left_rows_;  // the last with a mask
-  std::vector<T*> output_rows_, gate_rows_;
+  std::vector<const T*> read_;  // the tables of the rows that are read
+  std::vector<T*> written_;
+  const T **x_rows_, **h_rows_, **left_rows_;  // the last with a mask
+  T **output_rows_, **gate_rows_;
 };
 
 }  // namespace

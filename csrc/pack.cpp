@@ -34,6 +34,7 @@ Panels<T> Pack<T>::view(const T* data) const {
 
 template <class T>
 Panels<T> Pack<T>::whole(int threads) const {
+  if (packed()) return view(buffer_.data());  // a look that takes less than call_once
   std::call_once(once_, [&] {
     Buffer<T> buffer(product(panels_, panel_size_));
     int members = plan_members(packing_work * weights(), panels_, threads, least_per_member);
@@ -47,7 +48,7 @@ Panels<T> Pack<T>::whole(int threads) const {
     };
     if (buffer.size() > 0 && !run_team(members, work)) run_team(members = 1, work);
     buffer_ = std::move(buffer);
-    state_.store(State::packed, std::memory_order_relaxed);
+    state_.store(State::packed, std::memory_order_release);
   });
   return view(buffer_.data());
 }

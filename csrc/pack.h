@@ -41,7 +41,7 @@ class Pack {
   Panels<T> view(const T* data) const;
   // All panels, packed by whoever comes first, on as many as `threads`.
   Panels<T> whole(int threads) const;
-  bool packed() const { return state_.load(std::memory_order_relaxed) == State::packed; }
+  bool packed() const { return state_.load(std::memory_order_acquire) == State::packed; }
   // Whether nobody has packed or even read them: then one call may do without packing.
   bool take_fresh() const;
   // Writes some panels, the first of them to `to`.

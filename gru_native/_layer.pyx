@@ -134,12 +134,6 @@ cdef int check(gn_status status, gn_error* error) except -1:
     raise (ValueError if status == GN_INVALID else RuntimeError)(error.message.decode())
 
 
-cdef inline gn_error new_error() noexcept:
-    cdef gn_error error
-    error.size = sizeof(gn_error)
-    return error
-
-
 MAX_THREADS = GN_MAX_THREADS
 
 
@@ -280,10 +274,8 @@ def takes_place_of(array, np.ndarray present not None):
     )
 
 
-# The arrays of a state: h, or of the LSTM h and c.
-cdef inline tuple parts(object state, bint has_c, str name):
-    if state is None or not has_c:
-        return state, None
+# The two arrays of the LSTM's state.
+cdef inline tuple pair(object state, str name):
     if type(state) is not tuple or len(<tuple>state) != 2:
         refuse(name)
     return <tuple>state
@@ -328,9 +320,10 @@ cdef class RecurrentWeights:
 
     def __cinit__(self, str cell not None, tuple parameters not None):
         cdef gn_weights_options options
-        cdef gn_error error = new_error()
+        cdef gn_error error
         cdef gn_status status
         cdef const void* data[6]
+        error.size = sizeof(error)
         if cell not in CELLS or len(parameters) != len(PARAMETERS):
             raise ValueError(f"cell: expected one of {CELLS} and six arrays, got {cell} and {len(parameters)}")
         weight_ih, weight_hh = parameters[:2]
@@ -450,14 +443,15 @@ cdef class RecurrentLayer:
         `zoneout_keys`, one for each direction, make zoneout random; `keep` is what the tape keeps: "gates" or "states".
         """
         cdef RecurrentLayerTape tape = RecurrentLayerTape()
-        cdef gn_error error = new_error()
+        cdef gn_error error
         cdef gn_call* call = &tape.call
         cdef bint is_new = output is None
+        error.size = sizeof(error)
         call[0] = self.call
         self.read(call, x, state, lengths, reset, mask, threads)
         # Backward reads these again.
         given, x = x, constant(x)
-        h_0, c_0 = parts(state, self.has_c, "state")
+        h_0 = (<tuple>state)[0] if self.has_c and state is not None else state
         if h_0 is not None:
             h_0 = constant(h_0)
         if mask is not None:
@@ -481,8 +475,9 @@ cdef class RecurrentLayer:
         return output, final, tape
 
     cdef int run(self, gn_call* call) except -1:
-        cdef gn_error error = new_error()
+        cdef gn_error error
         cdef gn_status status
+        error.size = sizeof(error)
         with nogil:
             status = gn_forward(call, &error)
         return check(status, &error)
@@ -495,9 +490,11 @@ cdef class RecurrentLayer:
             return refuse("x")
         call.steps, call.batch = np.PyArray_DIM(x, turned), np.PyArray_DIM(x, not turned)
         call.x = to_read(x, turned)
-        if state is not None:
-            h_0, c_0 = parts(state, self.has_c, "state")
+        if state is not None and self.has_c:
+            h_0, c_0 = pair(state, "state")
             call.h_0, call.c_0 = self.state_of(h_0, call.batch), self.state_of(c_0, call.batch)
+        elif state is not None:
+            call.h_0 = self.state_of(state, call.batch)
         if mask is not None:
             call.mask = self.state_of(mask, call.batch)
         if lengths is not None:
@@ -531,8 +528,11 @@ cdef class RecurrentLayer:
     cdef object final_of(self, gn_call* call, object given):
         if given is None:
             given = self.new_state(call.batch)
-        h_n, c_n = parts(given, self.has_c, "final")
-        call.h_n, call.c_n = self.written(h_n, call.batch), self.written(c_n, call.batch)
+        if self.has_c:
+            h_n, c_n = pair(given, "final")
+            call.h_n, call.c_n = self.written(h_n, call.batch), self.written(c_n, call.batch)
+        else:
+            call.h_n = self.written(given, call.batch)
         return given
 
     cdef gn_output written(self, object array, np.npy_intp batch) except *:
@@ -590,8 +590,9 @@ cdef class RecurrentLayerTape:
         """Return for each direction a list of its gates over all steps, of the output's shape for one direction."""
         cdef RecurrentLayer layer = self.made_for()
         cdef RecurrentWeights weights = layer.weights[0]
-        cdef gn_error error = new_error()
+        cdef gn_error error
         cdef gn_output out
+        error.size = sizeof(error)
         found = []
         for direction in range(layer.directions):
             found.append([])
@@ -616,7 +617,7 @@ cdef class RecurrentLayerTape:
         cdef Py_ssize_t place
         cdef gn_call forward = self.call
         cdef gn_backward_call call
-        cdef gn_error error = new_error()
+        cdef gn_error error
         cdef gn_status status
         cdef void* data[6]
         cdef int direction, kind
@@ -626,13 +627,15 @@ cdef class RecurrentLayerTape:
             raise ValueError(f"names: expected {expected} different ones, got {names}")
         forward.threads = thread_count(threads)
         a, b = np.PyArray_DIM(self.arrays[0], 0), np.PyArray_DIM(self.arrays[0], 1)
-        call.size, call.forward = sizeof(call), &forward
+        error.size, call.size, call.forward = sizeof(error), sizeof(call), &forward
         if d_output is not None and not fits_shape(
             d_output, layer.type_number, a, b, layer.directions * layer.hidden_size
         ):
             refuse("d_output")
         call.d_output = to_read(d_output, turned)
-        d_h_n, d_c_n = parts(d_final, layer.has_c, "d_final")
+        d_h_n, d_c_n = d_final, None
+        if layer.has_c and d_final is not None:
+            d_h_n, d_c_n = pair(d_final, "d_final")
         call.d_h_n, call.d_c_n = layer.state_of(d_h_n, batch), layer.state_of(d_c_n, batch)
         gradients, place = {}, 0
         for direction in range(layer.directions):
@@ -645,7 +648,7 @@ cdef class RecurrentLayerTape:
                     place += 1
             call.gradients[direction] = gn_gradients(data[0], data[1], data[2], data[3], data[4], data[5])
         d_state = layer.new_state(batch)
-        d_h_0, d_c_0 = parts(d_state, layer.has_c, "d_state")
+        d_h_0, d_c_0 = pair(d_state, "d_state") if layer.has_c else (d_state, None)
         call.d_h_0, call.d_c_0 = to_write(d_h_0), to_write(d_c_0)
         if d_x is None and self.owns_x and layer.directions == 1:
             d_x = self.arrays[0]  # the copy of x has served once the gradient of x is written, and nobody else has it
@@ -692,8 +695,12 @@ cdef class RecurrentStep:
         cdef gn_call call
         if not fits_matrix(x, layer.type_number, layer.input_size):
             refuse("x")
-        h_0, c_0 = parts(state, layer.has_c, "state")
-        if not self.fits_state(h_0, x) or (layer.has_c and not self.fits_state(c_0, x)):
+        h_0 = state
+        if layer.has_c:
+            h_0, c_0 = pair(state, "state")
+            if not self.fits_state(c_0, x):
+                refuse("state")
+        if not self.fits_state(h_0, x):
             refuse("state")
         call = self.call
         call.batch = np.PyArray_DIM(x, 0)

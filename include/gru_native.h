@@ -10,7 +10,8 @@
    is no memory, may have written results), and `error`, unless it is NULL, says what was wrong.
 
    A structure begins with its size, `sizeof` of it as the program was compiled: so later versions can add fields behind
-   the present ones. Fields that are not named are zero, which always stands for the usual thing.
+   the present ones. Fields that are not named are zero, which always stands for the usual thing. It is read during a
+   call only, and must not change meanwhile.
 
    What is promised about bits, on one machine and instruction set: a row's results do not depend on the number of
    threads, nor on the other rows of the batch; a sequence in pieces gives the bits of the sequence at once; the

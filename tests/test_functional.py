@@ -339,7 +339,7 @@ def assert_refused(call: Callable[..., Any], arguments: dict[str, Any], name: st
         (
             "weights",
             F.pack_linear(f4(6, 3)),
-            "TypeError: expected what a pack function returned, got LinearWeights32",
+            "TypeError: expected what a pack function returned, got LinearWeights",
         ),
         ("output", f4(5, 4, 3), "ValueError: expected shape (5, 4, 2), got (5, 4, 3)"),
         ("output", f4(4, 5, 2), "ValueError: expected shape (5, 4, 2), got (4, 5, 2)"),

@@ -52,18 +52,20 @@ gn_status guarded(gn_error* error, Function function) noexcept {
   }
 }
 
-// A structure of the caller's in the size that is known here. Fields that are not known here must be zero.
+// A structure of the caller's, or in `room` what it means in the size that is known here. Fields that are not known here
+// must be zero.
 template <class Structure>
-Structure taken(const Structure* given, const char* name) {
+const Structure& taken(const Structure* given, const char* name, Structure& room) {
   if (!given) refuse(name, "a structure", "NULL");
+  if (given->size == sizeof(Structure)) return *given;
   if (given->size < sizeof given->size) refuse(std::string(name) + ".size", "its size", std::to_string(given->size));
   const auto* const bytes = reinterpret_cast<const unsigned char*>(given);
   if (given->size > sizeof(Structure) &&
       std::any_of(bytes + sizeof(Structure), bytes + given->size, [](unsigned char byte) { return byte != 0; }))
     refuse(std::string(name) + ".size", "fields that this version knows", "others");
-  Structure own{};
-  std::memcpy(&own, given, std::min(given->size, sizeof(Structure)));
-  return own;
+  room = {};
+  std::memcpy(&room, given, std::min(given->size, sizeof(Structure)));
+  return room;
 }
 
 }  // namespace gru::api

@@ -19,7 +19,8 @@ using namespace gru::api;
 
 gn_status gn_sgd_step(gn_type type, size_t n, const gn_sgd* step, gn_error* error) {
   return guarded(error, [&] {
-    const gn_sgd own = taken(step, "step");
+    gn_sgd room;
+    const gn_sgd& own = taken(step, "step", room);
     check_pair(own.buffer, own.new_buffer, "new_buffer");
     for_type(type, [&](auto zero) {
       using T = decltype(zero);
@@ -34,7 +35,8 @@ gn_status gn_sgd_step(gn_type type, size_t n, const gn_sgd* step, gn_error* erro
 
 gn_status gn_rmsprop_step(gn_type type, size_t n, const gn_rmsprop* step, gn_error* error) {
   return guarded(error, [&] {
-    const gn_rmsprop own = taken(step, "step");
+    gn_rmsprop room;
+    const gn_rmsprop& own = taken(step, "step", room);
     check_pair(own.mean, own.new_mean, "new_mean");
     check_pair(own.buffer, own.new_buffer, "new_buffer");
     for_type(type, [&](auto zero) {
@@ -51,7 +53,8 @@ gn_status gn_rmsprop_step(gn_type type, size_t n, const gn_rmsprop* step, gn_err
 
 gn_status gn_adam_step(gn_type type, size_t n, const gn_adam* step, gn_error* error) {
   return guarded(error, [&] {
-    const gn_adam own = taken(step, "step");
+    gn_adam room;
+    const gn_adam& own = taken(step, "step", room);
     for_type(type, [&](auto zero) {
       using T = decltype(zero);
       gru::adam_step<T>(n, typed<const T>(own.parameter, "parameter", n > 0),

@@ -38,7 +38,8 @@ bool ask_watcher() {
 
 Executor& executor_of(gn_team team, const gn_executor* given) {
   if (team == GN_EXECUTOR) {
-    const gn_executor own = taken(given, "executor");
+    gn_executor room;
+    const gn_executor& own = taken(given, "executor", room);
     if (!own.ready || !own.run) refuse("executor", "both functions", "NULL");
     return *new Given(own);  // calls that have begun may still use it when another one is chosen
   }

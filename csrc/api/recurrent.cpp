@@ -68,20 +68,19 @@ Sequence<E> view_of_c(const Array& array, const char* name, size_t states, bool 
 // The views of a call, checked.
 template <class T>
 struct Views {
-  explicit Views(const gn_call& call) : weights(call.weights[0]->as<T>()) {
-    const size_t I = weights.input_size, H = weights.hidden_size, states = weights.shape.states;
-    const size_t cells = product(call.steps, call.batch);
-    product(cells, std::max(I, 2 * H));  // no array can be larger
-    x = view<const T>(call.x, "x", cells > 0 && I > 0);
-    h_0 = view<const T>(call.h_0, "h_0");
-    c_0 = view_of_c<const T>(call.c_0, "c_0", states);
-    mask = view<const T>(call.mask, "mask");
-    output = view<T>(call.output, "output", cells > 0 && H > 0);
-  }
+  explicit Views(const gn_call& call)
+      : weights(call.weights[0]->as<T>()),
+        cells(product(call.steps, call.batch)),
+        x(view<const T>(call.x, "x", product(cells, weights.input_size) > 0)),
+        h_0(view<const T>(call.h_0, "h_0")),
+        c_0(view_of_c<const T>(call.c_0, "c_0", weights.shape.states)),
+        mask(view<const T>(call.mask, "mask")),
+        output(view<T>(call.output, "output", product(cells, 2 * weights.hidden_size) > 0)) {}
 
   const RecurrentWeights<T>& weights;
-  Sequence<const T> x, h_0, c_0, mask;
-  Sequence<T> output;
+  const size_t cells;  // no array can be larger than a product with them
+  const Sequence<const T> x, h_0, c_0, mask;
+  const Sequence<T> output;
 };
 
 // What a direction keeps on the tape, or in a copy of it.
@@ -178,12 +177,10 @@ void copy_gate_of(const gn_call& call, int direction, size_t gate, const gn_outp
   copy_gate(weights, tape_of<T>(call, layout, schedule, direction), gate, to);
 }
 
-gn_call checked(const gn_call* given) {
-  const gn_call call = taken(given, "call");
+void check(const gn_call& call) {
   check_weights(call);
   if (call.keep < GN_KEEP_NOTHING || call.keep > GN_KEEP_STATES)
     refuse("keep", "one of gn_keep", std::to_string(call.keep));
-  return call;
 }
 
 bool is_float(const gn_call& call) { return call.weights[0]->type() == GN_FLOAT32; }
@@ -203,7 +200,9 @@ using namespace gru::api;
 
 gn_status gn_tape_size(const gn_call* call, size_t* bytes, gn_error* error) {
   return guarded(error, [&] {
-    const gn_call own = checked(call);
+    gn_call room;
+    const gn_call& own = taken(call, "call", room);
+    check(own);
     if (own.keep == GN_KEEP_NOTHING) refuse("keep", "gates or states", "nothing");
     if (!bytes) refuse("bytes", "where to put them", "NULL");
     const bool has_resets = own.reset.data && own.steps > 0 && own.batch > 0;
@@ -213,15 +212,20 @@ gn_status gn_tape_size(const gn_call* call, size_t* bytes, gn_error* error) {
 
 gn_status gn_forward(const gn_call* call, gn_error* error) {
   return guarded(error, [&] {
-    const gn_call own = checked(call);
+    gn_call room;
+    const gn_call& own = taken(call, "call", room);
+    check(own);
     is_float(own) ? forward<float>(own) : forward<double>(own);
   });
 }
 
 gn_status gn_backward(const gn_backward_call* call, gn_error* error) {
   return guarded(error, [&] {
-    const gn_backward_call own = taken(call, "call");
-    const gn_call before = checked(own.forward);
+    gn_backward_call room;
+    const gn_backward_call& own = taken(call, "call", room);
+    gn_call forward_room;
+    const gn_call& before = taken(own.forward, "forward", forward_room);
+    check(before);
     if (before.keep == GN_KEEP_NOTHING) refuse("keep", "gates or states", "nothing");
     is_float(before) ? backward<float>(own, before) : backward<double>(own, before);
   });
@@ -229,7 +233,9 @@ gn_status gn_backward(const gn_backward_call* call, gn_error* error) {
 
 gn_status gn_copy_gate(const gn_call* call, int direction, size_t gate, const gn_output* out, gn_error* error) {
   return guarded(error, [&] {
-    const gn_call own = checked(call);
+    gn_call room;
+    const gn_call& own = taken(call, "call", room);
+    check(own);
     if (own.keep != GN_KEEP_GATES) refuse("keep", "gates", "something else");
     if (direction < 0 || direction > 1 || !own.weights[direction])
       refuse("direction", "one that the layer has", std::to_string(direction));

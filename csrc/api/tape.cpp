@@ -83,6 +83,7 @@ TapeLayout begin_tape(const gn_call& call, const Schedule& schedule) {
 
 Schedule schedule_of_tape(const gn_call& call) {
   const TapeHeader found = header_in(call);
+  if (!found.has_lengths && !found.has_resets) return Schedule({call.steps, call.batch, call.reverse, nullptr, {}});
   const TapeLayout least(call, found.has_lengths, found.has_resets, 0);
   check_memory(call, least.header().size);
   const auto* const lengths = reinterpret_cast<const int64_t*>(memory(call, least.lengths()));

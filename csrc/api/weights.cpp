@@ -52,7 +52,8 @@ size_t gn_cell_gates(gn_cell cell) {
 
 gn_status gn_weights_create(const gn_weights_options* options, gn_weights** weights, gn_error* error) {
   return guarded(error, [&] {
-    const gn_weights_options own = taken(options, "options");
+    gn_weights_options room;
+    const gn_weights_options& own = taken(options, "options", room);
     if (!weights) refuse("weights", "where to put them", "NULL");
     if (own.cell < 0 || static_cast<size_t>(own.cell) >= gru::cell_kinds)
       refuse("cell", "one of gn_cell", std::to_string(own.cell));
@@ -67,7 +68,8 @@ void gn_weights_destroy(gn_weights* weights) { delete weights; }
 gn_status gn_weights_describe(const gn_weights* weights, gn_weights_info* info, gn_error* error) {
   return guarded(error, [&] {
     if (!weights) refuse("weights", "what gn_weights_create made", "NULL");
-    gn_weights_info own = taken(info, "info");
+    gn_weights_info own;
+    own = taken(info, "info", own);
     own.type = weights->type();
     for_type(own.type, [&](auto zero) { describe(weights->as<decltype(zero)>(), own); });
     std::memcpy(info, &own, std::min(own.size, sizeof own));

@@ -136,6 +136,20 @@ class Recurrent(Module):
             features=Fact(self._sizes[-1] * self._directions, place), bidirectional=Fact(self.bidirectional, place)
         )
 
+    def __call__(
+        self,
+        x: ArrayLike,
+        h_0: States = None,
+        lengths: ArrayLike | None = None,
+        reset: ArrayLike | None = None,
+        *,
+        return_gates: bool = False,
+        threads: int | None = None,
+    ) -> Any:
+        # As any module's, but for the arguments by name: to gather all of them takes as long as a short call.
+        snapshot = Snapshot(self._version)
+        return self._call(snapshot, x, h_0, lengths, reset, return_gates=return_gates, threads=threads)
+
     def _call(
         self,
         snapshot: Snapshot,
