@@ -8,14 +8,18 @@ NumPy specification that everything compiled is compared with.
 
 from __future__ import annotations
 
-from importlib.metadata import version
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from gru_native import _runtime as _runtime  # loads the compiled core, before anything that needs it
-from gru_native import convert, functional, heatmaps, inspection, io, losses, nn, optim, reference, schedules, train
+from gru_native import functional, nn
 from gru_native._runtime import release_memory, set_team
-from gru_native.io import ModelFileError, load, load_metadata, load_state, save
 
-__version__ = version("gru_native")
+if TYPE_CHECKING:
+    from gru_native import convert, heatmaps, inspection, io, losses, optim, reference, schedules, train
+    from gru_native.io import ModelFileError, load, load_metadata, load_state, save
+
+    __version__: str
 
 __all__ = [
     "ModelFileError",
@@ -38,3 +42,29 @@ __all__ = [
     "set_team",
     "train",
 ]
+
+_OF_IO = ("ModelFileError", "load", "load_metadata", "load_state", "save")
+
+
+# The rest is loaded when it is first asked for: to import all of it takes more than twice as long. `nn` is there from
+# the beginning: other modules import its submodules, and threads that load a package and its submodules at once may
+# find one half loaded. A type checker reads the imports above; to it, this would make every name right.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        if name == "__version__":
+            from importlib.metadata import version
+
+            value: object = version("gru_native")
+        elif name in _OF_IO:
+            value = getattr(import_module("gru_native.io"), name)
+        elif name in __all__:
+            value = import_module(f"gru_native.{name}")
+        else:
+            raise AttributeError(f"module 'gru_native' has no attribute {name!r}")
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

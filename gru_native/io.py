@@ -13,7 +13,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import secrets
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -249,7 +248,7 @@ def atomic_write(path: StrPath) -> Iterator[BinaryIO]:
     followed. The new file has the mode of the one that it replaces, and its owner and group where the system allows it.
     """
     target = writable("path", path)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    temporary = target.with_name(f".{target.name}.{os.urandom(4).hex()}.tmp")
     try:
         with _create(temporary) as file:
             with suppress(FileNotFoundError):

@@ -16,6 +16,12 @@ FOLDER = Path(_core.__file__).parent
 OURS = [Path(_core.__file__), Path(_layer.__file__), FOLDER / "libgru_native_core.so"]
 
 
+def printed(script: str) -> list[str]:
+    """Return the words that a script prints in a Python of its own."""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    return run.stdout.split()
+
+
 def test_version_is_the_distributions() -> None:
     assert gru_native.__version__ == metadata.version("gru_native")
 
@@ -38,22 +44,68 @@ def test_libraries_are_found_beside_each_other(library: Path) -> None:
 def test_run_time_libraries_come_from_the_package() -> None:
     """A BLAS or an OpenMP of the build environment or of the system would be missing elsewhere."""
     bundled = {path.name for path in FOLDER.glob("lib*.so*")}
-    script = "import gru_native; print(open('/proc/self/maps').read())"
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
-    mapped = {Path(line.split()[-1]) for line in run.stdout.splitlines() if ".so" in line}
+    words = printed("import gru_native; print(open('/proc/self/maps').read())")
+    mapped = {Path(word) for word in words if ".so" in word}
     assert bundled <= {path.name for path in mapped}
     assert {path.parent for path in mapped if path.name in bundled} == {FOLDER}
     assert any("omp" in name for name in bundled)
 
 
 def test_import_needs_run_time_dependencies_only() -> None:
-    script = (
+    loaded = printed(
         "import sys; before = set(sys.modules); import gru_native, gru_native.cli\n"
         "print(*sorted({name.partition('.')[0] for name in set(sys.modules) - before}))"
     )
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
     extras = {"torch", "onnx", "onnxruntime", "matplotlib", "sklearn", "pytest", "scipy_openblas32", "cython"}
-    assert not extras & set(run.stdout.split())
+    assert not extras & set(loaded)
+
+
+@pytest.mark.parametrize(
+    ("package", "unneeded"),
+    [
+        ("gru_native", {"gru_native.io", "gru_native.optim", "gru_native.train", "json", "safetensors", "hashlib"}),
+        ("gru_native.io", {"gru_native.train", "hashlib"}),
+        ("gru_native.train", {"gru_native.heatmaps", "gru_native.reference", "sklearn"}),
+    ],
+)
+def test_import_loads_what_is_needed_beside_numpy(package: str, unneeded: set[str]) -> None:
+    loaded = printed(
+        f"import sys, numpy; before = set(sys.modules); import {package}; print(*set(sys.modules) - before)"
+    )
+    assert package in loaded
+    assert not (unneeded | {"tqdm", "importlib.metadata", "secrets", "concurrent.futures", "matplotlib"}) & set(loaded)
+
+
+def test_names_that_are_loaded_later_are_there() -> None:
+    script = (
+        "import gru_native as gn; assert {*gn.__all__} <= {*dir(gn)}; assert not hasattr(gn, 'no_such_name')\n"
+        "from gru_native import *; assert load is gn.io.load; print(*{*gn.__all__} & {*dir()})"
+    )
+    assert set(printed(script)) == set(gru_native.__all__)
+
+
+def test_threads_find_whole_modules_when_all_ask_first() -> None:
+    """Slow loading makes them meet; slowest are packages, whose submodules others could ask for meanwhile."""
+    script = """
+import threading, time
+from importlib.machinery import SourceFileLoader
+import gru_native as gn
+
+def slow(loader, spec):
+    time.sleep(0.2 if spec.name in ("gru_native.nn", "gru_native.train") else 0.005)
+
+def touch(name):
+    start.wait()
+    found[name] = dir(getattr(gn, name))
+
+SourceFileLoader.create_module = slow
+found, start = {}, threading.Barrier(len(gn.__all__))
+threads = [threading.Thread(target=touch, args=(name,)) for name in gn.__all__]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(*(name for name in gn.__all__ if found.get(name) == dir(getattr(gn, name))))
+"""
+    assert printed(script) == gru_native.__all__
 
 
 def test_build_requirements_are_listed_for_builds_without_isolation() -> None:

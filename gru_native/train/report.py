@@ -8,8 +8,6 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from gru_native import _core
 from gru_native.arguments import every, mapping, number, real, text, whole
 from gru_native.train.record import Record, checked_record
@@ -32,6 +30,8 @@ class ProgressBar:
     def __init__(
         self, steps: int, *, loss_name: str = "loss", loss_scale: float = 1.0, unit: str | None = None
     ) -> None:
+        from tqdm import tqdm  # takes longer to import than all that training needs
+
         self.loss_name = text("loss_name", loss_name)
         self.loss_scale = number("loss_scale", loss_scale, -math.inf)
         self.unit = None if unit is None else text("unit", unit)
