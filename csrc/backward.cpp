@@ -33,7 +33,7 @@ class BackwardRun {
         recomputes_(tape.keep == Keep::states),
         packs_(weights.backward(), reads_once(tape.schedule.steps(), tape.schedule.batch())) {
     const Schedule& schedule = schedule_;
-    const size_t H = w_.hidden_size, G = w_.shape.gates;
+    const size_t H = w_.hidden_size, G = w_.cell.gates;
     const size_t units = panels_ * w_.kernels.vector, hidden_bytes = G * H * H * sizeof(T);
     const size_t row_work = G * units * (w_.input_size + H + activation_work);
     const size_t filled = packs_.filled();
@@ -53,7 +53,7 @@ class BackwardRun {
       chunk_memory_ = Buffer<T>(GateRows<T>::size(weights, rows));
       chunk_gates_ = GateRows<T>(weights, rows, chunk_memory_.data());
     }
-    carry_ = Carry<T>(weights, schedule, w_.shape.states);
+    carry_ = Carry<T>(weights, schedule, w_.cell.states);
     zeros_ = Buffer<T>(H);
     std::fill_n(zeros_.data(), H, T(0));
     // Memory for the tables is asked for once: that takes longer than many a call.
@@ -75,7 +75,7 @@ class BackwardRun {
       unread_ = Buffer<T>(product(static_cast<size_t>(members_), H));
       for (size_t i = 0; i < static_cast<size_t>(members_) * most_rows_in_block; ++i)
         unread_rows_.push_back(unread_.data() + i / most_rows_in_block * H);
-      if (w_.shape.states == 2) c_ = Carry<T>(weights, schedule, 1);
+      if (w_.cell.states == 2) c_ = Carry<T>(weights, schedule, 1);
     }
     if (call.mask.data) {
       masked_ = Buffer<T>(product(rows_, H));
@@ -92,7 +92,7 @@ class BackwardRun {
     }
     const GradientRows<T> tables{gates(), gate_rows_, x_rows_, read_rows()};
     RecurrentParameters<T> gradients = call.gradients;
-    if (w_.cell == Cell::gru_layer_norm) {
+    if (w_.cell.normalized) {
       normalization_ = NormalizationGradients<T>(weights, schedule, recurrence_.members);
       gradients.bias_ih = gradients.bias_hh = nullptr;  // these are not sums of what the products see
     }
@@ -142,7 +142,7 @@ class BackwardRun {
     if (!ends) everyone.wait(member);
   }
 
-  bool second_product() const { return w_.shape.hidden_gates < w_.shape.gates; }
+  bool second_product() const { return w_.cell.hidden_gates < w_.cell.gates; }
   const GateRows<T>& gates() const { return recomputes_ ? chunk_gates_ : tape_.gates; }
   size_t spare_row() const { return recomputes_ ? rows_ + schedule_.batch() : rows_; }
 
@@ -193,17 +193,17 @@ class BackwardRun {
   // All states are known, so nobody has to wait for a step: members share the rows of all steps. The c of an LSTM is
   // not: there they share the units, and go step by step.
   void compute_gates(const Chunk& chunk, int member, Progress& progress) {
-    if (w_.shape.states == 2) return compute_gates_and_c(chunk, part_of(panels_, member, members_), member, progress);
+    if (w_.cell.states == 2) return compute_gates_and_c(chunk, part_of(panels_, member, members_), member, progress);
     for_each_block(part_of(chunk.rows, member, members_), [&](const Part& rows) {
       progress.add(rows.size() * work_of_row({0, panels_}, w_.input_size + w_.hidden_size));
       project({rows, {0, panels_}}, member);
       Pass<T> pass = forward_pass({rows, {0, panels_}}, member);
-      w_.passes().step_taped(pass);
-      if (!w_.passes().second) return;
+      w_.cell.step_taped(pass);
+      if (!w_.cell.second) return;
       pass.right = forward_hidden_n_;
       pass.left = {pass.gates.rows, -width_, w_.hidden_size, w_.kernels.vector, gates().panel_stride()};
       pass.h_previous = h_rows_ + rows.first;
-      w_.passes().second(pass);
+      w_.cell.second(pass);
     });
   }
 
@@ -221,7 +221,7 @@ class BackwardRun {
         const size_t first = schedule_.index(s, places.first) - chunk.first_row;
         Pass<T> pass = forward_pass({{first, first + places.size()}, panels}, member);
         c_.describe(pass, {places, panels});
-        w_.passes().step_taped(pass);
+        w_.cell.step_taped(pass);
         progress.add(places.size() * work_of_row(panels, w_.hidden_size));
       });
     }
@@ -233,7 +233,7 @@ class BackwardRun {
     pass.right = forward_input_;
     pass.bias = w_.input_bias();
     pass.left = plain_operand<T>(x_rows_ + slice.rows.first, w_.input_size);
-    w_.passes().project(pass);
+    w_.cell.project(pass);
   }
 
   // The step of rows of the chunk.
@@ -248,7 +248,7 @@ class BackwardRun {
     pass.bias = w_.hidden_bias();
     const T* const* const read = read_rows() + slice.rows.first;
     pass.left = plain_operand<T>(read, w_.hidden_size);
-    pass.h_previous = w_.passes().second ? read : h_rows_ + slice.rows.first;
+    pass.h_previous = w_.cell.second ? read : h_rows_ + slice.rows.first;
     pass.output = unread_rows_.data() + static_cast<size_t>(member) * most_rows_in_block;  // the states are known
     return pass;
   }
@@ -264,7 +264,7 @@ class BackwardRun {
   void recur_block(const Chunk& chunk, int member, const Slice& slice, Barrier& barrier, Progress& progress) {
     if (chunk.steps.last == schedule_.steps()) {
       carry_.load(slice, 0, call_.d_h_n);
-      if (w_.shape.states == 2) carry_.load(slice, 1, call_.d_c_n);
+      if (w_.cell.states == 2) carry_.load(slice, 1, call_.d_c_n);
       if (normalization_.active()) normalization_.clear(slice);
     }
     for (size_t s = std::min(chunk.steps.last, schedule_.length(slice.rows.first)); s-- > chunk.steps.first;) {
@@ -276,7 +276,7 @@ class BackwardRun {
     if (chunk.steps.first > 0) return keep_gradients(chunk, slice);
     carry_.cut(slice, 0);
     if (call_.d_h_0.data) initial_state(chunk, member, slice);
-    if (w_.shape.states == 2) carry_.store(slice, 1, call_.d_c_0);
+    if (w_.cell.states == 2) carry_.store(slice, 1, call_.d_c_0);
   }
 
   void step(const Chunk& chunk, int member, const Slice& slice, size_t s, Barrier& barrier) {
@@ -287,7 +287,7 @@ class BackwardRun {
         zone_out(member, pass.d_output, rows, s);
         pass.d_output = zero_rows_.data();
       }
-      run_pass(packs_.hidden, w_.passes().step_backward, pass, member);
+      run_pass(packs_.hidden, w_.cell.step_backward, pass, member);
     });
     if (zoneout_.active())
       carry_.add_masked(slice, {}, [&](size_t place, size_t unit) { return kept_.units(place, unit); });
@@ -306,7 +306,7 @@ class BackwardRun {
       second_carry_.load(slice, 0, {});
       second_carry_.describe(pass, slice);
     }
-    run_pass(packs_.hidden_n, w_.passes().second_backward, pass, member);
+    run_pass(packs_.hidden_n, w_.cell.second_backward, pass, member);
     if (call_.mask.data)
       carry_.add_masked(slice, call_.mask, [&](size_t place, size_t unit) { return second_carry_.units(place, unit); });
     meet(barrier, member);
@@ -316,9 +316,9 @@ class BackwardRun {
   void normalize(const Chunk& chunk, int member, const Slice& slice, size_t s, Barrier& barrier) {
     Pass<T> pass = pass_over(chunk, slice, s);
     normalization_.describe(pass, slice, member);
-    w_.passes().row_gradients(pass);
+    w_.cell.row_gradients(pass);
     meet(barrier, member);
-    w_.passes().second_backward(pass);
+    w_.cell.second_backward(pass);
     meet(barrier, member);
   }
 
@@ -382,11 +382,11 @@ class BackwardRun {
 
   // The gradients of a step, from a place on, that flow into the state before it.
   Operand<T> gradients_of(const Chunk& chunk, size_t s, size_t place) const {
-    const size_t block = w_.shape.hidden_gates * w_.kernels.vector;
+    const size_t block = w_.cell.hidden_gates * w_.kernels.vector;
     T* const* const rows = schedule_.has_resets() ? flowing_rows_.data() : gate_rows_;
     T* const* const first =
         s == chunk.steps.last ? next_rows_.data() + place : rows + schedule_.index(s, place) - chunk.first_row;
-    return {first, w_.shape.flow * width_, panels_ * block, block, gates().panel_stride()};
+    return {first, w_.cell.flow * width_, panels_ * block, block, gates().panel_stride()};
   }
 
   // The gradients of a chunk's first step, for the chunk before it.
@@ -448,9 +448,8 @@ class BackwardRun {
     pass.first_panel = slice.panels.first;
     pass.last_panel = slice.panels.last;
     pass.units = w_.input_size;
-    const size_t block = w_.shape.gates * w_.kernels.vector;
-    pass.left = {gate_rows_ + slice.rows.first, w_.shape.input * width_, panels_ * block, block,
-                 gates().panel_stride()};
+    const size_t block = w_.cell.gates * w_.kernels.vector;
+    pass.left = {gate_rows_ + slice.rows.first, w_.cell.input * width_, panels_ * block, block, gates().panel_stride()};
     pass.output = d_x_rows_ + slice.rows.first;
     pass.accumulate = call_.accumulate_d_x;
     packs_.input.run(w_.kernels.affine, pass, member);
@@ -468,7 +467,7 @@ class BackwardRun {
 
   // Multiply-adds of a row in products of so many columns with all gates of some panels.
   size_t work_of_row(const Part& panels, size_t columns) const {
-    return w_.shape.gates * panels.size() * w_.kernels.vector * columns;
+    return w_.cell.gates * panels.size() * w_.kernels.vector * columns;
   }
 
   const RecurrentWeights<T>& w_;
@@ -504,7 +503,7 @@ class BackwardRun {
 // The gradients when there are no rows or no units, however many steps there are.
 template <class T>
 void zero_gradients(const RecurrentWeights<T>& weights, const Schedule& schedule, const RecurrentBackward<T>& call) {
-  const size_t I = weights.input_size, gates = weights.shape.gates * weights.hidden_size;
+  const size_t I = weights.input_size, gates = weights.cell.gates * weights.hidden_size;
   const RecurrentParameters<T>& d = call.gradients;
   std::fill_n(d.weight_ih, gates * I, T(0));
   std::fill_n(d.weight_hh, gates * weights.hidden_size, T(0));

@@ -13,15 +13,15 @@ namespace gru {
 
 template <class T>
 GateRows<T>::GateRows(const RecurrentWeights<T>& weights, size_t rows, T* memory)
-    : lead_(static_cast<ptrdiff_t>(weights.shape.taped_lead * weights.kernels.vector)),
-      row_stride_(static_cast<ptrdiff_t>(weights.shape.taped_slots * weights.kernels.vector)),
+    : lead_(static_cast<ptrdiff_t>(weights.cell.taped_lead * weights.kernels.vector)),
+      row_stride_(static_cast<ptrdiff_t>(weights.cell.taped_slots * weights.kernels.vector)),
       // An odd number of rows to a panel: panels a power of two apart would share a few sets of the cache.
       panel_stride_(static_cast<ptrdiff_t>(rows | 1) * row_stride_),
       memory_(memory) {}
 
 template <class T>
 size_t GateRows<T>::size(const RecurrentWeights<T>& weights, size_t rows) {
-  return product(product(rows | 1, weights.shape.taped_slots * weights.kernels.vector), weights.panels());
+  return product(product(rows | 1, weights.cell.taped_slots * weights.kernels.vector), weights.panels());
 }
 
 namespace {
@@ -29,12 +29,12 @@ namespace {
 template <class T>
 size_t chunk_of(const RecurrentWeights<T>& weights, size_t times, size_t batch, Keep keep) {
   if (keep == Keep::gates) return std::max<size_t>(times, 1);
-  const size_t H = weights.hidden_size, hidden_bytes = weights.shape.gates * H * H * sizeof(T);
-  const size_t row_bytes = weights.panels() * weights.shape.taped_slots * weights.kernels.vector * sizeof(T);
+  const size_t H = weights.hidden_size, hidden_bytes = weights.cell.gates * H * H * sizeof(T);
+  const size_t row_bytes = weights.panels() * weights.cell.taped_slots * weights.kernels.vector * sizeof(T);
   // Larger weights, larger chunks: each reads all of them. (200,32,512,512): 603 ms at a third of this, 592 with it.
   const size_t chunk = plan_chunk(times, product(row_bytes, batch), 3 * hidden_bytes);
   constexpr size_t least_with_c = 4;  // or what is kept of c would be worth mentioning
-  return weights.shape.states == 2 ? std::max(chunk, least_with_c) : chunk;
+  return weights.cell.states == 2 ? std::max(chunk, least_with_c) : chunk;
 }
 
 }  // namespace
@@ -45,13 +45,13 @@ RecurrentTape<T>::RecurrentTape(const RecurrentWeights<T>& weights, const Schedu
       keep(keep_),
       chunk(chunk_of(weights, schedule.times(), schedule.batch(), keep)),
       gates(keep == Keep::gates ? GateRows<T>(weights, schedule.size() + 1, memory) : GateRows<T>()),
-      c(keep == Keep::states && weights.shape.states == 2 ? memory : nullptr) {}
+      c(keep == Keep::states && weights.cell.states == 2 ? memory : nullptr) {}
 
 template <class T>
 size_t RecurrentTape<T>::size(const RecurrentWeights<T>& weights, size_t times, size_t batch, size_t indices,
                               Keep keep) {
   if (keep == Keep::gates) return GateRows<T>::size(weights, indices + 1);
-  if (weights.shape.states == 1) return 0;
+  if (weights.cell.states == 1) return 0;
   const size_t chunk = chunk_of(weights, times, batch, keep);
   return product(product(weights.panels(), weights.kernels.vector), product((times + chunk - 1) / chunk, batch));
 }
@@ -73,7 +73,7 @@ class ForwardRun {
         gates_of_tape_(tape && tape->keep == Keep::gates ? &tape->gates : nullptr),
         packs_(weights.forward(), reads_once(schedule.steps(), schedule.batch())),
         panels_(weights.panels()) {
-    const size_t H = w_.hidden_size, G = w_.shape.gates, hidden_bytes = G * H * H * sizeof(T);
+    const size_t H = w_.hidden_size, G = w_.cell.gates, hidden_bytes = G * H * H * sizeof(T);
     const size_t row_work = G * panels_ * w_.kernels.vector * (w_.input_size + H + activation_work);
     const size_t filled = packs_.filled();
     const size_t work =
@@ -84,7 +84,7 @@ class ForwardRun {
     const size_t step_bytes = hidden_bytes + input_bytes / std::max<size_t>(schedule.steps(), 1);
     plan_ = plan_recurrence(schedule, {panels_, row_work, step_bytes, state_exchange * H, filled}, members);
     packs_.prepare(plan_.members);
-    const size_t row_size = (gates_of_tape_ ? w_.shape.taped_slots : w_.shape.slots) * w_.kernels.vector;
+    const size_t row_size = (gates_of_tape_ ? w_.cell.taped_slots : w_.cell.slots) * w_.kernels.vector;
     for (int member = 0; member < plan_.members; ++member)
       block_ = std::max(block_, std::min(slice_of(member).rows.size(), most_rows_in_block));
     chunk_ = plan_chunk(schedule.steps(), panels_ * block_ * row_size * sizeof(T), hidden_bytes);
@@ -129,7 +129,7 @@ class ForwardRun {
 
  private:
   Slice slice_of(int member) const { return plan_.slice(member, schedule_.batch(), panels_); }
-  bool has_c() const { return w_.shape.states == 2; }
+  bool has_c() const { return w_.cell.states == 2; }
 
   void run_block(int member, size_t region, const Slice& slice, Barrier& barrier, Progress& progress) {
     // Slices of panels share all rows, so one member writes their addresses.
@@ -184,7 +184,7 @@ class ForwardRun {
     }
   }
 
-  T* scratch_row(size_t i) const { return gates_.data() + (i * w_.shape.slots + w_.shape.lead) * w_.kernels.vector; }
+  T* scratch_row(size_t i) const { return gates_.data() + (i * w_.cell.slots + w_.cell.lead) * w_.kernels.vector; }
 
   void project(int member, size_t region, size_t first, size_t last, const Slice& slice, Progress& progress) const {
     size_t rows = 0;
@@ -196,13 +196,13 @@ class ForwardRun {
       pass.rows = to - from;
       pass.left = plain_operand<T>(x_rows_ + from, w_.input_size);
       pass.gates.rows = gate_rows_ + from;
-      packs_.input.run(w_.passes().project, pass, member);
+      packs_.input.run(w_.cell.project, pass, member);
     });
   }
 
   // Multiply-adds of a row that is multiplied by the weights of the slice's units.
   size_t work_of_row(const Slice& slice, size_t size) const {
-    return w_.shape.gates * slice.panels.size() * w_.kernels.vector * size;
+    return w_.cell.gates * slice.panels.size() * w_.kernels.vector * size;
   }
 
   // Where the masked state stands that a step begins with: the one after next is written over it.
@@ -242,17 +242,17 @@ class ForwardRun {
     pass.left = plain_operand<T>(read, w_.hidden_size);
     pass.bias = w_.hidden_bias();
     // Reset before has r * h from its first pass, which the hidden weights read, and h' from its second.
-    pass.h_previous = w_.passes().second ? read : h_rows_ + row;
+    pass.h_previous = w_.cell.second ? read : h_rows_ + row;
     pass.output = output_rows_ + row;
     pass.gates.rows = gate_rows_ + row;
     if (has_c()) carry_.describe(pass, slice);
-    run_pass(packs_.hidden, gates_of_tape_ ? w_.passes().step_taped : w_.passes().step, pass, member);
-    if (w_.passes().second) {
+    run_pass(packs_.hidden, gates_of_tape_ ? w_.cell.step_taped : w_.cell.step, pass, member);
+    if (w_.cell.second) {
       meet(barrier, member);
       const auto width = static_cast<ptrdiff_t>(w_.kernels.vector);
       pass.left = {pass.gates.rows, -width, w_.hidden_size, w_.kernels.vector, panel_stride_};
       pass.h_previous = h_rows_ + row;
-      run_pass(packs_.hidden_n, w_.passes().second, pass, member);
+      run_pass(packs_.hidden_n, w_.cell.second, pass, member);
     }
     if (zoneout_.active()) zone_out(member, row, s, slice);
     if (call_.mask.data) mask_states({schedule_.live(s + 1, slice.rows), slice.panels}, s + 1);

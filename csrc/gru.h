@@ -29,31 +29,6 @@ Operand<T> plain_operand(const T* const* rows, size_t size) {
   return {rows, 0, size, block, block};
 }
 
-// What the loops must know of a cell beside its passes. Slots are those of Gates, counted from the first gate's.
-struct CellShape {
-  size_t gates;                    // of the projections: weights and biases have gates * H rows
-  size_t lead, slots;              // slots before the first gate's; all slots
-  size_t taped_lead, taped_slots;  // the same of a tape's rows
-  size_t hidden_gates;             // of the hidden weights' first product
-  ptrdiff_t flow;                  // the first of as many slots whose gradients flow through it into the state before
-  ptrdiff_t input;                 // the first slot of the gates whose gradients flow into x
-  size_t states;                   // h, or h and c
-};
-constexpr CellShape shape_of(Cell cell) {
-  switch (cell) {
-    case Cell::gru_reset_after:
-      return {3, 0, 3, 1, 4, 3, -1, 0, 1};
-    case Cell::gru_reset_before:
-      return {3, 1, 4, 1, 4, 2, 0, 0, 1};
-    case Cell::gru_layer_norm:
-      return {3, 1, 10, 1, 10, 3, hidden_slot, input_slot, 1};
-    case Cell::lstm:
-      return {4, 0, 4, 0, 5, 4, 0, 0, 2};
-    default:
-      return {1, 0, 1, 0, 1, 1, 0, 0, 1};
-  }
-}
-
 // The parameters of one recurrent layer in one direction, contiguous. G is the number of the cell's gates, in PyTorch's
 // order.
 template <class E>
@@ -69,14 +44,14 @@ template <class T>
 class GRU_API RecurrentWeights {
  public:
   // Throws std::bad_alloc, and std::invalid_argument for a wrong GRU_NATIVE_ISA.
-  RecurrentWeights(Cell cell, size_t input_size, size_t hidden_size, const RecurrentParameters<const T>& parameters);
+  RecurrentWeights(size_t kind, size_t input_size, size_t hidden_size, const RecurrentParameters<const T>& parameters);
 
-  const Cell cell;
-  const CellShape shape;
+  const size_t kind;  // of cell, its place in the table
   const size_t input_size, hidden_size;
   const bool has_bias_ih, has_bias_hh;
   const Isa& isa;
   const Kernels<T>& kernels;
+  const Cell<T>& cell;
 
   const Packs<T>& forward() const { return forward_; }
   const Packs<T>& backward() const { return backward_; }
@@ -85,7 +60,6 @@ class GRU_API RecurrentWeights {
   // Reset after: b_hn, [panel][vector]. Layer normalization: its parameters, see there.
   const T* hidden_bias() const { return hidden_bias_.data(); }
 
-  const CellPasses<T>& passes() const { return kernels.cells[static_cast<size_t>(cell)]; }
   size_t panels() const { return (hidden_size + kernels.vector - 1) / kernels.vector; }
 
  private:

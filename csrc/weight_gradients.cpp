@@ -8,7 +8,11 @@ template <class T>
 WeightGradients<T>::WeightGradients(const RecurrentWeights<T>& weights, const RecurrentParameters<T>& out,
                                     const GradientRows<T>& tables, size_t rows, bool in_portions, int members)
     : w_(weights), out_(out), tables_(tables), rows_(rows), in_portions_(in_portions), members_(members) {
-  plan(weights.cell);
+  const Cell<T>& cell = weights.cell;
+  const size_t in_order[] = {0, 1, 2, 3};
+  add(plain_operand<T>(tables.x, weights.input_size), cell.input, in_order, cell.gates, out.weight_ih, out.bias_ih);
+  for (const HiddenGradients& own : cell.hidden_gradients)
+    if (own.gates > 0) add(left_of(own), own.slot, own.gate, own.gates, out.weight_hh, out.bias_hh);
   for (const auto& run : products_) {
     const size_t size = run.scratch_size(part_of(run.blocks(), 0, members_).size());  // the first part is the largest
     // Products share their scratch unless sums have to stay in it.
@@ -29,52 +33,21 @@ void WeightGradients<T>::compute(int member, size_t rows, bool first, bool last,
 }
 
 template <class T>
-void WeightGradients<T>::plan(Cell cell) {
-  const ptrdiff_t width = static_cast<ptrdiff_t>(w_.kernels.vector);
-  const Operand<T> h = plain_operand<T>(tables_.h, w_.hidden_size);
-  switch (cell) {
-    case Cell::gru_reset_after:
-      of_input({0, 1, 2});
-      of_hidden(h, -1, {2, 0, 1});
-      break;
-    case Cell::gru_reset_before:
-      of_input({0, 1, 2});
-      of_hidden(h, 0, {0, 1});
-      // U_n multiplies r * h, which stands in the panels of slot hn.
-      of_hidden({tables_.gate_rows, -width, w_.hidden_size, w_.kernels.vector, tables_.gates.panel_stride()}, 2, {2});
-      break;
-    case Cell::gru_layer_norm:
-      of_input({0, 1, 2});
-      of_hidden(h, w_.shape.flow, {0, 1, 2});
-      break;
-    case Cell::lstm:
-      of_input({0, 1, 2, 3});
-      of_hidden(h, 0, {0, 1, 2, 3});
-      break;
-    default:
-      of_input({0});
-      of_hidden(h, 0, {0});
-  }
-}
-
-template <class T>
-void WeightGradients<T>::of_input(std::initializer_list<size_t> gates) {
-  add(plain_operand<T>(tables_.x, w_.input_size), w_.shape.input, gates, out_.weight_ih, out_.bias_ih);
-}
-
-template <class T>
-void WeightGradients<T>::of_hidden(const Operand<T>& left, ptrdiff_t slot, std::initializer_list<size_t> gates) {
-  add(left, slot, gates, out_.weight_hh, out_.bias_hh);
+Operand<T> WeightGradients<T>::left_of(const HiddenGradients& own) const {
+  if (own.left_slot == 0) return plain_operand<T>(tables_.h, w_.hidden_size);
+  const auto width = static_cast<ptrdiff_t>(w_.kernels.vector);
+  return {tables_.gate_rows, own.left_slot * width, w_.hidden_size, w_.kernels.vector, tables_.gates.panel_stride()};
 }
 
 // A product with the gradients of some gates, which stand in slots from `slot` on.
 template <class T>
-void WeightGradients<T>::add(const Operand<T>& left, ptrdiff_t slot, std::initializer_list<size_t> gates, T* out,
+void WeightGradients<T>::add(const Operand<T>& left, ptrdiff_t slot, const size_t* gates, size_t count, T* out,
                              T* bias) {
   const size_t H = w_.hidden_size;
   const T* const right = tables_.gates.row(0) + slot * static_cast<ptrdiff_t>(w_.kernels.vector);
   GateProduct<T> product{left, right, tables_.gates.row_stride(), tables_.gates.panel_stride(), 0, H, {}, {}};
-  for (const size_t gate : gates) {
+  for (size_t i = 0; i < count; ++i) {
+    const size_t gate = gates[i];
     product.out[product.gates] = out + gate * H * left.size;
     product.totals[product.gates++] = bias ? bias + gate * H : nullptr;
   }

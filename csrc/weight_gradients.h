@@ -1,7 +1,6 @@
 // The gradients of a layer's weights and biases: sums over the rows of all steps.
 #pragma once
 
-#include <initializer_list>
 #include <vector>
 
 #include "gemm.h"
@@ -30,10 +29,8 @@ class WeightGradients {
   void compute(int member, size_t rows, bool first, bool last, Progress& progress) const;
 
  private:
-  void plan(Cell cell);
-  void of_input(std::initializer_list<size_t> gates);
-  void of_hidden(const Operand<T>& left, ptrdiff_t slot, std::initializer_list<size_t> gates);
-  void add(const Operand<T>& left, ptrdiff_t slot, std::initializer_list<size_t> gates, T* out, T* bias);
+  Operand<T> left_of(const HiddenGradients& own) const;
+  void add(const Operand<T>& left, ptrdiff_t slot, const size_t* gates, size_t count, T* out, T* bias);
 
   const RecurrentWeights<T>& w_;
   const RecurrentParameters<T> out_;

@@ -23,59 +23,59 @@ Buffer<T> make_bias(const Kernels<T>& kernels, size_t gates, size_t units, Value
 }  // namespace
 
 template <class T>
-RecurrentWeights<T>::RecurrentWeights(Cell cell_, size_t input_size_, size_t hidden_size_,
+RecurrentWeights<T>::RecurrentWeights(size_t kind_, size_t input_size_, size_t hidden_size_,
                                       const RecurrentParameters<const T>& parameters)
-    : cell(cell_),
-      shape(shape_of(cell)),
+    : kind(kind_),
       input_size(input_size_),
       hidden_size(hidden_size_),
       has_bias_ih(parameters.bias_ih != nullptr),
       has_bias_hh(parameters.bias_hh != nullptr),
       isa(active_isa()),
       kernels(kernels_of<T>(isa)),
-      forward_{{kernels, hidden(parameters, 0, shape.hidden_gates)},
-               {kernels, hidden(parameters, 2, shape.gates - shape.hidden_gates)},
+      cell(kernels.cells[kind]),
+      forward_{{kernels, hidden(parameters, 0, cell.hidden_gates)},
+               {kernels, hidden(parameters, 2, cell.gates - cell.hidden_gates)},
                {kernels, input(parameters)}},
       // Slots that flow from hn on are the gates from n on, cyclically.
-      backward_{{kernels, hidden(parameters, shape.flow < 0 ? 2 : 0, shape.hidden_gates), kernels.vector},
-                {kernels, hidden(parameters, 2, shape.gates - shape.hidden_gates), kernels.vector},
+      backward_{{kernels, hidden(parameters, cell.flow < 0 ? 2 : 0, cell.hidden_gates), kernels.vector},
+                {kernels, hidden(parameters, 2, cell.gates - cell.hidden_gates), kernels.vector},
                 {kernels, input(parameters), kernels.vector}} {
   fill_biases(parameters);
 }
 
 template <class T>
 GateMatrices<T> RecurrentWeights<T>::input(const RecurrentParameters<const T>& parameters) const {
-  return {parameters.weight_ih, shape.gates, 0, shape.gates, hidden_size, input_size};
+  return {parameters.weight_ih, cell.gates, 0, cell.gates, hidden_size, input_size};
 }
 
 template <class T>
 GateMatrices<T> RecurrentWeights<T>::hidden(const RecurrentParameters<const T>& parameters, size_t first,
                                             size_t gates) const {
-  return {parameters.weight_hh, shape.gates, first, gates, hidden_size, hidden_size};
+  return {parameters.weight_hh, cell.gates, first, gates, hidden_size, hidden_size};
 }
 
 template <class T>
 void RecurrentWeights<T>::fill_biases(const RecurrentParameters<const T>& parameters) {
   const size_t H = hidden_size;
   const auto value = [&](const T* from, size_t gate, size_t unit) { return from ? from[gate * H + unit] : T(0); };
-  // Reset after multiplies b_hn by r, so it cannot join the input's bias.
-  const bool apart = cell == Cell::gru_reset_after || cell == Cell::gru_layer_norm;
+  // Of a gate that multiplies it by another one.
+  const size_t apart = cell.hidden_bias_apart;
   const auto joined = [&](size_t gate, size_t unit) {
     const T own = value(parameters.bias_ih, gate, unit);
-    return gate == 2 && apart ? own : own + value(parameters.bias_hh, gate, unit);
+    return gate + 1 == apart ? own : own + value(parameters.bias_hh, gate, unit);
   };
-  const auto hidden_n = [&](size_t unit) { return value(parameters.bias_hh, 2, unit); };
-  if (cell == Cell::gru_layer_norm) {
+  const auto hidden = [&](size_t unit) { return value(parameters.bias_hh, apart - 1, unit); };
+  if (cell.normalized) {
     // Nothing is added before the normalization.
     hidden_bias_ = make_bias(kernels, norm_vectors, H, [&](size_t which, size_t unit) {
       if (which < hidden_gain) return value(parameters.gamma_ih, which - input_gain, unit);
       if (which < bias_r) return value(parameters.gamma_hh, which - hidden_gain, unit);
-      return which < bias_hn ? joined(which - bias_r, unit) : hidden_n(unit);
+      return which < bias_hn ? joined(which - bias_r, unit) : hidden(unit);
     });
     return;
   }
-  input_bias_ = make_bias(kernels, shape.gates, H, joined);
-  if (apart) hidden_bias_ = make_bias(kernels, 1, H, [&](size_t, size_t unit) { return hidden_n(unit); });
+  input_bias_ = make_bias(kernels, cell.gates, H, joined);
+  if (apart > 0) hidden_bias_ = make_bias(kernels, 1, H, [&](size_t, size_t unit) { return hidden(unit); });
 }
 
 template <class T>

@@ -255,7 +255,7 @@ def layer_calls() -> dict[str, Call]:
         gates = {"return_gates": False}
         calls[f"{name}(...)"] = Call(layer, given | gates)
         states = np.concatenate([h, h]) if name != "LSTM" else tuple(np.concatenate([h, h]) for _ in range(2))
-        calls[f"{name} of two layers(...)"] = Call(two, given | {"h_0": states})
+        calls[f"{name} of two layers(...)"] = Call(two, given | gates | {"h_0": states})
     for name, state in (("GRUCell", zeros(B, H)), ("LSTMCell", (zeros(B, H),) * 2), ("RNNCell", zeros(B, H))):
         given = {"x": zeros(B, IN), "h": state, "threads": 1}
         calls |= three_calls(name, made[name][0](IN, H, seed=0), given, {"d_h": state, "threads": 1}, seed=1)

@@ -52,8 +52,8 @@ gn_status guarded(gn_error* error, Function function) noexcept {
   }
 }
 
-// A structure of the caller's, or in `room` what it means in the size that is known here. Fields that are not known here
-// must be zero.
+// A structure of the caller's, or in `room` what it means in the size that is known here. Fields that are not known
+// here must be zero.
 template <class Structure>
 const Structure& taken(const Structure* given, const char* name, Structure& room) {
   if (!given) refuse(name, "a structure", "NULL");

@@ -34,7 +34,7 @@ void check_weights(const gn_call& call) {
   if (!first) refuse("weights", "what gn_weights_create made", "NULL");
   if (!second) return;
   const auto alike = [](const auto& a, const auto& b) {
-    return a.cell == b.cell && a.input_size == b.input_size && a.hidden_size == b.hidden_size &&
+    return a.kind == b.kind && a.input_size == b.input_size && a.hidden_size == b.hidden_size &&
            &a.kernels == &b.kernels;
   };
   if (first->type() != second->type() ||
@@ -73,7 +73,7 @@ struct Views {
         cells(product(call.steps, call.batch)),
         x(view<const T>(call.x, "x", product(cells, weights.input_size) > 0)),
         h_0(view<const T>(call.h_0, "h_0")),
-        c_0(view_of_c<const T>(call.c_0, "c_0", weights.shape.states)),
+        c_0(view_of_c<const T>(call.c_0, "c_0", weights.cell.states)),
         mask(view<const T>(call.mask, "mask")),
         output(view<T>(call.output, "output", product(cells, 2 * weights.hidden_size) > 0)) {}
 
@@ -100,7 +100,7 @@ RecurrentTape<T> tape_of(const gn_call& call, const TapeLayout& layout, const Sc
 template <class T>
 void forward(const gn_call& call) {
   const Views<T> views(call);
-  const size_t H = views.weights.hidden_size, states = views.weights.shape.states;
+  const size_t H = views.weights.hidden_size, states = views.weights.cell.states;
   const bool any = call.batch > 0 && H > 0;
   const auto h_n = view<T>(call.h_n, "h_n", any), c_n = view_of_c<T>(call.c_n, "c_n", states, any);
   const int threads = checked_threads(call.threads);
@@ -125,7 +125,7 @@ RecurrentParameters<T> gradients_of(const gn_gradients& all, const RecurrentWeig
     if (data && !exists) refuse(name, "NULL, as the weights have none", "an array");
     return view<T>(gn_output{data, {0, 0}}, name, exists && has_columns && weights.hidden_size > 0).data;
   };
-  const bool has_gains = weights.cell == Cell::gru_layer_norm;
+  const bool has_gains = weights.cell.normalized;
   return {pointer(all.weight_ih, "gradients.weight_ih", true, weights.input_size > 0),
           pointer(all.weight_hh, "gradients.weight_hh"),
           pointer(all.bias_ih, "gradients.bias_ih", weights.has_bias_ih),
@@ -137,7 +137,7 @@ RecurrentParameters<T> gradients_of(const gn_gradients& all, const RecurrentWeig
 template <class T>
 void backward(const gn_backward_call& call, const gn_call& forward) {
   const Views<T> views(forward);
-  const size_t H = views.weights.hidden_size, states = views.weights.shape.states;
+  const size_t H = views.weights.hidden_size, states = views.weights.cell.states;
   const auto d_output = view<const T>(call.d_output, "d_output"), d_h_n = view<const T>(call.d_h_n, "d_h_n");
   const auto d_c_n = view_of_c<const T>(call.d_c_n, "d_c_n", states);
   const auto d_x = view<T>(call.d_x, "d_x"), d_h_0 = view<T>(call.d_h_0, "d_h_0");
@@ -167,8 +167,8 @@ void backward(const gn_backward_call& call, const gn_call& forward) {
 template <class T>
 void copy_gate_of(const gn_call& call, int direction, size_t gate, const gn_output& out) {
   const RecurrentWeights<T>& weights = call.weights[direction]->as<T>();
-  if (gate >= weights.shape.gates)
-    refuse("gate", "0 to " + std::to_string(weights.shape.gates - 1), std::to_string(gate));
+  if (gate >= weights.cell.gates)
+    refuse("gate", "0 to " + std::to_string(weights.cell.gates - 1), std::to_string(gate));
   const auto to = view<T>(out, "out", call.steps > 0 && call.batch > 0 && weights.hidden_size > 0);
   Schedule schedule = schedule_of_tape(call);
   const TapeLayout layout = layout_of_tape(call, schedule);

@@ -23,7 +23,7 @@ size_t elements_of(const gn_call& call, size_t indices, TapeHeader& header) {
   const RecurrentWeights<T>& weights = call.weights[0]->as<T>();
   header.input_size = weights.input_size;
   header.hidden_size = weights.hidden_size;
-  header.cell = static_cast<uint32_t>(weights.cell);
+  header.cell = static_cast<uint32_t>(weights.kind);
   header.vector = static_cast<uint32_t>(weights.kernels.vector);
   const Keep keep = call.keep == GN_KEEP_STATES ? Keep::states : Keep::gates;
   return RecurrentTape<T>::size(weights, call.steps, call.batch, indices, keep);

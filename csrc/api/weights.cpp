@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "checks.h"
+#include "kernels/dispatch.h"
 
 namespace gru::api {
 
@@ -12,30 +13,31 @@ namespace {
 
 template <class T>
 std::unique_ptr<const RecurrentWeights<T>> created(const gn_weights_options& options) {
-  const auto cell = static_cast<Cell>(options.cell);
-  const size_t rows = product(shape_of(cell).gates, options.hidden_size);
+  const auto kind = static_cast<size_t>(options.cell);
+  const Cell<T>& cell = kernels_of<T>(active_isa()).cells[kind];
+  const size_t rows = product(cell.gates, options.hidden_size);
   const bool has_input = product(rows, options.input_size) > 0, has_hidden = product(rows, options.hidden_size) > 0;
   const gn_parameters& given = options.parameters;
-  const bool normalized = cell == Cell::gru_layer_norm;
+  const bool normalized = cell.normalized;
   for (const auto& [gain, name] : {std::pair{given.gamma_ih, "gamma_ih"}, std::pair{given.gamma_hh, "gamma_hh"}})
     if (gain && !normalized) refuse(name, "NULL for this cell", "an array");
   const RecurrentParameters<const T> parameters{
       typed<const T>(given.weight_ih, "weight_ih", has_input), typed<const T>(given.weight_hh, "weight_hh", has_hidden),
       typed<const T>(given.bias_ih, "bias_ih", false),         typed<const T>(given.bias_hh, "bias_hh", false),
       typed<const T>(given.gamma_ih, "gamma_ih", normalized),  typed<const T>(given.gamma_hh, "gamma_hh", normalized)};
-  return std::make_unique<const RecurrentWeights<T>>(cell, options.input_size, options.hidden_size, parameters);
+  return std::make_unique<const RecurrentWeights<T>>(kind, options.input_size, options.hidden_size, parameters);
 }
 
 template <class T>
 void describe(const RecurrentWeights<T>& weights, gn_weights_info& info) {
-  info.cell = static_cast<gn_cell>(weights.cell);
+  info.cell = static_cast<gn_cell>(weights.kind);
   info.input_size = weights.input_size;
   info.hidden_size = weights.hidden_size;
-  info.gates = weights.shape.gates;
-  info.states = weights.shape.states;
+  info.gates = weights.cell.gates;
+  info.states = weights.cell.states;
   info.bias_ih = weights.has_bias_ih;
   info.bias_hh = weights.has_bias_hh;
-  info.gains = weights.cell == Cell::gru_layer_norm;
+  info.gains = weights.cell.normalized;
   info.isa = weights.isa.name;
 }
 
@@ -46,8 +48,8 @@ void describe(const RecurrentWeights<T>& weights, gn_weights_info& info) {
 using namespace gru::api;
 
 size_t gn_cell_gates(gn_cell cell) {
-  const auto place = static_cast<size_t>(cell);
-  return place < gru::cell_kinds ? gru::shape_of(static_cast<gru::Cell>(cell)).gates : 0;
+  const auto kind = static_cast<size_t>(cell);
+  return kind < gru::cell_kinds ? gru::lowest_isa().float32->cells[kind].gates : 0;
 }
 
 gn_status gn_weights_create(const gn_weights_options* options, gn_weights** weights, gn_error* error) {

@@ -91,6 +91,8 @@ const Isa& choose(const char* wanted) {
 
 }  // namespace
 
+const Isa& lowest_isa() { return *candidates().front().isa; }
+
 std::vector<std::string> built_isas() {
   std::vector<std::string> names;
   for (const auto& candidate : candidates()) names.emplace_back(candidate.isa->name);

@@ -18,6 +18,9 @@ GRU_API std::vector<std::string> supported_isas();
 // Throws std::invalid_argument for an unknown name or for a set that is not supported here.
 GRU_API const Isa& active_isa();
 
+// One that every CPU has.
+GRU_API const Isa& lowest_isa();
+
 template <class T>
 const Kernels<T>& kernels_of(const Isa& isa);
 template <>

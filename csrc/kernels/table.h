@@ -91,25 +91,44 @@ struct Outer {
   bool accumulate;  // otherwise `sums` and `totals` are overwritten
 };
 
-enum class Cell { gru_reset_after, gru_reset_before, gru_layer_norm, lstm, rnn_tanh, rnn_relu };
 constexpr size_t cell_kinds = 6;
 
-// The passes of a cell's step.
+// A product that gives gradients of some gates' hidden weights, from h or from a slot of the tape, and from gradients
+// that stand in slots one after the other. Slots are those of Gates, counted from the first gate's.
+struct HiddenGradients {
+  ptrdiff_t slot = 0;       // the first of the gradients
+  size_t gates = 0;         // 0: there is no such product
+  size_t gate[4] = {};      // which each of them is
+  ptrdiff_t left_slot = 0;  // 0: h
+};
+
+// What is computed in a step, and what the loops must know of it.
 template <class T>
-struct CellPasses {
-  void (*project)(const Pass<T>&);     // gates = bias + left * right
-  void (*step)(const Pass<T>&);        // from the projected gates to h' in `output`
-  void (*step_taped)(const Pass<T>&);  // the same, and what backward needs into the slots
+struct Cell {
+  size_t gates = 0;                        // of the projections: weights and biases have gates * H rows
+  size_t lead = 0, slots = 0;              // slots before the first gate's; all slots
+  size_t taped_lead = 0, taped_slots = 0;  // the same of a tape's rows
+  size_t hidden_gates = 0;                 // of the hidden weights' first product
+  ptrdiff_t flow = 0;            // the first of as many slots whose gradients flow through it into the state before
+  ptrdiff_t input = 0;           // the first slot of the gates whose gradients flow into x
+  size_t states = 1;             // h, or h and c
+  size_t hidden_bias_apart = 0;  // the number of the gate whose hidden bias cannot join the input's; 0 for none
+  bool normalized = false;       // its projections are
+  HiddenGradients hidden_gradients[2] = {};
+
+  void (*project)(const Pass<T>&) = nullptr;     // gates = bias + left * right
+  void (*step)(const Pass<T>&) = nullptr;        // from the projected gates to h' in `output`
+  void (*step_taped)(const Pass<T>&) = nullptr;  // the same, and what backward needs into the slots
   // Backward, one gate: d_h = carry + d_output + left * right, where left holds the gate gradients of the step that
   // follows in time (none at first); then the gates of this step become gradients, and the carry that of the step
   // before.
-  void (*step_backward)(const Pass<T>&);
+  void (*step_backward)(const Pass<T>&) = nullptr;
   // Reset before has two passes, of which the first gives r * h and so d_n: left of the second. With layer
   // normalization the first pass projects h, and the second needs whole rows of that. Null for the others.
-  void (*second)(const Pass<T>&);
-  void (*second_backward)(const Pass<T>&);
+  void (*second)(const Pass<T>&) = nullptr;
+  void (*second_backward)(const Pass<T>&) = nullptr;
   // Layer normalization: what second_backward, which overwrites its part of the rows, needs of whole ones.
-  void (*row_gradients)(const Pass<T>&);
+  void (*row_gradients)(const Pass<T>&) = nullptr;
 };
 
 template <class T>
@@ -118,8 +137,8 @@ struct Kernels {
 
   size_t (*chains)(size_t panels, size_t gates);  // what Panels::chains must be
 
-  void (*affine)(const Pass<T>&);   // output = bias + left * right (one gate)
-  CellPasses<T> cells[cell_kinds];  // in the order of Cell
+  void (*affine)(const Pass<T>&);  // output = bias + left * right (one gate)
+  Cell<T> cells[cell_kinds];       // in the order of gn_cell
   // output = carry + left * right (one gate): the gradient of h_0
   void (*state_backward)(const Pass<T>&);
 

@@ -2,8 +2,9 @@
 // c' = f c + i g, h' = o tanh(c'). The state c goes along in the carry.
 #pragma once
 
-#include "activations.inc.h"
-#include "epilogue.inc.h"
+#include "../kernels/activations.inc.h"
+#include "../kernels/epilogue.inc.h"
+#include "../kernels/tile.inc.h"
 
 namespace gru {
 namespace {
@@ -62,6 +63,20 @@ struct LstmBackward : BackwardPass<T> {
     V::store(carry, V::zero());
     store_padded<T>(carry + V::width, V::mul(d_c, f), n);
   }
+};
+
+template <class T>
+constexpr Cell<T> lstm = {
+    .gates = 4,
+    .slots = 4,
+    .taped_slots = 5,
+    .hidden_gates = 4,
+    .states = 2,
+    .hidden_gradients = {{.gates = 4, .gate = {0, 1, 2, 3}}},
+    .project = run<Project<T, 4>>,
+    .step = run<Lstm<T, false>>,
+    .step_taped = run<Lstm<T, true>>,
+    .step_backward = run<LstmBackward<T>>,
 };
 
 }  // namespace

@@ -171,5 +171,27 @@ void normalized_step_backward(const Pass<T>& pass) {
   }
 }
 
+template <class T>
+constexpr Cell<T> gru_layer_norm = {
+    .gates = 3,
+    .lead = 1,
+    .slots = 10,
+    .taped_lead = 1,
+    .taped_slots = 10,
+    .hidden_gates = 3,
+    .flow = hidden_slot,
+    .input = input_slot,
+    .hidden_bias_apart = 3,
+    .normalized = true,
+    .hidden_gradients = {{.slot = hidden_slot, .gates = 3, .gate = {0, 1, 2}}},
+    .project = run<Projection<T, input_slot>>,
+    .step = run<Projection<T, hidden_slot>>,
+    .step_taped = run<Projection<T, hidden_slot>>,
+    .step_backward = run<ResetAfterBackward<T>>,
+    .second = normalized_step<T>,
+    .second_backward = normalized_step_backward<T>,
+    .row_gradients = normalized_row_gradients<T>,
+};
+
 }  // namespace
 }  // namespace gru

@@ -1,8 +1,9 @@
 // The plain recurrent network (Elman 1990): h' = tanh or max(0, .) of W x + U h + b. A tape keeps h'.
 #pragma once
 
-#include "activations.inc.h"
-#include "epilogue.inc.h"
+#include "../kernels/activations.inc.h"
+#include "../kernels/epilogue.inc.h"
+#include "../kernels/tile.inc.h"
 
 namespace gru {
 namespace {
@@ -58,6 +59,19 @@ struct RnnBackward : BackwardPass<T> {
     store_padded<T>(slot, Activation<T>::times_slope(sums[0], V::load(slot)), n);
     V::store(carry_of(pass, row, panel), V::zero());
   }
+};
+
+template <class T, template <class> class Activation>
+constexpr Cell<T> rnn = {
+    .gates = 1,
+    .slots = 1,
+    .taped_slots = 1,
+    .hidden_gates = 1,
+    .hidden_gradients = {{.gates = 1}},
+    .project = run<Project<T, 1>>,
+    .step = run<Rnn<T, Activation, false>>,
+    .step_taped = run<Rnn<T, Activation, true>>,
+    .step_backward = run<RnnBackward<T, Activation>>,
 };
 
 }  // namespace
