@@ -1,0 +1,170 @@
+"""Write the test vectors beside this file: layers in every cell, their results and gradients by the reference.
+
+Whoever implements the cells in another language reads them in a few lines: see `HEAD`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tolerances import TOLERANCES
+
+from gru_native import reference
+
+Array = np.ndarray[Any, Any]
+
+FOLDER = Path(__file__).parent
+
+HEAD = """\
+# Test vectors of the cell {cell}, written by tests/vectors/write.py from gru_native/reference.py in float64.
+# Words with blanks or line ends between them; lines that begin with # say nothing. "case NAME" begins a case; all
+# else is an array: its name, the count of its numbers, the numbers, row by row. sizes: T B I H D; arrays and their
+# shapes are those of include/gru_native.h, "_reverse" is of the second direction, zoneout a share, and an array that
+# is not there was not given. Inputs are the same in float32. Results may differ by absolute + relative * the largest
+# magnitude of their array: these two, before the first case, for output, h_n and c_n (forward) and for gradients.
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A layer and what it is called with. The sizes stand around the widths of vectors."""
+
+    steps: int
+    batch: int
+    inputs: int
+    hidden: int
+    directions: int = 1
+    reverse: bool = False
+    biases: bool = True
+    lengths: tuple[int, ...] | None = None
+    has_resets: bool = False
+    has_mask: bool = False
+    zoneout: float = 0.0
+
+
+CASES = {
+    "plain": Case(3, 2, 5, 7),
+    "one_unit": Case(1, 1, 1, 1),
+    "ragged": Case(3, 3, 1, 8, lengths=(2, 0, 3)),
+    "resets": Case(3, 2, 0, 9, has_resets=True),
+    "reverse": Case(4, 3, 5, 1, reverse=True, lengths=(3, 4, 1), has_resets=True),
+    "mask": Case(2, 2, 0, 7, has_mask=True),
+    "zoneout": Case(2, 2, 0, 8, zoneout=0.25),
+    "no_biases": Case(2, 1, 0, 17, biases=False),
+    "both_directions": Case(3, 3, 5, 1, directions=2, lengths=(3, 1, 2), has_resets=True, has_mask=True),
+}
+
+
+class Draw:
+    """Numbers of the reference's own generator, which no version of NumPy changes: multiples of 1/16."""
+
+    def __init__(self, key: int) -> None:
+        self.key = key
+        self.drawn = 0
+
+    def __call__(self, *shape: int, bound: float = 1.0) -> Array:
+        """Draw within about `bound`."""
+        counters = np.arange(self.drawn, self.drawn + int(np.prod(shape)), dtype=np.uint64)
+        self.drawn += len(counters)
+        top = max(round(16 * bound), 1)
+        numbers = reference.philox(counters, self.key)[0] % np.uint64(2 * top + 1)
+        return (numbers.astype(np.float64).reshape(shape) - top) / 16
+
+
+def arrays(cell: str, case: Case, draw: Draw) -> Iterator[tuple[str, Array]]:
+    """Yield the arrays of a case under their names."""
+    steps, batch, inputs, hidden, directions = case.steps, case.batch, case.inputs, case.hidden, case.directions
+    rows = reference.CELLS[cell].gates * hidden
+    states = ("h", "c")[: reference.CELLS[cell].states]
+    yield "sizes", np.array([steps, batch, inputs, hidden, directions])
+    yield "reverse", np.array([case.reverse])
+    yield "zoneout", np.array([case.zoneout])
+
+    given = {"x": draw(steps, batch, inputs)}
+    given |= {f"{part}_0": draw(directions, batch, hidden) for part in states}
+    if case.lengths is not None:
+        given["lengths"] = np.array(case.lengths)
+    if case.has_resets:
+        given["reset"] = draw(steps, batch) > 0.5
+    if case.has_mask:
+        given["mask"] = 1.25 * (draw(directions, batch, hidden) > -0.5)
+    given["d_output"] = draw(steps, batch, directions * hidden)
+    given |= {f"d_{part}_n": draw(directions, batch, hidden) for part in states}
+    yield from given.items()
+
+    outputs, finals, gradients = [], [], []
+    for direction, suffix in enumerate(("", "_reverse")[:directions]):
+        bound = hidden**-0.5
+        parameters = {"weight_ih": draw(rows, inputs, bound=bound), "weight_hh": draw(rows, hidden, bound=bound)}
+        if case.biases:
+            parameters |= {name: draw(rows, bound=bound) for name in ("bias_ih", "bias_hh")}
+        if cell == "gru_layer_norm":
+            parameters |= {name: 1 + draw(rows, bound=0.5) for name in ("gamma_ih", "gamma_hh")}
+        yield from ((name + suffix, array) for name, array in parameters.items())
+        output, final, tape = reference.forward(
+            given["x"],
+            state([given[f"{part}_0"][direction] for part in states]),
+            **{"bias_ih": None, "bias_hh": None} | parameters,
+            cell=cell,
+            reverse=case.reverse or direction == 1,
+            lengths=given.get("lengths"),
+            reset=given.get("reset"),
+            mask=given["mask"][direction] if case.has_mask else None,
+            taken=np.full((steps, batch, hidden), 1 - case.zoneout),
+        )
+        own = given["d_output"][:, :, direction * hidden : (direction + 1) * hidden]
+        grads = reference.backward(tape, own, state([given[f"d_{part}_n"][direction] for part in states]))
+        outputs.append(output)
+        finals.append(np.reshape(final, (len(states), batch, hidden)))
+        gradients.append(grads)
+        yield from ((f"d_{name}{suffix}", grads[name]) for name in parameters)
+
+    yield "output", np.concatenate(outputs, axis=2)
+    yield "d_x", np.sum([grads["x"] for grads in gradients], axis=0)
+    for place, part in enumerate(states):
+        yield f"{part}_n", np.stack([final[place] for final in finals])
+        d_states = [np.reshape(grads["state"], (len(states), batch, hidden)) for grads in gradients]
+        yield f"d_{part}_0", np.stack([d[place] for d in d_states])
+
+
+def state(parts: list[Array]) -> Any:
+    """Return a state as the reference takes it."""
+    return parts[0] if len(parts) == 1 else tuple(parts)
+
+
+def tolerances(cell: str) -> Iterator[tuple[str, Array]]:
+    """Yield those of the test suite for layers as small as these."""
+    normalised = "_normalised" if cell == "gru_layer_norm" else ""
+    unbounded = "_unbounded" if cell == "rnn_relu" else ""
+    for dtype in ("float32", "float64"):
+        yield f"{dtype}_forward", np.array(TOLERANCES[f"{dtype}_forward{unbounded}{normalised}"])
+        yield f"{dtype}_gradient", np.array(TOLERANCES[f"{dtype}_gradient{normalised}"])
+
+
+def line(name: str, array: Array) -> str:
+    """Write an array so that its float64 numbers are read back as they are."""
+    return " ".join([name, str(array.size), *map(repr, array.astype(np.float64).ravel().tolist())])
+
+
+def text(cell: str) -> str:
+    """Return the file of a cell."""
+    lines = [line(*item) for item in tolerances(cell)]
+    for place, (name, case) in enumerate(CASES.items()):
+        if case.zoneout and reference.CELLS[cell].states > 1:
+            continue
+        lines += ["", f"case {name}"]
+        lines += [line(*item) for item in arrays(cell, case, Draw(place))]
+    return HEAD.format(cell=cell) + "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    for cell in reference.CELLS:
+        (FOLDER / f"{cell}.txt").write_text(text(cell))
