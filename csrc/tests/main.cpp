@@ -1,4 +1,5 @@
-// gru_native_tests [NAME...]: runs the tests whose names contain one of the words, or all.
+// gru_native_tests [NAME...] [-NAME...]: runs the tests whose names contain one of the words, or all; none of those
+// with a word behind a dash.
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -28,10 +29,14 @@ void failed(const char* file, int line, const char* what) {
 int main(int count, char** words) {
   using namespace gru::tests;
   using Clock = std::chrono::steady_clock;
+  std::vector<const char*> wanted, unwanted;
+  for (char** word = words + 1; word < words + count; ++word)
+    **word == '-' ? unwanted.push_back(*word + 1) : wanted.push_back(*word);
   int run = 0;
   for (const Test& test : all_tests()) {
     const auto named = [&](const char* word) { return std::strstr(test.name, word) != nullptr; };
-    if (count > 1 && std::none_of(words + 1, words + count, named)) continue;
+    if (!wanted.empty() && std::ranges::none_of(wanted, named)) continue;
+    if (std::ranges::any_of(unwanted, named)) continue;
     const int before = failures.load();
     const auto begin = Clock::now();
     test.run();
