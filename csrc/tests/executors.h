@@ -24,7 +24,7 @@ class OwnThreads final : public Executor {
 
 inline OwnThreads own_threads;
 
-// OpenMP's run time is not built to be watched: ThreadSanitizer would see races between its threads.
+// Under ThreadSanitizer without OpenMP: see main.cpp.
 inline std::vector<Executor*> all_executors() {
 #if defined(__SANITIZE_THREAD__)
   return {&thread_executor(), &own_threads};
