@@ -114,9 +114,11 @@ void* fresh(size_t bytes, size_t aligned_to) {
 });
 
 void* fresh_block(size_t size, size_t bytes) {
-  const size_t huge = in_huge_pages(bytes);
+  [[maybe_unused]] const size_t huge = in_huge_pages(bytes);
   void* const data = fresh(size, size >= huge_page ? huge_page : alignment);  // a later user may fill it
+#if defined(MADV_HUGEPAGE)
   if (huge > 0) madvise(data, huge, MADV_HUGEPAGE);
+#endif
   return data;
 }
 

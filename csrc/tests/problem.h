@@ -134,7 +134,9 @@ template <class T>
 class Training {
  public:
   Training(const Problem<T>& problem, const Weights& weights, int threads) {
-    const auto [cell, steps, batch, inputs, hidden] = problem.sizes_;
+    const gn_cell cell = problem.sizes_.cell;
+    const size_t steps = problem.sizes_.steps, batch = problem.sizes_.batch;  // clang 15 captures no bindings
+    const size_t inputs = problem.sizes_.inputs, hidden = problem.sizes_.hidden;
     const size_t rows = problem.rows_, of_state = batch * hidden, of_output = steps * of_state;
     results.resize(steps * batch * inputs + of_output + 4 * of_state + rows * (inputs + hidden + 4));
     T* next = results.data();
