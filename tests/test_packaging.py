@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+import re
 import subprocess
 import sys
 from importlib import metadata
@@ -39,6 +41,18 @@ def test_libraries_are_found_beside_each_other(library: Path) -> None:
     # A path of the build environment is gone after the build.
     assert b"site-packages" not in content
     assert b"build-env" not in content
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this system has another C library")
+def test_libraries_need_no_newer_glibc_than_the_wheel_claims() -> None:
+    """A tag without a version of glibc, which a build has before auditwheel repairs it, means the system's own."""
+    tags = metadata.distribution("gru_native").read_text("WHEEL") or ""
+    versions = re.findall(r"manylinux_(\d+)_(\d+)", tags) or [platform.libc_ver()[1].split(".")[:2]]
+    claimed = min(tuple(map(int, version)) for version in versions)
+    for library in FOLDER.glob("*.so*"):
+        names = re.findall(rb"\0GLIBC_(\d+)\.(\d+)[.\d]*(?=\0)", library.read_bytes())
+        needed = max((tuple(map(int, name)) for name in names), default=(0, 0))
+        assert needed <= claimed, f"{library.name} needs glibc {needed}, the wheel claims {claimed}"
 
 
 def test_run_time_libraries_come_from_the_package() -> None:
