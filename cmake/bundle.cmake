@@ -8,7 +8,7 @@ function(install_runtime_of target)
       LIBRARIES $<TARGET_FILE:${target}>
       RESOLVED_DEPENDENCIES_VAR libraries
       DIRECTORIES ${CMAKE_CXX_IMPLICIT_LINK_DIRECTORIES}
-      PRE_INCLUDE_REGEXES \"^lib(gomp|i?omp|scipy_openblas)[0-9]*\\\\.so\"
+      PRE_INCLUDE_REGEXES \"(^|/)lib(gomp|i?omp|scipy_openblas)[0-9]*\\\\.(so|dylib)\"
       PRE_EXCLUDE_REGEXES \".*\")
     foreach(library IN LISTS libraries)
       get_filename_component(soname \${library} NAME)
