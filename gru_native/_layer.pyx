@@ -4,6 +4,7 @@
 cimport cython
 cimport numpy as np
 from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memset
 from libcpp cimport bool as cbool
 
 import numpy
@@ -328,6 +329,7 @@ cdef class RecurrentWeights:
             raise ValueError(f"cell: expected one of {CELLS} and six arrays, got {cell} and {len(parameters)}")
         weight_ih, weight_hh = parameters[:2]
         self.type_number = np.NPY_FLOAT64 if fits(weight_ih, np.NPY_FLOAT64, 2) else np.NPY_FLOAT32
+        memset(&options, 0, sizeof(options))
         options.size = sizeof(options)
         options.cell = <gn_cell><int>CELLS.index(cell)
         options.type = GN_FLOAT64 if self.type_number == np.NPY_FLOAT64 else GN_FLOAT32
@@ -627,6 +629,7 @@ cdef class RecurrentLayerTape:
             raise ValueError(f"names: expected {expected} different ones, got {names}")
         forward.threads = thread_count(threads)
         a, b = np.PyArray_DIM(self.arrays[0], 0), np.PyArray_DIM(self.arrays[0], 1)
+        memset(&call, 0, sizeof(call))
         error.size, call.size, call.forward = sizeof(error), sizeof(call), &forward
         if d_output is not None and not fits_shape(
             d_output, layer.type_number, a, b, layer.directions * layer.hidden_size
