@@ -464,7 +464,11 @@ cdef class RecurrentLayer:
         call.keep = GN_KEEP_STATES if keep == "states" else GN_KEEP_GATES
         if zoneout_keys is not None:
             call.zoneout_is_random = True
-            for direction, key in enumerate(zoneout_keys[: self.directions]):
+            if len(zoneout_keys) != self.directions:
+                refuse("zoneout_keys")
+            for direction, key in enumerate(zoneout_keys):
+                if type(key) is not int or not 0 <= key < 1 << 64:
+                    refuse("zoneout_keys")
                 call.zoneout_key[direction] = key
         check(gn_tape_size(call, &call.tape_size, &error), &error)
         call.tape = gn_allocate(call.tape_size)
