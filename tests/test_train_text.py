@@ -31,14 +31,14 @@ def _continue(model: CharacterModel, prompt: str, length: int, temperature: floa
 def test_every_text_is_encoded_and_decoded(text: str) -> None:
     vocabulary = vocabulary_of(text)
     assert list(vocabulary) == sorted(set(text))
-    model = CharacterModel(nn.Sequential(nn.Embedding(1, 1)), vocabulary)
+    model = CharacterModel.create(vocabulary)
     indices = model.encode(text)
     assert [vocabulary[index] for index in indices] == list(text)
     assert model.decode(indices) == text
 
 
 def test_a_vocabulary_may_be_in_any_order() -> None:
-    model = CharacterModel(nn.Sequential(nn.Embedding(1, 1)), "zß☃a")
+    model = CharacterModel.create("zß☃a")
     np.testing.assert_array_equal(model.encode("az☃"), [3, 0, 2])
 
 
@@ -131,3 +131,10 @@ def test_errors_of_generate() -> None:
     model.network.assign({"3.bias": np.full(4, np.nan, np.float32)})
     with pytest.raises(FloatingPointError, match="the model's logits are not finite"):
         next(model.generate("a"))
+
+
+@pytest.mark.parametrize("vocabulary", ["ab", "abcd", "aba"])
+def test_a_network_for_other_characters_is_refused(vocabulary: str) -> None:
+    network = CharacterModel.create("abc").network
+    with pytest.raises(ValueError, match="^network: expected an Embedding, recurrent layers and a Linear for"):
+        CharacterModel(network, vocabulary)

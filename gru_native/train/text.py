@@ -30,13 +30,16 @@ class CharacterModel:
     Raises
     ------
     ValueError
-        For a network with a layer that is not time-major.
+        For a network with a layer that is not time-major, or for another number of characters.
     """
 
     def __init__(self, network: nn.Sequential, vocabulary: str) -> None:
         self.network = instance("network", network, nn.Sequential, "a Sequential")
         trace(network, False, type(self).__name__)
         self.vocabulary = _some("vocabulary", vocabulary)
+        if not _fit(network, vocabulary):
+            chain = "an Embedding, recurrent layers and a Linear"
+            raise ValueError(f"network: expected {chain} for {len(vocabulary)} characters, each once, got others")
         codes = _codes(vocabulary)
         self._order = np.argsort(codes, kind="stable")
         self._sorted = codes[self._order]
@@ -93,7 +96,7 @@ class CharacterModel:
         network = io.load(path)
         vocabulary = io.load_metadata(path).get(_VOCABULARY)
         try:
-            if isinstance(network, nn.Sequential) and vocabulary is not None and _fit(network, vocabulary):
+            if isinstance(network, nn.Sequential) and vocabulary is not None:
                 return cls(network, vocabulary)
         except ValueError as error:  # a layout that does not fit, or half of a surrogate pair
             raise io.ModelFileError(f"{path}: a model, but not of characters with their vocabulary: {error}") from error
