@@ -683,3 +683,8 @@ def test_numpy_numbers_make_a_configuration_too() -> None:
 def test_bad_configurations(config: Any, message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         nn.from_config(config)
+
+
+def test_a_module_as_padding_is_refused() -> None:
+    with pytest.raises(TypeError, match="^padding_idx: expected a whole number, got Linear"):
+        nn.Embedding(5, 3, padding_idx=nn.Linear(1, 1))  # type: ignore[arg-type]

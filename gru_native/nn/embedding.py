@@ -52,10 +52,10 @@ class Embedding(Module):
     ) -> None:
         self.num_embeddings = whole("num_embeddings", num_embeddings, least=0)
         self.embedding_dim = whole("embedding_dim", embedding_dim, least=0)
-        self.padding_idx = padding_idx
         self.dtype = float_dtype(dtype)
         shape = self.num_embeddings, self.embedding_dim
         weight = init.normal(generator(seed), "num_embeddings, embedding_dim", shape, self.dtype)
+        self.padding_idx: int | None = None
         if padding_idx is not None:
             row = whole("padding_idx", padding_idx, -self.num_embeddings, self.num_embeddings - 1)
             self.padding_idx = row % self.num_embeddings
