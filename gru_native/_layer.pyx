@@ -498,11 +498,11 @@ cdef class RecurrentLayer:
         call.x = to_read(x, turned)
         if state is not None and self.has_c:
             h_0, c_0 = pair(state, "state")
-            call.h_0, call.c_0 = self.state_of(h_0, call.batch), self.state_of(c_0, call.batch)
+            call.h_0, call.c_0 = self.state_of(h_0, call.batch, "state"), self.state_of(c_0, call.batch, "state")
         elif state is not None:
-            call.h_0 = self.state_of(state, call.batch)
+            call.h_0 = self.state_of(state, call.batch, "state")
         if mask is not None:
-            call.mask = self.state_of(mask, call.batch)
+            call.mask = self.state_of(mask, call.batch, "mask")
         if lengths is not None:
             if not fits_lengths(lengths, call.batch):
                 return refuse("lengths")
@@ -513,11 +513,11 @@ cdef class RecurrentLayer:
             call.reset = to_read(reset, turned)
         return 0
 
-    cdef gn_input state_of(self, object array, np.npy_intp batch) except *:
+    cdef gn_input state_of(self, object array, np.npy_intp batch, str name) except *:
         if array is not None and not fits_shape(
             array, self.type_number, self.directions, batch, self.hidden_size
         ):
-            refuse("state")
+            refuse(name)
         return to_read(array)
 
     # Where a call writes its output, of x's first two axes.
@@ -643,7 +643,7 @@ cdef class RecurrentLayerTape:
         d_h_n, d_c_n = d_final, None
         if layer.has_c and d_final is not None:
             d_h_n, d_c_n = pair(d_final, "d_final")
-        call.d_h_n, call.d_c_n = layer.state_of(d_h_n, batch), layer.state_of(d_c_n, batch)
+        call.d_h_n, call.d_c_n = layer.state_of(d_h_n, batch, "d_final"), layer.state_of(d_c_n, batch, "d_final")
         gradients, place = {}, 0
         for direction in range(layer.directions):
             for kind in range(6):

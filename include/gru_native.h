@@ -228,8 +228,9 @@ GN_API gn_status gn_backward(const gn_backward_call* call, gn_error* error);
 /* A gate of one direction over all steps, (T, B, H), from a tape that keeps the gates and is not used. */
 GN_API gn_status gn_copy_gate(const gn_call* call, int direction, size_t gate, const gn_output* out, gn_error* error);
 
-/* ---- Other layers, losses and optimizers: contiguous arrays of a type, unless rows have a stride ------------------
- */
+/* ---- Other layers, losses and optimizers ------------------------------------------------------------------------- */
+
+/* Arrays are contiguous and of a type, unless rows have a stride. */
 
 /* The weights of y = x W^T + b: W (O, I) and b (O), or NULL. The matrix is not copied, as with gn_weights. */
 typedef struct gn_linear gn_linear;

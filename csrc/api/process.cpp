@@ -3,8 +3,7 @@
 #include <string>
 
 #include "buffer.h"
-#include "gru.h"
-#include "guard.h"
+#include "checks.h"
 #include "kernels/dispatch.h"
 #include "quota.h"
 
@@ -108,13 +107,16 @@ const char* gn_supported_isa(size_t place) {
 }
 
 gn_status gn_active_isa(const char** name, gn_error* error) {
-  return guarded(error, [&] { *name = gru::active_isa().name; });
+  return guarded(error, [&] {
+    if (!name) refuse("name", "where to put it", "NULL");
+    *name = gru::active_isa().name;
+  });
 }
 
 gn_status gn_vector_width(gn_type type, size_t* width, gn_error* error) {
   return guarded(error, [&] {
-    const gru::Isa& isa = gru::active_isa();
-    *width = type == GN_FLOAT64 ? isa.float64->vector : isa.float32->vector;
+    if (!width) refuse("width", "where to put it", "NULL");
+    for_type(type, [&](auto zero) { *width = gru::kernels_of<decltype(zero)>(gru::active_isa()).vector; });
   });
 }
 

@@ -112,7 +112,7 @@ struct Cell {
   ptrdiff_t flow = 0;            // the first of as many slots whose gradients flow through it into the state before
   ptrdiff_t input = 0;           // the first slot of the gates whose gradients flow into x
   size_t states = 1;             // h, or h and c
-  size_t hidden_bias_apart = 0;  // the number of the gate whose hidden bias cannot join the input's; 0 for none
+  size_t hidden_bias_apart = 0;  // the gate whose hidden bias cannot join the input's, counted from 1; 0 for none
   bool normalized = false;       // its projections are
   HiddenGradients hidden_gradients[2] = {};
 

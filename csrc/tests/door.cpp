@@ -171,6 +171,16 @@ TEST(a_damaged_tape_does_no_harm) {
   }
 }
 
+TEST(questions_to_the_process_name_what_is_wrong) {
+  size_t width = 0;
+  const char* name = nullptr;
+  CHECK(refuses(gn_active_isa(nullptr, error()), "name"));
+  CHECK(refuses(gn_vector_width(GN_FLOAT32, nullptr, error()), "width"));
+  CHECK(refuses(gn_vector_width(static_cast<gn_type>(7), &width, error()), "type"));
+  CHECK(gn_active_isa(&name, error()) == GN_OK && gn_vector_width(GN_FLOAT64, &width, error()) == GN_OK);
+  CHECK(name && width > 0);
+}
+
 TEST(teams_are_chosen_and_refused) {
   const gn_team before = gn_get_team();
   CHECK(refuses(gn_set_team(static_cast<gn_team>(7), nullptr, error()), "team"));
