@@ -16,6 +16,7 @@ import pytest
 
 from gru_native import convert, heatmaps, inspection, io, losses, nn, optim, random, schedules, train
 from gru_native import functional as F
+from gru_native.activations import Activation, activation
 
 PACKAGE = Path(losses.__file__).parent
 
@@ -792,3 +793,40 @@ def test_a_layer_of_another_package_is_named_with_it() -> None:
     torch = pytest.importorskip("torch")
     with pytest.raises(TypeError, match=r"^layer 0: expected a Module, got torch\.nn\.modules\.linear\.Linear$"):
         nn.Sequential(torch.nn.Linear(3, 4))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("tanh", ("tanh", 0, 0)),
+        ("hard_sigmoid", ("hard_sigmoid", 1 / 6, 0.5)),
+        (("hard_sigmoid", 0.2), ("hard_sigmoid", 0.2, 0.5)),
+        (["linear", 2, 1], ("linear", 2, 1)),
+        (("elu",), ("elu", 1, 0)),
+    ],
+)
+def test_an_activation_is_a_name_with_numbers(value: Any, expected: tuple[Any, ...]) -> None:
+    found = activation("activation", value)
+    assert found == expected
+    assert activation("activation", found) == activation("activation", found.config) == expected
+
+
+@pytest.mark.parametrize(
+    ("error", "value", "message"),
+    [
+        (TypeError, None, r"f: expected a name or a tuple \(name, alpha, beta\), got None"),
+        (TypeError, (), r"f: expected a name or a tuple \(name, alpha, beta\), got \(\)"),
+        (TypeError, (1,), r"f: expected 'sigmoid', .* or 'thresholded_relu', got 1"),
+        (ValueError, "Tanh", r"f: expected 'sigmoid', .* or 'thresholded_relu', got 'Tanh'"),
+        (ValueError, ("tanh", 1), r"f: expected no number for tanh, got \(1,\)"),
+        (ValueError, Activation("tanh", 1), r"f: expected no number for tanh, got"),
+        (ValueError, ("elu", 1, 2), r"f: expected one number for elu, got \(1, 2\)"),
+        (ValueError, ("linear", 1, 2, 3), r"f: expected two numbers for linear, got \(1, 2, 3\)"),
+        (ValueError, ("linear", 1, np.nan), r"f\[2\]: expected a finite number.*, got nan"),
+        (ValueError, ("elu", -np.inf), r"f\[1\]: expected a finite number.*, got -inf"),
+        (TypeError, ("elu", "1"), r"f\[1\]: expected a number, got '1'"),
+    ],
+)
+def test_activations_are_checked(error: type[Exception], value: Any, message: str) -> None:
+    with pytest.raises(error, match=message):
+        activation("f", value)
