@@ -4,22 +4,26 @@ It is short, slow and meant to be read. `forward` and `backward` are one layer i
 `CELLS`; `stack_forward` and `stack_backward` compose them into layers and directions under PyTorch's names.
 Inputs of any real dtype are taken to float64, and so is every result. Nothing is validated here.
 
-T = time steps, B = batch, I = input size, H = hidden size, D = directions, G = gates of the cell. A state is a tuple of
-arrays (B, H): (h,), or of the LSTM (h, c).
+T = time steps, B = batch, I = input size, H = hidden size, D = directions, G = gates of the cell, P = size of h: H, or
+with a projection what it makes of H. A state is a tuple of arrays: (h,), or of the LSTM (h, c), (B, P) and (B, H).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from gru_native.activations import Activation, ActivationLike, activation
+
 Array = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 State = tuple[Array, ...]
+Weights = Mapping[str, Array]
 
 
 def sigmoid(a: Array) -> Array:
@@ -52,94 +56,158 @@ def philox(counters: npt.NDArray[np.uint64], key: int) -> npt.NDArray[np.uint64]
     return np.stack([c_0, c_1, c_2, c_3])
 
 
+# ---- Activations -------------------------------------------------------------------------------------------
+
+
+class Function(NamedTuple):
+    """A function of x and its numbers alpha and beta, and its slope, of x, the function's value y and the numbers."""
+
+    value: Callable[..., Any]
+    slope: Callable[..., Any]
+
+
+# Where a function has a corner its slope there is torch's.
+FUNCTIONS: dict[str, Function] = {
+    "sigmoid": Function(sigmoid, lambda x, y: y * (1.0 - y)),
+    "tanh": Function(np.tanh, lambda x, y: 1.0 - y * y),
+    "relu": Function(lambda x: np.maximum(x, 0.0), lambda x, y: x > 0),
+    "linear": Function(lambda x, alpha, beta: alpha * x + beta, lambda x, y, alpha, beta: alpha),
+    "hard_sigmoid": Function(
+        lambda x, alpha, beta: np.clip(alpha * x + beta, 0.0, 1.0),
+        lambda x, y, alpha, beta: np.where((y > 0) & (y < 1), alpha, 0.0),
+    ),
+    "leaky_relu": Function(
+        lambda x, alpha: np.where(x > 0, x, alpha * x), lambda x, y, alpha: np.where(x > 0, 1, alpha)
+    ),
+    "elu": Function(
+        lambda x, alpha: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0.0))),
+        lambda x, y, alpha: np.where(x > 0, 1.0, y + alpha),
+    ),
+    "softsign": Function(lambda x: x / (1.0 + np.abs(x)), lambda x, y: 1.0 / (1.0 + np.abs(x)) ** 2),
+    "softplus": Function(lambda x: np.logaddexp(0.0, x), lambda x, y: sigmoid(x)),
+    "scaled_tanh": Function(
+        lambda x, alpha, beta: alpha * np.tanh(beta * x),
+        lambda x, y, alpha, beta: alpha * beta * (1.0 - np.tanh(beta * x) ** 2),
+    ),
+    "thresholded_relu": Function(lambda x, alpha: np.where(x > alpha, x, 0.0), lambda x, y, alpha: x > alpha),
+}
+
+SIGMOID, TANH, RELU = (Activation(name) for name in ("sigmoid", "tanh", "relu"))
+
+
 # ---- Cells -------------------------------------------------------------------------------------------------
 
 
-class Cell(Protocol):
-    """One step, and the gradients of one step."""
+@dataclass(frozen=True)
+class Cell:
+    """One step, and the gradients of one step.
 
-    gates: int
-    states: int
+    Parameters
+    ----------
+    activations : tuple of Activation
+        In ONNX's order: of a GRU's gates and its candidate; of an LSTM's gates, of g and of c'; of a plain network.
+    clip : float
+        What an activation is given lies within this of zero (ONNX).
+    """
 
-    def step(self, a: Array, state: State, u: Array, b: Array, mask: Array) -> tuple[State, Any]:
-        """Return the next state, and what `back` needs.
+    activations: tuple[Activation, ...]
+    clip: float = math.inf
+
+    gates: ClassVar[int]
+    states: ClassVar[int] = 1
+
+    def step(self, a: Array, state: State, weights: Weights, mask: Array) -> tuple[State, Any]:
+        """Return the next state, and what `back` needs: the state, the gates' values, and what else.
 
         Parameters
         ----------
         a : (B, G * H), W x + b_ih
         state : of the step before
-        u, b : weight_hh (G * H, H), bias_hh (G * H); see also `LayerNormGRU`
-        mask : (B, H), what h is multiplied by where `u` reads it
+        weights : weight_hh (G * H, P), bias_hh (G * H) and those that only this cell has
+        mask : (B, P), what h is multiplied by where weight_hh reads it
         """
+        raise NotImplementedError
 
-    def back(self, saved: Any, d_state: State, u: Array, mask: Array) -> tuple[Array, State, Array, Array]:
-        """Return the gradients of `a`, of the state before, of `u` and of `b` from that of the next state."""
+    def back(self, saved: Any, d_state: State, weights: Weights, mask: Array) -> tuple[Array, State, dict[str, Array]]:
+        """Return the gradients of `a`, of the state before and of the weights from that of the next state."""
+        raise NotImplementedError
+
+    def activate(self, which: int, a: Array) -> tuple[Array, Array]:
+        """Return one of the activations of `a`, and its slope."""
+        own = self.activations[which]
+        function, bounded = FUNCTIONS[own.name], np.clip(a, -self.clip, self.clip)
+        value = function.value(bounded, *own.numbers)
+        return value, np.where(np.abs(a) > self.clip, 0.0, function.slope(bounded, value, *own.numbers))
 
 
-class GRU:
+@dataclass(frozen=True)
+class GRU(Cell):
     """Cho et al. 2014 (arXiv:1406.1078): in version 3 the reset gate comes before the recurrent product, in 1 after."""
 
-    gates, states = 3, 1
+    activations: tuple[Activation, ...] = (SIGMOID, TANH)
+    reset_after: bool = True
+    gates = 3
 
-    def __init__(self, reset_after: bool) -> None:
-        self.reset_after = reset_after
-
-    def step(self, a: Array, state: State, u: Array, b: Array, mask: Array) -> tuple[State, Any]:
+    def step(self, a: Array, state: State, weights: Weights, mask: Array) -> tuple[State, Any]:
         (h,) = state
-        (a_r, a_z, a_n), (u_r, u_z, u_n), (b_r, b_z, b_n) = np.split(a, 3, axis=1), np.split(u, 3), np.split(b, 3)
+        (a_r, a_z, a_n), u, b = (np.split(a, 3, axis=1), *(np.split(weights[n], 3) for n in ("weight_hh", "bias_hh")))
         read = mask * h
-        r = sigmoid(a_r + read @ u_r.T + b_r)
-        z = sigmoid(a_z + read @ u_z.T + b_z)
-        m = read @ u_n.T + b_n  # what the reset gate multiplies when it comes after the product
-        n = np.tanh(a_n + (r * m if self.reset_after else (r * read) @ u_n.T + b_n))
-        return ((1.0 - z) * n + z * h,), (h, r, z, n, m)
+        r, r_slope = self.activate(0, a_r + read @ u[0].T + b[0])
+        z, z_slope = self.activate(0, a_z + read @ u[1].T + b[1])
+        m = read @ u[2].T + b[2]  # what the reset gate multiplies when it comes after the product
+        n, n_slope = self.activate(1, a_n + (r * m if self.reset_after else (r * read) @ u[2].T + b[2]))
+        return ((1.0 - z) * n + z * h,), (h, r, z, n, m, r_slope, z_slope, n_slope)
 
-    def back(self, saved: Any, d_state: State, u: Array, mask: Array) -> tuple[Array, State, Array, Array]:
-        (h, r, z, n, m), (d_h,), (u_rz, u_n) = saved, d_state, np.split(u, [2 * saved[0].shape[1]])
+    def back(self, saved: Any, d_state: State, weights: Weights, mask: Array) -> tuple[Array, State, dict[str, Array]]:
+        (h, r, z, n, m, r_slope, z_slope, n_slope), (d_h,) = saved, d_state
+        u_rz, u_n = np.split(weights["weight_hh"], [2 * h.shape[1]])
         read = mask * h
-        # d_r, d_z, d_n: of the sums that enter sigmoid and tanh; d_m: of U_n applied to what it saw.
-        d_n = d_h * (1.0 - z) * (1.0 - n * n)
-        d_z = d_h * (h - n) * z * (1.0 - z)
+        # d_r, d_z, d_n: of the sums that the activations are given; d_m: of U_n applied to what it saw.
+        d_n = d_h * (1.0 - z) * n_slope
+        d_z = d_h * (h - n) * z_slope
         if self.reset_after:
             seen, d_m = read, d_n * r
-            d_r = d_n * m * r * (1.0 - r)
+            d_r = d_n * m * r_slope
             d_read = d_m @ u_n
         else:
             seen, d_m = r * read, d_n
-            d_r = (d_m @ u_n) * read * r * (1.0 - r)
+            d_r = (d_m @ u_n) * read * r_slope
             d_read = (d_m @ u_n) * r
         d_rz = np.concatenate([d_r, d_z], axis=1)
         d_u, d_b = np.concatenate([d_rz.T @ read, d_m.T @ seen]), np.concatenate([d_rz, d_m], axis=1).sum(axis=0)
         d_before = d_h * z + mask * (d_read + d_rz @ u_rz)
-        return np.concatenate([d_rz, d_n], axis=1), (d_before,), d_u, d_b
+        return np.concatenate([d_rz, d_n], axis=1), (d_before,), {"weight_hh": d_u, "bias_hh": d_b}
 
 
-class LayerNormGRU:
+@dataclass(frozen=True)
+class LayerNormGRU(Cell):
     """Ba et al. 2016 (arXiv:1607.06450) in haste's form: statistics over all gates, before any gate, reset after.
 
-    `b` is (2, 3 * H): bias_hh and gamma_hh. `forward` normalizes W x.
+    `forward` normalizes W x.
     """
 
-    gates, states = 3, 1
+    activations: tuple[Activation, ...] = (SIGMOID, TANH)
+    gates = 3
 
-    def step(self, a: Array, state: State, u: Array, b: Array, mask: Array) -> tuple[State, Any]:
-        (h,), (bias, gamma) = state, b
-        read = mask * h
-        hat, spread = normalize(read @ u.T)
-        (a_r, a_z, a_n), (m_r, m_z, m) = np.split(a, 3, axis=1), np.split(gamma * hat + bias, 3, axis=1)
-        r, z = sigmoid(a_r + m_r), sigmoid(a_z + m_z)
-        n = np.tanh(a_n + r * m)
-        return ((1.0 - z) * n + z * h,), (h, r, z, n, m, hat, spread, gamma)
+    def step(self, a: Array, state: State, weights: Weights, mask: Array) -> tuple[State, Any]:
+        (h,) = state
+        hat, spread = normalize((mask * h) @ weights["weight_hh"].T)
+        m_r, m_z, m = np.split(weights["gamma_hh"] * hat + weights["bias_hh"], 3, axis=1)
+        a_r, a_z, a_n = np.split(a, 3, axis=1)
+        (r, r_slope), (z, z_slope) = self.activate(0, a_r + m_r), self.activate(0, a_z + m_z)
+        n, n_slope = self.activate(1, a_n + r * m)
+        return ((1.0 - z) * n + z * h,), (h, r, z, n, m, r_slope, z_slope, n_slope, hat, spread)
 
-    def back(self, saved: Any, d_state: State, u: Array, mask: Array) -> tuple[Array, State, Array, Array]:
-        (h, r, z, n, m, hat, spread, gamma), (d_h,) = saved, d_state
-        d_n = d_h * (1.0 - z) * (1.0 - n * n)
-        d_z = d_h * (h - n) * z * (1.0 - z)
-        d_r = d_n * m * r * (1.0 - r)
+    def back(self, saved: Any, d_state: State, weights: Weights, mask: Array) -> tuple[Array, State, dict[str, Array]]:
+        (h, r, z, n, m, r_slope, z_slope, n_slope, hat, spread), (d_h,) = saved, d_state
+        d_n = d_h * (1.0 - z) * n_slope
+        d_z = d_h * (h - n) * z_slope
+        d_r = d_n * m * r_slope
         d_m = np.concatenate([d_r, d_z, d_n * r], axis=1)
-        d_u = normalize_back(gamma * d_m, hat, spread)
-        d_b = np.stack([d_m.sum(axis=0), (d_m * hat).sum(axis=0)])
-        return np.concatenate([d_r, d_z, d_n], axis=1), (d_h * z + mask * (d_u @ u),), d_u.T @ (mask * h), d_b
+        d_u = normalize_back(weights["gamma_hh"] * d_m, hat, spread)
+        grads = {"weight_hh": d_u.T @ (mask * h), "bias_hh": d_m.sum(axis=0), "gamma_hh": (d_m * hat).sum(axis=0)}
+        before = d_h * z + mask * (d_u @ weights["weight_hh"])
+        return np.concatenate([d_r, d_z, d_n], axis=1), (before,), grads
 
 
 def normalize(a: Array) -> tuple[Array, Array]:
@@ -157,53 +225,87 @@ def normalize_back(d: Array, hat: Array, spread: Array) -> Array:
     return np.asarray((d - d.mean(axis=-1, keepdims=True) - hat * (d * hat).mean(axis=-1, keepdims=True)) / spread)
 
 
-class LSTM:
-    """Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000; gates i, f, g, o as in PyTorch."""
+@dataclass(frozen=True)
+class LSTM(Cell):
+    """Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000; gates i, f, g, o as in PyTorch.
 
+    Of the weights peephole (3, H), of the gates i, f and o (Gers and Schmidhuber 2000), and weight_hr (P, H), the
+    projection of h (Sak et al. 2014), may be there. With `input_forget` f is 1 - i (ONNX).
+    """
+
+    activations: tuple[Activation, ...] = (SIGMOID, TANH, TANH)
+    input_forget: bool = False
     gates, states = 4, 2
 
-    def step(self, a: Array, state: State, u: Array, b: Array, mask: Array) -> tuple[State, Any]:
+    def step(self, a: Array, state: State, weights: Weights, mask: Array) -> tuple[State, Any]:
         h, c = state
-        a_i, a_f, a_g, a_o = np.split(a + (mask * h) @ u.T + b, 4, axis=1)
-        i, f, g, o = sigmoid(a_i), sigmoid(a_f), np.tanh(a_g), sigmoid(a_o)
+        a_i, a_f, a_g, a_o = np.split(a + (mask * h) @ weights["weight_hh"].T + weights["bias_hh"], 4, axis=1)
+        i, i_slope = self.activate(0, a_i + peep(weights, 0, c))
+        f, f_slope = self.activate(0, a_f + peep(weights, 1, c))
+        if self.input_forget:
+            f, f_slope = 1.0 - i, np.zeros_like(i)
+        g, g_slope = self.activate(1, a_g)
         c_next = f * c + i * g
-        return (o * np.tanh(c_next), c_next), (h, c, i, f, g, o, np.tanh(c_next))
+        o, o_slope = self.activate(0, a_o + peep(weights, 2, c_next))
+        shown, shown_slope = self.activate(2, c_next)
+        h_next = o * shown
+        if "weight_hr" in weights:
+            h_next = h_next @ weights["weight_hr"].T
+        slopes = i_slope, f_slope, g_slope, o_slope, shown_slope
+        return (h_next, c_next), (h, c, i, f, g, o, c_next, shown, slopes)
 
-    def back(self, saved: Any, d_state: State, u: Array, mask: Array) -> tuple[Array, State, Array, Array]:
-        (h, c, i, f, g, o, t), (d_h, d_c) = saved, d_state
-        d_c = d_c + d_h * o * (1.0 - t * t)
-        d_gates = d_c * g * i * (1.0 - i), d_c * c * f * (1.0 - f), d_c * i * (1.0 - g * g), d_h * t * o * (1.0 - o)
-        d_a = np.concatenate(d_gates, axis=1)
-        return d_a, (mask * (d_a @ u), d_c * f), d_a.T @ (mask * h), d_a.sum(axis=0)
+    def back(self, saved: Any, d_state: State, weights: Weights, mask: Array) -> tuple[Array, State, dict[str, Array]]:
+        (h, c, i, f, g, o, c_next, shown, slopes), (d_h, d_c) = saved, d_state
+        i_slope, f_slope, g_slope, o_slope, shown_slope = slopes
+        grads = {}
+        if "weight_hr" in weights:
+            grads["weight_hr"] = d_h.T @ (o * shown)
+            d_h = d_h @ weights["weight_hr"]
+        d_o = d_h * shown * o_slope
+        d_c = d_c + d_h * o * shown_slope + peep(weights, 2, d_o)
+        d_i = d_c * (g - c if self.input_forget else g) * i_slope
+        d_f = d_c * c * f_slope
+        d_a = np.concatenate([d_i, d_f, d_c * i * g_slope, d_o], axis=1)
+        if "peephole" in weights:
+            grads["peephole"] = np.stack([(d * seen).sum(axis=0) for d, seen in ((d_i, c), (d_f, c), (d_o, c_next))])
+        grads |= {"weight_hh": d_a.T @ (mask * h), "bias_hh": d_a.sum(axis=0)}
+        return (
+            d_a,
+            (mask * (d_a @ weights["weight_hh"]), d_c * f + peep(weights, 0, d_i) + peep(weights, 1, d_f)),
+            grads,
+        )
 
 
-class RNN:
+def peep(weights: Weights, gate: int, seen: Array) -> Array | float:
+    """Return what one of the peepholes makes of c, or of a gradient on its way to c; 0 without peepholes."""
+    return weights["peephole"][gate] * seen if "peephole" in weights else 0.0
+
+
+@dataclass(frozen=True)
+class RNN(Cell):
     """Elman 1990."""
 
-    gates, states = 1, 1
+    gates = 1
 
-    def __init__(self, nonlinearity: str) -> None:
-        self.nonlinearity = nonlinearity
-
-    def step(self, a: Array, state: State, u: Array, b: Array, mask: Array) -> tuple[State, Any]:
+    def step(self, a: Array, state: State, weights: Weights, mask: Array) -> tuple[State, Any]:
         (h,) = state
-        s = a + (mask * h) @ u.T + b
-        h_next = np.tanh(s) if self.nonlinearity == "tanh" else np.maximum(s, 0.0)
-        return (h_next,), (h, h_next)
+        h_next, slope = self.activate(0, a + (mask * h) @ weights["weight_hh"].T + weights["bias_hh"])
+        return (h_next,), (h, slope)
 
-    def back(self, saved: Any, d_state: State, u: Array, mask: Array) -> tuple[Array, State, Array, Array]:
-        (h, h_next), (d_h,) = saved, d_state
-        d_a = d_h * (1.0 - h_next * h_next) if self.nonlinearity == "tanh" else np.where(h_next > 0, d_h, 0.0)
-        return d_a, (mask * (d_a @ u),), d_a.T @ (mask * h), d_a.sum(axis=0)
+    def back(self, saved: Any, d_state: State, weights: Weights, mask: Array) -> tuple[Array, State, dict[str, Array]]:
+        (h, slope), (d_h,) = saved, d_state
+        d_a = d_h * slope
+        grads = {"weight_hh": d_a.T @ (mask * h), "bias_hh": d_a.sum(axis=0)}
+        return d_a, (mask * (d_a @ weights["weight_hh"]),), grads
 
 
 CELLS: dict[str, Cell] = {
-    "gru_reset_after": GRU(reset_after=True),
+    "gru_reset_after": GRU(),
     "gru_reset_before": GRU(reset_after=False),
     "gru_layer_norm": LayerNormGRU(),
     "lstm": LSTM(),
-    "rnn_tanh": RNN("tanh"),
-    "rnn_relu": RNN("relu"),
+    "rnn_tanh": RNN((TANH,)),
+    "rnn_relu": RNN((RELU,)),
 }
 
 
@@ -220,12 +322,12 @@ class Tape:
     alive: Bools  # (T, B, 1), whether a row has this step
     fresh: Bools  # (T, B, 1), whether a reset made it begin with zeros
     saved: list[Any]  # by time
-    mask: Array  # (B, H)
-    taken: Array | None  # (T, B, H)
+    mask: Array  # (B, P)
+    taken: Array | None  # (T, B, P)
     weight_ih: Array
-    weight_hh: Array
     gamma_ih: Array | None
-    bias_names: tuple[str, ...]
+    weights: Weights  # of the cell
+    biases: tuple[str, ...]  # the names of those that were given
     reverse: bool
 
 
@@ -240,6 +342,11 @@ def forward(
     cell: str = "gru_reset_after",
     gamma_ih: npt.ArrayLike | None = None,
     gamma_hh: npt.ArrayLike | None = None,
+    activations: Sequence[ActivationLike] | None = None,
+    clip: float | None = None,
+    peephole: npt.ArrayLike | None = None,
+    input_forget: bool = False,
+    weight_hr: npt.ArrayLike | None = None,
     reverse: bool = False,
     lengths: npt.ArrayLike | None = None,
     reset: npt.ArrayLike | None = None,
@@ -251,14 +358,24 @@ def forward(
     Parameters
     ----------
     x : (T, B, I)
-    state : h_0 (B, H), of the LSTM (h_0, c_0), or None for zeros
+    state : h_0 (B, P), of the LSTM (h_0, c_0), or None for zeros
     weight_ih : (G * H, I)
-    weight_hh : (G * H, H)
+    weight_hh : (G * H, P)
     bias_ih, bias_hh : (G * H), or None
     cell : str
         A key of `CELLS`.
     gamma_ih, gamma_hh : (G * H)
         The gains of layer normalization, for its cell.
+    activations : of a GRU (gates, candidate), of the LSTM (gates, g, c'), of a plain network (one,)
+        Names, or tuples of a name and numbers; None for the cell's own.
+    clip : float, or None
+        What an activation is given is brought to within this of zero (ONNX). No gradient flows from beyond it.
+    peephole : (3, H), or None
+        Of the LSTM: what c is multiplied by for the gates i and f, and c' for o.
+    input_forget : bool
+        Of the LSTM: f is 1 - i, and the weights of f have no effect.
+    weight_hr : (P, H), or None
+        Of the LSTM: h' is ``weight_hr (o * tanh(c'))``, as in PyTorch with a proj_size.
     reverse : bool
         Go from the last step to the first; `output` stays in the order of `x`, and the last state is that after
         step 0.
@@ -267,28 +384,30 @@ def forward(
         and the reverse direction begins at the row's own last step.
     reset : (T, B) of bool, or None
         Whether no state passes between steps t - 1 and t, in any direction: it becomes zero there.
-    mask : (B, H), or None for ones
+    mask : (B, P), or None for ones
         What h is multiplied by where the hidden weights read it, in every step.
-    taken : (T, B, H), or None for ones
+    taken : (T, B, P), or None for ones
         Zoneout (Krueger et al. 2017): how much of each unit's new h is taken; the rest stays what it was.
 
     Returns
     -------
-    output : (T, B, H)
+    output : (T, B, P)
     final : as `state`
     tape : Tape
     """
-    kind = CELLS[cell]
-    x, weight_ih, weight_hh = _float64(x), _float64(weight_ih), _float64(weight_hh)
-    (steps, batch, _), (rows, hidden) = x.shape, weight_hh.shape
+    kind = replace(CELLS[cell], **_options(activations, clip, input_forget))
+    x, weight_ih = _float64(x), _float64(weight_ih)
+    given = {"weight_hh": weight_hh, "bias_hh": bias_hh, "gamma_hh": gamma_hh}
+    given |= {"peephole": peephole, "weight_hr": weight_hr}
+    weights = {name: _float64(array) for name, array in given.items() if array is not None}
+    (steps, batch, _), (rows, hidden) = x.shape, weights["weight_hh"].shape
     alive, fresh = _alive_and_fresh(steps, batch, reverse, lengths, reset)
     x[~alive[:, :, 0]] = 0
-    biases = {name: bias for name, bias in (("bias_ih", bias_ih), ("bias_hh", bias_hh)) if bias is not None}
-    b_i, b_h = (_float64(biases.get(name, np.zeros(rows))) for name in ("bias_ih", "bias_hh"))
-    if gamma_hh is not None:
-        b_h = np.stack([b_h, _float64(gamma_hh)])
+    biases = tuple(name for name, bias in (("bias_ih", bias_ih), ("bias_hh", bias_hh)) if bias is not None)
+    b_i = np.zeros(rows) if bias_ih is None else _float64(bias_ih)
+    weights.setdefault("bias_hh", np.zeros(rows))
     gamma_ih = None if gamma_ih is None else _float64(gamma_ih)
-    present = _parts(kind, state, (batch, hidden))
+    present = _parts(kind, state, batch, weights)
     mask = np.ones((batch, hidden)) if mask is None else _float64(mask)
     taken = None if taken is None else _float64(taken)
 
@@ -301,13 +420,13 @@ def forward(
         if gamma_ih is not None:
             projections[t] = normalize(a)
             a = gamma_ih * projections[t][0]
-        after, saved[t] = kind.step(a + b_i, present, weight_hh, b_h, mask)
+        after, saved[t] = kind.step(a + b_i, present, weights, mask)
         if taken is not None:
             after = (taken[t] * after[0] + (1.0 - taken[t]) * present[0], *after[1:])
         output[t] = np.where(alive[t], after[0], 0.0)
         present = tuple(np.where(alive[t], new, old) for new, old in zip(after, present, strict=True))
-    arrays = x, projections, alive, fresh, saved, mask, taken, weight_ih, weight_hh, gamma_ih
-    tape = Tape(kind, *arrays, tuple(biases), reverse)
+    arrays = x, projections, alive, fresh, saved, mask, taken, weight_ih, gamma_ih, weights
+    tape = Tape(kind, *arrays, biases, reverse)
     return output, _whole(present), tape
 
 
@@ -318,33 +437,28 @@ def backward(tape: Tape, d_output: npt.ArrayLike | None, d_final: Any = None) ->
     ----------
     tape : Tape
         The third result of `forward`.
-    d_output : (T, B, H), or None for zeros
+    d_output : (T, B, P), or None for zeros
     d_final : as the last state, or None for zeros
 
     Returns
     -------
     dict
         The gradients of ``x``, ``state``, ``weight_ih``, ``weight_hh`` and, where there was one, ``bias_ih``,
-        ``bias_hh``, ``gamma_ih`` and ``gamma_hh``, each in the shape of its array.
+        ``bias_hh``, ``gamma_ih``, ``gamma_hh``, ``peephole`` and ``weight_hr``, each in the shape of its array.
     """
-    (steps, batch, _), hidden = tape.x.shape, tape.weight_hh.shape[1]
+    (steps, batch, _), (rows, hidden) = tape.x.shape, tape.weights["weight_hh"].shape
     d_output = np.zeros((steps, batch, hidden)) if d_output is None else _float64(d_output)
     d_output[~tape.alive[:, :, 0]] = 0
-    d_state = _parts(tape.cell, d_final, (batch, hidden))
+    d_state = _parts(tape.cell, d_final, batch, tape.weights)
 
-    d_x, d_weight_ih, d_weight_hh = (np.zeros_like(a) for a in (tape.x, tape.weight_ih, tape.weight_hh))
-    rows = len(tape.weight_hh)
-    d_b_i, d_b_h, d_gamma_ih = (
-        np.zeros(rows),
-        np.zeros((2, rows) if tape.gamma_ih is not None else rows),
-        np.zeros(rows),
-    )
+    d_x, d_weight_ih, d_b_i, d_gamma_ih = (np.zeros(a) for a in (tape.x.shape, tape.weight_ih.shape, rows, rows))
+    d_weights = {name: np.zeros_like(array) for name, array in tape.weights.items()}
     for t in _order(steps, not tape.reverse):
         # What a row does not have contributes nothing, and passes on what comes from later.
         d_after = tuple(np.where(tape.alive[t], part, 0.0) for part in (d_state[0] + d_output[t], *d_state[1:]))
         taken = 1.0 if tape.taken is None else tape.taken[t]
         d_new = (taken * d_after[0], *d_after[1:])
-        d_a, d_before, d_u, d_b = tape.cell.back(tape.saved[t], d_new, tape.weight_hh, tape.mask)
+        d_a, d_before, d_own = tape.cell.back(tape.saved[t], d_new, tape.weights, tape.mask)
         if tape.taken is not None:
             d_before = (d_before[0] + (1.0 - taken) * d_after[0], *d_before[1:])
         d_state = tuple(
@@ -357,18 +471,20 @@ def backward(tape: Tape, d_output: npt.ArrayLike | None, d_final: Any = None) ->
             d_a = normalize_back(tape.gamma_ih * d_a, *tape.projections[t])
         d_x[t] = d_a @ tape.weight_ih
         d_weight_ih += d_a.T @ tape.x[t]
-        d_weight_hh += d_u
-        d_b_h += d_b
+        for name, d in d_own.items():
+            d_weights[name] += d
 
-    grads = {"x": d_x, "state": _whole(d_state), "weight_ih": d_weight_ih, "weight_hh": d_weight_hh}
-    d_bias = {"bias_ih": d_b_i, "bias_hh": d_b_h}
+    grads = {"x": d_x, "state": _whole(d_state), "weight_ih": d_weight_ih, "bias_ih": d_b_i, **d_weights}
     if tape.gamma_ih is not None:
-        d_bias["bias_hh"], d_gamma_hh = d_b_h
-        grads |= {"gamma_ih": d_gamma_ih, "gamma_hh": d_gamma_hh}
-    return grads | {name: d_bias[name] for name in tape.bias_names}
+        grads["gamma_ih"] = d_gamma_ih
+    absent = {"bias_ih", "bias_hh"}.difference(tape.biases)
+    return {name: d for name, d in grads.items() if name not in absent}
 
 
 # ---- A stack -----------------------------------------------------------------------------------------------
+
+# Parameters that not every cell has.
+OWN = ("gamma_ih", "gamma_hh", "peephole", "weight_hr")
 
 
 def stack_forward(
@@ -379,6 +495,9 @@ def stack_forward(
     num_layers: int = 1,
     bidirectional: bool = False,
     cell: str = "gru_reset_after",
+    activations: Sequence[ActivationLike] | None = None,
+    clip: float | None = None,
+    input_forget: bool = False,
     lengths: npt.ArrayLike | None = None,
     reset: npt.ArrayLike | None = None,
 ) -> tuple[Array, list[Any], list[list[Tape]]]:
@@ -387,23 +506,28 @@ def stack_forward(
     Parameters
     ----------
     x : (T, B, I)
-    states : for each layer (D, B, H_l), of the LSTM a pair of them; or None for zeros
+    states : for each layer (D, B, P_l), of the LSTM a pair, h and c (D, B, H_l); or None for zeros
     parameters : mapping
         The parameters under PyTorch's names: ``weight_ih_l0``, ``weight_hh_l0``, ``bias_ih_l0``,
-        ``bias_hh_l0``, ``weight_ih_l0_reverse``, ... A layer whose biases are missing has none.
+        ``bias_hh_l0``, ``weight_ih_l0_reverse``, ..., and ``gamma_ih_l0``, ``peephole_l0``, ``weight_hr_l0``, ... A
+        layer whose biases are missing has none.
     num_layers : int
     bidirectional : bool
         With True, D = 2: a layer's output is that of the forward direction beside that of the reverse one.
-    cell, lengths, reset
+    activations
+        As of `forward`, for both directions, or those of the one and then of the other (ONNX).
+    cell, clip, input_forget, lengths, reset
         As of `forward`.
 
     Returns
     -------
-    output : (T, B, D * H_last)
+    output : (T, B, D * P_last)
     final : as `states`
     tapes : a Tape for each layer and direction
     """
     output, final, tapes = _float64(x), [], []
+    count = len(CELLS[cell].activations)
+    by_direction = [activations and (activations[first : first + count] or activations) for first in (0, count)]
     for layer in range(num_layers):
         runs = [
             forward(
@@ -414,8 +538,10 @@ def stack_forward(
                 parameters.get("bias_ih" + suffix),
                 parameters.get("bias_hh" + suffix),
                 cell=cell,
-                gamma_ih=parameters.get("gamma_ih" + suffix),
-                gamma_hh=parameters.get("gamma_hh" + suffix),
+                **{name: parameters.get(name + suffix) for name in OWN},
+                activations=by_direction[direction],
+                clip=clip,
+                input_forget=input_forget,
                 reverse=direction == 1,
                 lengths=lengths,
                 reset=reset,
@@ -439,7 +565,7 @@ def stack_backward(
     ----------
     tapes : a Tape for each layer and direction
         The third result of `stack_forward`.
-    d_output : (T, B, D * H_last), or None for zeros
+    d_output : (T, B, D * P_last), or None for zeros
     d_final : as the last states, or None for zeros
 
     Returns
@@ -462,9 +588,18 @@ def stack_backward(
     return (_float64(d_output), d_states), grads
 
 
-def _parts(cell: Cell, state: Any, shape: tuple[int, int]) -> State:
+def _options(activations: Sequence[ActivationLike] | None, clip: float | None, input_forget: bool) -> dict[str, Any]:
+    """Return those in which a cell differs from that of `CELLS`."""
+    options: dict[str, Any] = {} if clip is None else {"clip": clip}
+    if activations is not None:
+        options["activations"] = tuple(activation("activations", each) for each in activations)
+    return options | {"input_forget": True} if input_forget else options
+
+
+def _parts(cell: Cell, state: Any, batch: int, weights: Weights) -> State:
     if state is None:
-        return (np.zeros(shape),) * cell.states
+        rows, hidden = weights["weight_hh"].shape
+        return tuple(np.zeros((batch, size)) for size in (hidden, rows // cell.gates)[: cell.states])
     return (_float64(state),) if cell.states == 1 else tuple(map(_float64, state))
 
 
