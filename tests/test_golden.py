@@ -11,40 +11,44 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import PACK, each, parts_of
 from tolerances import assert_close
 
 from gru_native import convert, functional, reference
+from gru_native.activations import DEFAULTS
 
 pytestmark = pytest.mark.shared
 
 Arrays = Mapping[str, np.ndarray]
-Run = Callable[..., tuple[np.ndarray, np.ndarray]]
+Run = Callable[..., tuple[np.ndarray, Any]]
 Engine = Callable[..., Run]
 
 NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
+# As Keras had it until 2.3, and as ONNX has it.
+HARD_SIGMOID = ("hard_sigmoid", 0.2, 0.5)
 
-def reference_engine(weights: Arrays, reset_after: bool = True) -> Run:
-    def run(x: np.ndarray, h_0: np.ndarray | None = None, reverse: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        parameters = [weights.get(name) for name in NAMES]
-        cell = "gru_reset_after" if reset_after else "gru_reset_before"
-        output, h_n, _ = reference.forward(x, h_0, *parameters, cell=cell, reverse=reverse)
-        return output, h_n
+
+def reference_engine(weights: Arrays, cell: str = "gru_reset_after", **options: Any) -> Run:
+    def run(x: np.ndarray, state: Any = None, **steps: Any) -> tuple[np.ndarray, Any]:
+        parameters: dict[str, Any] = {"bias_ih": None, "bias_hh": None, **weights}
+        output, final, _ = reference.forward(x, state, **parameters, cell=cell, **options, **steps)
+        return output, final
 
     return run
 
 
 def compiled_engine(dtype: str) -> Engine:
-    def load(weights: Arrays, reset_after: bool = True) -> Run:
-        packed = functional.pack_gru(
-            **{name: array.astype(dtype) for name, array in weights.items()}, reset_after=reset_after
-        )
+    def load(weights: Arrays, cell: str = "gru_reset_after", **options: Any) -> Run:
+        if options or "peephole" in weights:
+            pytest.skip("the compiled cells have no such options")
+        packed = PACK[cell](**{name: array.astype(dtype) for name, array in weights.items()}, **options)
 
-        def run(x: np.ndarray, h_0: np.ndarray | None = None, reverse: bool = False) -> tuple[np.ndarray, np.ndarray]:
-            state = None if h_0 is None else h_0.astype(dtype)
-            output, h_n = functional.recurrent(x.astype(dtype), packed, state, reverse=reverse)
-            assert output.dtype == h_n.dtype == dtype
-            return output, h_n
+        def run(x: np.ndarray, state: Any = None, **steps: Any) -> tuple[np.ndarray, Any]:
+            state = each(lambda part: part.astype(dtype), state)
+            output, final = functional.recurrent(x.astype(dtype), packed, state, **steps)
+            assert {output.dtype, *(part.dtype for part in parts_of(final))} == {np.dtype(dtype)}
+            return output, final
 
         return run
 
@@ -53,7 +57,11 @@ def compiled_engine(dtype: str) -> Engine:
 
 @pytest.fixture(params=["reference", "float32", "float64"])
 def engine(request: pytest.FixtureRequest) -> Engine:
-    """Turn weights into ``run(x, h_0=None, reverse=False) -> (output, h_n)``, each in its own dtype."""
+    """Turn weights into ``run(x, state=None, ...) -> (output, final)``, each in its own dtype.
+
+    The weights have the names of `reference.forward`; options are its cell, activations, clip and input_forget, and
+    what ``run`` takes besides its reverse and lengths.
+    """
     return reference_engine if request.param == "reference" else compiled_engine(request.param)
 
 
@@ -70,7 +78,7 @@ def rtneural_signal(folder: Path, name: str) -> np.ndarray:
     return np.loadtxt(folder / f"{name}.csv").reshape(-1, 1, 1)
 
 
-@pytest.mark.parametrize("name", ["gru", "gru_1d"])
+@pytest.mark.parametrize("name", ["gru", "gru_1d", "lstm", "lstm_1d"])
 def test_rtneural_keras(shared: Path, engine: Engine, name: str) -> None:
     folder = shared / "golden" / "rtneural"
     signal = rtneural_signal(folder, f"{name}_x_python")
@@ -79,20 +87,89 @@ def test_rtneural_keras(shared: Path, engine: Engine, name: str) -> None:
         if layer["type"] == "gru":
             named = dict(zip(convert.RTNEURAL.names, arrays, strict=True))
             signal, _ = engine(convert.to_native(named, convert.RTNEURAL))(signal)
+        elif layer["type"] == "lstm":
+            signal, _ = engine(keras_weights(arrays), "lstm")(signal)
         else:
             activation = {"tanh": np.tanh, "sigmoid": reference.sigmoid, "": np.asarray}[layer["activation"]]
             signal = activation(signal @ arrays[0] + arrays[1])
     assert_close(signal, rtneural_signal(folder, f"{name}_y_python"), "golden")
 
 
-def test_rtneural_torch(shared: Path, engine: Engine) -> None:
+def keras_weights(arrays: list[np.ndarray]) -> dict[str, np.ndarray]:
+    """One layer's weights as Keras has those of its LSTM (in our order of gates) and its SimpleRNN."""
+    kernel, recurrent_kernel, *bias = arrays
+    return {"weight_ih": kernel.T, "weight_hh": recurrent_kernel.T} | dict(zip(["bias_ih"], bias, strict=False))
+
+
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+def test_rtneural_torch(shared: Path, engine: Engine, kind: str) -> None:
     folder = shared / "golden" / "rtneural"
-    state = {name: np.array(array) for name, array in json.loads((folder / "gru_torch.json").read_text()).items()}
-    signal = rtneural_signal(folder, "gru_torch_x_python")
-    for prefix, suffix in [("gru.", "_l0"), ("gru2.", "_l0"), ("gru2.", "_l1"), ("gru2.", "_l2")]:
-        signal, _ = engine(layer_of(state, prefix, suffix))(signal)
+    state = {name: np.array(array) for name, array in json.loads((folder / f"{kind}_torch.json").read_text()).items()}
+    signal = rtneural_signal(folder, f"{kind}_torch_x_python")
+    for prefix, suffix in [(kind, "_l0"), (f"{kind}2", "_l0"), (f"{kind}2", "_l1"), (f"{kind}2", "_l2")]:
+        cell = "lstm" if kind == "lstm" else "gru_reset_after"
+        signal, _ = engine(layer_of(state, f"{prefix}.", suffix), cell)(signal)
     signal = signal @ state["dense.weight"].T + state["dense.bias"]
-    assert_close(signal, rtneural_signal(folder, "gru_torch_y_python"), "golden")
+    assert_close(signal, rtneural_signal(folder, f"{kind}_torch_y_python"), "golden")
+
+
+# keras-js: layers of Keras 2 before 2.3, whose gates have a hard sigmoid.
+
+
+@pytest.mark.parametrize("number", range(9))
+@pytest.mark.parametrize("kind", ["GRU", "LSTM", "SimpleRNN"])
+def test_keras_js(shared: Path, engine: Engine, kind: str, number: int) -> None:
+    cases = json.loads((shared / "golden" / "keras_js" / f"{kind}.json").read_text())
+    case = cases[f"recurrent.{kind}.{number}"]
+    x, *arrays, expected = (
+        np.array(each["data"]).reshape(each["shape"]) for each in (case["input"], *case["weights"], case["expected"])
+    )
+    gates, own = ("sigmoid", "sigmoid") if number == 1 else (HARD_SIGMOID, "tanh")
+    cell, activations = {
+        "GRU": ("gru_reset_before", (gates, own)),
+        "LSTM": ("lstm", (gates, own, own)),
+        "SimpleRNN": ("rnn_tanh", (own,)),
+    }[kind]
+    weights = keras_weights(arrays)
+    if kind == "GRU":
+        weights = convert.to_native(dict(zip(convert.KERAS_V1.names, arrays, strict=False)), convert.KERAS_V1)
+    backwards, state = number in (3, 4, 7, 8), None
+    run = engine(weights, cell, activations=activations)
+    for _ in range(2 if number >= 5 else 1):  # these layers keep their state from a first call
+        output, state = run(x[:, None], state, reverse=backwards)
+    if expected.ndim == 1:
+        assert_close(parts_of(state)[0][0], expected, "golden_keras_js")
+    else:
+        assert_close(output[:: -1 if backwards else 1, 0], expected, "golden_keras_js")
+
+
+# RNNoise: three GRUs between dense layers, all with a ReLU for the candidate.
+
+
+def test_rnnoise(shared: Path, engine: Engine) -> None:
+    with np.load(shared / "golden" / "rnnoise" / "rnnoise_v0.npz") as stored:
+        expected = dict(stored)
+
+    def dense(name: str, x: np.ndarray) -> np.ndarray:
+        bias = expected[f"w_{name}_bias"]
+        return x @ expected[f"w_{name}_weights"].reshape(-1, len(bias)) + bias
+
+    def gru(name: str, *parts: np.ndarray) -> np.ndarray:
+        rows = len(expected[f"w_{name}_bias"])
+        arrays = [expected[f"w_{name}{kind}_weights"].reshape(-1, rows) for kind in ("", "_recurrent")]
+        named = dict(zip(convert.KERAS_V1.names, [*arrays, expected[f"w_{name}_bias"]], strict=True))
+        weights = convert.to_native(named, convert.KERAS_V1)
+        run = engine(weights, "gru_reset_before", activations=("sigmoid", "relu"))
+        output, _ = run(np.concatenate(parts, axis=1)[:, None])
+        assert_close(output[:, 0], expected[name], "golden_rnnoise", name)
+        return output[:, 0]
+
+    features, first = expected["features"], np.tanh(dense("input_dense", expected["features"]))
+    voice = gru("vad_gru", first)
+    noise = gru("noise_gru", first, voice, features)
+    gains = gru("denoise_gru", voice, noise, features)
+    assert_close(reference.sigmoid(dense("vad_output", voice)), expected["vad"], "golden_rnnoise", "vad")
+    assert_close(reference.sigmoid(dense("denoise_output", gains)), expected["gains"], "golden_rnnoise", "gains")
 
 
 # g2p_en: letters to phonemes, an encoder's last state decoded one step at a time.
@@ -138,7 +215,8 @@ def run_onnx(
     state = convert.to_native(arrays, convert.ONNX_LINEAR_BEFORE_RESET if after else convert.ONNX)
     runs = []
     for direction in range(len(arrays["W"])):
-        run = engine(layer_of(state, suffix="_reverse" if direction else ""), reset_after=after)
+        cell = "gru_reset_after" if after else "gru_reset_before"
+        run = engine(layer_of(state, suffix="_reverse" if direction else ""), cell)
         reverse = direction == 1 or attributes.get("direction") == "reverse"
         runs.append(run(x, None if h_0 is None else h_0[direction], reverse=reverse))
     outputs, last = zip(*runs, strict=True)
@@ -185,3 +263,92 @@ def test_onnx_operator(shared: Path, engine: Engine, name: str) -> None:
     assert expected.keys() <= {"out_Y", "out_Y_h"}
     for key, array in expected.items():
         assert_close({"out_Y": output, "out_Y_h": h_n}[key], array, "golden", key)
+
+
+# onnxruntime's own tests of the operators GRU, LSTM and RNN.
+
+ONNX_CALLS = {"GRU": 56, "LSTM": 58, "RNN": 19}
+
+# Of what it expects in these, the installed onnxruntime itself is 6.1e-5 off.
+STALE = {"ONNXRuntime_TestLSTMZeroSeqInMiddle", "ONNXRuntime_TestLSTMShorterSeqInMiddle"}
+
+
+@cache
+def onnxruntime_calls(folder: Path, operator: str) -> list[dict[str, Any]]:
+    calls: list[dict[str, Any]] = json.loads((folder / f"{operator.lower()}.json").read_text())
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("operator", "number"), [(operator, number) for operator, count in ONNX_CALLS.items() for number in range(count)]
+)
+def test_onnxruntime(shared: Path, engine: Engine, operator: str, number: int) -> None:
+    calls = onnxruntime_calls(shared / "golden" / "onnxruntime", operator)
+    assert len(calls) == ONNX_CALLS[operator]
+    call = calls[number]
+    given, expected = (
+        {name: np.array(values).reshape(shape) for name, (shape, values) in call[side].items()}
+        for side in ("in", "out")
+    )
+    directions = range(len(given["W"]))
+    runs = [run_onnxruntime(engine, operator, call["attrs"], given, direction) for direction in directions]
+    outputs, states = zip(*runs, strict=True)
+    found = {"Y": np.stack(outputs, axis=1)}
+    found |= dict(zip(("Y_h", "Y_c"), map(np.stack, zip(*map(parts_of, states), strict=True)), strict=False))
+    tolerance = "golden_onnxruntime_stale" if call["test"] in STALE else "golden_onnxruntime"
+    for name, array in expected.items():
+        assert_close(found[name], array, tolerance, f"{call['test']}: {name}")
+
+
+def run_onnxruntime(
+    engine: Engine, operator: str, attributes: Mapping[str, Any], given: Arrays, direction: int
+) -> tuple[np.ndarray, Any]:
+    """Compute one direction of the operator."""
+    own = {name: given[name][direction] for name in ("W", "R", "B", "P") if name in given}
+    after = bool(attributes.get("linear_before_reset", 0))
+    reset = "gru_reset_after" if after else "gru_reset_before"
+    cell = {"GRU": reset, "LSTM": "lstm", "RNN": "rnn_tanh"}[operator]
+    if operator == "GRU":
+        convention = convert.ONNX_LINEAR_BEFORE_RESET if after else convert.ONNX
+        weights = convert.to_native({name: array[None] for name, array in own.items()}, convention)
+    else:
+        weights = onnx_weights(own)
+    options: dict[str, Any] = {"activations": onnx_activations(attributes, direction, len(given["W"]))}
+    if "clip" in attributes:
+        options["clip"] = float(attributes["clip"])
+    if attributes.get("input_forget", 0):
+        options["input_forget"] = True
+    steps = {"lengths": given["sequence_lens"].astype(int)} if "sequence_lens" in given else {}
+    reverse = direction == 1 or attributes.get("direction") == "reverse"
+    return engine(weights, cell, **options)(
+        given["X"], onnx_state(operator, given, direction), **steps, reverse=reverse
+    )
+
+
+def onnx_weights(own: Arrays) -> dict[str, np.ndarray]:
+    """Return those of an LSTM, whose gates ONNX has in the order i, o, f, g and its peepholes i, o, f, or of an RNN."""
+    order = [0, 2, 3, 1] if len(own["R"]) == 4 * own["R"].shape[1] else [0]
+    arrays = [own["W"], own["R"], *(np.split(own["B"], 2) if "B" in own else [])]
+    blocks = [np.split(array, len(order)) for array in arrays]
+    weights = {name: np.concatenate([own[gate] for gate in order]) for name, own in zip(NAMES, blocks, strict=False)}
+    if "P" in own:
+        weights["peephole"] = own["P"].reshape(3, -1)[[0, 2, 1]]
+    return weights
+
+
+def onnx_state(operator: str, given: Arrays, direction: int) -> Any:
+    zeros = np.zeros((given["X"].shape[1], given["R"].shape[2]))
+    h, c = (given[name][direction] if name in given else zeros for name in ("initial_h", "initial_c"))
+    return (h, c) if operator == "LSTM" else h
+
+
+def onnx_activations(attributes: Mapping[str, Any], direction: int, directions: int) -> list[tuple[Any, ...]] | None:
+    """Return those of a direction: each takes the next of the numbers alpha and beta if it has such."""
+    names = {name.replace("_", ""): name for name in DEFAULTS} | {"affine": "linear"}
+    numbers = [iter(attributes.get(f"activation_{which}", [])) for which in ("alpha", "beta")]
+    found: list[tuple[Any, ...]] = []
+    for word in attributes.get("activations", []):
+        name = names[word.lower()]
+        found.append((name, *(next(own) for own, _ in zip(numbers, DEFAULTS[name], strict=False))))
+    count = len(found) // directions
+    return found[direction * count :][:count] or None
