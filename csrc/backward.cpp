@@ -5,7 +5,7 @@
 #include "carry.h"
 #include "exchange.h"
 #include "gru.h"
-#include "normalization.h"
+#include "own_sums.h"
 #include "schedule.h"
 #include "team.h"
 #include "weight_gradients.h"
@@ -92,10 +92,8 @@ class BackwardRun {
     }
     const GradientRows<T> tables{gates(), gate_rows_, x_rows_, read_rows()};
     RecurrentParameters<T> gradients = call.gradients;
-    if (w_.cell.normalized) {
-      normalization_ = NormalizationGradients<T>(weights, schedule, recurrence_.members);
-      gradients.bias_ih = gradients.bias_hh = nullptr;  // these are not sums of what the products see
-    }
+    if (w_.cell.own_sums > 0) own_sums_ = OwnSums<T>(weights, schedule, recurrence_.members);
+    if (w_.cell.normalized) gradients.bias_ih = gradients.bias_hh = nullptr;  // no sums of what the products see
     weight_gradients_.emplace(weights, gradients, tables, rows_, recomputes_, members_);
   }
 
@@ -136,7 +134,7 @@ class BackwardRun {
     if (member < recurrence_.members) recur(chunk, member, recurrent, progress);
     everyone.wait(member);
     weight_gradients_->compute(member, chunk.rows, begins, ends, progress);
-    if (ends && normalization_.active()) normalization_.store(part_of(panels_, member, members_), call_.gradients);
+    if (ends && own_sums_.active()) own_sums_.store(part_of(panels_, member, members_), call_.gradients);
     everyone.wait(member);
     input_gradient(chunk.rows, member, progress);
     if (!ends) everyone.wait(member);
@@ -246,6 +244,7 @@ class BackwardRun {
     pass.gates = {gate_rows_ + slice.rows.first, gates().panel_stride()};
     pass.right = forward_hidden_;
     pass.bias = w_.hidden_bias();
+    pass.choices = w_.choices();
     const T* const* const read = read_rows() + slice.rows.first;
     pass.left = plain_operand<T>(read, w_.hidden_size);
     pass.h_previous = w_.cell.second ? read : h_rows_ + slice.rows.first;
@@ -265,7 +264,7 @@ class BackwardRun {
     if (chunk.steps.last == schedule_.steps()) {
       carry_.load(slice, 0, call_.d_h_n);
       if (w_.cell.states == 2) carry_.load(slice, 1, call_.d_c_n);
-      if (normalization_.active()) normalization_.clear(slice);
+      if (own_sums_.active()) own_sums_.clear(slice);
     }
     for (size_t s = std::min(chunk.steps.last, schedule_.length(slice.rows.first)); s-- > chunk.steps.first;) {
       carry_.cut(slice, s + 1);
@@ -281,7 +280,7 @@ class BackwardRun {
 
   void step(const Chunk& chunk, int member, const Slice& slice, size_t s, Barrier& barrier) {
     for_each_flow(chunk, s + 1, slice, member, [&](const Slice& rows, const Operand<T>* gradients) {
-      Pass<T> pass = pass_over(chunk, rows, s);
+      Pass<T> pass = pass_over(chunk, member, rows, s);
       if (gradients) pass.left = *gradients;
       if (zoneout_.active()) {
         zone_out(member, pass.d_output, rows, s);
@@ -292,13 +291,13 @@ class BackwardRun {
     if (zoneout_.active())
       carry_.add_masked(slice, {}, [&](size_t place, size_t unit) { return kept_.units(place, unit); });
     meet(barrier, member);
-    if (normalization_.active()) normalize(chunk, member, slice, s, barrier);
+    if (w_.cell.normalized) normalize(chunk, member, slice, s, barrier);
     if (second_product()) backward_of_second(chunk, member, slice, s, barrier);
   }
 
   // Reset before: from d_n to d_r.
   void backward_of_second(const Chunk& chunk, int member, const Slice& slice, size_t s, Barrier& barrier) {
-    Pass<T> pass = pass_over(chunk, slice, s);
+    Pass<T> pass = pass_over(chunk, member, slice, s);
     pass.left = {pass.gates.rows, 2 * width_, panels_ * w_.kernels.vector, w_.kernels.vector, gates().panel_stride()};
     pass.h_previous = read_rows() + (pass.h_previous - h_rows_);
     if (call_.mask.data) {
@@ -314,8 +313,8 @@ class BackwardRun {
 
   // From the gradients of the gates to those of the projections.
   void normalize(const Chunk& chunk, int member, const Slice& slice, size_t s, Barrier& barrier) {
-    Pass<T> pass = pass_over(chunk, slice, s);
-    normalization_.describe(pass, slice, member);
+    Pass<T> pass = pass_over(chunk, member, slice, s);
+    pass.bias = w_.hidden_bias();
     w_.cell.row_gradients(pass);
     meet(barrier, member);
     w_.cell.second_backward(pass);
@@ -324,7 +323,7 @@ class BackwardRun {
 
   void initial_state(const Chunk& chunk, int member, const Slice& slice) {
     for_each_flow(chunk, 0, slice, member, [&](const Slice& rows, const Operand<T>* gradients) {
-      Pass<T> pass = pass_over(chunk, rows, 0);
+      Pass<T> pass = pass_over(chunk, member, rows, 0);
       pass.output = d_h_0_rows_.data() + rows.rows.first;
       pass.left = gradients ? *gradients : no_operand(pass.output);
       run_pass(packs_.hidden, w_.kernels.state_backward, pass, member);
@@ -410,7 +409,7 @@ class BackwardRun {
     pack.run(function, pass, member);
   }
 
-  Pass<T> pass_over(const Chunk& chunk, const Slice& slice, size_t s) {
+  Pass<T> pass_over(const Chunk& chunk, int member, const Slice& slice, size_t s) {
     const size_t i = schedule_.index(s, slice.rows.first) - chunk.first_row;
     Pass<T> pass{};
     pass.rows = slice.rows.size();
@@ -422,7 +421,9 @@ class BackwardRun {
     pass.left = no_operand(pass.gates.rows);
     pass.h_previous = h_rows_ + i;
     pass.d_output = d_output_rows_ + i;
+    pass.choices = w_.choices();
     carry_.describe(pass, slice);
+    if (own_sums_.active()) own_sums_.describe(pass, slice, member);
     return pass;
   }
 
@@ -488,7 +489,7 @@ class BackwardRun {
   Buffer<T> masked_, flow_;  // with a mask: the states as the hidden weights read them, and what flows back from there
   Carry<T> carry_, second_carry_, kept_, c_;
   ZoneoutRows<T> zoneout_;
-  NormalizationGradients<T> normalization_;
+  OwnSums<T> own_sums_;
   std::optional<WeightGradients<T>> weight_gradients_;
   std::vector<T*> written_, d_h_0_rows_, unread_rows_;
   T **gate_rows_, **d_x_rows_;
@@ -509,6 +510,7 @@ void zero_gradients(const RecurrentWeights<T>& weights, const Schedule& schedule
   std::fill_n(d.weight_hh, gates * weights.hidden_size, T(0));
   for (T* vector : {d.bias_ih, d.bias_hh, d.gamma_ih, d.gamma_hh})
     if (vector) std::fill_n(vector, gates, T(0));
+  if (d.peephole) std::fill_n(d.peephole, 3 * weights.hidden_size, T(0));
   if (!call.d_x.data || call.accumulate_d_x || schedule.batch() == 0 || I == 0) return;
   for (size_t t = 0; t < schedule.times(); ++t)
     for (size_t b = 0; b < schedule.batch(); ++b) std::fill_n(call.d_x.at(t, b), I, T(0));

@@ -241,6 +241,7 @@ class ForwardRun {
     const T* const* const read = (call_.mask.data ? left_rows_ : h_rows_) + row;
     pass.left = plain_operand<T>(read, w_.hidden_size);
     pass.bias = w_.hidden_bias();
+    pass.choices = w_.choices();
     // Reset before has r * h from its first pass, which the hidden weights read, and h' from its second.
     pass.h_previous = w_.cell.second ? read : h_rows_ + row;
     pass.output = output_rows_ + row;

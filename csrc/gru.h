@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "buffer.h"
 #include "export.h"
@@ -36,6 +37,7 @@ struct RecurrentParameters {
   E *weight_ih, *weight_hh;  // (G H, I), (G H, H)
   E *bias_ih, *bias_hh;      // (G H), or null for none
   E *gamma_ih, *gamma_hh;    // (G H), of layer normalization only: the gains of both sides
+  E* peephole;               // (3, H) of i, f, o, or null for none
 };
 
 // Such parameters as the kernels read them. The matrices are not copied: they may neither change nor go while this
@@ -43,12 +45,14 @@ struct RecurrentParameters {
 template <class T>
 class GRU_API RecurrentWeights {
  public:
-  // Throws std::bad_alloc, and std::invalid_argument for a wrong GRU_NATIVE_ISA.
-  RecurrentWeights(size_t kind, size_t input_size, size_t hidden_size, const RecurrentParameters<const T>& parameters);
+  // Throws std::bad_alloc, and std::invalid_argument for a wrong GRU_NATIVE_ISA. Of the choices, which are null for the
+  // usual cell, the peepholes are those of the parameters.
+  RecurrentWeights(size_t kind, size_t input_size, size_t hidden_size, const RecurrentParameters<const T>& parameters,
+                   const Choices<T>* choices);
 
   const size_t kind;  // of cell, its place in the table
   const size_t input_size, hidden_size;
-  const bool has_bias_ih, has_bias_hh;
+  const bool has_bias_ih, has_bias_hh, has_peepholes;
   const Isa& isa;
   const Kernels<T>& kernels;
   const Cell<T>& cell;
@@ -59,6 +63,7 @@ class GRU_API RecurrentWeights {
   const T* input_bias() const { return input_bias_.data(); }
   // Reset after: b_hn, [panel][vector]. Layer normalization: its parameters, see there.
   const T* hidden_bias() const { return hidden_bias_.data(); }
+  const Choices<T>* choices() const { return choices_ ? &*choices_ : nullptr; }
 
   size_t panels() const { return (hidden_size + kernels.vector - 1) / kernels.vector; }
 
@@ -69,7 +74,8 @@ class GRU_API RecurrentWeights {
   void fill_biases(const RecurrentParameters<const T>& parameters);
 
   Packs<T> forward_, backward_;
-  Buffer<T> input_bias_, hidden_bias_;
+  Buffer<T> input_bias_, hidden_bias_, peephole_;
+  std::optional<Choices<T>> choices_;
 };
 
 // Rows of gates as a tape holds them, [panel][row][slot][vector], in memory of somebody else's: see Gates.

@@ -24,15 +24,16 @@ Buffer<T> make_bias(const Kernels<T>& kernels, size_t gates, size_t units, Value
 
 template <class T>
 RecurrentWeights<T>::RecurrentWeights(size_t kind_, size_t input_size_, size_t hidden_size_,
-                                      const RecurrentParameters<const T>& parameters)
+                                      const RecurrentParameters<const T>& parameters, const Choices<T>* choices)
     : kind(kind_),
       input_size(input_size_),
       hidden_size(hidden_size_),
       has_bias_ih(parameters.bias_ih != nullptr),
       has_bias_hh(parameters.bias_hh != nullptr),
+      has_peepholes(parameters.peephole != nullptr),
       isa(active_isa()),
       kernels(kernels_of<T>(isa)),
-      cell(kernels.cells[kind]),
+      cell(choices ? kernels.chosen[kind] : kernels.cells[kind]),
       forward_{{kernels, hidden(parameters, 0, cell.hidden_gates)},
                {kernels, hidden(parameters, 2, cell.gates - cell.hidden_gates)},
                {kernels, input(parameters)}},
@@ -41,6 +42,12 @@ RecurrentWeights<T>::RecurrentWeights(size_t kind_, size_t input_size_, size_t h
                 {kernels, hidden(parameters, 2, cell.gates - cell.hidden_gates), kernels.vector},
                 {kernels, input(parameters), kernels.vector}} {
   fill_biases(parameters);
+  if (!choices) return;
+  choices_ = *choices;
+  if (!has_peepholes) return;
+  peephole_ = make_bias(kernels, 3, hidden_size,
+                        [&](size_t which, size_t unit) { return parameters.peephole[which * hidden_size + unit]; });
+  choices_->peephole = peephole_.data();
 }
 
 template <class T>

@@ -35,6 +35,14 @@ cdef extern from "gru_native.h" nogil:
         const void* bias_hh
         const void* gamma_ih
         const void* gamma_hh
+        const void* peephole
+
+    ctypedef enum gn_function:
+        pass
+
+    ctypedef struct gn_activation:
+        gn_function function
+        double alpha, beta
 
     ctypedef struct gn_weights_options:
         size_t size
@@ -42,6 +50,9 @@ cdef extern from "gru_native.h" nogil:
         gn_type type
         size_t input_size, hidden_size
         gn_parameters parameters
+        gn_activation activations[3]
+        double clip
+        cbool input_forget
 
     ctypedef struct gn_weights_info:
         size_t size
@@ -79,6 +90,7 @@ cdef extern from "gru_native.h" nogil:
         void* bias_hh
         void* gamma_ih
         void* gamma_hh
+        void* peephole
 
     ctypedef struct gn_backward_call:
         size_t size
@@ -113,7 +125,14 @@ cdef size_t least_kept = gn_least_kept()
 
 # In the order of gn_cell.
 CELLS = ("gru_reset_after", "gru_reset_before", "gru_layer_norm", "lstm", "rnn_tanh", "rnn_relu")
-PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "gamma_ih", "gamma_hh")
+PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "gamma_ih", "gamma_hh", "peephole")
+# In the order of gn_function, behind the usual ones.
+FUNCTIONS = (
+    "sigmoid", "tanh", "relu", "linear", "hard_sigmoid", "leaky_relu", "elu", "softsign", "softplus", "scaled_tanh",
+    "thresholded_relu",
+)
+cdef enum:
+    parameter_count = 7
 
 
 class Unfit(ValueError):
@@ -305,8 +324,14 @@ cdef class RecurrentWeights:
     cell
         Its name, one of `CELLS`.
     parameters
-        weight_ih (G H, I), weight_hh (G H, H), and bias_ih, bias_hh, gamma_ih, gamma_hh (G H) or None: contiguous, of
-        one dtype. Nobody may write to the matrices, which are not copied.
+        weight_ih (G H, I), weight_hh (G H, H), bias_ih, bias_hh, gamma_ih, gamma_hh (G H) or None, and peephole (3, H)
+        or None: contiguous, of one dtype. Nobody may write to the matrices, which are not copied.
+    activations
+        Those that are not the usual ones, in the order of the core: (name, alpha, beta), the name one of `FUNCTIONS`.
+    clip
+        What activations take is between this and its negative; 0 for no bounds.
+    input_forget
+        Whether an LSTM's f is 1 - i.
     """
 
     cdef gn_weights* handle
@@ -314,19 +339,22 @@ cdef class RecurrentWeights:
     cdef tuple arrays
     cdef int type_number
     cdef np.npy_intp rows
-    cdef bint present[6]  # of PARAMETERS
+    cdef bint present[parameter_count]
     cdef readonly str cell
     cdef readonly Py_ssize_t gates, states, input_size, hidden_size
     cdef readonly tuple parameters
 
-    def __cinit__(self, str cell not None, tuple parameters not None):
+    def __cinit__(
+        self, str cell not None, tuple parameters not None, tuple activations=(), double clip=0.0, bint input_forget=False
+    ):
         cdef gn_weights_options options
         cdef gn_error error
         cdef gn_status status
-        cdef const void* data[6]
+        cdef const void* data[parameter_count]
+        cdef np.npy_intp rows
         error.size = sizeof(error)
-        if cell not in CELLS or len(parameters) != len(PARAMETERS):
-            raise ValueError(f"cell: expected one of {CELLS} and six arrays, got {cell} and {len(parameters)}")
+        if cell not in CELLS or len(parameters) != parameter_count or len(activations) > 3:
+            raise ValueError(f"cell: expected one of {CELLS} and {parameter_count} arrays, got {cell} and {len(parameters)}")
         weight_ih, weight_hh = parameters[:2]
         self.type_number = np.NPY_FLOAT64 if fits(weight_ih, np.NPY_FLOAT64, 2) else np.NPY_FLOAT32
         memset(&options, 0, sizeof(options))
@@ -339,15 +367,20 @@ cdef class RecurrentWeights:
         self.gates = gn_cell_gates(options.cell)
         self.rows = self.gates * self.hidden_size
         for place, array in enumerate(parameters):
+            rows = 3 if place == 6 else self.rows
             if array is not None and (
-                not fits(array, self.type_number, 2 if place < 2 else 1)
+                not fits(array, self.type_number, 2 if place < 2 or place == 6 else 1)
                 or not np.PyArray_IS_C_CONTIGUOUS(array)
-                or np.PyArray_DIM(array, 0) != self.rows
+                or np.PyArray_DIM(array, 0) != rows
+                or (place == 6 and np.PyArray_DIM(array, 1) != self.hidden_size)
             ):
                 refuse(PARAMETERS[place])
             data[place], self.present[place] = data_of(array), array is not None
         options.input_size, options.hidden_size = self.input_size, self.hidden_size
-        options.parameters = gn_parameters(data[0], data[1], data[2], data[3], data[4], data[5])
+        options.parameters = gn_parameters(data[0], data[1], data[2], data[3], data[4], data[5], data[6])
+        for place, (name, alpha, beta) in enumerate(activations):
+            options.activations[place] = gn_activation(<gn_function><int>(FUNCTIONS.index(name) + 1), alpha, beta)
+        options.clip, options.input_forget = clip, input_forget
         with nogil:
             status = gn_weights_create(&options, &self.handle, &error)
         check(status, &error)
@@ -364,6 +397,8 @@ cdef class RecurrentWeights:
     cdef np.ndarray new_parameter(self, int kind):
         if kind < 2:
             return new_matrix(self.type_number, self.rows, self.hidden_size if kind else self.input_size)
+        if kind == 6:
+            return new_matrix(self.type_number, 3, self.hidden_size)
         return new_vector(self.type_number, self.rows)
 
     @property
@@ -625,7 +660,7 @@ cdef class RecurrentLayerTape:
         cdef gn_backward_call call
         cdef gn_error error
         cdef gn_status status
-        cdef void* data[6]
+        cdef void* data[parameter_count]
         cdef int direction, kind
         cdef np.ndarray array
         expected = layer.directions * len(weights.parameters)
@@ -646,14 +681,14 @@ cdef class RecurrentLayerTape:
         call.d_h_n, call.d_c_n = layer.state_of(d_h_n, batch, "d_final"), layer.state_of(d_c_n, batch, "d_final")
         gradients, place = {}, 0
         for direction in range(layer.directions):
-            for kind in range(6):
+            for kind in range(parameter_count):
                 data[kind] = NULL
                 if weights.present[kind]:
                     array = weights.new_parameter(kind)
                     data[kind] = np.PyArray_DATA(array)
                     gradients[names[place]] = array
                     place += 1
-            call.gradients[direction] = gn_gradients(data[0], data[1], data[2], data[3], data[4], data[5])
+            call.gradients[direction] = gn_gradients(data[0], data[1], data[2], data[3], data[4], data[5], data[6])
         d_state = layer.new_state(batch)
         d_h_0, d_c_0 = pair(d_state, "d_state") if layer.has_c else (d_state, None)
         call.d_h_0, call.d_c_0 = to_write(d_h_0), to_write(d_c_0)

@@ -177,6 +177,7 @@ def _pack(
         _vector("bias_hh", bias_hh, rows, dtype),
         _vector("gamma_ih", gamma_ih, rows, dtype),
         _vector("gamma_hh", gamma_hh, rows, dtype),
+        None,
     )
     return RecurrentWeights(cell, parameters)
 

@@ -126,15 +126,38 @@ typedef enum gn_cell {
 /* The number G of a cell's gates; 0 for what is none. */
 GN_API size_t gn_cell_gates(gn_cell cell);
 
+/* What is applied to the sums of gates and, in an LSTM, to c. Formulas and names are those of ONNX. */
+typedef enum gn_function {
+  GN_USUAL = 0, /* sigmoid for gates, tanh for the candidate, g and c; a plain cell's own */
+  GN_SIGMOID = 1,
+  GN_TANH = 2,
+  GN_RELU = 3,
+  GN_LINEAR = 4,            /* alpha x + beta */
+  GN_HARD_SIGMOID = 5,      /* alpha x + beta, but within 0 and 1 */
+  GN_LEAKY_RELU = 6,        /* x, or alpha x where x < 0 */
+  GN_ELU = 7,               /* x, or alpha (exp(x) - 1) where x < 0 */
+  GN_SOFTSIGN = 8,          /* x / (1 + |x|) */
+  GN_SOFTPLUS = 9,          /* log(1 + exp(x)) */
+  GN_SCALED_TANH = 10,      /* alpha tanh(beta x) */
+  GN_THRESHOLDED_RELU = 11, /* x, or 0 where x <= alpha */
+  GN_FUNCTION_MAX = GN_ANY
+} gn_function;
+
+typedef struct gn_activation {
+  gn_function function;
+  double alpha, beta; /* of those that have them */
+} gn_activation;
+
 /* Of one layer in one direction: contiguous arrays, the gates in PyTorch's order. */
 typedef struct gn_parameters {
   const void *weight_ih, *weight_hh; /* (G H, I), (G H, H) */
   const void *bias_ih, *bias_hh;     /* (G H), or NULL for none */
   const void *gamma_ih, *gamma_hh;   /* (G H), the gains of layer normalization, and of it alone */
+  const void* peephole;              /* (3, H) of the LSTM, or NULL for none: i and f also see c, and o the new c */
 } gn_parameters;
 
 typedef struct gn_gradients {
-  void *weight_ih, *weight_hh, *bias_ih, *bias_hh, *gamma_ih, *gamma_hh;
+  void *weight_ih, *weight_hh, *bias_ih, *bias_hh, *gamma_ih, *gamma_hh, *peephole;
 } gn_gradients;
 
 typedef struct gn_weights_options {
@@ -142,7 +165,10 @@ typedef struct gn_weights_options {
   gn_cell cell;
   gn_type type;
   size_t input_size, hidden_size;
-  gn_parameters parameters; /* the matrices are not copied: they may neither change nor go before the weights do */
+  gn_parameters parameters;     /* the matrices are not copied: they may neither change nor go before the weights do */
+  gn_activation activations[3]; /* of a GRU's gates and candidate; of an LSTM's i f o, g, and c; of a plain cell */
+  double clip;                  /* what activations take is between this and its negative; 0 for no bounds */
+  bool input_forget;            /* an LSTM's f is 1 - i */
 } gn_weights_options;
 
 /* The weights of one layer in one direction, as kernels read them: packed when they are first needed. */
@@ -157,7 +183,7 @@ typedef struct gn_weights_info {
   gn_cell cell;
   gn_type type;
   size_t input_size, hidden_size, gates, states; /* states: 1 for h, 2 for h and c */
-  bool bias_ih, bias_hh, gains;
+  bool bias_ih, bias_hh, gains, peepholes;
   const char* isa;
 } gn_weights_info;
 GN_API gn_status gn_weights_describe(const gn_weights* weights, gn_weights_info* info, gn_error* error);

@@ -89,8 +89,8 @@ RecurrentTape<T> tape_of(const gn_call& call, const TapeLayout& layout, const Sc
                          Buffer<T>* copy = nullptr) {
   auto* memory = reinterpret_cast<T*>(static_cast<unsigned char*>(call.tape) + layout.direction(d));
   if (copy) {
-    *copy = Buffer<T>(layout.elements());
-    std::copy_n(memory, layout.elements(), copy->data());
+    *copy = Buffer<T>(layout.elements(d));
+    std::copy_n(memory, layout.elements(d), copy->data());
     memory = copy->data();
   }
   const Keep keep = call.keep == GN_KEEP_STATES ? Keep::states : Keep::gates;
@@ -131,7 +131,8 @@ RecurrentParameters<T> gradients_of(const gn_gradients& all, const RecurrentWeig
           pointer(all.bias_ih, "gradients.bias_ih", weights.has_bias_ih),
           pointer(all.bias_hh, "gradients.bias_hh", weights.has_bias_hh),
           pointer(all.gamma_ih, "gradients.gamma_ih", has_gains),
-          pointer(all.gamma_hh, "gradients.gamma_hh", has_gains)};
+          pointer(all.gamma_hh, "gradients.gamma_hh", has_gains),
+          pointer(all.peephole, "gradients.peephole", weights.has_peepholes)};
 }
 
 template <class T>

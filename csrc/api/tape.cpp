@@ -18,12 +18,13 @@ size_t behind(size_t begin, size_t bytes) {
   return (begin + bytes + alignment - 1) / alignment * alignment;
 }
 
+// That a direction keeps.
 template <class T>
-size_t elements_of(const gn_call& call, size_t indices, TapeHeader& header) {
-  const RecurrentWeights<T>& weights = call.weights[0]->as<T>();
+size_t elements_of(const gn_call& call, int direction, size_t indices, TapeHeader& header) {
+  const RecurrentWeights<T>& weights = call.weights[direction]->as<T>();
   header.input_size = weights.input_size;
   header.hidden_size = weights.hidden_size;
-  header.cell = static_cast<uint32_t>(weights.kind);
+  header.cell[direction] = static_cast<uint32_t>(2 * weights.kind + (weights.choices() ? 1 : 0));
   header.vector = static_cast<uint32_t>(weights.kernels.vector);
   const Keep keep = call.keep == GN_KEEP_STATES ? Keep::states : Keep::gates;
   return RecurrentTape<T>::size(weights, call.steps, call.batch, indices, keep);
@@ -49,7 +50,12 @@ TapeHeader header_in(const gn_call& call) {
 
 TapeLayout::TapeLayout(const gn_call& call, bool has_lengths, bool has_resets, size_t indices) {
   const bool is_float = call.weights[0]->type() == GN_FLOAT32;
-  elements_ = is_float ? elements_of<float>(call, indices, header_) : elements_of<double>(call, indices, header_);
+  size_t bytes[2] = {};
+  for (int d = 0; d < 2 && call.weights[d]; ++d) {
+    elements_[d] =
+        is_float ? elements_of<float>(call, d, indices, header_) : elements_of<double>(call, d, indices, header_);
+    bytes[d] = product(elements_[d], is_float ? sizeof(float) : sizeof(double));
+  }
   header_.magic = magic;
   header_.steps = call.steps;
   header_.batch = call.batch;
@@ -59,12 +65,11 @@ TapeLayout::TapeLayout(const gn_call& call, bool has_lengths, bool has_resets, s
   header_.reverse = call.reverse;
   header_.has_lengths = has_lengths;
   header_.has_resets = has_resets;
-  const size_t bytes = product(elements_, is_float ? sizeof(float) : sizeof(double));
   lengths_ = behind(0, sizeof header_);
   resets_ = behind(lengths_, has_lengths ? product(call.batch, sizeof(int64_t)) : 0);
   directions_[0] = behind(resets_, has_resets ? product(call.steps, call.batch) : 0);
-  directions_[1] = behind(directions_[0], bytes);
-  header_.size = header_.directions == 2 ? behind(directions_[1], bytes) : directions_[1];
+  directions_[1] = behind(directions_[0], bytes[0]);
+  header_.size = behind(directions_[1], bytes[1]);
 }
 
 TapeLayout begin_tape(const gn_call& call, const Schedule& schedule) {

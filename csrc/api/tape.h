@@ -13,10 +13,9 @@ namespace gru::api {
 struct TapeHeader {
   uint64_t magic, size;  // of the whole, in bytes
   uint64_t steps, batch, input_size, hidden_size;
-  uint32_t type, cell, keep, directions, vector, reverse;
+  uint32_t type, cell[2], keep, directions, vector, reverse;
   uint32_t has_lengths, has_resets;
   uint32_t used;  // by a backward pass that overwrote it
-  uint32_t none;  // so that no byte is left to chance
 };
 
 // How the tape of a call is laid out.
@@ -29,11 +28,11 @@ class TapeLayout {
   size_t lengths() const { return lengths_; }
   size_t resets() const { return resets_; }
   size_t direction(int d) const { return directions_[d]; }
-  size_t elements() const { return elements_; }  // that a direction keeps
+  size_t elements(int d) const { return elements_[d]; }  // that a direction keeps
 
  private:
   TapeHeader header_{};
-  size_t lengths_, resets_, directions_[2], elements_;
+  size_t lengths_, resets_, directions_[2], elements_[2] = {};
 };
 
 // Fills the call's tape but for what its directions keep. Throws std::invalid_argument when it has too little memory.

@@ -1,8 +1,10 @@
 #include "weights.h"
 
+#include <cmath>
 #include <cstdint>
+#include <limits>
+#include <optional>
 #include <string>
-#include <utility>
 
 #include "checks.h"
 #include "kernels/dispatch.h"
@@ -11,21 +13,64 @@ namespace gru::api {
 
 namespace {
 
+static_assert(static_cast<int>(Function::thresholded_relu) + 1 == GN_THRESHOLDED_RELU);
+
+template <class T>
+Activation<T> activation_of(const gn_activation& given, Function usual) {
+  if (given.function < GN_USUAL || given.function > GN_THRESHOLDED_RELU)
+    refuse("activations", "one of gn_function", std::to_string(given.function));
+  for (const double value : {given.alpha, given.beta})
+    if (!std::isfinite(value)) refuse("activations", "finite alpha and beta", std::to_string(value));
+  if (given.function == GN_USUAL) return {usual, 0, 0};
+  return {static_cast<Function>(given.function - 1), static_cast<T>(given.alpha), static_cast<T>(given.beta)};
+}
+
+// What is chosen, if anything is not as usual.
+template <class T>
+std::optional<Choices<T>> choices_of(const gn_weights_options& options, const Kernels<T>& kernels) {
+  const auto kind = static_cast<size_t>(options.cell);
+  const Cell<T>& cell = kernels.cells[kind];
+  Choices<T> choices{};
+  if (!(options.clip >= 0)) refuse("clip", "a positive number, or 0 for none", std::to_string(options.clip));
+  choices.clip = options.clip > 0 ? static_cast<T>(options.clip) : std::numeric_limits<T>::infinity();
+  choices.input_forget = options.input_forget;
+  bool any = options.clip > 0 || options.input_forget || options.parameters.peephole;
+  for (size_t i = 0; i < 3; ++i) {
+    if (i >= cell.functions && options.activations[i].function != GN_USUAL)
+      refuse("activations", std::to_string(cell.functions) + " for this cell", std::to_string(i + 1));
+    choices.of[i] = activation_of<T>(options.activations[i], cell.usual[i]);
+    any = any || choices.of[i].function != cell.usual[i];
+  }
+  if (options.input_forget && !cell.has_peepholes) refuse("input_forget", "false for this cell", "true");
+  if (!any) return std::nullopt;
+  if (kernels.chosen[kind].gates == 0) refuse(options.clip > 0 ? "clip" : "activations", "none for this cell", "some");
+  return choices;
+}
+
 template <class T>
 std::unique_ptr<const RecurrentWeights<T>> created(const gn_weights_options& options) {
   const auto kind = static_cast<size_t>(options.cell);
-  const Cell<T>& cell = kernels_of<T>(active_isa()).cells[kind];
+  const Kernels<T>& kernels = kernels_of<T>(active_isa());
+  const Cell<T>& cell = kernels.cells[kind];
   const size_t rows = product(cell.gates, options.hidden_size);
   const bool has_input = product(rows, options.input_size) > 0, has_hidden = product(rows, options.hidden_size) > 0;
   const gn_parameters& given = options.parameters;
-  const bool normalized = cell.normalized;
-  for (const auto& [gain, name] : {std::pair{given.gamma_ih, "gamma_ih"}, std::pair{given.gamma_hh, "gamma_hh"}})
-    if (gain && !normalized) refuse(name, "NULL for this cell", "an array");
-  const RecurrentParameters<const T> parameters{
-      typed<const T>(given.weight_ih, "weight_ih", has_input), typed<const T>(given.weight_hh, "weight_hh", has_hidden),
-      typed<const T>(given.bias_ih, "bias_ih", false),         typed<const T>(given.bias_hh, "bias_hh", false),
-      typed<const T>(given.gamma_ih, "gamma_ih", normalized),  typed<const T>(given.gamma_hh, "gamma_hh", normalized)};
-  return std::make_unique<const RecurrentWeights<T>>(kind, options.input_size, options.hidden_size, parameters);
+  const auto only_if = [](bool exists, const void* array, const char* name) {
+    if (array && !exists) refuse(name, "NULL for this cell", "an array");
+  };
+  only_if(cell.normalized, given.gamma_ih, "gamma_ih");
+  only_if(cell.normalized, given.gamma_hh, "gamma_hh");
+  only_if(cell.has_peepholes, given.peephole, "peephole");
+  const RecurrentParameters<const T> parameters{typed<const T>(given.weight_ih, "weight_ih", has_input),
+                                                typed<const T>(given.weight_hh, "weight_hh", has_hidden),
+                                                typed<const T>(given.bias_ih, "bias_ih", false),
+                                                typed<const T>(given.bias_hh, "bias_hh", false),
+                                                typed<const T>(given.gamma_ih, "gamma_ih", cell.normalized),
+                                                typed<const T>(given.gamma_hh, "gamma_hh", cell.normalized),
+                                                typed<const T>(given.peephole, "peephole", false)};
+  const auto choices = choices_of<T>(options, kernels);
+  return std::make_unique<const RecurrentWeights<T>>(kind, options.input_size, options.hidden_size, parameters,
+                                                     choices ? &*choices : nullptr);
 }
 
 template <class T>
@@ -38,6 +83,7 @@ void describe(const RecurrentWeights<T>& weights, gn_weights_info& info) {
   info.bias_ih = weights.has_bias_ih;
   info.bias_hh = weights.has_bias_hh;
   info.gains = weights.cell.normalized;
+  info.peepholes = weights.has_peepholes;
   info.isa = weights.isa.name;
 }
 

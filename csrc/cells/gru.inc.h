@@ -3,12 +3,13 @@
 
 #include "../kernels/activations.inc.h"
 #include "../kernels/epilogue.inc.h"
+#include "../kernels/functions.inc.h"
 #include "../kernels/tile.inc.h"
 
 namespace gru {
 namespace {
 
-// The slots of one row in one panel.
+// The slots of one row in one panel. Behind n stand the slopes of r, z and n where the functions are chosen.
 template <class T>
 struct Slots {
   T* r_slot;
@@ -17,6 +18,7 @@ struct Slots {
   GRU_INLINE T* r() const { return r_slot; }
   GRU_INLINE T* z() const { return r_slot + width; }
   GRU_INLINE T* n() const { return r_slot + 2 * width; }
+  GRU_INLINE T* slope(size_t gate) const { return r_slot + (3 + static_cast<ptrdiff_t>(gate)) * width; }
 };
 
 template <class T>
@@ -58,19 +60,38 @@ GRU_INLINE void sigmoid_gates(const typename Vector<T>::Reg* sums, typename Vect
   }
 }
 
+// The functions of a GRU's gates and of its candidate, among its choices.
+constexpr size_t of_gates = 0, of_candidate = 1;
+
+// One of them for a place, whose slope is kept.
 template <class T>
+GRU_INLINE typename Vector<T>::Reg gate_of(const Pass<T>& pass, const Slots<T>& slots, size_t gate, bool taped,
+                                           typename Vector<T>::Reg sum) {
+  const Applied<T> applied = apply(*pass.choices, gate < 2 ? of_gates : of_candidate, sum);
+  if (taped) Vector<T>::store(slots.slope(gate), applied.slope);
+  return applied.value;
+}
+
+// The gradient of what a gate's function takes, from that of what it gives, which is `value`.
+template <class T, bool chosen>
+GRU_INLINE typename Vector<T>::Reg times_slope(const Slots<T>& slots, size_t gate, typename Vector<T>::Reg d,
+                                               typename Vector<T>::Reg value) {
+  if constexpr (chosen) return Vector<T>::mul(d, Vector<T>::load(slots.slope(gate)));
+  return gate < 2 ? times_sigmoid_slope<T>(d, value) : times_tanh_slope<T>(d, value);
+}
+
+template <class T, bool chosen>
 struct GruBackward : BackwardPass<T> {
   using V = Vector<T>;
 
-  // d_z and d_n before their activations from d_h, and the carry d_h z. Returns d_n.
+  // d_z and d_n before their functions from d_h, and the carry d_h z. Returns d_n.
   static GRU_INLINE typename V::Reg finish(const Pass<T>& pass, size_t row, size_t panel, size_t n,
                                            typename V::Reg* sums) {
     const auto slots = slots_of(pass, row, panel);
     const auto h = load_units<T>(pass.h_previous[row] + panel * V::width, n);
-    const auto one = V::set(1), d_h = sums[0], z = V::load(slots.z()), candidate = V::load(slots.n());
-    const auto keep = V::sub(one, z);
-    const auto d_n = V::mul(V::mul(d_h, keep), V::sub(one, V::mul(candidate, candidate)));
-    store_padded<T>(slots.z(), V::mul(V::mul(d_h, V::sub(h, candidate)), V::mul(z, keep)), n);
+    const auto d_h = sums[0], z = V::load(slots.z()), candidate = V::load(slots.n());
+    const auto d_n = times_slope<T, chosen>(slots, 2, V::mul(d_h, V::sub(V::set(1), z)), candidate);
+    store_padded<T>(slots.z(), times_slope<T, chosen>(slots, 1, V::mul(d_h, V::sub(h, candidate)), z), n);
     store_padded<T>(slots.n(), d_n, n);
     store_padded<T>(carry_of(pass, row, panel), V::mul(d_h, z), n);
     return d_n;
@@ -78,16 +99,16 @@ struct GruBackward : BackwardPass<T> {
 };
 
 // All of the above, and d_r and d_hn, which follow from d_n at once.
-template <class T>
-struct ResetAfterBackward : GruBackward<T> {
+template <class T, bool chosen = false>
+struct ResetAfterBackward : GruBackward<T, chosen> {
   using V = Vector<T>;
 
   static GRU_INLINE void finish(const Pass<T>& pass, size_t row, size_t panel, size_t n, typename V::Reg* sums) {
     const auto slots = slots_of(pass, row, panel);
     const auto reset = V::load(slots.r()), hn = V::load(slots.hn());
-    const auto d_n = GruBackward<T>::finish(pass, row, panel, n, sums);
+    const auto d_n = GruBackward<T, chosen>::finish(pass, row, panel, n, sums);
     store_padded<T>(slots.hn(), V::mul(d_n, reset), n);
-    store_padded<T>(slots.r(), times_sigmoid_slope<T>(V::mul(d_n, hn), reset), n);
+    store_padded<T>(slots.r(), times_slope<T, chosen>(slots, 0, V::mul(d_n, hn), reset), n);
   }
 };
 

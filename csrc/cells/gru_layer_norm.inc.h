@@ -135,7 +135,7 @@ void normalized_row_gradients(const Pass<T>& pass) {
   }
 }
 
-// From the gradients of the gates to those of the projections, in whose slots they then stand; adds to the carry, of
+// From the gradients of the gates to those of the projections, in whose slots they then stand; adds to pass.sums, of
 // norm_vectors as in pass.bias, the gradients of gains and biases.
 template <class T>
 void normalized_step_backward(const Pass<T>& pass) {
@@ -145,12 +145,9 @@ void normalized_step_backward(const Pass<T>& pass) {
     __builtin_memcpy(both, pass.row_gradients + row * row_gradient_size, sizeof(both));
     for (size_t panel = pass.first_panel; panel < pass.last_panel; ++panel) {
       const T* const parameters = pass.bias + panel * norm_vectors * V::width;
-      T* const totals = carry_of(pass, row, panel);
       const auto slots = slots_of(pass, row, panel);
       const size_t n = at_most(pass.units - panel * V::width, V::width);
-      const auto add = [&](size_t which, auto value) GRU_LAMBDA_INLINE {
-        V::store(totals + which * V::width, V::add(V::load(totals + which * V::width), value));
-      };
+      const auto add = [&](size_t which, auto value) GRU_LAMBDA_INLINE { add_to_sum(pass, row, panel, which, value); };
       const auto side = [&](const RowGradient<T>& whole, size_t first, size_t gain) GRU_LAMBDA_INLINE {
         GRU_FOR (g, 0, 3) {
           T* const slot = slots.r() + (first + g) * V::width;
@@ -184,6 +181,18 @@ constexpr Cell<T> gru_layer_norm = {
     .hidden_bias_apart = 3,
     .normalized = true,
     .hidden_gradients = {{.slot = hidden_slot, .gates = 3, .gate = {0, 1, 2}}},
+    // In the order of Pass::bias. The biases of r and z have the same gradients on both sides.
+    .own_sums = norm_vectors,
+    .own_sum = {{{Summed::gamma_ih}, 0},
+                {{Summed::gamma_ih}, 1},
+                {{Summed::gamma_ih}, 2},
+                {{Summed::gamma_hh}, 0},
+                {{Summed::gamma_hh}, 1},
+                {{Summed::gamma_hh}, 2},
+                {{Summed::bias_ih, Summed::bias_hh}, 0},
+                {{Summed::bias_ih, Summed::bias_hh}, 1},
+                {{Summed::bias_ih}, 2},
+                {{Summed::bias_hh}, 2}},
     .project = run<Projection<T, input_slot>>,
     .step = run<Projection<T, hidden_slot>>,
     .step_taped = run<Projection<T, hidden_slot>>,

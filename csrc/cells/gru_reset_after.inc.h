@@ -41,6 +41,24 @@ struct ResetAfter {
   }
 };
 
+template <class T, bool taped>
+struct ChosenResetAfter : ResetAfter<T, taped> {
+  using V = Vector<T>;
+
+  static GRU_INLINE void finish(const Pass<T>& pass, size_t row, size_t panel, size_t n, typename V::Reg* sums) {
+    const auto slots = slots_of(pass, row, panel);
+    const auto r = gate_of(pass, slots, 0, taped, sums[0]), z = gate_of(pass, slots, 1, taped, sums[1]);
+    const auto candidate = gate_of(pass, slots, 2, taped, V::fma(r, sums[2], V::load(slots.n())));
+    store_mixed(pass, {row, panel, n}, z, candidate);
+    if constexpr (taped) {
+      V::store(slots.hn(), sums[2]);
+      V::store(slots.r(), r);
+      V::store(slots.z(), z);
+      V::store(slots.n(), candidate);
+    }
+  }
+};
+
 template <class T>
 constexpr Cell<T> gru_reset_after = {
     .gates = 3,
@@ -51,11 +69,23 @@ constexpr Cell<T> gru_reset_after = {
     .flow = -1,
     .hidden_bias_apart = 3,
     .hidden_gradients = {{.slot = -1, .gates = 3, .gate = {2, 0, 1}}},
+    .functions = 2,
+    .usual = {Function::sigmoid, Function::tanh},
     .project = run<Project<T, 3>>,
     .step = run<ResetAfter<T, false>>,
     .step_taped = run<ResetAfter<T, true>>,
     .step_backward = run<ResetAfterBackward<T>>,
 };
+
+template <class T>
+constexpr Cell<T> gru_reset_after_chosen = [] {
+  Cell<T> cell = gru_reset_after<T>;
+  cell.taped_slots = 7;
+  cell.step = run<ChosenResetAfter<T, false>>;
+  cell.step_taped = run<ChosenResetAfter<T, true>>;
+  cell.step_backward = run<ResetAfterBackward<T, true>>;
+  return cell;
+}();
 
 }  // namespace
 }  // namespace gru

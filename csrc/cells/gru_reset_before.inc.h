@@ -56,6 +56,31 @@ struct ResetBeforeOutput {
 };
 
 template <class T>
+struct ChosenResetBeforeGates : ResetBeforeGates<T> {
+  using V = Vector<T>;
+
+  static GRU_INLINE void finish(const Pass<T>& pass, size_t row, size_t panel, size_t n, typename V::Reg* sums) {
+    const auto slots = slots_of(pass, row, panel);
+    const auto r = gate_of(pass, slots, 0, true, sums[0]), z = gate_of(pass, slots, 1, true, sums[1]);
+    V::store(slots.hn(), V::mul(r, load_units<T>(pass.h_previous[row] + panel * V::width, n)));
+    V::store(slots.r(), r);
+    V::store(slots.z(), z);
+  }
+};
+
+template <class T>
+struct ChosenResetBeforeOutput : ResetBeforeOutput<T> {
+  using V = Vector<T>;
+
+  static GRU_INLINE void finish(const Pass<T>& pass, size_t row, size_t panel, size_t n, typename V::Reg* sums) {
+    const auto slots = slots_of(pass, row, panel);
+    const auto candidate = gate_of(pass, slots, 2, true, sums[0]);
+    store_mixed(pass, {row, panel, n}, V::load(slots.z()), candidate);
+    V::store(slots.n(), candidate);
+  }
+};
+
+template <class T, bool chosen>
 struct ResetBeforeBackwardGates {
   using Element = T;
   using V = Vector<T>;
@@ -67,7 +92,7 @@ struct ResetBeforeBackwardGates {
     const auto h = load_units<T>(pass.h_previous[row] + panel * V::width, n);
     const auto reset = V::load(slots.r());
     T* carry = carry_of(pass, row, panel);
-    store_padded<T>(slots.r(), times_sigmoid_slope<T>(V::mul(sums[0], h), reset), n);
+    store_padded<T>(slots.r(), times_slope<T, chosen>(slots, 0, V::mul(sums[0], h), reset), n);
     store_padded<T>(carry, V::fma(sums[0], reset, V::load(carry)), n);
   }
 };
@@ -82,13 +107,26 @@ constexpr Cell<T> gru_reset_before = {
     .hidden_gates = 2,
     // U_n multiplies r * h, which stands in the panels of slot hn.
     .hidden_gradients = {{.gates = 2, .gate = {0, 1}}, {.slot = 2, .gates = 1, .gate = {2}, .left_slot = -1}},
+    .functions = 2,
+    .usual = {Function::sigmoid, Function::tanh},
     .project = run<Project<T, 3>>,
     .step = run<ResetBeforeGates<T>>,
     .step_taped = run<ResetBeforeGates<T>>,
-    .step_backward = run<GruBackward<T>>,
+    .step_backward = run<GruBackward<T, false>>,
     .second = run<ResetBeforeOutput<T>>,
-    .second_backward = run<ResetBeforeBackwardGates<T>>,
+    .second_backward = run<ResetBeforeBackwardGates<T, false>>,
 };
+
+template <class T>
+constexpr Cell<T> gru_reset_before_chosen = [] {
+  Cell<T> cell = gru_reset_before<T>;
+  cell.slots = cell.taped_slots = 7;
+  cell.step = cell.step_taped = run<ChosenResetBeforeGates<T>>;
+  cell.step_backward = run<GruBackward<T, true>>;
+  cell.second = run<ChosenResetBeforeOutput<T>>;
+  cell.second_backward = run<ResetBeforeBackwardGates<T, true>>;
+  return cell;
+}();
 
 }  // namespace
 }  // namespace gru

@@ -4,6 +4,7 @@
 
 #include "../kernels/activations.inc.h"
 #include "../kernels/epilogue.inc.h"
+#include "../kernels/functions.inc.h"
 #include "../kernels/tile.inc.h"
 
 namespace gru {
@@ -65,6 +66,84 @@ struct LstmBackward : BackwardPass<T> {
   }
 };
 
+// The LSTM with chosen functions, peepholes (Gers and Schmidhuber 2000), through which i and f see c and o sees c',
+// and f = 1 - i where that is chosen. On a tape the slopes of i, f, g, o stand behind c.
+template <class T>
+struct Peepholes {
+  using V = Vector<T>;
+  const T* weights;  // of i, f, o in one panel, or null
+
+  GRU_INLINE Peepholes(const Pass<T>& pass, size_t panel)
+      : weights(pass.choices->peephole ? pass.choices->peephole + panel * 3 * V::width : nullptr) {}
+  // sum + the weight of i, f or o times c.
+  GRU_INLINE typename V::Reg add(size_t which, typename V::Reg c, typename V::Reg sum) const {
+    return weights ? V::fma(V::load(weights + which * V::width), c, sum) : sum;
+  }
+};
+
+template <class T, bool taped>
+struct ChosenLstm : Lstm<T, taped> {
+  using V = Vector<T>;
+
+  static GRU_INLINE void finish(const Pass<T>& pass, size_t row, size_t panel, size_t n, typename V::Reg* sums) {
+    const Choices<T>& choices = *pass.choices;
+    const Peepholes<T> peepholes(pass, panel);
+    T* const carry = carry_of(pass, row, panel);
+    const auto c_previous = V::load(carry);
+    const Applied<T> i = apply(choices, 0, peepholes.add(0, c_previous, sums[0]));
+    Applied<T> f = apply(choices, 0, peepholes.add(1, c_previous, sums[1]));
+    if (choices.input_forget) f = {V::sub(V::set(1), i.value), V::zero()};
+    const Applied<T> g = apply(choices, 1, sums[2]);
+    const auto c = V::fma(f.value, c_previous, V::mul(i.value, g.value));
+    const Applied<T> o = apply(choices, 0, peepholes.add(2, c, sums[3]));
+    V::store(carry, c);
+    store_units<T>(pass.output[row] + panel * V::width, V::mul(o.value, apply(choices, 2, c).value), n);
+    if constexpr (taped) {
+      T* const slots = gates_of(pass, row, panel);
+      const Applied<T> gates[] = {i, f, g, o};
+      GRU_FOR (gate, 0, 4) {
+        V::store(slots + gate * V::width, gates[gate].value);
+        V::store(slots + (5 + gate) * V::width, gates[gate].slope);
+      }
+      V::store(slots + 4 * V::width, c_previous);
+    }
+  }
+};
+
+template <class T>
+struct ChosenLstmBackward : BackwardPass<T> {
+  using V = Vector<T>;
+
+  static GRU_INLINE void finish(const Pass<T>& pass, size_t row, size_t panel, size_t n, typename V::Reg* sums) {
+    const Choices<T>& choices = *pass.choices;
+    const Peepholes<T> peepholes(pass, panel);
+    T* const slots = gates_of(pass, row, panel);
+    T* const carry = carry_of(pass, row, panel);
+    const auto slot = [&](size_t which) GRU_LAMBDA_INLINE { return V::load(slots + which * V::width); };
+    const auto slope = [&](size_t gate) GRU_LAMBDA_INLINE { return slot(5 + gate); };
+    const auto i = slot(0), f = slot(1), g = slot(2), o = slot(3), c_previous = slot(4), d_h = sums[0];
+    const auto c = V::fma(f, c_previous, V::mul(i, g));
+    const Applied<T> t = apply(choices, 2, c);
+    const auto d_o = V::mul(V::mul(d_h, t.value), slope(3));
+    const auto through_h = V::fma(V::mul(d_h, o), t.slope, V::load(carry + V::width));
+    const auto d_c = peepholes.add(2, d_o, through_h);
+    auto of_i = V::mul(d_c, g);
+    if (choices.input_forget) of_i = V::sub(of_i, V::mul(d_c, c_previous));
+    const auto d_i = V::mul(of_i, slope(0)), d_f = V::mul(V::mul(d_c, c_previous), slope(1));
+    const auto d_g = V::mul(V::mul(d_c, i), slope(2));
+    store_padded<T>(slots, d_i, n);
+    store_padded<T>(slots + V::width, d_f, n);
+    store_padded<T>(slots + 2 * V::width, d_g, n);
+    store_padded<T>(slots + 3 * V::width, d_o, n);
+    V::store(carry, V::zero());
+    store_padded<T>(carry + V::width, peepholes.add(0, d_i, peepholes.add(1, d_f, V::mul(d_c, f))), n);
+    if (!peepholes.weights) return;
+    add_to_sum(pass, row, panel, 0, V::mul(d_i, c_previous));
+    add_to_sum(pass, row, panel, 1, V::mul(d_f, c_previous));
+    add_to_sum(pass, row, panel, 2, V::mul(d_o, c));
+  }
+};
+
 template <class T>
 constexpr Cell<T> lstm = {
     .gates = 4,
@@ -73,11 +152,26 @@ constexpr Cell<T> lstm = {
     .hidden_gates = 4,
     .states = 2,
     .hidden_gradients = {{.gates = 4, .gate = {0, 1, 2, 3}}},
+    .functions = 3,
+    .usual = {Function::sigmoid, Function::tanh, Function::tanh},
+    .has_peepholes = true,
     .project = run<Project<T, 4>>,
     .step = run<Lstm<T, false>>,
     .step_taped = run<Lstm<T, true>>,
     .step_backward = run<LstmBackward<T>>,
 };
+
+template <class T>
+constexpr Cell<T> lstm_chosen = [] {
+  Cell<T> cell = lstm<T>;
+  cell.taped_slots = 9;
+  cell.own_sums = 3;
+  for (size_t which = 0; which < 3; ++which) cell.own_sum[which] = {{Summed::peephole}, which};
+  cell.step = run<ChosenLstm<T, false>>;
+  cell.step_taped = run<ChosenLstm<T, true>>;
+  cell.step_backward = run<ChosenLstmBackward<T>>;
+  return cell;
+}();
 
 }  // namespace
 }  // namespace gru

@@ -3,6 +3,7 @@
 
 #include "../kernels/activations.inc.h"
 #include "../kernels/epilogue.inc.h"
+#include "../kernels/functions.inc.h"
 #include "../kernels/tile.inc.h"
 
 namespace gru {
@@ -10,6 +11,7 @@ namespace {
 
 template <class T>
 struct Tanh {
+  static constexpr Function function = Function::tanh;
   using Reg = typename Vector<T>::Reg;
   template <class V>
   static GRU_INLINE typename V::Reg value(typename V::Reg x) {
@@ -20,6 +22,7 @@ struct Tanh {
 
 template <class T>
 struct Relu {
+  static constexpr Function function = Function::relu;
   using Reg = typename Vector<T>::Reg;
   template <class V>
   static GRU_INLINE typename V::Reg value(typename V::Reg x) {
@@ -49,6 +52,33 @@ struct Rnn {
   }
 };
 
+// Behind h' stands the slope there.
+template <class T, bool taped>
+struct ChosenRnn : Rnn<T, Tanh, taped> {
+  using V = Vector<T>;
+
+  static GRU_INLINE void finish(const Pass<T>& pass, size_t row, size_t panel, size_t n, typename V::Reg* sums) {
+    const Applied<T> h = apply(*pass.choices, 0, sums[0]);
+    store_units<T>(pass.output[row] + panel * V::width, h.value, n);
+    if constexpr (taped) {
+      T* const slot = gates_of(pass, row, panel);
+      V::store(slot, h.value);
+      V::store(slot + V::width, h.slope);
+    }
+  }
+};
+
+template <class T>
+struct ChosenRnnBackward : BackwardPass<T> {
+  using V = Vector<T>;
+
+  static GRU_INLINE void finish(const Pass<T>& pass, size_t row, size_t panel, size_t n, typename V::Reg* sums) {
+    T* const slot = gates_of(pass, row, panel);
+    store_padded<T>(slot, V::mul(sums[0], V::load(slot + V::width)), n);
+    V::store(carry_of(pass, row, panel), V::zero());
+  }
+};
+
 // Nothing of d_h bypasses the product.
 template <class T, template <class> class Activation>
 struct RnnBackward : BackwardPass<T> {
@@ -68,11 +98,23 @@ constexpr Cell<T> rnn = {
     .taped_slots = 1,
     .hidden_gates = 1,
     .hidden_gradients = {{.gates = 1}},
+    .functions = 1,
+    .usual = {Activation<T>::function},
     .project = run<Project<T, 1>>,
     .step = run<Rnn<T, Activation, false>>,
     .step_taped = run<Rnn<T, Activation, true>>,
     .step_backward = run<RnnBackward<T, Activation>>,
 };
+
+template <class T, template <class> class Activation>
+constexpr Cell<T> rnn_chosen = [] {
+  Cell<T> cell = rnn<T, Activation>;
+  cell.taped_slots = 2;
+  cell.step = run<ChosenRnn<T, false>>;
+  cell.step_taped = run<ChosenRnn<T, true>>;
+  cell.step_backward = run<ChosenRnnBackward<T>>;
+  return cell;
+}();
 
 }  // namespace
 }  // namespace gru

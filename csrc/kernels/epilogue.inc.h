@@ -67,6 +67,15 @@ GRU_INLINE T* carry_of(const Pass<T>& pass, size_t row, size_t panel) {
   return pass.carry + static_cast<ptrdiff_t>(panel) * pass.carry_panel + static_cast<ptrdiff_t>(row) * pass.carry_row;
 }
 
+// Adds to what of a row goes into one of the cell's own sums.
+template <class T>
+GRU_INLINE void add_to_sum(const Pass<T>& pass, size_t row, size_t panel, size_t which, typename Vector<T>::Reg value) {
+  using V = Vector<T>;
+  T* const sum = pass.sums + static_cast<ptrdiff_t>(panel) * pass.sums_panel +
+                 static_cast<ptrdiff_t>(row) * pass.sums_row + which * V::width;
+  V::store(sum, V::add(V::load(sum), value));
+}
+
 template <class T, size_t G>
 GRU_INLINE void begin_from_bias(const Pass<T>& pass, size_t panel, typename Vector<T>::Reg* sums) {
   using V = Vector<T>;

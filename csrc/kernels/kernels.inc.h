@@ -23,6 +23,12 @@ constexpr Kernels<T> kernels = {
     run<Affine<T>>,
     // In the order of gn_cell.
     {gru_reset_after<T>, gru_reset_before<T>, gru_layer_norm<T>, lstm<T>, rnn<T, Tanh>, rnn<T, Relu>},
+    {gru_reset_after_chosen<T>,
+     gru_reset_before_chosen<T>,
+     {},
+     lstm_chosen<T>,
+     rnn_chosen<T, Tanh>,
+     rnn_chosen<T, Relu>},
     run<StateBackward<T>>,
     {outer<T, 1>, outer<T, 2>, outer<T, 3>, outer<T, 4>},
     {pack_outer<T, 1>, pack_outer<T, 2>, pack_outer<T, 3>, pack_outer<T, 4>},

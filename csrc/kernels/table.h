@@ -44,6 +44,36 @@ struct Gates {
   ptrdiff_t panel_stride;
 };
 
+// What a gate's function is when it is chosen at run time; in the order of gn_function.
+enum class Function {
+  sigmoid,
+  tanh,
+  relu,
+  linear,
+  hard_sigmoid,
+  leaky_relu,
+  elu,
+  softsign,
+  softplus,
+  scaled_tanh,
+  thresholded_relu
+};
+
+template <class T>
+struct Activation {
+  Function function;
+  T alpha, beta;
+};
+
+// What is chosen of a cell at run time.
+template <class T>
+struct Choices {
+  Activation<T> of[3];  // see Cell::usual
+  T clip;               // what they take is between this and its negative
+  bool input_forget;    // f = 1 - i
+  const T* peephole;    // [panel][i, f, o][vector], or null for none
+};
+
 // One pass over some rows and panels: a product, begun from values that the pass defines and ended by its epilogue.
 // Each function of the table says which members it uses; the others may be left empty. Row addresses are for the first
 // unit; `units` is the number of valid units over all panels, so that the last panel may be partly filled.
@@ -65,6 +95,10 @@ struct Pass {
   ptrdiff_t carry_panel, carry_row;
   T* const* output;  // rows
   bool accumulate;   // affine: begin from what `output` holds
+  const Choices<T>* choices;
+  // Backward, of a cell that has own sums, [panel][row][which][vector]: what of a row goes into them.
+  T* sums;
+  ptrdiff_t sums_panel, sums_row;
   T* row_gradients;  // layer normalization: row_gradient_size of each row
 };
 
@@ -102,6 +136,15 @@ struct HiddenGradients {
   ptrdiff_t left_slot = 0;  // 0: h
 };
 
+// The arrays of parameters whose gradients are no products, but sums over rows.
+enum class Summed { none, bias_ih, bias_hh, gamma_ih, gamma_hh, peephole };
+
+// One of these sums: where it goes, and which H elements of those arrays it is.
+struct OwnSum {
+  Summed to[2] = {};
+  size_t part = 0;
+};
+
 // What is computed in a step, and what the loops must know of it.
 template <class T>
 struct Cell {
@@ -115,6 +158,11 @@ struct Cell {
   size_t hidden_bias_apart = 0;  // the gate whose hidden bias cannot join the input's, counted from 1; 0 for none
   bool normalized = false;       // its projections are
   HiddenGradients hidden_gradients[2] = {};
+  size_t own_sums = 0;
+  OwnSum own_sum[norm_vectors] = {};
+  size_t functions = 0;        // that can be chosen: of gates, of the candidate, of the LSTM's c'
+  Function usual[3] = {};      // what they are when they are not chosen
+  bool has_peepholes = false;  // whether there can be any, and f = 1 - i
 
   void (*project)(const Pass<T>&) = nullptr;     // gates = bias + left * right
   void (*step)(const Pass<T>&) = nullptr;        // from the projected gates to h' in `output`
@@ -139,6 +187,7 @@ struct Kernels {
 
   void (*affine)(const Pass<T>&);  // output = bias + left * right (one gate)
   Cell<T> cells[cell_kinds];       // in the order of gn_cell
+  Cell<T> chosen[cell_kinds];      // the same with Choices; those that have none have no gates
   // output = carry + left * right (one gate): the gradient of h_0
   void (*state_backward)(const Pass<T>&);
 

@@ -484,7 +484,7 @@ def _state_of(parts: Sequence[Array]) -> State:
 
 def _packed_names(suffix: str) -> tuple[str, ...]:
     """Return the names of what `_packed` takes, whether the cell has it or not."""
-    kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "gamma_ih", "gamma_hh")
+    kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "gamma_ih", "gamma_hh", "peephole")
     return tuple(kind + suffix for kind in kinds)
 
 
