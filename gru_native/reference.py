@@ -294,7 +294,8 @@ class RNN(Cell):
 
     def back(self, saved: Any, d_state: State, weights: Weights, mask: Array) -> tuple[Array, State, dict[str, Array]]:
         (h, slope), (d_h,) = saved, d_state
-        d_a = d_h * slope
+        # A ReLU lets nothing through where it is 0, not even NaN.
+        d_a = np.multiply(d_h, slope, out=np.zeros_like(d_h), where=slope != 0)
         grads = {"weight_hh": d_a.T @ (mask * h), "bias_hh": d_a.sum(axis=0)}
         return d_a, (mask * (d_a @ weights["weight_hh"]),), grads
 
