@@ -59,13 +59,13 @@ class Activation(NamedTuple):
         return (self.alpha, self.beta)[: len(DEFAULTS[self.name])]
 
     @property
-    def config(self) -> str | list[Any]:
-        """The shortest form, for JSON, from which `activation` makes the same."""
-        return self.name if self.numbers == DEFAULTS[self.name] else [self.name, *self.numbers]
+    def short(self) -> str | tuple[Any, ...]:
+        """What one would write for it."""
+        return self.name if self.numbers == DEFAULTS[self.name] else (self.name, *self.numbers)
 
 
 #: A name, or (name[, alpha[, beta]]).
-ActivationLike: TypeAlias = str | tuple[str] | tuple[str, float] | tuple[str, float, float] | list[Any]
+ActivationLike: TypeAlias = str | tuple[Any, ...] | list[Any]
 
 
 def activation(argument: str, value: ActivationLike) -> Activation:

@@ -12,6 +12,8 @@ resets, indices and targets, of which each call makes a copy before it checks th
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -21,12 +23,14 @@ from numpy.typing import ArrayLike, DTypeLike
 from gru_native import _core
 from gru_native._core import LinearWeights as LinearWeights
 from gru_native._layer import MAX_THREADS as MAX_THREADS
-from gru_native._layer import RecurrentLayer, RecurrentLayerTape, empty, is_constant
+from gru_native._layer import PARAMETERS, RecurrentLayer, RecurrentLayerTape, empty, is_constant
 from gru_native._layer import RecurrentWeights as RecurrentWeights
+from gru_native.activations import Activation, ActivationLike, activation
 from gru_native.arguments import (
     LARGEST,
     Array,
     any_float_array,
+    every,
     flag,
     index_array,
     instance,
@@ -71,6 +75,8 @@ def pack_gru(
     gamma_ih: ArrayLike | None = None,
     gamma_hh: ArrayLike | None = None,
     reset_after: bool = True,
+    activations: Sequence[ActivationLike] | None = None,
+    clip: float | None = None,
 ) -> RecurrentWeights:
     """Take the weights of one GRU layer, in one direction, as the kernels will read them.
 
@@ -90,6 +96,12 @@ def pack_gru(
     reset_after
         ``n = tanh(W_n x + b_in + r * (U_n h + b_hn))`` (PyTorch, cuDNN), or with ``False``
         ``n = tanh(W_n x + b_in + U_n (r * h) + b_hn)`` (Cho et al. 2014).
+    activations
+        That of the gates and that of the candidate n, each a name or a tuple of a name and numbers (see
+        `gru_native.activations`); ``None`` for sigmoid and tanh. Not with layer normalization.
+    clip
+        What an activation is given is brought to within this of zero first (ONNX); no gradient flows from beyond it.
+        ``None`` for no bounds. Not with layer normalization.
 
     Returns
     -------
@@ -107,7 +119,8 @@ def pack_gru(
     if (gamma_ih is None) != (gamma_hh is None):
         raise ValueError(f"gamma_{'ih' if gamma_ih is None else 'hh'}: expected both gains or none, got None")
     cell = gru_cell(reset_after, gamma_ih is not None)
-    return _pack(cell, 3, weight_ih, weight_hh, bias_ih, bias_hh, gamma_ih, gamma_hh)
+    own = {"gamma_ih": gamma_ih, "gamma_hh": gamma_hh}
+    return _pack(cell, 3, weight_ih, weight_hh, bias_ih, bias_hh, own, cell_choices(cell, activations, clip))
 
 
 def gru_cell(reset_after: bool, layer_norm: bool) -> str:
@@ -128,12 +141,36 @@ def pack_lstm(
     weight_hh: ArrayLike,
     bias_ih: ArrayLike | None = None,
     bias_hh: ArrayLike | None = None,
+    *,
+    activations: Sequence[ActivationLike] | None = None,
+    clip: float | None = None,
+    peephole: ArrayLike | None = None,
+    input_forget: bool = False,
+    weight_hr: ArrayLike | None = None,
 ) -> RecurrentWeights:
     """Do for an LSTM layer what `pack_gru` does: (4H, I), (4H, H) and (4H), gates stacked i, f, g, o as in PyTorch.
 
     ``c' = f * c + i * g``, ``h' = o * tanh(c')`` (Hochreiter and Schmidhuber 1997; Gers et al. 2000).
+
+    Parameters
+    ----------
+    activations
+        That of the gates i, f and o, that of g and the one that c' goes through, as of `pack_gru`; ``None`` for
+        sigmoid, tanh and tanh.
+    clip
+        As of `pack_gru`, also for what c' goes through; c' itself is not bounded.
+    peephole
+        (3, H), or ``None``: what is added to the sums of the gates i and f times c, and of o times c' (Gers and
+        Schmidhuber 2000).
+    input_forget
+        Whether f is ``1 - i``; the rows of f in the weights have no effect then (ONNX).
+    weight_hr
+        (P, H), or ``None``: ``h' = weight_hr (o * tanh(c'))`` of size P, which `weight_hh` (4H, P) reads (Sak et al.
+        2014; PyTorch's ``proj_size``).
     """
-    return _pack("lstm", 4, weight_ih, weight_hh, bias_ih, bias_hh)
+    own = {"peephole": peephole, "weight_hr": weight_hr}
+    choices = cell_choices("lstm", activations, clip, input_forget)
+    return _pack("lstm", 4, weight_ih, weight_hh, bias_ih, bias_hh, own, choices)
 
 
 def pack_rnn(
@@ -142,13 +179,62 @@ def pack_rnn(
     bias_ih: ArrayLike | None = None,
     bias_hh: ArrayLike | None = None,
     *,
-    nonlinearity: str = "tanh",
+    nonlinearity: ActivationLike = "tanh",
+    clip: float | None = None,
 ) -> RecurrentWeights:
     """Do for a plain recurrent layer (Elman 1990) what `pack_gru` does: (H, I), (H, H) and (H).
 
-    ``h' = tanh(W x + b_ih + U h + b_hh)``, or with ``nonlinearity="relu"`` ``max(0, ...)`` of the same.
+    ``h' = tanh(W x + b_ih + U h + b_hh)``, or with ``nonlinearity="relu"`` ``max(0, ...)`` of the same, or any other of
+    `gru_native.activations`; `clip` is as of `pack_gru`.
     """
-    return _pack(f"rnn_{nonlinearity_name(nonlinearity)}", 1, weight_ih, weight_hh, bias_ih, bias_hh)
+    cell, own = rnn_cell(nonlinearity), activation("nonlinearity", nonlinearity)
+    return _pack(cell, 1, weight_ih, weight_hh, bias_ih, bias_hh, {}, cell_choices(cell, (own,), clip))
+
+
+def rnn_cell(nonlinearity: ActivationLike) -> str:
+    """Return the name of a plain network's cell in the core: tanh's also serves the other activations."""
+    return "rnn_relu" if activation("nonlinearity", nonlinearity).name == "relu" else "rnn_tanh"
+
+
+_GATED = Activation("sigmoid"), Activation("tanh")
+
+#: The activations of each cell of the core where none are chosen.
+USUAL: dict[str, tuple[Activation, ...]] = {
+    "gru_reset_after": _GATED,
+    "gru_reset_before": _GATED,
+    "gru_layer_norm": _GATED,
+    "lstm": (*_GATED, Activation("tanh")),
+    "rnn_tanh": (Activation("tanh"),),
+    "rnn_relu": (Activation("relu"),),
+}
+
+
+def cell_choices(
+    cell: str,
+    activations: Sequence[ActivationLike] | None = None,
+    clip: float | None = None,
+    input_forget: bool = False,
+) -> tuple[Any, ...]:
+    """Check them and return what `RecurrentWeights` takes of them: nothing when all is as usual."""
+    usual = USUAL[one_of("cell", cell, tuple(USUAL))]
+    chosen = usual if activations is None else tuple(every("activations", activations, activation))
+    if len(chosen) != len(usual):
+        raise ValueError(f"activations: expected {len(usual)} for the cell {cell}, got {len(chosen)}")
+    clip = None if clip is None else clip_bound(clip)
+    if not flag("input_forget", input_forget) and chosen == usual and clip is None:
+        return ()
+    if cell == "gru_layer_norm":
+        names = ", ".join(each.name for each in chosen)
+        raise ValueError(f"activations, clip: expected sigmoid, tanh and None with layer_norm, got {names} and {clip}")
+    return chosen, 0.0 if clip is None else clip, bool(input_forget)
+
+
+def clip_bound(clip: float) -> float:
+    """Check what bounds the numbers that activations are given."""
+    found = number("clip", clip, below=math.inf)
+    if found == 0:
+        raise ValueError(f"clip: expected a number above 0, or None for no bounds, got {found}")
+    return found
 
 
 def _pack(
@@ -158,28 +244,33 @@ def _pack(
     weight_hh: ArrayLike,
     bias_ih: ArrayLike | None,
     bias_hh: ArrayLike | None,
-    gamma_ih: ArrayLike | None = None,
-    gamma_hh: ArrayLike | None = None,
+    own: dict[str, ArrayLike | None],
+    choices: tuple[Any, ...],
 ) -> RecurrentWeights:
+    """Check the weights, of which `own` are those that not every cell has."""
     weight_ih = any_float_array("weight_ih", weight_ih)
     dtype = weight_ih.dtype
     weight_hh = typed_array("weight_hh", weight_hh, dtype)
-    many = f"{gates}H" if gates > 1 else "H"
-    if weight_hh.ndim != 2 or weight_hh.shape[0] != gates * weight_hh.shape[1]:
-        raise ValueError(f"weight_hh: expected shape ({many}, H), got {weight_hh.shape}")
-    rows = weight_hh.shape[0]
+    many, projected = f"{gates}H" if gates > 1 else "H", own.get("weight_hr") is not None
+    rows, columns = weight_hh.shape if weight_hh.ndim == 2 else (-1, 0)
+    hidden = rows // gates
+    if rows != gates * hidden or rows < 0 or (columns != hidden and not projected):
+        raise ValueError(f"weight_hh: expected shape ({many}, {'P' if projected else 'H'}), got {weight_hh.shape}")
     if weight_ih.ndim != 2 or weight_ih.shape[0] != rows:
         raise ValueError(f"weight_ih: expected shape ({many}, I) with {many} = {rows}, got {weight_ih.shape}")
-    parameters = (
-        _constant(weight_ih),
-        _constant(weight_hh),
-        _vector("bias_ih", bias_ih, rows, dtype),
-        _vector("bias_hh", bias_hh, rows, dtype),
-        _vector("gamma_ih", gamma_ih, rows, dtype),
-        _vector("gamma_hh", gamma_hh, rows, dtype),
-        None,
-    )
-    return RecurrentWeights(cell, parameters)
+    arrays = {
+        "weight_ih": _constant(weight_ih),
+        "weight_hh": _constant(weight_hh),
+        "bias_ih": _vector("bias_ih", bias_ih, rows, dtype),
+        "bias_hh": _vector("bias_hh", bias_hh, rows, dtype),
+    }
+    matrices = {"peephole": (3, hidden), "weight_hr": (columns, hidden)}
+    for name, array in own.items():
+        if array is not None and name in matrices:
+            arrays[name] = _constant(shaped_array(name, array, matrices[name], dtype))
+        else:
+            arrays[name] = _vector(name, array, rows, dtype)
+    return RecurrentWeights(cell, tuple(map(arrays.get, PARAMETERS)), *choices)
 
 
 def recurrent(
@@ -705,11 +796,6 @@ def thread_count(threads: int | None) -> int:
 def checked_tape(tape: str) -> str:
     """Return what a tape is to hold, checked."""
     return one_of("tape", tape, ("gates", "states"))
-
-
-def nonlinearity_name(nonlinearity: str) -> str:
-    """Return the nonlinearity of a plain network, checked."""
-    return one_of("nonlinearity", nonlinearity, ("tanh", "relu"))
 
 
 @repeatable

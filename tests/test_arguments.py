@@ -156,6 +156,7 @@ def recurrent_arguments() -> dict[str, Any]:
 def functional_calls() -> dict[str, Call]:
     weights = {"weight_hh": zeros(5 * 3, 5), "bias_ih": zeros(15), "bias_hh": zeros(15)}
     gains = {"gamma_ih": zeros(15), "gamma_hh": zeros(15)}
+    gru = {"reset_after": True, "activations": ("sigmoid", "tanh"), "clip": None}
     linear = F.pack_linear(zeros(3, IN), zeros(3))
     taped = recurrent_arguments() | {"zoneout_seed": 3, "tape": "gates", "output": None, "final": None}
 
@@ -165,15 +166,20 @@ def functional_calls() -> dict[str, Call]:
     logits = {"logits": zeros(4, 3), "targets": [0, 1, 2, -100], "ignore_index": -100, "label_smoothing": 0.1}
     indices = {"indices": [0, 1]}
     return {
-        "pack_gru": Call(F.pack_gru, {"weight_ih": zeros(15, IN), **weights, **gains, "reset_after": True}),
+        "pack_gru": Call(F.pack_gru, {"weight_ih": zeros(15, IN), **weights, **gains, **gru}),
         "pack_lstm": Call(
-            F.pack_lstm, {f"{k}_{s}": zeros(*n) for s, m in (("ih", IN), ("hh", H)) for k, n in named_shapes(4, m)}
+            F.pack_lstm,
+            {f"{k}_{s}": zeros(*n) for s, m in (("ih", IN), ("hh", H)) for k, n in named_shapes(4, m)}
+            | {"activations": ("sigmoid", "elu", "tanh"), "clip": 2.0, "input_forget": True, "peephole": zeros(3, H)}
+            | {"weight_hr": None},
         ),
         "pack_rnn": Call(
             F.pack_rnn,
             {f"{k}_{s}": zeros(*n) for s, m in (("ih", IN), ("hh", H)) for k, n in named_shapes(1, m)}
-            | {"nonlinearity": "tanh"},
+            | {"nonlinearity": "tanh", "clip": None},
         ),
+        "cell_choices": Call(F.cell_choices, {"cell": "lstm", "activations": None, "clip": 0.5, "input_forget": True}),
+        "clip_bound": Call(F.clip_bound, {"clip": 0.5}),
         "gru_cell": Call(F.gru_cell, {"reset_after": True, "layer_norm": True}),
         "recurrent": Call(F.recurrent, recurrent_arguments()),
         "recurrent_forward": Call(F.recurrent_forward, taped),
@@ -198,7 +204,7 @@ def functional_calls() -> dict[str, Call]:
         "tanh": Call(F.tanh, {"x": zeros(3)}),
         "thread_count": Call(F.thread_count, {"threads": 1}),
         "checked_tape": Call(F.checked_tape, {"tape": "gates"}),
-        "nonlinearity_name": Call(F.nonlinearity_name, {"nonlinearity": "tanh"}),
+        "rnn_cell": Call(F.rnn_cell, {"nonlinearity": "tanh"}),
         "sequence_lengths": Call(lambda lengths: F.sequence_lengths(lengths, T, B), {"lengths": [1, 2]}),
         "reset_flags": Call(lambda reset: F.reset_flags(reset, T, B, False), {"reset": np.zeros((T, B), bool)}),
     }
@@ -211,16 +217,18 @@ def named_shapes(gates: int, columns: int) -> list[tuple[str, tuple[int, ...]]]:
 def layer_calls() -> dict[str, Call]:
     """Return of each layer the constructor and the three calls."""
     stack = {"input_size": IN, "hidden_size": [H], "num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0}
-    stack |= {"bidirectional": False, "recurrent_dropout": 0.5, "dtype": "float32", "seed": 0}
+    stack |= {"bidirectional": False, "direction": "reverse", "recurrent_dropout": 0.5, "dtype": "float32", "seed": 0}
     cell = {"input_size": IN, "hidden_size": H, "bias": True, "dtype": "float32", "seed": 0}
-    gru = {"reset_after": True, "layer_norm": False}
+    chosen = {"activation": "tanh", "recurrent_activation": ("hard_sigmoid", 0.2), "clip": 2.0}
+    gru = chosen | {"reset_after": True, "layer_norm": False}
+    lstm = chosen | {"peepholes": True, "input_forget": True}
     made: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
         "GRU": (nn.GRU, stack | gru | {"zoneout": 0.1}),
-        "LSTM": (nn.LSTM, stack),
-        "RNN": (nn.RNN, stack | {"nonlinearity": "relu"}),
+        "LSTM": (nn.LSTM, stack | lstm | {"proj_size": 0}),
+        "RNN": (nn.RNN, stack | {"nonlinearity": ("leaky_relu", 0.1), "clip": 2.0}),
         "GRUCell": (nn.GRUCell, cell | gru),
-        "LSTMCell": (nn.LSTMCell, cell),
-        "RNNCell": (nn.RNNCell, cell | {"nonlinearity": "tanh"}),
+        "LSTMCell": (nn.LSTMCell, cell | lstm),
+        "RNNCell": (nn.RNNCell, cell | {"nonlinearity": "tanh", "clip": 2.0}),
         "Linear": (nn.Linear, {"in_features": IN, "out_features": 3, "bias": True, "dtype": "float32", "seed": 0}),
         "Embedding": (
             nn.Embedding,
@@ -808,7 +816,7 @@ def test_a_layer_of_another_package_is_named_with_it() -> None:
 def test_an_activation_is_a_name_with_numbers(value: Any, expected: tuple[Any, ...]) -> None:
     found = activation("activation", value)
     assert found == expected
-    assert activation("activation", found) == activation("activation", found.config) == expected
+    assert activation("activation", found) == activation("activation", found.short) == expected
 
 
 @pytest.mark.parametrize(

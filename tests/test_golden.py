@@ -40,8 +40,8 @@ def reference_engine(weights: Arrays, cell: str = "gru_reset_after", **options: 
 
 def compiled_engine(dtype: str) -> Engine:
     def load(weights: Arrays, cell: str = "gru_reset_after", **options: Any) -> Run:
-        if options or "peephole" in weights:
-            pytest.skip("the compiled cells have no such options")
+        if cell == "rnn_tanh" and "activations" in options:
+            [options["nonlinearity"]] = options.pop("activations")
         packed = PACK[cell](**{name: array.astype(dtype) for name, array in weights.items()}, **options)
 
         def run(x: np.ndarray, state: Any = None, **steps: Any) -> tuple[np.ndarray, Any]:
@@ -313,7 +313,9 @@ def run_onnxruntime(
         weights = convert.to_native({name: array[None] for name, array in own.items()}, convention)
     else:
         weights = onnx_weights(own)
-    options: dict[str, Any] = {"activations": onnx_activations(attributes, direction, len(given["W"]))}
+    options: dict[str, Any] = {}
+    if "activations" in attributes:
+        options["activations"] = onnx_activations(attributes, direction, len(given["W"]))
     if "clip" in attributes:
         options["clip"] = float(attributes["clip"])
     if attributes.get("input_forget", 0):
@@ -342,13 +344,13 @@ def onnx_state(operator: str, given: Arrays, direction: int) -> Any:
     return (h, c) if operator == "LSTM" else h
 
 
-def onnx_activations(attributes: Mapping[str, Any], direction: int, directions: int) -> list[tuple[Any, ...]] | None:
+def onnx_activations(attributes: Mapping[str, Any], direction: int, directions: int) -> list[tuple[Any, ...]]:
     """Return those of a direction: each takes the next of the numbers alpha and beta if it has such."""
     names = {name.replace("_", ""): name for name in DEFAULTS} | {"affine": "linear"}
     numbers = [iter(attributes.get(f"activation_{which}", [])) for which in ("alpha", "beta")]
     found: list[tuple[Any, ...]] = []
-    for word in attributes.get("activations", []):
+    for word in attributes["activations"]:
         name = names[word.lower()]
         found.append((name, *(next(own) for own, _ in zip(numbers, DEFAULTS[name], strict=False))))
     count = len(found) // directions
-    return found[direction * count :][:count] or None
+    return found[direction * count :][:count]

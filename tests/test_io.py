@@ -34,6 +34,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "gru": lambda: nn.GRU(3, 4, seed=1),
     "gru, float64": lambda: nn.GRU(3, 4, bias=False, dtype="float64", seed=1),
     "stacked": lambda: nn.GRU(3, [5, 2], bidirectional=True, batch_first=True, reset_after=False, seed=1),
+    "chosen": lambda: nn.LSTM(3, 4, recurrent_activation=("hard_sigmoid", 0.2, 0.5), peepholes=True, seed=1),
     "sequential": lambda: nn.Sequential(
         nn.Embedding(7, 3, seed=1), nn.GRU(3, 4, seed=2), nn.Dropout(0.5), nn.Linear(4, 7, seed=3)
     ),

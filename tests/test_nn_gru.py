@@ -84,6 +84,101 @@ def test_a_ragged_stack_with_resets_is_the_references(batch_first: bool, rng: np
         assert_gradient(gradient, expected_gradients[name], "float64_gradient", name)
 
 
+# Kinds, and what is chosen of their cells.
+CHOSEN: list[tuple[str, dict[str, Any]]] = [
+    ("GRU", {"activation": "relu", "reset_after": False}),
+    ("GRU", {"recurrent_activation": ("hard_sigmoid", 0.2, 0.5), "activation": ("scaled_tanh", 1.2, 0.7)}),
+    ("GRU", {"clip": 0.6}),
+    ("LSTM", {"activation": "softsign", "recurrent_activation": "hard_sigmoid"}),
+    ("LSTM", {"peepholes": True}),
+    ("LSTM", {"input_forget": True, "clip": 0.8}),
+    ("LSTM", {"peepholes": True, "input_forget": True, "activation": ("elu", 0.5), "clip": 0.7}),
+    ("RNN", {"clip": 0.5}),
+    ("RNN", {"clip": 0.5, "nonlinearity": "relu"}),
+    ("RNN", {"nonlinearity": ("leaky_relu", 0.1)}),
+]
+every_choice = pytest.mark.parametrize(("kind", "own"), CHOSEN, ids=str)
+
+
+def reference_options(stack: Any) -> dict[str, Any]:
+    """Return what `reference.stack_forward` takes for a stack's own options."""
+    options: dict[str, Any] = {"cell": stack.cell, "clip": stack.clip}
+    if isinstance(stack, nn.RNN):
+        options["activations"] = [stack.nonlinearity]
+    else:
+        options["activations"] = [stack.recurrent_activation] + [stack.activation] * stack.states
+    return options | ({"input_forget": stack.input_forget} if isinstance(stack, nn.LSTM) else {})
+
+
+@every_choice
+def test_what_is_chosen_of_a_cell_is_the_references(kind: str, own: dict[str, Any], rng: np.random.Generator) -> None:
+    stack = getattr(nn, kind)(5, 19, 2, bidirectional=True, dtype="float64", seed=1, **own)
+    x, lengths, reset = rng.standard_normal((7, 4, 5)), [7, 0, 3, 5], rng.random((7, 4)) < 0.2
+    for keep in ("gates", "states"):
+        (output, final), tape = stack.forward(x, lengths=lengths, reset=reset, tape=keep)
+        called, last = stack(x, lengths=lengths, reset=reset)
+        for one, other in zip([output, *parts_of(final)], [called, *parts_of(last)], strict=True):
+            np.testing.assert_array_equal(one, other)
+        expected, final_expected, tapes = reference.stack_forward(
+            x,
+            None,
+            stack.parameters(),
+            num_layers=2,
+            bidirectional=True,
+            lengths=lengths,
+            reset=reset,
+            **reference_options(stack),
+        )
+        assert_close(output, expected, "float64")
+        for part, layers in zip(parts_of(final), zip(*map(parts_of, final_expected), strict=True), strict=True):
+            assert_close(part, np.concatenate(layers), "float64")
+        d_output = rng.standard_normal(output.shape)
+        (d_x, _), gradients = stack.backward(tape, d_output)
+        (d_x_expected, _), expected_gradients = reference.stack_backward(tapes, d_output)
+        assert_gradient(d_x, d_x_expected, "float64_gradient")
+        assert gradients.keys() == expected_gradients.keys() == stack.parameters().keys()
+        for name, gradient in gradients.items():
+            assert_gradient(gradient, expected_gradients[name], "float64_gradient", name)
+
+
+@pytest.mark.parametrize(("kind", "own"), [("GRU", {}), ("LSTM", {"peepholes": True}), ("RNN", {})], ids=str)
+def test_a_reverse_layer_is_half_of_a_bidirectional_one(
+    kind: str, own: dict[str, Any], rng: np.random.Generator
+) -> None:
+    both = getattr(nn, kind)(3, 4, bidirectional=True, seed=1, **own)
+    layer = getattr(nn, kind)(3, 4, direction="reverse", **own)
+    state = {name.removesuffix("_reverse"): a for name, a in both.state_dict().items() if name.endswith("_reverse")}
+    layer.load_state_dict(state)
+    x, lengths = rng.standard_normal((6, 2, 3)).astype(F32), [4, 6]
+    (output, final), tape = layer.forward(x, lengths=lengths)
+    expected, expected_final = both(x, lengths=lengths)
+    np.testing.assert_array_equal(output, expected[:, :, 4:])
+    np.testing.assert_array_equal(layer(x, lengths=lengths)[0], output)
+    for part, whole in zip(parts_of(final), parts_of(expected_final), strict=True):
+        np.testing.assert_array_equal(part, whole[1:])
+    _, tape_of_both = both.forward(x, lengths=lengths)
+    _, gradients = layer.backward(tape, output)
+    _, expected_gradients = both.backward(tape_of_both, np.concatenate([np.zeros_like(output), output], axis=2))
+    for name, gradient in gradients.items():
+        np.testing.assert_array_equal(gradient, expected_gradients[f"{name}_reverse"])
+
+
+def test_usual_choices_change_nothing(rng: np.random.Generator) -> None:
+    x = rng.standard_normal((6, 2, 3)).astype(F32)
+    for kind in (nn.GRU, nn.LSTM):
+        plain = kind(3, 4, seed=1)
+        same = kind(3, 4, seed=1, activation=("tanh",), recurrent_activation=["sigmoid"], direction="forward")
+        assert plain.config() == same.config()
+        np.testing.assert_array_equal(plain(x)[0], same(x)[0])
+    # Peepholes of zeros are none, and new parameters are drawn behind those that were there.
+    plain, seeing = nn.LSTM(3, 4, seed=1), nn.LSTM(3, 4, peepholes=True, seed=1)
+    for name, array in plain.state_dict().items():
+        np.testing.assert_array_equal(array, seeing.state_dict()[name])
+    assert not np.array_equal(plain(x)[0], seeing(x)[0])
+    seeing.assign({"peephole_l0": np.zeros((3, 4), F32)})
+    assert_close(seeing(x)[0], plain(x)[0], "float32_forward")
+
+
 def test_padding_belongs_on_the_right_with_lengths(rng: np.random.Generator) -> None:
     """A reset does not end a row: behind padding on the left the reverse direction goes on into it."""
     gru = nn.GRU(3, 4, bidirectional=True, dtype="float64", seed=1)
@@ -98,11 +193,12 @@ def test_padding_belongs_on_the_right_with_lengths(rng: np.random.Generator) -> 
 
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize(
-    ("kind", "names", "own"), [("GRU", "rzn", {}), ("GRU", "rzn", {"layer_norm": True}), ("LSTM", "ifgo", {})], ids=str
+    ("kind", "own"),
+    [("GRU", {}), ("GRU", {"layer_norm": True}), ("LSTM", {}), *(each for each in CHOSEN if each[0] != "RNN")],
+    ids=str,
 )
-def test_gates_are_the_references(
-    kind: str, names: str, own: dict[str, bool], batch_first: bool, rng: np.random.Generator
-) -> None:
+def test_gates_are_the_references(kind: str, own: dict[str, Any], batch_first: bool, rng: np.random.Generator) -> None:
+    names = "rzn" if kind == "GRU" else "ifgo"
     stack = getattr(nn, kind)(5, 19, 2, bidirectional=True, batch_first=batch_first, dtype="float64", seed=1, **own)
     x, lengths, reset = rng.standard_normal((7, 4, 5)), [7, 0, 3, 5], rng.random((7, 4)) < 0.2
 
@@ -114,9 +210,8 @@ def test_gates_are_the_references(
     np.testing.assert_array_equal(output, expected)
     for part, wanted in zip(parts_of(final), parts_of(last), strict=True):
         np.testing.assert_array_equal(part, wanted)
-    _, _, tapes = reference.stack_forward(
-        x, None, stack.parameters(), num_layers=2, bidirectional=True, cell=stack.cell, lengths=lengths, reset=reset
-    )
+    options = reference_options(stack) | {"lengths": lengths, "reset": reset}
+    _, _, tapes = reference.stack_forward(x, None, stack.parameters(), num_layers=2, bidirectional=True, **options)
     # What the reference saves of a step: its state, one or two arrays, and then the gates in their order.
     first = stack.states
     suffixes = ["_l0", "_l0_reverse", "_l1", "_l1_reverse"]
@@ -438,6 +533,26 @@ def test_seeds_decide_the_initial_values() -> None:
             ValueError,
             "reset_after: expected True with layer normalization, because .*, got False",
         ),
+        (
+            {"layer_norm": True, "activation": "relu"},
+            ValueError,
+            "activations, clip: expected sigmoid, tanh and None with layer_norm, got sigmoid, relu and None",
+        ),
+        (
+            {"layer_norm": True, "clip": 0.5},
+            ValueError,
+            "activations, clip: expected sigmoid, tanh and None with layer_norm, got sigmoid, tanh and 0.5",
+        ),
+        ({"activation": "gelu"}, ValueError, "activation: expected 'sigmoid', .*, got 'gelu'"),
+        ({"recurrent_activation": ("elu", "1")}, TypeError, r"recurrent_activation\[1\]: expected a number, got '1'"),
+        ({"clip": 0}, ValueError, "clip: expected a number above 0, or None for no bounds, got 0.0"),
+        ({"clip": -1.0}, ValueError, "clip: expected a finite number from 0 up, got -1.0"),
+        ({"direction": "both"}, ValueError, "direction: expected 'forward' or 'reverse', got 'both'"),
+        (
+            {"direction": "reverse", "bidirectional": True},
+            ValueError,
+            "direction: expected 'forward' for a bidirectional layer, which has both, got 'reverse'",
+        ),
         ({"dropout": 1.5}, ValueError, "dropout: expected a number from 0 to 1, got 1.5"),
         ({"dropout": np.nan}, ValueError, "dropout: expected a number from 0 to 1, got nan"),
         ({"dropout": "0.5"}, TypeError, "dropout: expected a number, got '0.5'"),
@@ -588,6 +703,7 @@ def test_arrays_of_any_layout_are_read(rng: np.random.Generator) -> None:
         ("LSTM", {}),
         ("RNN", {}),
         ("RNN", {"nonlinearity": "relu"}),
+        *CHOSEN,
     ],
     ids=str,
 )

@@ -368,6 +368,11 @@ MISFITS: list[tuple[Callable[[], list[nn.Module]], str]] = [
         "got bidirectional=True",
     ),
     (
+        lambda: [nn.GRU(3, 4, direction="reverse"), nn.LastPooling()],
+        "layer 1 (LastPooling): expected a layer that ends at a row's last step, or a bidirectional one, "
+        "got direction='reverse' from layer 0 (GRU, reverse)",
+    ),
+    (
         lambda: [nn.RNN(3, 4), nn.Sequential(nn.LSTM(4, 2, bidirectional=True)), nn.Dropout(), nn.LastPooling()],
         "layer 3 (LastPooling): expected LastPooling(bidirectional=True), because layer 1.0 (LSTM, bidirectional) "
         "gives two directions, got bidirectional=False",
@@ -636,6 +641,11 @@ LAYERS = [
     nn.LSTMCell(3, 4, dtype="float64"),
     nn.RNN(3, 4, 2, nonlinearity="relu"),
     nn.RNNCell(3, 4, bias=False),
+    nn.GRU(3, 4, activation=("linear", 0.5), recurrent_activation=("hard_sigmoid", 0.2, 0.5), direction="reverse"),
+    nn.GRUCell(3, 4, activation="relu", clip=1.5),
+    nn.LSTM(3, [4, 5], bidirectional=True, peepholes=True, input_forget=True, clip=2),
+    nn.LSTMCell(3, 4, peepholes=True, recurrent_activation="hard_sigmoid"),
+    nn.RNN(3, 4, direction="reverse", clip=0.5),
     nn.GRU(3, 4, 2, bias=False, batch_first=True, dropout=0.1, bidirectional=True, reset_after=False),
     nn.GRU(3, [4, 5], dtype="float64"),
     nn.Sequential(

@@ -343,11 +343,17 @@ def core_calls() -> dict[str, tuple[Callable[..., Any], list[Any]]]:
     return {
         "weights": (
             RecurrentWeights,
-            ["lstm", (zeros(4 * H, I), zeros(4 * H, H), zeros(4 * H), zeros(4 * H), None, None)],
+            [
+                "lstm",
+                (zeros(4 * H, I), zeros(4 * H, H), zeros(4 * H), zeros(4 * H), None, None, zeros(3, H)),
+                (("hard_sigmoid", 0.2, 0.5), ("elu", 1.0, 0.0), ("tanh", 0.0, 0.0)),
+                0.5,
+                True,
+            ],
         ),
         "weights with gains": (
             RecurrentWeights,
-            ["gru_layer_norm", (zeros(3 * H, I), zeros(3 * H, H), None, zeros(3 * H), zeros(3 * H), zeros(3 * H))],
+            ["gru_layer_norm", (zeros(3 * H, I), zeros(3 * H, H), None, *[zeros(3 * H) for _ in range(3)], None)],
         ),
         "layer": (RecurrentLayer, [(weights, weights), True, 0.0, False]),
         "call": (compiled, [x, state, *steps, 2, zeros(1, B, H), output, state]),

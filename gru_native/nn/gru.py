@@ -8,12 +8,13 @@ from typing import Any
 from numpy.typing import DTypeLike
 
 from gru_native import functional as F
+from gru_native.activations import ActivationLike
 from gru_native.arguments import flag, number
-from gru_native.nn.recurrent import Recurrent, RecurrentCell
+from gru_native.nn.recurrent import Gated, Recurrent, RecurrentCell
 from gru_native.random import Seed
 
 
-class GRU(Recurrent):
+class GRU(Gated, Recurrent):
     """A stack of GRU layers, with PyTorch's constructor, parameter names, shapes and results.
 
     ``gru(x, h_0=None, lengths=None, reset=None)`` gives ``(output, h_n)``; ``gru.forward`` takes the same, a `seed` and
@@ -59,6 +60,8 @@ class GRU(Recurrent):
         n = tanh(W_in x + b_in + W_hn (r ∘ h) + b_hn)       reset before
         h' = (1 - z) ∘ n + z ∘ h
 
+    Which options go together stands in docs/layers.md.
+
     Parameters
     ----------
     input_size
@@ -81,6 +84,9 @@ class GRU(Recurrent):
     bidirectional
         Whether each layer also runs from the last step to the first; its output follows that of the forward
         direction on the last axis.
+    direction
+        "forward", or "reverse" for layers that run from the last step to the first; output stays in the order of x.
+        Not with `bidirectional`.
     zoneout
         Probability (Krueger et al. 2017) with which a unit keeps its state of the step before, in ``forward`` in
         training mode, drawn from the `seed`; otherwise each step keeps this share of the state.
@@ -90,6 +96,13 @@ class GRU(Recurrent):
         Whether W x and W h, rows of 3 * H each (of all gates, without biases), are normalized in each step (Ba et
         al. 2016, arXiv:1607.06450, in the form of the library haste): the mean is taken from a row, it is
         divided by the root of its variance plus 1e-5 and multiplied by gains. For reset after.
+    activation, recurrent_activation
+        What stands for tanh and for σ above: a name or a tuple (name, alpha, beta), as `gru_native.activations` lists
+        them. Keras 1, and Keras 2 up to 2.2, have ``recurrent_activation=("hard_sigmoid", 0.2, 0.5)`` by default.
+        Others than these two are not for `layer_norm`.
+    clip
+        What activations are given is brought to within this of zero first (ONNX), and no gradient flows from beyond
+        it; ``None`` for no bounds. Not for `layer_norm`.
     dtype
         float32 or float64.
     seed
@@ -117,15 +130,19 @@ class GRU(Recurrent):
         dropout: float = 0.0,
         bidirectional: bool = False,
         *,
+        direction: str = "forward",
         recurrent_dropout: float = 0.0,
         zoneout: float = 0.0,
         reset_after: bool = True,
         layer_norm: bool = False,
+        activation: ActivationLike = "tanh",
+        recurrent_activation: ActivationLike = "sigmoid",
+        clip: float | None = None,
         dtype: DTypeLike = "float32",
         seed: Seed | None = None,
     ) -> None:
         self.reset_after, self.layer_norm = flag("reset_after", reset_after), flag("layer_norm", layer_norm)
-        F.gru_cell(self.reset_after, self.layer_norm)
+        self._choose(self._activate(activation, recurrent_activation), clip)
         self.zoneout = number("zoneout", zoneout, most=1.0)
         super().__init__(
             input_size,
@@ -135,6 +152,7 @@ class GRU(Recurrent):
             batch_first,
             dropout,
             bidirectional,
+            direction,
             recurrent_dropout,
             dtype,
             seed,
@@ -146,10 +164,10 @@ class GRU(Recurrent):
 
     def _config(self) -> dict[str, Any]:
         own = {"zoneout": self.zoneout, "reset_after": self.reset_after, "layer_norm": self.layer_norm}
-        return super()._config() | own
+        return super()._config() | own | self._chosen()
 
 
-class GRUCell(RecurrentCell):
+class GRUCell(Gated, RecurrentCell):
     """One step of a GRU, with PyTorch's constructor and parameter names; `GRU` has the equations.
 
     ``cell(x, h=None)`` gives the next state h'; ``cell.forward(x, h=None)`` gives ``(h', tape)``;
@@ -159,7 +177,7 @@ class GRUCell(RecurrentCell):
 
     Parameters
     ----------
-    input_size, hidden_size, bias, reset_after, layer_norm, dtype, seed
+    input_size, hidden_size, bias, reset_after, layer_norm, activation, recurrent_activation, clip, dtype, seed
         As of `GRU`.
 
     Attributes
@@ -179,11 +197,14 @@ class GRUCell(RecurrentCell):
         *,
         reset_after: bool = True,
         layer_norm: bool = False,
+        activation: ActivationLike = "tanh",
+        recurrent_activation: ActivationLike = "sigmoid",
+        clip: float | None = None,
         dtype: DTypeLike = "float32",
         seed: Seed | None = None,
     ) -> None:
         self.reset_after, self.layer_norm = flag("reset_after", reset_after), flag("layer_norm", layer_norm)
-        F.gru_cell(self.reset_after, self.layer_norm)
+        self._choose(self._activate(activation, recurrent_activation), clip)
         super().__init__(input_size, hidden_size, bias, dtype, seed)
 
     @property
@@ -191,4 +212,5 @@ class GRUCell(RecurrentCell):
         return F.gru_cell(self.reset_after, self.layer_norm)
 
     def _config(self) -> dict[str, Any]:
-        return super()._config() | {"reset_after": self.reset_after, "layer_norm": self.layer_norm}
+        own = {"reset_after": self.reset_after, "layer_norm": self.layer_norm}
+        return super()._config() | own | self._chosen()

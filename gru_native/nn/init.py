@@ -48,15 +48,21 @@ def recurrent(
     dtype: DTypeLike,
     suffix: str = "",
     layer_norm: bool = False,
+    peepholes: bool = False,
+    proj_size: int = 0,
 ) -> dict[str, Array]:
     """Return the parameters of one recurrent layer and direction under PyTorch's keys plus `suffix`.
 
     The gains of layer normalization are ones.
     """
-    rows = gates * hidden_size
-    shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, input_size), "weight_hh": (rows, hidden_size)}
+    rows, read = gates * hidden_size, proj_size or hidden_size
+    shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, input_size), "weight_hh": (rows, read)}
     if bias:
         shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
+    if peepholes:
+        shapes["peephole"] = (3, hidden_size)
+    if proj_size:
+        shapes["weight_hr"] = (proj_size, hidden_size)
     sizes = "input_size, hidden_size"
     arrays = {name + suffix: uniform(rng, sizes, shape, hidden_size, dtype) for name, shape in shapes.items()}
     gains = ("gamma_ih", "gamma_hh") if layer_norm else ()

@@ -69,7 +69,7 @@ class Linear(Module):
     def _passed(self, given: Signal, name: str) -> Signal:
         place = self._place(name)
         taken = given.sized(place, "in_features", self.in_features).typed(place, self.dtype.name)
-        return taken._replace(features=Fact(self.out_features, place), bidirectional=None)
+        return taken._replace(features=Fact(self.out_features, place), directions=None)
 
     def _call(self, snapshot: Snapshot, x: ArrayLike, *, threads: int | None = None) -> Array:
         return F.linear(x, snapshot.version.derive("packed", _packed), threads=threads)

@@ -42,7 +42,7 @@ class _Pooling(Module):
     def _passed(self, given: Signal, name: str) -> Signal:
         place = self._place(name)
         taken = given.ordered(place, type(self).__name__, self.batch_first)
-        return taken.typed(place, FLOATS)._replace(batch_first=Fact(None, place), bidirectional=None)
+        return taken.typed(place, FLOATS)._replace(batch_first=Fact(None, place), directions=None)
 
     def _pool(self, version: Version, x: Array, steps: _Steps, threads: int | None) -> tuple[Array, Any]:
         """Return y (B, F), and what `_spread` needs."""

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from gru_native import functional as F
-from gru_native._layer import RecurrentLayer, RecurrentLayerTape, RecurrentStep, RecurrentWeights, Unfit
-from gru_native.arguments import flag, float_dtype, number, shaped_array, typed_array, whole, wholes
+from gru_native._layer import PARAMETERS, RecurrentLayer, RecurrentLayerTape, RecurrentStep, RecurrentWeights, Unfit
+from gru_native.activations import Activation, ActivationLike, activation
+from gru_native.arguments import flag, float_dtype, number, one_of, shaped_array, typed_array, whole, wholes
 from gru_native.nn import init
 from gru_native.nn.dropout import Noise
 from gru_native.nn.module import Array, Gradients, Module, Snapshot, Version, sealed
@@ -27,25 +28,78 @@ States: TypeAlias = Any
 State: TypeAlias = Any
 StatesByLayer: TypeAlias = Sequence[State]
 
+# Of one array of a state, by size of layers.
+Shapes: TypeAlias = Sequence[tuple[int, ...]]
+
 # Far beyond any use; a file that claims more would keep `load` busy for ever.
 MAX_LAYERS = 10_000
 
 
-class Recurrent(Module):
-    """A stack of layers of one cell, as `GRU` describes it.
+class OfCell(Module):
+    """What stacks and single cells of a kind have in common: the cell and what is chosen of it.
 
-    A subclass names its cell, its number of gates and the arrays of its state, and adds what it has of its own to
-    ``__init__`` and `_config`.
+    A subclass names its cell, its number of gates and the arrays of its state, and sets the options that it has before
+    it calls ``__init__``.
     """
 
     #: Of the weights: they have gates * H rows.
     gates: ClassVar[int]
     #: The arrays of a state: h, or h and c.
     states: ClassVar[int] = 1
+    #: Whether the projections are normalized (the GRU can have it).
+    layer_norm: bool = False
+    #: Whether gates see c (the LSTM can have it).
+    peepholes: bool = False
+    #: The bound on what activations are given.
+    clip: float | None = None
+    #: What `RecurrentWeights` takes of a cell that is not the usual one.
+    _choices: tuple[Any, ...] = ()
+
+    @property
+    def cell(self) -> str:
+        """The name of the cell in the core."""
+        raise NotImplementedError
+
+    def _choose(self, activations: Sequence[Activation], clip: float | None, input_forget: bool = False) -> None:
+        """Take what a subclass was given, and refuse what its cell does not have."""
+        self.clip = None if clip is None else F.clip_bound(clip)
+        self._choices = F.cell_choices(self.cell, activations, self.clip, input_forget)
+
+    def _pack(self, version: Version, names: tuple[str, ...]) -> RecurrentWeights:
+        return RecurrentWeights(self.cell, tuple(map(version.arrays.get, names)), *self._choices)
+
+
+class Gated(OfCell):
+    """The options of cells with gates."""
+
+    activation: ActivationLike
+    recurrent_activation: ActivationLike
+
+    def _activate(self, own: ActivationLike, recurrent: ActivationLike) -> tuple[Activation, ...]:
+        """Take the activations and return those of the cell: the candidate's is that of an LSTM's c', too."""
+        candidate, gates = activation("activation", own), activation("recurrent_activation", recurrent)
+        self.activation, self.recurrent_activation = candidate.short, gates.short
+        return (gates,) + (candidate,) * self.states
+
+    def _chosen(self) -> dict[str, Any]:
+        """Return the options, for `_config`."""
+        return {
+            "activation": self.activation,
+            "recurrent_activation": self.recurrent_activation,
+            "clip": self.clip,
+        }
+
+
+class Recurrent(OfCell):
+    """A stack of layers of one cell, as `GRU` describes it.
+
+    A subclass adds what it has of its own to ``__init__`` and `_config`.
+    """
+
     #: Share of the state that a step keeps (`GRU` has it).
     zoneout: float = 0.0
-    #: Whether the projections are normalized (`GRU` can have it).
-    layer_norm: bool = False
+    #: The size of a projected h, 0 for none (`LSTM` can have it).
+    proj_size: int = 0
     #: What `return_gates` returns.
     gate_names: ClassVar[tuple[str, ...]] = ()
 
@@ -58,6 +112,7 @@ class Recurrent(Module):
         batch_first: bool,
         dropout: float,
         bidirectional: bool,
+        direction: str,
         recurrent_dropout: float,
         dtype: DTypeLike,
         seed: Seed | None,
@@ -80,15 +135,22 @@ class Recurrent(Module):
         self.batch_first = flag("batch_first", batch_first)
         self.dropout = number("dropout", dropout, most=1.0)
         self.bidirectional = flag("bidirectional", bidirectional)
+        self.direction = one_of("direction", direction, ("forward", "reverse"))
+        if self.bidirectional and self.direction == "reverse":
+            raise ValueError("direction: expected 'forward' for a bidirectional layer, which has both, got 'reverse'")
         self.recurrent_dropout = number("recurrent_dropout", recurrent_dropout, most=1.0)
         self.dtype = float_dtype(dtype)
         if self.dropout > 0 and self.num_layers == 1:
             warnings.warn("dropout acts between layers, and there is one layer only", stacklevel=3)
 
         self._sizes = [hidden for layers, hidden in self._layers_by_size for _ in range(layers)]
+        if self.proj_size >= min(self._sizes):
+            raise ValueError(f"proj_size: expected less than hidden_size, {min(self._sizes)}, got {self.proj_size}")
         self._directions = 2 if self.bidirectional else 1
         self._suffixes = [[f"_l{layer}", f"_l{layer}_reverse"][: self._directions] for layer in range(self.num_layers)]
-        self._packed_names = [[_packed_names(suffix) for suffix in suffixes] for suffixes in self._suffixes]
+        self._packed_names = [
+            [tuple(kind + suffix for kind in PARAMETERS) for suffix in suffixes] for suffixes in self._suffixes
+        ]
         self._is_one_layer = isinstance(self.hidden_size, int) and self.num_layers == 1
         rng = generator(seed)
         arrays: dict[str, Array] = {}
@@ -97,7 +159,16 @@ class Recurrent(Module):
             own: dict[str, Array] = {}
             for suffix in self._suffixes[layer]:
                 own |= init.recurrent(
-                    rng, self.gates, self._inputs(layer), hidden, self.bias, self.dtype, suffix, self.layer_norm
+                    rng,
+                    self.gates,
+                    self._inputs(layer),
+                    hidden,
+                    self.bias,
+                    self.dtype,
+                    suffix,
+                    self.layer_norm,
+                    self.peepholes,
+                    self.proj_size,
                 )
             self._parameter_names.append(tuple(own))
             arrays |= own
@@ -106,11 +177,6 @@ class Recurrent(Module):
     @property
     def recurrent(self) -> bool:
         return True
-
-    @property
-    def cell(self) -> str:
-        """The name of the cell in the core."""
-        raise NotImplementedError
 
     def _config(self) -> dict[str, Any]:
         return {
@@ -121,19 +187,23 @@ class Recurrent(Module):
             "batch_first": self.batch_first,
             "dropout": self.dropout,
             "bidirectional": self.bidirectional,
+            "direction": self.direction,
             "recurrent_dropout": self.recurrent_dropout,
             "dtype": self.dtype.name,
         }
 
     @property
     def _kind(self) -> str:
+        if self.direction == "reverse":
+            return f"{super()._kind}, reverse"
         return f"{super()._kind}, bidirectional" if self.bidirectional else super()._kind
 
     def _passed(self, given: Signal, name: str) -> Signal:
         place = self._place(name)
         taken = given.ordered(place, type(self).__name__, self.batch_first).sized(place, "input_size", self.input_size)
         return taken.typed(place, self.dtype.name)._replace(
-            features=Fact(self._sizes[-1] * self._directions, place), bidirectional=Fact(self.bidirectional, place)
+            features=Fact(self._width(-1) * self._directions, place),
+            directions=Fact("both" if self.bidirectional else self.direction, place),
         )
 
     def __call__(
@@ -256,7 +326,7 @@ class Recurrent(Module):
     def _mask(self, layer: int, rows: int, seed: tuple[int, ...] | None, threads: int) -> Array:
         """Return what dropout makes of ones (D, B, H): the seed is the layer's, with a number of its own behind it."""
         noise = Noise(self.recurrent_dropout, None if seed is None else (*seed, 0))
-        return noise(np.ones((self._directions, rows, self._sizes[layer]), self.dtype), threads)
+        return noise(np.ones((self._directions, rows, self._width(layer)), self.dtype), threads)
 
     def _zoneout_keys(self, seed: tuple[int, ...] | None) -> tuple[int, ...]:
         if seed is None:
@@ -266,20 +336,20 @@ class Recurrent(Module):
     def _packed_layers(self, version: Version) -> list[RecurrentLayer]:
         layers = []
         for names in self._packed_names:
-            weights = tuple([_packed(version, self.cell, own) for own in names])
-            layers.append(RecurrentLayer(weights, self.batch_first, self.zoneout))
+            weights = tuple([self._pack(version, own) for own in names])
+            layers.append(RecurrentLayer(weights, self.batch_first, self.zoneout, self.direction == "reverse"))
         return layers
 
     def _inputs(self, layer: int) -> int:
-        return self.input_size if layer == 0 else self._sizes[layer - 1] * self._directions
+        return self.input_size if layer == 0 else self._width(layer - 1) * self._directions
+
+    def _width(self, layer: int) -> int:
+        """Return the size of a layer's h."""
+        return self.proj_size or self._sizes[layer]
 
 
-class RecurrentCell(Module):
-    """One step of a recurrent layer, as `GRUCell` describes it; for subclasses see `Recurrent`."""
-
-    gates: ClassVar[int]
-    states: ClassVar[int] = 1
-    layer_norm: bool = False
+class RecurrentCell(OfCell):
+    """One step of a recurrent layer, as `GRUCell` describes it."""
 
     def __init__(self, input_size: int, hidden_size: int, bias: bool, dtype: DTypeLike, seed: Seed | None) -> None:
         self.input_size = whole("input_size", input_size, least=0)
@@ -288,13 +358,17 @@ class RecurrentCell(Module):
         self.dtype = float_dtype(dtype)
         rng = generator(seed)
         super().__init__(
-            init.recurrent(rng, self.gates, input_size, hidden_size, bias, self.dtype, layer_norm=self.layer_norm)
+            init.recurrent(
+                rng,
+                self.gates,
+                input_size,
+                hidden_size,
+                bias,
+                self.dtype,
+                layer_norm=self.layer_norm,
+                peepholes=self.peepholes,
+            )
         )
-
-    @property
-    def cell(self) -> str:
-        """The name of the cell in the core."""
-        raise NotImplementedError
 
     def _config(self) -> dict[str, Any]:
         return {
@@ -345,7 +419,7 @@ class RecurrentCell(Module):
         return (d_x.reshape(*saved.h_shape[:-1], self.input_size), d_first), gradients
 
     def _packed_layer(self, version: Version) -> RecurrentLayer:
-        return RecurrentLayer((_packed(version, self.cell, _packed_names("")),), False)
+        return RecurrentLayer((self._pack(version, PARAMETERS),), False)
 
     def _packed_step(self, version: Version) -> RecurrentStep:
         return RecurrentStep(version.derive("layer", self._packed_layer))
@@ -391,9 +465,13 @@ class _Layout:
         self._batched = len(x_shape) == 3
         batch = x_shape[self._batch_axis : self._batch_axis + 1] if self._batched else ()
         self.rows = batch[0] if batch else 1
-        self._state_shapes = [(layers * stack._directions, *batch, hidden) for layers, hidden in stack._layers_by_size]
+        # By part of the state, h and c; with a projection h has a size of its own.
+        self._state_shapes = [
+            [(layers * stack._directions, *batch, size or hidden) for layers, hidden in stack._layers_by_size]
+            for size in (stack.proj_size, 0)[: stack.states]
+        ]
         self.axes = x_shape[:2] if self._batched else (1, x_shape[0]) if stack.batch_first else (x_shape[0], 1)
-        self.output_shape = (*x_shape[:-1], stack._sizes[-1] * stack._directions)
+        self.output_shape = (*x_shape[:-1], stack._width(-1) * stack._directions)
 
     def with_batch(self, sequence: Array) -> Array:
         return sequence if self._batched else np.expand_dims(sequence, self._batch_axis)
@@ -416,25 +494,26 @@ class _Layout:
     def states(self, by_layer: StatesByLayer) -> States:
         """Return final states as the user has them."""
         if self._stack.states == 1:
-            return self._joined(by_layer)
-        return tuple(map(self._joined, zip(*by_layer, strict=True)))
+            return self._joined(by_layer, *self._state_shapes)
+        return tuple(map(self._joined, zip(*by_layer, strict=True), self._state_shapes))
 
     def given_states(self, name: str, states: States) -> StatesByLayer:
         """Check states that the user gave and return them as the layers take them."""
         if states is None:
             return [None] * self._stack.num_layers
-        parts = [self._by_layer(own, part) for own, part in _named_parts(name, states, self._stack.states)]
+        named = zip(_named_parts(name, states, self._stack.states), self._state_shapes, strict=True)
+        parts = [self._by_layer(own, part, shapes) for (own, part), shapes in named]
         return [_state_of(of_layer) for of_layer in zip(*parts, strict=True)]
 
     @repeatable
-    def _joined(self, by_layer: Sequence[Array]) -> Any:
+    def _joined(self, by_layer: Sequence[Array], shapes: Shapes) -> Any:
         if not self._single:
-            return [state.reshape(shape) for state, shape in zip(by_layer, self._state_shapes, strict=True)]
+            return [state.reshape(shape) for state, shape in zip(by_layer, shapes, strict=True)]
         joined = by_layer[0] if len(by_layer) == 1 else np.concatenate(by_layer)
-        return joined.reshape(self._state_shapes[0])
+        return joined.reshape(shapes[0])
 
-    def _by_layer(self, name: str, states: Any) -> list[Array]:
-        stack, shapes = self._stack, self._state_shapes
+    def _by_layer(self, name: str, states: Any, shapes: Shapes) -> list[Array]:
+        stack = self._stack
         if self._single:
             arrays = [shaped_array(name, states, shapes[0], stack.dtype)]
         elif isinstance(states, (list, tuple)) and len(states) == len(shapes):
@@ -447,8 +526,8 @@ class _Layout:
             raise ValueError(f"{name}: expected a list of {len(shapes)} arrays, one per layer, got {got}")
         return [
             layer
-            for array, (layers, hidden) in zip(arrays, stack._layers_by_size, strict=True)
-            for layer in F._contiguous(array).reshape(layers, stack._directions, self.rows, hidden)
+            for array, (layers, _) in zip(arrays, stack._layers_by_size, strict=True)
+            for layer in F._contiguous(array).reshape(layers, stack._directions, self.rows, array.shape[-1])
         ]
 
     @property
@@ -480,13 +559,3 @@ def _named_parts(name: str, state: Any, count: int) -> list[tuple[str, Any]]:
 
 def _state_of(parts: Sequence[Array]) -> State:
     return parts[0] if len(parts) == 1 else tuple(parts)
-
-
-def _packed_names(suffix: str) -> tuple[str, ...]:
-    """Return the names of what `_packed` takes, whether the cell has it or not."""
-    kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "gamma_ih", "gamma_hh", "peephole")
-    return tuple(kind + suffix for kind in kinds)
-
-
-def _packed(version: Version, cell: str, names: tuple[str, ...]) -> RecurrentWeights:
-    return RecurrentWeights(cell, tuple(map(version.arrays.get, names)))

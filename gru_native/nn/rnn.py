@@ -8,6 +8,7 @@ from typing import Any
 from numpy.typing import DTypeLike
 
 from gru_native import functional as F
+from gru_native.activations import ActivationLike, activation
 from gru_native.nn.recurrent import Recurrent, RecurrentCell
 from gru_native.random import Seed
 
@@ -17,14 +18,16 @@ class RNN(Recurrent):
 
     As `GRU`, but each step computes ``h' = tanh(W_ih x + b_ih + W_hh h + b_hh)``, or with
     ``nonlinearity="relu"`` the larger of the same sum and 0. Rows padded on the left are no better served by `reset`:
-    padding belongs on the right, with `lengths`.
+    padding belongs on the right, with `lengths`. Which options go together stands in docs/layers.md.
 
     Parameters
     ----------
     input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, recurrent_dropout, dtype, seed
         As of `GRU`.
     nonlinearity
-        "tanh" or "relu".
+        "tanh" or "relu", or any other activation, as of `GRU`.
+    direction, clip
+        As of `GRU`.
 
     Attributes
     ----------
@@ -45,12 +48,16 @@ class RNN(Recurrent):
         dropout: float = 0.0,
         bidirectional: bool = False,
         *,
+        direction: str = "forward",
         recurrent_dropout: float = 0.0,
-        nonlinearity: str = "tanh",
+        nonlinearity: ActivationLike = "tanh",
+        clip: float | None = None,
         dtype: DTypeLike = "float32",
         seed: Seed | None = None,
     ) -> None:
-        self.nonlinearity = F.nonlinearity_name(nonlinearity)
+        own = activation("nonlinearity", nonlinearity)
+        self.nonlinearity = own.short
+        self._choose([own], clip)
         super().__init__(
             input_size,
             hidden_size,
@@ -59,6 +66,7 @@ class RNN(Recurrent):
             batch_first,
             dropout,
             bidirectional,
+            direction,
             recurrent_dropout,
             dtype,
             seed,
@@ -66,10 +74,10 @@ class RNN(Recurrent):
 
     @property
     def cell(self) -> str:
-        return f"rnn_{self.nonlinearity}"
+        return F.rnn_cell(self.nonlinearity)
 
     def _config(self) -> dict[str, Any]:
-        return super()._config() | {"nonlinearity": self.nonlinearity}
+        return super()._config() | {"nonlinearity": self.nonlinearity, "clip": self.clip}
 
 
 class RNNCell(RecurrentCell):
@@ -77,7 +85,7 @@ class RNNCell(RecurrentCell):
 
     Parameters
     ----------
-    input_size, hidden_size, bias, nonlinearity, dtype, seed
+    input_size, hidden_size, bias, nonlinearity, clip, dtype, seed
         As of `RNN`.
 
     Attributes
@@ -95,16 +103,19 @@ class RNNCell(RecurrentCell):
         hidden_size: int,
         bias: bool = True,
         *,
-        nonlinearity: str = "tanh",
+        nonlinearity: ActivationLike = "tanh",
+        clip: float | None = None,
         dtype: DTypeLike = "float32",
         seed: Seed | None = None,
     ) -> None:
-        self.nonlinearity = F.nonlinearity_name(nonlinearity)
+        own = activation("nonlinearity", nonlinearity)
+        self.nonlinearity = own.short
+        self._choose([own], clip)
         super().__init__(input_size, hidden_size, bias, dtype, seed)
 
     @property
     def cell(self) -> str:
-        return f"rnn_{self.nonlinearity}"
+        return F.rnn_cell(self.nonlinearity)
 
     def _config(self) -> dict[str, Any]:
-        return super()._config() | {"nonlinearity": self.nonlinearity}
+        return super()._config() | {"nonlinearity": self.nonlinearity, "clip": self.clip}

@@ -40,14 +40,14 @@ class Signal(NamedTuple):
         no time axis, and `CHANNELS_FIRST` for (N, C, L).
     dtype
         The name of the dtype, or `FLOATS` for one of float32 and float64.
-    bidirectional
-        Of a recurrent layer's output whether the last axis holds two directions.
+    directions
+        Of a recurrent layer's output: "forward", "reverse", or "both" side by side on the last axis.
     """
 
     features: Fact | None = None
     batch_first: Fact | None = None
     dtype: Fact | None = None
-    bidirectional: Fact | None = None
+    directions: Fact | None = None
 
     def sized(self, place: str, argument: str, size: int) -> Signal:
         """Return what is known behind a layer that takes features of this size; refuse another size."""
@@ -85,11 +85,16 @@ class Signal(NamedTuple):
 
     def directed(self, place: str, layer: str, bidirectional: bool) -> Signal:
         """Return what is known behind a layer that takes one or two directions apart; refuse the other."""
-        found = self.bidirectional
-        if found is not None and found.value != bidirectional:
+        found = self.directions
+        if found is not None and found.value == "reverse":
             raise ValueError(
-                f"{place}: expected {layer}(bidirectional={found.value}), because {found.source} gives "
-                f"{'two directions' if found.value else 'one direction'}, got bidirectional={bidirectional}"
+                f"{place}: expected a layer that ends at a row's last step, or a bidirectional one, "
+                f"got direction='reverse' from {found.source}"
+            )
+        if found is not None and (found.value == "both") != bidirectional:
+            raise ValueError(
+                f"{place}: expected {layer}(bidirectional={not bidirectional}), because {found.source} gives "
+                f"{'one direction' if bidirectional else 'two directions'}, got bidirectional={bidirectional}"
             )
         return self
 
