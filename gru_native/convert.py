@@ -1,13 +1,17 @@
 """Weights in other conventions, to and from this package's.
 
 Libraries and papers agree on what a GRU is and on nothing about how it is written down: the order of the
-gates, rows or columns, one bias or two, which way round a gate works. A `Convention` says all of that;
-`to_native` and `from_native` translate. They need nothing but NumPy.
+gates, rows or columns, one bias or two, which way round a gate works, and what stands for sigmoid and tanh. A
+`Convention` says all of that; `to_native` and `from_native` translate. They need nothing but NumPy.
 
-    weights = to_native(dict(zip(KERAS.names, layer.get_weights())), KERAS, layer=0)
-    gru = gn.nn.GRU(input_size, hidden_size, reset_after=KERAS.reset_after)
-    gru.load_state_dict(weights)
+    gru = gn.nn.GRU(input_size, hidden_size, **KERAS.options)
+    gru.load_state_dict(to_native(dict(zip(KERAS.names, layer.get_weights())), KERAS, layer=0))
     layer.set_weights(list(from_native(gru.state_dict(), KERAS, layer=0).values()))
+
+Both have to be told what the GRU computes, where it is not PyTorch's:
+
+    gru = gn.nn.GRU(input_size, hidden_size, **KERAS_V1.options)
+    gru.load_state_dict(to_native(arrays, KERAS_V1, layer=0, **KERAS_V1.options))
 
 A conversion permutes, transposes, splits and negates, all of which is exact. Only a sum of two biases rounds
 (once), where the target has room for one. A conversion that would change the network is refused with the
@@ -23,6 +27,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from gru_native.activations import ActivationLike, activation
 from gru_native.arguments import any_float_array, every, flag, instance, mapping, one_of, text, whole
 
 Array = npt.NDArray[np.floating[Any]]
@@ -30,6 +35,10 @@ Concatenation = Literal["xh", "hx"]
 BiasForm = Literal["none", "one", "two", "stacked", "concatenated", "four"]
 
 _GATES = "rzn"
+_ACTIVATIONS = ("activation", "recurrent_activation")
+
+# Names and beta of functions with 1 - f(x) = f(-x), as the sigmoid.
+_SYMMETRIC = (("hard_sigmoid", 0.5), ("linear", 0.5))
 
 
 @dataclass(frozen=True)
@@ -63,14 +72,16 @@ class Convention:
         True: r is the part of the old state that the candidate sees, r * h. False: (1 - r) * h.
     directions : bool
         Every array has a leading axis of 1 or 2 directions.
+    activation, recurrent_activation
+        Of the candidate, and of the gates: a name, or a tuple of a name and numbers, see `gru_native.activations`.
     names : tuple of str
         The arrays' names: the two matrices (or the one), then the biases.
 
     Raises
     ------
     ValueError
-        If a field is none of these, or `names` has not one name for each array of the weights and of the
-        biases.
+        If a field is none of these, `names` has not one name for each array of the weights and of the
+        biases, or a gate works the other way round whose activation f has not 1 - f(x) = f(-x).
     """
 
     gates: str = _GATES
@@ -81,6 +92,8 @@ class Convention:
     update_keeps: bool = True
     reset_keeps: bool = True
     directions: bool = False
+    activation: ActivationLike = "tanh"
+    recurrent_activation: ActivationLike = "sigmoid"
     names: tuple[str, ...] = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
     def __post_init__(self) -> None:
@@ -92,6 +105,14 @@ class Convention:
         one_of("bias", self.bias, get_args(BiasForm))
         for name in ("transposed", "reset_after", "update_keeps", "reset_keeps", "directions"):
             flag(name, getattr(self, name))
+        for name in _ACTIVATIONS:
+            object.__setattr__(self, name, activation(name, getattr(self, name)).short)
+        gate = activation("recurrent_activation", self.recurrent_activation)
+        if self.negated and gate.name != "sigmoid" and (gate.name, gate.beta) not in _SYMMETRIC:
+            raise ValueError(
+                "recurrent_activation: expected 'sigmoid', or 'hard_sigmoid' or 'linear' with beta 0.5, where a gate "
+                f"works the other way round, got {self.recurrent_activation!r}"
+            )
         every("names", self.names, text)
         weights = 1 if self.concatenated else 2
         biases = {"none": 0, "two": 2}.get(self.bias, 1)
@@ -109,8 +130,13 @@ class Convention:
         return self.names[len(self.weight_names) :]
 
     @property
+    def options(self) -> dict[str, Any]:
+        """Those of the `GRU` that computes the same."""
+        return {name: getattr(self, name) for name in ("reset_after", *_ACTIVATIONS)}
+
+    @property
     def negated(self) -> str:
-        """The gates that work the other way round: 1 - sigmoid(a) = sigmoid(-a)."""
+        """The gates that work the other way round: 1 - f(a) = f(-a)."""
         return "z" * (not self.update_keeps) + "r" * (not self.reset_keeps)
 
 
@@ -120,8 +146,17 @@ PYTORCH = Convention()
 KERAS = Convention(gates="zrn", transposed=True, bias="stacked", names=("kernel", "recurrent_kernel", "bias"))
 """keras.layers.GRU as it is by default, reset_after=True."""
 
-KERAS_V1 = replace(KERAS, reset_after=False, bias="one")
-"""keras.layers.GRU with reset_after=False, the only one that Keras 1 had."""
+KERAS_RESET_BEFORE = replace(KERAS, reset_after=False, bias="one")
+"""keras.layers.GRU with reset_after=False."""
+
+KERAS_V1 = replace(KERAS_RESET_BEFORE, recurrent_activation=("hard_sigmoid", 0.2, 0.5))
+"""keras.layers.GRU as it was by default in Keras 1, in Keras 2 before 2.3 and in TensorFlow 1: a hard sigmoid."""
+
+PRECISE = replace(KERAS_V1, activation="linear")
+"""The GRU of Mycroft's wake word engine Precise."""
+
+RNNOISE = replace(KERAS_RESET_BEFORE, activation="relu", names=("input_weights", "recurrent_weights", "bias"))
+"""RNNoise up to 0.1.1, the arrays of its GRULayer: (I, 3H) and (H, 3H) row by row, divided by 256."""
 
 RTNEURAL = replace(KERAS, names=("W", "U", "B"))
 """RTNeural's setWVals, setUVals, setBVals: in this order the arrays of a "gru" layer in its JSON files."""
@@ -155,11 +190,15 @@ OLAH_2015 = replace(CHUNG_2014, concatenated="hx", names=("W",))
 
 
 def to_native(
-    arrays: Mapping[str, npt.ArrayLike], convention: Convention, *, layer: int | None = None
+    arrays: Mapping[str, npt.ArrayLike],
+    convention: Convention,
+    *,
+    reset_after: bool = True,
+    activation: ActivationLike = "tanh",
+    recurrent_activation: ActivationLike = "sigmoid",
+    layer: int | None = None,
 ) -> dict[str, Array]:
     """Convert the weights of one layer to this package's convention, which is PyTorch's.
-
-    The result is for a GRU whose `reset_after` is the convention's.
 
     Parameters
     ----------
@@ -167,6 +206,9 @@ def to_native(
         The layer's arrays under `convention.names`, all float32 or all float64. The biases may be left out.
     convention : Convention
         How they are written down.
+    reset_after, activation, recurrent_activation
+        Those of the GRU that will have the weights. They must be the convention's `options`: no weights make one
+        compute the other.
     layer : int, optional
         Name the results as `nn.GRU` does, ``weight_ih_l{layer}``; by default as `nn.GRUCell`, ``weight_ih``.
 
@@ -180,11 +222,12 @@ def to_native(
     Raises
     ------
     ValueError
-        If an array is missing, unknown, or of the wrong shape.
+        If an array is missing, unknown, or of the wrong shape, or the convention is that of another GRU.
     TypeError
         If `arrays` is no mapping, or an array has another dtype than these, or than the others.
     """
-    _check_keys("arrays", arrays, _convention(convention).names)
+    _check_options(_convention(convention), reset_after, activation, recurrent_activation)
+    _check_keys("arrays", arrays, convention.names)
     found = _found(arrays, convention)
     directions = _each_direction(found, convention) if convention.directions else [found]
     return {
@@ -199,6 +242,8 @@ def from_native(
     convention: Convention,
     *,
     reset_after: bool = True,
+    activation: ActivationLike = "tanh",
+    recurrent_activation: ActivationLike = "sigmoid",
     layer: int | None = None,
 ) -> dict[str, Array]:
     """Convert the weights of one layer from this package's convention, which is PyTorch's.
@@ -212,8 +257,8 @@ def from_native(
         read.
     convention : Convention
         How they are to be written down.
-    reset_after : bool
-        Which GRU the weights were trained in.
+    reset_after, activation, recurrent_activation
+        Those of the GRU that the weights were trained in.
     layer : int, optional
         Read ``weight_ih_l{layer}``, ...; by default ``weight_ih``, ...
 
@@ -227,17 +272,12 @@ def from_native(
     ------
     ValueError
         If an array is missing, unknown, or of the wrong shape; and if the convention cannot express the
-        layer: it applies the reset gate elsewhere, has no place for a bias that is not zero, or holds one
+        layer: it is that of another GRU, has no place for a bias that is not zero, or holds one
         direction of two.
     TypeError
         If `weights` is no mapping, or an array has another dtype than these, or than the others.
     """
-    if flag("reset_after", reset_after) != _convention(convention).reset_after:
-        placements = {True: "outside the product, r * (U h + b)", False: "inside the product, U (r * h) + b"}
-        raise ValueError(
-            f"reset_after: the weights have r {placements[reset_after]}, the convention "
-            f"{placements[convention.reset_after]}; no weights make one compute the other"
-        )
+    _check_options(_convention(convention), reset_after, activation, recurrent_activation)
     forward, reverse = _native(layer)
     _check_keys("weights", weights, forward.names + reverse.names if layer is None else weights)
     bidirectional = any(name in weights for name in reverse.names)
@@ -257,6 +297,20 @@ def from_native(
 
 def _convention(convention: Convention) -> Convention:
     return instance("convention", convention, Convention, "a Convention, such as KERAS")
+
+
+def _check_options(
+    convention: Convention, reset_after: bool, own: ActivationLike, recurrent_activation: ActivationLike
+) -> None:
+    """Refuse another GRU than the convention's."""
+    given = {"reset_after": flag("reset_after", reset_after), "activation": activation("activation", own).short}
+    given["recurrent_activation"] = activation("recurrent_activation", recurrent_activation).short
+    for name, expected in convention.options.items():
+        if given[name] != expected:
+            raise ValueError(
+                f"{name}: expected {expected!r}, which the convention has, got {given[name]!r}; "
+                "no weights make one compute the other"
+            )
 
 
 def _native(layer: int | None) -> tuple[Convention, Convention]:

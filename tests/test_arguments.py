@@ -428,6 +428,7 @@ def other_calls(folder: Path) -> dict[str, Call]:
     io.save(linear, file)
     arrays = dict(zip(convert.KERAS.names, (zeros(IN, 15), zeros(5, 15), zeros(2, 15)), strict=True))
     weights = convert.to_native(arrays, convert.KERAS)
+    own = {"reset_after": True, "activation": "tanh", "recurrent_activation": "sigmoid"}
     fields = {name: getattr(convert.PYTORCH, name) for name in inspect.signature(convert.Convention).parameters}
     looked = {"model": model(), "x": zeros(T, IN), "layer": 0, "step": 0, "index": 0, "threads": 1}
     return {
@@ -439,9 +440,10 @@ def other_calls(folder: Path) -> dict[str, Call]:
         "load_arrays": Call(io.load_arrays, {"path": file}),
         "atomic_write": Call(drained(io.atomic_write), {"path": folder / "written"}),
         "Convention": Call(convert.Convention, fields),
-        "to_native": Call(convert.to_native, {"arrays": arrays, "convention": convert.KERAS, "layer": 0}),
+        "to_native": Call(convert.to_native, {"arrays": arrays, "convention": convert.KERAS, **own, "layer": 0}),
         "from_native": Call(
-            convert.from_native, {"weights": weights, "convention": convert.KERAS, "reset_after": True, "layer": None}
+            convert.from_native,
+            {"weights": weights, "convention": convert.KERAS, **own, "layer": None},
         ),
         "inspect": Call(inspection.inspect, looked),
         "draw": Call(

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tolerances import assert_close
 
-from gru_native import convert, reference
+from gru_native import convert, nn, reference
 from gru_native.convert import Convention, from_native, to_native
 
 Arrays = dict[str, np.ndarray]
@@ -124,12 +124,36 @@ def keras(x, h, kernel, recurrent_kernel, bias):
     return z * h + (1 - z) * hh
 
 
-def keras_v1(x, h, kernel, recurrent_kernel, bias):
+def keras_reset_before(x, h, kernel, recurrent_kernel, bias, gate=sigmoid, activation=np.tanh):
     (x_z, x_r, x_h), (U_z, U_r, U_h) = split(x @ kernel + bias, 1), split(recurrent_kernel, 1)
-    z = sigmoid(x_z + h @ U_z)
-    r = sigmoid(x_r + h @ U_r)
-    hh = np.tanh(x_h + (r * h) @ U_h)
+    z = gate(x_z + h @ U_z)
+    r = gate(x_r + h @ U_r)
+    hh = activation(x_h + (r * h) @ U_h)
     return z * h + (1 - z) * hh
+
+
+def hard_sigmoid(x):
+    return np.clip(0.2 * x + 0.5, 0, 1)
+
+
+def keras_v1(x, h, kernel, recurrent_kernel, bias):
+    return keras_reset_before(x, h, kernel, recurrent_kernel, bias, hard_sigmoid)
+
+
+def precise(x, h, kernel, recurrent_kernel, bias):
+    return keras_reset_before(x, h, kernel, recurrent_kernel, bias, hard_sigmoid, lambda a: a)
+
+
+def rnnoise(x, h, input_weights, recurrent_weights, bias):
+    return keras_reset_before(x, h, input_weights, recurrent_weights, bias, activation=lambda a: np.maximum(a, 0))
+
+
+def forgetting_hard(x, h, W, U, b):
+    (W_r, W_z, W_n), (U_r, U_z, U_n), (b_r, b_z, b_n) = split(W), split(U), split(b)
+    z = hard_sigmoid(x @ W_z.T + h @ U_z.T + b_z)
+    r = hard_sigmoid(x @ W_r.T + h @ U_r.T + b_r)
+    n = np.tanh(x @ W_n.T + ((1 - r) * h) @ U_n.T + b_n)
+    return (1 - z) * h + z * n
 
 
 def rtneural(x, h, W, U, B):
@@ -187,7 +211,18 @@ FORMS: dict[Step, Convention] = {
         gates="nrz", transposed=True, reset_keeps=False, update_keeps=False, names=("W", "U", "b_x", "b_h")
     ),
     keras: convert.KERAS,
+    keras_reset_before: convert.KERAS_RESET_BEFORE,
     keras_v1: convert.KERAS_V1,
+    precise: convert.PRECISE,
+    rnnoise: convert.RNNOISE,
+    forgetting_hard: Convention(
+        bias="one",
+        reset_after=False,
+        reset_keeps=False,
+        update_keeps=False,
+        recurrent_activation=("hard_sigmoid", 0.2, 0.5),
+        names=("W", "U", "b"),
+    ),
     rtneural: convert.RTNEURAL,
     haste: convert.HASTE,
     onnx: convert.ONNX,
@@ -233,10 +268,11 @@ def run_loop(step: Step, arrays: Arrays, x: np.ndarray, h_0: np.ndarray) -> np.n
     return np.stack(states[1:])
 
 
-def run_reference(weights: Arrays, reset_after: bool, x: np.ndarray, h_0: np.ndarray) -> np.ndarray:
+def run_reference(weights: Arrays, convention: Convention, x: np.ndarray, h_0: np.ndarray) -> np.ndarray:
     bias: dict[str, Any] = {"bias_ih": None, "bias_hh": None}
-    cell = "gru_reset_after" if reset_after else "gru_reset_before"
-    return reference.forward(x, h_0, **(bias | weights), cell=cell)[0]
+    cell = "gru_reset_after" if convention.reset_after else "gru_reset_before"
+    activations = convention.recurrent_activation, convention.activation
+    return reference.forward(x, h_0, **(bias | weights), cell=cell, activations=activations)[0]
 
 
 def expressible(rng: np.random.Generator, convention: Convention) -> Arrays:
@@ -263,7 +299,7 @@ def test_to_native_computes_what_the_textbook_computes(
 ) -> None:
     arrays = random_arrays(rng, convention)
     x, h_0 = rng.standard_normal((5, 2, 3)), rng.standard_normal((2, 4))
-    output = run_reference(to_native(arrays, convention), convention.reset_after, x, h_0)
+    output = run_reference(to_native(arrays, convention, **convention.options), convention, x, h_0)
     assert_close(output, run_loop(step, arrays, x, h_0), "converted")
 
 
@@ -273,8 +309,8 @@ def test_from_native_computes_what_the_reference_computes(
 ) -> None:
     weights = expressible(rng, convention)
     x, h_0 = rng.standard_normal((5, 2, 3)), rng.standard_normal((2, 4))
-    arrays = from_native(weights, convention, reset_after=convention.reset_after)
-    output = run_reference(weights, convention.reset_after, x, h_0)
+    arrays = from_native(weights, convention, **convention.options)
+    output = run_reference(weights, convention, x, h_0)
     assert_close(run_loop(step, arrays, x, h_0), output, "converted")
 
 
@@ -283,9 +319,11 @@ def conventions(draw: st.DrawFn) -> Convention:
     concatenated = draw(st.sampled_from([None, "xh", "hx"]))
     bias = draw(st.sampled_from(["none", "one", "two", "stacked", "concatenated", "four"]))
     count = (1 if concatenated else 2) + {"none": 0, "two": 2}.get(bias, 1)
-    flags = {
+    flags: dict[str, Any] = {
         name: draw(st.booleans()) for name in ("transposed", "reset_after", "update_keeps", "reset_keeps", "directions")
     }
+    flags["activation"] = draw(st.sampled_from(["tanh", "relu", ("elu", 0.5)]))
+    flags["recurrent_activation"] = draw(st.sampled_from(["sigmoid", ("hard_sigmoid", 0.2, 0.5)]))
     gates = "".join(draw(st.permutations("rzn")))
     return Convention(gates=gates, concatenated=concatenated, bias=bias, names=tuple("abcd"[:count]), **flags)
 
@@ -312,10 +350,10 @@ def test_round_trips_are_exact(
     rng = np.random.default_rng(seed)
     directions = 2 if bidirectional and convention.directions else 1
     arrays = random_arrays(rng, convention, inputs, hidden, dtype, directions)
-    native = to_native(arrays, convention, layer=layer)
-    again = from_native(native, convention, reset_after=convention.reset_after, layer=layer)
+    native = to_native(arrays, convention, **convention.options, layer=layer)
+    again = from_native(native, convention, **convention.options, layer=layer)
     assert_same(again, arrays)
-    assert_same(to_native(again, convention, layer=layer), native)
+    assert_same(to_native(again, convention, **convention.options, layer=layer), native)
     assert not any(np.shares_memory(a, b) for a in arrays.values() for b in [*native.values(), *again.values()])
 
 
@@ -332,7 +370,7 @@ def test_two_biases_become_one_with_one_rounding(rng: np.random.Generator, dtype
     weights = random_arrays(rng, convert.PYTORCH, dtype=dtype)
     bias_ih, bias_hh = weights["bias_ih"], weights["bias_hh"]
     r, z, n = split(bias_ih + bias_hh)
-    keras_bias = from_native(weights, convert.KERAS_V1, reset_after=False)["bias"]
+    keras_bias = from_native(weights, convert.KERAS_RESET_BEFORE, reset_after=False)["bias"]
     np.testing.assert_array_equal(keras_bias, np.concatenate([z, r, n]))
     openvino_bias = from_native(weights, convert.OPENVINO_LINEAR_BEFORE_RESET)["B"][0]
     np.testing.assert_array_equal(openvino_bias, np.concatenate([z, r, bias_ih[8:], bias_hh[8:]]))
@@ -341,9 +379,9 @@ def test_two_biases_become_one_with_one_rounding(rng: np.random.Generator, dtype
 @forms
 def test_layers_without_biases_stay_so(rng: np.random.Generator, step: Step, convention: Convention) -> None:
     arrays = {name: random_arrays(rng, convention)[name] for name in convention.weight_names}
-    weights = to_native(arrays, convention)
+    weights = to_native(arrays, convention, **convention.options)
     assert list(weights) == ["weight_ih", "weight_hh"]
-    assert_same(from_native(weights, convention, reset_after=convention.reset_after), arrays)
+    assert_same(from_native(weights, convention, **convention.options), arrays)
 
 
 def test_zero_biases_fit_a_convention_without(rng: np.random.Generator) -> None:
@@ -376,14 +414,21 @@ BEFORE = {"reset_after": False}
             FULL,
             convert.KERAS_V1,
             {},
-            r"reset_after: the weights have r outside the product.* convention inside",
+            r"reset_after: expected False, which the convention has, got True; no weights make one compute",
         ),
         (
             FULL,
             convert.KERAS,
             BEFORE,
-            r"reset_after: the weights have r inside the product.* convention outside",
+            r"reset_after: expected True, which the convention has, got False",
         ),
+        (
+            FULL,
+            convert.KERAS_V1,
+            BEFORE,
+            r"recurrent_activation: expected \('hard_sigmoid', 0.2, 0.5\), which the convention has, got 'sigmoid'",
+        ),
+        (FULL, convert.PYTORCH, {"activation": "relu"}, r"activation: expected 'tanh', which .*, got 'relu'"),
         (
             FULL,
             ONE_BIAS_RESET_AFTER,
@@ -473,7 +518,42 @@ ONNX = {"W": np.zeros((2, 6, 3)), "R": np.zeros((2, 6, 2)), "B": np.zeros((2, 12
 )
 def test_to_native_refuses(arrays: Arrays, convention: Convention, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        to_native(arrays, convention)
+        to_native(arrays, convention, **convention.options)
+
+
+@pytest.mark.parametrize(
+    ("convention", "options", "message"),
+    [
+        (convert.ONNX, {}, "reset_after: expected False, which the convention has, got True"),
+        (
+            convert.KERAS_V1,
+            {"reset_after": False},
+            r"recurrent_activation: expected \('hard_sigmoid', 0.2, 0.5\), .*'sig",
+        ),
+        (convert.RNNOISE, {"reset_after": False}, "activation: expected 'relu', which the convention has, got 'tanh'"),
+        (
+            convert.PRECISE,
+            {"reset_after": False, "activation": "linear"},
+            r"recurrent_activation: expected \('hard_sig",
+        ),
+        (convert.KERAS, {"activation": "relu"}, "activation: expected 'tanh', which the convention has, got 'relu'"),
+    ],
+)
+def test_weights_for_another_gru_are_refused(
+    rng: np.random.Generator, convention: Convention, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        to_native(random_arrays(rng, convention), convention, **options)
+
+
+def test_options_build_the_gru_of_the_convention(rng: np.random.Generator) -> None:
+    convention = convert.PRECISE
+    arrays = random_arrays(rng, convention)
+    gru = nn.GRU(3, 4, dtype="float64", **convention.options)
+    gru.load_state_dict(to_native(arrays, convention, layer=0, **convention.options))
+    x = rng.standard_normal((5, 2, 3))
+    assert_close(gru(x)[0], run_loop(precise, arrays, x, np.zeros((2, 4))), "converted")
+    assert_same(from_native(gru.state_dict(), convention, layer=0, **convention.options), arrays)
 
 
 @pytest.mark.parametrize(
@@ -501,6 +581,12 @@ def test_to_native_refuses_types(arrays: Any, message: str) -> None:
             r"bias: expected 'none', 'one', .* or 'four', got 'three'",
         ),
         ({"bias": "one"}, r"names: expected 2 \+ 1, all different"),
+        ({"activation": "gelu"}, r"activation: expected 'sigmoid', .*, got 'gelu'"),
+        ({"recurrent_activation": ("tanh", 1)}, r"recurrent_activation: expected no number for tanh, got \(1,\)"),
+        (
+            {"recurrent_activation": ("hard_sigmoid", 0.2, 0.4), "update_keeps": False},
+            r"recurrent_activation: expected 'sigmoid', or .* with beta 0.5, where a gate .*, got \('hard_sig",
+        ),
         ({"names": ("W", "W", "b", "c")}, r"names: expected 2 \+ 2, all different"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,11 @@ def engine(request: pytest.FixtureRequest) -> Engine:
     return reference_engine if request.param == "reference" else compiled_engine(request.param)
 
 
+def to_native(arrays: Arrays, convention: convert.Convention) -> dict[str, np.ndarray]:
+    """Convert those of a GRU to be run as the convention says."""
+    return convert.to_native(arrays, convention, **convention.options)
+
+
 def layer_of(state: Arrays, prefix: str = "", suffix: str = "") -> dict[str, np.ndarray]:
     """One layer's weights out of a state_dict."""
     keys = {name: prefix + name + suffix for name in NAMES}
@@ -86,7 +92,7 @@ def test_rtneural_keras(shared: Path, engine: Engine, name: str) -> None:
         arrays = [np.array(weight) for weight in layer["weights"]]
         if layer["type"] == "gru":
             named = dict(zip(convert.RTNEURAL.names, arrays, strict=True))
-            signal, _ = engine(convert.to_native(named, convert.RTNEURAL))(signal)
+            signal, _ = engine(to_native(named, convert.RTNEURAL))(signal)
         elif layer["type"] == "lstm":
             signal, _ = engine(keras_weights(arrays), "lstm")(signal)
         else:
@@ -132,7 +138,8 @@ def test_keras_js(shared: Path, engine: Engine, kind: str, number: int) -> None:
     }[kind]
     weights = keras_weights(arrays)
     if kind == "GRU":
-        weights = convert.to_native(dict(zip(convert.KERAS_V1.names, arrays, strict=False)), convert.KERAS_V1)
+        convention = replace(convert.KERAS_V1, activation=own, recurrent_activation=gates)
+        weights = to_native(dict(zip(convention.names, arrays, strict=False)), convention)
     backwards, state = number in (3, 4, 7, 8), None
     run = engine(weights, cell, activations=activations)
     for _ in range(2 if number >= 5 else 1):  # these layers keep their state from a first call
@@ -157,9 +164,9 @@ def test_rnnoise(shared: Path, engine: Engine) -> None:
     def gru(name: str, *parts: np.ndarray) -> np.ndarray:
         rows = len(expected[f"w_{name}_bias"])
         arrays = [expected[f"w_{name}{kind}_weights"].reshape(-1, rows) for kind in ("", "_recurrent")]
-        named = dict(zip(convert.KERAS_V1.names, [*arrays, expected[f"w_{name}_bias"]], strict=True))
-        weights = convert.to_native(named, convert.KERAS_V1)
-        run = engine(weights, "gru_reset_before", activations=("sigmoid", "relu"))
+        named = dict(zip(convert.RNNOISE.names, [*arrays, expected[f"w_{name}_bias"]], strict=True))
+        activations = convert.RNNOISE.recurrent_activation, convert.RNNOISE.activation
+        run = engine(to_native(named, convert.RNNOISE), "gru_reset_before", activations=activations)
         output, _ = run(np.concatenate(parts, axis=1)[:, None])
         assert_close(output[:, 0], expected[name], "golden_rnnoise", name)
         return output[:, 0]
@@ -212,7 +219,7 @@ def run_onnx(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compute the operator GRU: X (T, B, I), initial_h (D, B, H) -> Y (T, D, B, H), Y_h (D, B, H)."""
     after = bool(attributes.get("linear_before_reset", 0))
-    state = convert.to_native(arrays, convert.ONNX_LINEAR_BEFORE_RESET if after else convert.ONNX)
+    state = to_native(arrays, convert.ONNX_LINEAR_BEFORE_RESET if after else convert.ONNX)
     runs = []
     for direction in range(len(arrays["W"])):
         cell = "gru_reset_after" if after else "gru_reset_before"
@@ -310,7 +317,7 @@ def run_onnxruntime(
     cell = {"GRU": reset, "LSTM": "lstm", "RNN": "rnn_tanh"}[operator]
     if operator == "GRU":
         convention = convert.ONNX_LINEAR_BEFORE_RESET if after else convert.ONNX
-        weights = convert.to_native({name: array[None] for name, array in own.items()}, convention)
+        weights = to_native({name: array[None] for name, array in own.items()}, convention)
     else:
         weights = onnx_weights(own)
     options: dict[str, Any] = {}
