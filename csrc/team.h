@@ -36,6 +36,9 @@ struct GRU_API Interrupted {};
 // Null is never asked, which is so at first. What the call would have written is then undefined.
 GRU_API void set_interruption(bool (*asked)());
 
+// The number of threads that a call uses when none is given: OMP_NUM_THREADS, or the CPUs of this process within the
+// quota of its control groups.
+GRU_API int default_threads();
 // How many threads a call that asks for `wanted` can have.
 int usable_threads(int wanted);
 

@@ -11,7 +11,6 @@
 #include <string>
 #include <vector>
 
-#include "gru.h"
 #include "placement.h"
 #include "quota.h"
 #include "team.h"

@@ -36,6 +36,7 @@ cdef extern from "gru_native.h" nogil:
         const void* gamma_ih
         const void* gamma_hh
         const void* peephole
+        const void* weight_hr
 
     ctypedef enum gn_function:
         pass
@@ -53,6 +54,7 @@ cdef extern from "gru_native.h" nogil:
         gn_activation activations[3]
         double clip
         cbool input_forget
+        size_t projection_size
 
     ctypedef struct gn_weights_info:
         size_t size
@@ -91,6 +93,7 @@ cdef extern from "gru_native.h" nogil:
         void* gamma_ih
         void* gamma_hh
         void* peephole
+        void* weight_hr
 
     ctypedef struct gn_backward_call:
         size_t size
@@ -125,14 +128,14 @@ cdef size_t least_kept = gn_least_kept()
 
 # In the order of gn_cell.
 CELLS = ("gru_reset_after", "gru_reset_before", "gru_layer_norm", "lstm", "rnn_tanh", "rnn_relu")
-PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "gamma_ih", "gamma_hh", "peephole")
+PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "gamma_ih", "gamma_hh", "peephole", "weight_hr")
 # In the order of gn_function, behind the usual ones.
 FUNCTIONS = (
     "sigmoid", "tanh", "relu", "linear", "hard_sigmoid", "leaky_relu", "elu", "softsign", "softplus", "scaled_tanh",
     "thresholded_relu",
 )
 cdef enum:
-    parameter_count = 7
+    parameter_count = 8
 
 
 class Unfit(ValueError):
@@ -324,8 +327,9 @@ cdef class RecurrentWeights:
     cell
         Its name, one of `CELLS`.
     parameters
-        weight_ih (G H, I), weight_hh (G H, H), bias_ih, bias_hh, gamma_ih, gamma_hh (G H) or None, and peephole (3, H)
-        or None: contiguous, of one dtype. Nobody may write to the matrices, which are not copied.
+        weight_ih (G H, I), weight_hh (G H, P), and, or None, bias_ih, bias_hh, gamma_ih, gamma_hh (G H), peephole
+        (3, H), weight_hr (P, H), without which P is H: contiguous, of one dtype. Nobody may write to the matrices, which
+        are not copied.
     activations
         Those that are not the usual ones, in the order of the core: (name, alpha, beta), the name one of `FUNCTIONS`.
     clip
@@ -338,10 +342,9 @@ cdef class RecurrentWeights:
     cdef gn_weights_info info
     cdef tuple arrays
     cdef int type_number
-    cdef np.npy_intp rows
     cdef bint present[parameter_count]
     cdef readonly str cell
-    cdef readonly Py_ssize_t gates, states, input_size, hidden_size
+    cdef readonly Py_ssize_t gates, states, input_size, hidden_size, output_size
     cdef readonly tuple parameters
 
     def __cinit__(
@@ -351,11 +354,10 @@ cdef class RecurrentWeights:
         cdef gn_error error
         cdef gn_status status
         cdef const void* data[parameter_count]
-        cdef np.npy_intp rows
         error.size = sizeof(error)
         if cell not in CELLS or len(parameters) != parameter_count or len(activations) > 3:
             raise ValueError(f"cell: expected one of {CELLS} and {parameter_count} arrays, got {cell} and {len(parameters)}")
-        weight_ih, weight_hh = parameters[:2]
+        weight_ih, weight_hh, *_, weight_hr = parameters
         self.type_number = np.NPY_FLOAT64 if fits(weight_ih, np.NPY_FLOAT64, 2) else np.NPY_FLOAT32
         memset(&options, 0, sizeof(options))
         options.size = sizeof(options)
@@ -363,21 +365,21 @@ cdef class RecurrentWeights:
         options.type = GN_FLOAT64 if self.type_number == np.NPY_FLOAT64 else GN_FLOAT32
         if not fits(weight_ih, self.type_number, 2) or not fits(weight_hh, self.type_number, 2):
             refuse("parameters")
-        self.input_size, self.hidden_size = np.PyArray_DIM(weight_ih, 1), np.PyArray_DIM(weight_hh, 1)
         self.gates = gn_cell_gates(options.cell)
-        self.rows = self.gates * self.hidden_size
+        self.input_size, self.output_size = np.PyArray_DIM(weight_ih, 1), np.PyArray_DIM(weight_hh, 1)
+        self.hidden_size = np.PyArray_DIM(weight_hh, 0) // self.gates
+        if weight_hr is not None:
+            options.projection_size = self.output_size
+        elif self.output_size != self.hidden_size:
+            refuse("weight_hh")
         for place, array in enumerate(parameters):
-            rows = 3 if place == 6 else self.rows
-            if array is not None and (
-                not fits(array, self.type_number, 2 if place < 2 or place == 6 else 1)
-                or not np.PyArray_IS_C_CONTIGUOUS(array)
-                or np.PyArray_DIM(array, 0) != rows
-                or (place == 6 and np.PyArray_DIM(array, 1) != self.hidden_size)
-            ):
+            if array is not None and not self.fits_parameter(array, place):
                 refuse(PARAMETERS[place])
             data[place], self.present[place] = data_of(array), array is not None
         options.input_size, options.hidden_size = self.input_size, self.hidden_size
-        options.parameters = gn_parameters(data[0], data[1], data[2], data[3], data[4], data[5], data[6])
+        options.parameters = gn_parameters(
+            data[0], data[1], data[2], data[3], data[4], data[5], data[6], data[7]
+        )
         for place, (name, alpha, beta) in enumerate(activations):
             options.activations[place] = gn_activation(<gn_function><int>(FUNCTIONS.index(name) + 1), alpha, beta)
         options.clip, options.input_forget = clip, input_forget
@@ -393,13 +395,32 @@ cdef class RecurrentWeights:
     def __dealloc__(self):
         gn_weights_destroy(self.handle)
 
+    # The first axis of a parameter, and its second one, or -1 for none.
+    cdef (np.npy_intp, np.npy_intp) shape_of(self, int kind) noexcept:
+        rows = self.gates * self.hidden_size
+        if kind == 0:
+            return rows, self.input_size
+        if kind == 1:
+            return rows, self.output_size
+        if kind == 6:
+            return 3, self.hidden_size
+        if kind == 7:
+            return self.output_size, self.hidden_size
+        return rows, -1
+
+    cdef bint fits_parameter(self, object array, int kind) noexcept:
+        rows, columns = self.shape_of(kind)
+        return (
+            fits(array, self.type_number, 1 if columns < 0 else 2)
+            and np.PyArray_IS_C_CONTIGUOUS(array)
+            and np.PyArray_DIM(array, 0) == rows
+            and (columns < 0 or np.PyArray_DIM(array, 1) == columns)
+        )
+
     # For the gradient of a parameter.
     cdef np.ndarray new_parameter(self, int kind):
-        if kind < 2:
-            return new_matrix(self.type_number, self.rows, self.hidden_size if kind else self.input_size)
-        if kind == 6:
-            return new_matrix(self.type_number, 3, self.hidden_size)
-        return new_vector(self.type_number, self.rows)
+        rows, columns = self.shape_of(kind)
+        return new_vector(self.type_number, rows) if columns < 0 else new_matrix(self.type_number, rows, columns)
 
     @property
     def dtype(self):
@@ -436,7 +457,7 @@ cdef class RecurrentLayer:
     cdef gn_call call  # with what does not change from call to call
     cdef int type_number, directions
     cdef bint batch_first, has_c
-    cdef np.npy_intp input_size, hidden_size
+    cdef np.npy_intp input_size, hidden_size, output_size
 
     def __cinit__(self, tuple weights not None, bint batch_first, double zoneout=0.0, bint reverse=False):
         cdef RecurrentWeights own, first
@@ -447,13 +468,13 @@ cdef class RecurrentLayer:
                 raise TypeError("weights: expected what a pack function returned, got None")
             self.call.weights[direction] = own.handle
         first = weights[0]
-        if (own.cell, own.dtype, own.input_size, own.hidden_size, own.parameters) != (
-            first.cell, first.dtype, first.input_size, first.hidden_size, first.parameters
+        if (own.cell, own.dtype, own.input_size, own.hidden_size, own.output_size, own.parameters) != (
+            first.cell, first.dtype, first.input_size, first.hidden_size, first.output_size, first.parameters
         ):
             raise ValueError("weights: expected the same cell, dtype, sizes and parameters in both directions")
         self.weights, self.directions = weights, len(weights)
         self.type_number, self.has_c = first.type_number, first.states == 2
-        self.input_size, self.hidden_size = first.input_size, first.hidden_size
+        self.input_size, self.hidden_size, self.output_size = first.input_size, first.hidden_size, first.output_size
         self.batch_first = batch_first
         if not 0 <= zoneout <= (0 if self.has_c else 1):
             raise ValueError(f"zoneout: expected 0 to 1, and 0 for the LSTM, got {zoneout}")
@@ -533,11 +554,12 @@ cdef class RecurrentLayer:
         call.x = to_read(x, turned)
         if state is not None and self.has_c:
             h_0, c_0 = pair(state, "state")
-            call.h_0, call.c_0 = self.state_of(h_0, call.batch, "state"), self.state_of(c_0, call.batch, "state")
+            call.h_0 = self.state_of(h_0, call.batch, self.output_size, "state")
+            call.c_0 = self.state_of(c_0, call.batch, self.hidden_size, "state")
         elif state is not None:
-            call.h_0 = self.state_of(state, call.batch, "state")
+            call.h_0 = self.state_of(state, call.batch, self.output_size, "state")
         if mask is not None:
-            call.mask = self.state_of(mask, call.batch, "mask")
+            call.mask = self.state_of(mask, call.batch, self.output_size, "mask")
         if lengths is not None:
             if not fits_lengths(lengths, call.batch):
                 return refuse("lengths")
@@ -548,16 +570,14 @@ cdef class RecurrentLayer:
             call.reset = to_read(reset, turned)
         return 0
 
-    cdef gn_input state_of(self, object array, np.npy_intp batch, str name) except *:
-        if array is not None and not fits_shape(
-            array, self.type_number, self.directions, batch, self.hidden_size
-        ):
+    cdef gn_input state_of(self, object array, np.npy_intp batch, np.npy_intp units, str name) except *:
+        if array is not None and not fits_shape(array, self.type_number, self.directions, batch, units):
             refuse(name)
         return to_read(array)
 
     # Where a call writes its output, of x's first two axes.
     cdef np.ndarray output_of(self, gn_call* call, np.ndarray x, object given):
-        cdef np.npy_intp a = np.PyArray_DIM(x, 0), b = np.PyArray_DIM(x, 1), units = self.directions * self.hidden_size
+        cdef np.npy_intp a = np.PyArray_DIM(x, 0), b = np.PyArray_DIM(x, 1), units = self.directions * self.output_size
         if given is None:
             given = new_array(self.type_number, a, b, units)
         elif not fits_shape(given, self.type_number, a, b, units) or not np.PyArray_ISWRITEABLE(given):
@@ -571,21 +591,22 @@ cdef class RecurrentLayer:
             given = self.new_state(call.batch)
         if self.has_c:
             h_n, c_n = pair(given, "final")
-            call.h_n, call.c_n = self.written(h_n, call.batch), self.written(c_n, call.batch)
+            call.h_n = self.written(h_n, call.batch, self.output_size)
+            call.c_n = self.written(c_n, call.batch, self.hidden_size)
         else:
-            call.h_n = self.written(given, call.batch)
+            call.h_n = self.written(given, call.batch, self.output_size)
         return given
 
-    cdef gn_output written(self, object array, np.npy_intp batch) except *:
+    cdef gn_output written(self, object array, np.npy_intp batch, np.npy_intp units) except *:
         if array is not None and (
-            not fits_shape(array, self.type_number, self.directions, batch, self.hidden_size)
+            not fits_shape(array, self.type_number, self.directions, batch, units)
             or not np.PyArray_ISWRITEABLE(array)
         ):
             refuse("final")
         return to_write(array)
 
     cdef object new_state(self, np.npy_intp batch):
-        h = new_array(self.type_number, self.directions, batch, self.hidden_size)
+        h = new_array(self.type_number, self.directions, batch, self.output_size)
         return (h, new_array(self.type_number, self.directions, batch, self.hidden_size)) if self.has_c else h
 
 
@@ -671,14 +692,15 @@ cdef class RecurrentLayerTape:
         memset(&call, 0, sizeof(call))
         error.size, call.size, call.forward = sizeof(error), sizeof(call), &forward
         if d_output is not None and not fits_shape(
-            d_output, layer.type_number, a, b, layer.directions * layer.hidden_size
+            d_output, layer.type_number, a, b, layer.directions * layer.output_size
         ):
             refuse("d_output")
         call.d_output = to_read(d_output, turned)
         d_h_n, d_c_n = d_final, None
         if layer.has_c and d_final is not None:
             d_h_n, d_c_n = pair(d_final, "d_final")
-        call.d_h_n, call.d_c_n = layer.state_of(d_h_n, batch, "d_final"), layer.state_of(d_c_n, batch, "d_final")
+        call.d_h_n = layer.state_of(d_h_n, batch, layer.output_size, "d_final")
+        call.d_c_n = layer.state_of(d_c_n, batch, layer.hidden_size, "d_final")
         gradients, place = {}, 0
         for direction in range(layer.directions):
             for kind in range(parameter_count):
@@ -688,7 +710,9 @@ cdef class RecurrentLayerTape:
                     data[kind] = np.PyArray_DATA(array)
                     gradients[names[place]] = array
                     place += 1
-            call.gradients[direction] = gn_gradients(data[0], data[1], data[2], data[3], data[4], data[5], data[6])
+            call.gradients[direction] = gn_gradients(
+                data[0], data[1], data[2], data[3], data[4], data[5], data[6], data[7]
+            )
         d_state = layer.new_state(batch)
         d_h_0, d_c_0 = pair(d_state, "d_state") if layer.has_c else (d_state, None)
         call.d_h_0, call.d_c_0 = to_write(d_h_0), to_write(d_c_0)
@@ -721,8 +745,8 @@ cdef class RecurrentStep:
     cdef gn_call call  # with what does not change from call to call
 
     def __cinit__(self, RecurrentLayer layer not None):
-        if layer.directions != 1:
-            raise ValueError(f"layer: expected one of one direction, got {layer.directions}")
+        if layer.directions != 1 or layer.output_size != layer.hidden_size:
+            raise ValueError("layer: expected one of one direction and without a projection")
         self.layer = layer
         self.call = layer.call
         self.call.steps = self.call.threads = 1

@@ -1,7 +1,8 @@
 /* The door to the core of gru_native: gated recurrent layers on CPUs, forward and backward, for C11 and whatever calls
    C.
 
-   Names are PyTorch's: T time steps, B batch rows, I input size, H hidden size, G gates, D directions of a layer.
+   Names are PyTorch's: T time steps, B batch rows, I input size, H hidden size, P size of h and of the
+   output (H, but of a projection), G gates, D directions of a layer.
    Arrays are the caller's. They are read and written during a call only, unless something else is said; strides are in
    elements; the last axis is contiguous; what is written overlaps nothing else. Every function may be called by many
    threads at once.
@@ -150,14 +151,15 @@ typedef struct gn_activation {
 
 /* Of one layer in one direction: contiguous arrays, the gates in PyTorch's order. */
 typedef struct gn_parameters {
-  const void *weight_ih, *weight_hh; /* (G H, I), (G H, H) */
+  const void *weight_ih, *weight_hh; /* (G H, I), (G H, P) */
   const void *bias_ih, *bias_hh;     /* (G H), or NULL for none */
   const void *gamma_ih, *gamma_hh;   /* (G H), the gains of layer normalization, and of it alone */
   const void* peephole;              /* (3, H) of the LSTM, or NULL for none: i and f also see c, and o the new c */
+  const void* weight_hr;             /* (P, H), of a projection */
 } gn_parameters;
 
 typedef struct gn_gradients {
-  void *weight_ih, *weight_hh, *bias_ih, *bias_hh, *gamma_ih, *gamma_hh, *peephole;
+  void *weight_ih, *weight_hh, *bias_ih, *bias_hh, *gamma_ih, *gamma_hh, *peephole, *weight_hr;
 } gn_gradients;
 
 typedef struct gn_weights_options {
@@ -169,6 +171,7 @@ typedef struct gn_weights_options {
   gn_activation activations[3]; /* of a GRU's gates and candidate; of an LSTM's i f o, g, and c; of a plain cell */
   double clip;                  /* what activations take is between this and its negative; 0 for no bounds */
   bool input_forget;            /* an LSTM's f is 1 - i */
+  size_t projection_size;       /* P, 1 to H: an LSTM's h is weight_hr times what it would else be; 0 for none */
 } gn_weights_options;
 
 /* The weights of one layer in one direction, as kernels read them: packed when they are first needed. */
@@ -182,14 +185,15 @@ typedef struct gn_weights_info {
   size_t size;
   gn_cell cell;
   gn_type type;
-  size_t input_size, hidden_size, gates, states; /* states: 1 for h, 2 for h and c */
+  size_t input_size, hidden_size, output_size, gates,
+      states; /* P is the output's size; states: 1 for h, 2 for h and c */
   bool bias_ih, bias_hh, gains, peepholes;
   const char* isa;
 } gn_weights_info;
 GN_API gn_status gn_weights_describe(const gn_weights* weights, gn_weights_info* info, gn_error* error);
 
 /* Arrays of three axes, of which the last one is contiguous: for sequences (T, B, size) the strides are those of a step
-   and of a row, for states (D, B, H) those of a direction and of a row. NULL stands for none. */
+   and of a row, for states (D, B, P) those of a direction and of a row. NULL stands for none. */
 typedef struct gn_input {
   const void* data;
   ptrdiff_t stride[2];
@@ -219,15 +223,15 @@ typedef struct gn_call {
   gn_input reset;               /* (T, B) of bytes: other than 0 where no state passes between that step and the one
                                    before it, in any direction */
   gn_input x;                   /* (T, B, I) */
-  gn_input h_0, c_0;            /* (D, B, H), or none for zeros; c is the LSTM's */
-  gn_input mask;                /* (D, B, H), or none: what h is multiplied by where the hidden weights read it */
+  gn_input h_0, c_0;            /* (D, B, P) and (D, B, H), or none for zeros; c is the LSTM's */
+  gn_input mask;                /* (D, B, P), or none: what h is multiplied by where the hidden weights read it */
   double zoneout;               /* 0 to 1: share of h that a step keeps (Krueger et al. 2017), of cells of one state */
   bool zoneout_is_random;       /* each unit keeps its h with that probability, or takes the new one */
   uint64_t zoneout_key[2];      /* of each direction's random numbers */
-  gn_output output;             /* (T, B, D H), the directions side by side */
-  gn_output h_n, c_n;           /* (D, B, H), the states after each row's last step; may be h_0's and c_0's memory */
-  gn_keep keep;                 /* what the tape keeps for backward */
-  void* tape;                   /* of gn_tape_size(call) bytes, at a multiple of 64. It may be moved as bytes. */
+  gn_output output;             /* (T, B, D P), the directions side by side */
+  gn_output h_n, c_n; /* as h_0 and c_0, the states after each row's last step; may be h_0's and c_0's memory */
+  gn_keep keep;       /* what the tape keeps for backward */
+  void* tape;         /* of gn_tape_size(call) bytes, at a multiple of 64. It may be moved as bytes. */
   size_t tape_size;
 } gn_call;
 
@@ -239,11 +243,11 @@ typedef struct gn_backward_call {
   size_t size;
   const gn_call* forward;    /* as it was, with x, h_0, mask and output as they were; the rest is not read again:
                                 lengths and resets are the tape's */
-  gn_input d_output;         /* (T, B, D H), or none for zeros */
-  gn_input d_h_n, d_c_n;     /* (D, B, H), or none for zeros */
+  gn_input d_output;         /* (T, B, D P), or none for zeros */
+  gn_input d_h_n, d_c_n;     /* as h_n and c_n, or none for zeros */
   gn_output d_x;             /* (T, B, I), or none when it is not wanted; may be x's own memory in one direction */
   bool accumulate_d_x;       /* adds to what d_x holds */
-  gn_output d_h_0, d_c_0;    /* (D, B, H), or none when they are not wanted */
+  gn_output d_h_0, d_c_0;    /* as those, or none when they are not wanted */
   gn_gradients gradients[2]; /* of each direction: what the weights have */
   bool keep_tape;            /* leaves the tape as it is, at the cost of a copy of what it holds */
 } gn_backward_call;

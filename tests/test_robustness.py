@@ -257,7 +257,7 @@ def test_objects_of_the_core_come_from_the_core_alone() -> None:
             make()
     with pytest.raises(TypeError, match="not an acceptable base type"):
         type("Own", (RecurrentWeights,), {})
-    for cell, parameters in (("gru", (None,) * 7), ("lstm", (None,) * 7), ("lstm", ())):
+    for cell, parameters in (("gru", (None,) * 8), ("lstm", (None,) * 8), ("lstm", ())):
         with pytest.raises(ValueError, match="cell: expected one of|parameters: expected"):
             RecurrentWeights(cell, parameters)
     for duplicate in (copy.copy, copy.deepcopy, pickle.dumps):

@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <string>
 
-#include "gru.h"
 #include "guard.h"
 #include "team.h"
 

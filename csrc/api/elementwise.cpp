@@ -1,4 +1,6 @@
+#include "engine/elementwise.h"
 #include "bandwidth.h"
+#include "buffer.h"
 #include "checks.h"
 
 namespace gru::api {

@@ -3,6 +3,7 @@
 #include <variant>
 
 #include "checks.h"
+#include "engine/linear.h"
 
 // The weights of one of the two types.
 struct gn_linear {

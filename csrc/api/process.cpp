@@ -4,6 +4,7 @@
 
 #include "buffer.h"
 #include "checks.h"
+#include "engine/linear.h"
 #include "kernels/dispatch.h"
 #include "quota.h"
 

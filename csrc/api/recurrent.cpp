@@ -2,7 +2,9 @@
 #include <algorithm>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
+#include <utility>
 
 #include "checks.h"
 #include "tape.h"
@@ -23,10 +25,10 @@ Rows<E> part(const Sequence<E>& states, int direction) {
   return {states.data ? states.data + direction * states.step : nullptr, states.row};
 }
 
-// Of (T, B, D H), the units of a direction.
+// Of (T, B, D P), the units of a direction.
 template <class E>
-Sequence<E> side(const Sequence<E>& all, int direction, size_t hidden_size) {
-  return {all.data ? all.data + static_cast<size_t>(direction) * hidden_size : nullptr, all.step, all.row};
+Sequence<E> side(const Sequence<E>& all, int direction, size_t size) {
+  return {all.data ? all.data + static_cast<size_t>(direction) * size : nullptr, all.step, all.row};
 }
 
 void check_weights(const gn_call& call) {
@@ -35,7 +37,7 @@ void check_weights(const gn_call& call) {
   if (!second) return;
   const auto alike = [](const auto& a, const auto& b) {
     return a.kind == b.kind && a.input_size == b.input_size && a.hidden_size == b.hidden_size &&
-           &a.kernels == &b.kernels;
+           a.output_size == b.output_size && &a.kernels == &b.kernels;
   };
   if (first->type() != second->type() ||
       !(first->type() == GN_FLOAT32 ? alike(first->as<float>(), second->as<float>())
@@ -75,7 +77,7 @@ struct Views {
         h_0(view<const T>(call.h_0, "h_0")),
         c_0(view_of_c<const T>(call.c_0, "c_0", weights.cell.states)),
         mask(view<const T>(call.mask, "mask")),
-        output(view<T>(call.output, "output", product(cells, 2 * weights.hidden_size) > 0)) {}
+        output(view<T>(call.output, "output", product(cells, 2 * weights.output_size) > 0)) {}
 
   const RecurrentWeights<T>& weights;
   const size_t cells;  // no array can be larger than a product with them
@@ -97,26 +99,45 @@ RecurrentTape<T> tape_of(const gn_call& call, const TapeLayout& layout, const Sc
   return {call.weights[d]->as<T>(), schedule, keep, memory};
 }
 
+// The directions of a call, their schedules and tapes.
+template <class T, class Direction>
+struct Directions {
+  explicit Directions(Schedule forward) : first(std::move(forward)) {}
+
+  // Of the second direction, made when it is first asked for.
+  const Schedule& schedule(int d) {
+    if (d == 1 && !second) second.emplace(first.reversed());
+    return d == 1 ? *second : first;
+  }
+  std::span<const Direction> all() const { return {of, second ? size_t{2} : size_t{1}}; }
+
+  Schedule first;
+  std::optional<Schedule> second;
+  std::optional<RecurrentTape<T>> tapes[2];
+  Direction of[2];
+};
+
 template <class T>
 void forward(const gn_call& call) {
   const Views<T> views(call);
-  const size_t H = views.weights.hidden_size, states = views.weights.cell.states;
-  const bool any = call.batch > 0 && H > 0;
+  const size_t P = views.weights.output_size, states = views.weights.cell.states;
+  const bool any = call.batch > 0 && views.weights.hidden_size > 0;
   const auto h_n = view<T>(call.h_n, "h_n", any), c_n = view_of_c<T>(call.c_n, "c_n", states, any);
   const int threads = checked_threads(call.threads);
   const Zoneout zoneouts[] = {zoneout_of(call, 0, states), zoneout_of(call, 1, states)};
-  Schedule schedule(steps_of(call));  // once, so that both directions see the same
+  Directions<T, ForwardDirection<T>> directions{Schedule(steps_of(call))};  // once, so that both see the same
   std::optional<TapeLayout> layout;
-  if (call.keep != GN_KEEP_NOTHING) layout = begin_tape(call, schedule);
+  if (call.keep != GN_KEEP_NOTHING) layout = begin_tape(call, directions.first);
   for (int d = 0; d < 2 && call.weights[d]; ++d) {
-    if (d == 1) schedule = schedule.reversed();
-    std::optional<RecurrentTape<T>> tape;
-    if (layout) tape.emplace(tape_of<T>(call, *layout, schedule, d));
-    recurrent_forward<T>(call.weights[d]->as<T>(), schedule,
-                         {views.x, part(views.h_0, d), part(views.mask, d), side(views.output, d, H), part(h_n, d),
-                          part(views.c_0, d), part(c_n, d), zoneouts[d]},
-                         tape ? &*tape : nullptr, threads);
+    const Schedule& schedule = directions.schedule(d);
+    if (layout) directions.tapes[d].emplace(tape_of<T>(call, *layout, schedule, d));
+    directions.of[d] = {&call.weights[d]->as<T>(),
+                        &schedule,
+                        {views.x, part(views.h_0, d), part(views.mask, d), side(views.output, d, P), part(h_n, d),
+                         part(views.c_0, d), part(c_n, d), zoneouts[d]},
+                        layout ? &*directions.tapes[d] : nullptr};
   }
+  recurrent_forward(directions.all(), threads);
 }
 
 template <class T>
@@ -132,13 +153,14 @@ RecurrentParameters<T> gradients_of(const gn_gradients& all, const RecurrentWeig
           pointer(all.bias_hh, "gradients.bias_hh", weights.has_bias_hh),
           pointer(all.gamma_ih, "gradients.gamma_ih", has_gains),
           pointer(all.gamma_hh, "gradients.gamma_hh", has_gains),
-          pointer(all.peephole, "gradients.peephole", weights.has_peepholes)};
+          pointer(all.peephole, "gradients.peephole", weights.has_peepholes),
+          pointer(all.weight_hr, "gradients.weight_hr", weights.projects())};
 }
 
 template <class T>
 void backward(const gn_backward_call& call, const gn_call& forward) {
   const Views<T> views(forward);
-  const size_t H = views.weights.hidden_size, states = views.weights.cell.states;
+  const size_t P = views.weights.output_size, states = views.weights.cell.states;
   const auto d_output = view<const T>(call.d_output, "d_output"), d_h_n = view<const T>(call.d_h_n, "d_h_n");
   const auto d_c_n = view_of_c<const T>(call.d_c_n, "d_c_n", states);
   const auto d_x = view<T>(call.d_x, "d_x"), d_h_0 = view<T>(call.d_h_0, "d_h_0");
@@ -148,21 +170,21 @@ void backward(const gn_backward_call& call, const gn_call& forward) {
   RecurrentParameters<T> gradients[2];
   for (int d = 0; d < 2 && forward.weights[d]; ++d)
     gradients[d] = gradients_of(call.gradients[d], forward.weights[d]->as<T>());
-  Schedule schedule = schedule_of_tape(forward);
-  const TapeLayout layout = layout_of_tape(forward, schedule);
+  Directions<T, BackwardDirection<T>> directions{schedule_of_tape(forward)};
+  const TapeLayout layout = layout_of_tape(forward, directions.first);
   use_tape(forward, !call.keep_tape);
   const auto output = Sequence<const T>{views.output.data, views.output.step, views.output.row};
+  Buffer<T> copies[2];
   for (int d = 0; d < 2 && forward.weights[d]; ++d) {
-    if (d == 1) schedule = schedule.reversed();
-    Buffer<T> copy;
-    const bool overwrites = forward.keep == GN_KEEP_GATES;
-    RecurrentTape<T> tape = tape_of<T>(forward, layout, schedule, d, call.keep_tape && overwrites ? &copy : nullptr);
-    recurrent_backward<T>(forward.weights[d]->as<T>(),
-                          {views.x, part(views.h_0, d), part(views.mask, d), zoneouts[d], side(output, d, H),
-                           side(d_output, d, H), part(d_h_n, d), part(d_c_n, d), d_x, call.accumulate_d_x || d == 1,
-                           part(d_h_0, d), part(d_c_0, d), gradients[d]},
-                          tape, threads);
+    const bool copied = call.keep_tape && forward.keep == GN_KEEP_GATES;
+    directions.tapes[d].emplace(tape_of<T>(forward, layout, directions.schedule(d), d, copied ? &copies[d] : nullptr));
+    directions.of[d] = {&forward.weights[d]->as<T>(),
+                        {views.x, part(views.h_0, d), part(views.mask, d), zoneouts[d], side(output, d, P),
+                         side(d_output, d, P), part(d_h_n, d), part(d_c_n, d), d_x, call.accumulate_d_x || d == 1,
+                         part(d_h_0, d), part(d_c_0, d), gradients[d]},
+                        &*directions.tapes[d]};
   }
+  recurrent_backward(directions.all(), threads);
 }
 
 template <class T>

@@ -24,6 +24,7 @@ size_t elements_of(const gn_call& call, int direction, size_t indices, TapeHeade
   const RecurrentWeights<T>& weights = call.weights[direction]->as<T>();
   header.input_size = weights.input_size;
   header.hidden_size = weights.hidden_size;
+  header.output_size = weights.output_size;
   header.cell[direction] = static_cast<uint32_t>(2 * weights.kind + (weights.choices() ? 1 : 0));
   header.vector = static_cast<uint32_t>(weights.kernels.vector);
   const Keep keep = call.keep == GN_KEEP_STATES ? Keep::states : Keep::gates;

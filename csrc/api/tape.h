@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "gru.h"
+#include "engine/recurrent.h"
 #include "gru_native.h"
 
 namespace gru::api {
@@ -12,7 +12,7 @@ namespace gru::api {
 // What a tape has in common with the calls that it serves. It stands at the tape's beginning and points nowhere.
 struct TapeHeader {
   uint64_t magic, size;  // of the whole, in bytes
-  uint64_t steps, batch, input_size, hidden_size;
+  uint64_t steps, batch, input_size, hidden_size, output_size;
   uint32_t type, cell[2], keep, directions, vector, reverse;
   uint32_t has_lengths, has_resets;
   uint32_t used;  // by a backward pass that overwrote it

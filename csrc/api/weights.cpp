@@ -34,7 +34,8 @@ std::optional<Choices<T>> choices_of(const gn_weights_options& options, const Ke
   if (!(options.clip >= 0)) refuse("clip", "a positive number, or 0 for none", std::to_string(options.clip));
   choices.clip = options.clip > 0 ? static_cast<T>(options.clip) : std::numeric_limits<T>::infinity();
   choices.input_forget = options.input_forget;
-  bool any = options.clip > 0 || options.input_forget || options.parameters.peephole;
+  choices.projects = options.projection_size > 0;
+  bool any = options.clip > 0 || options.input_forget || options.parameters.peephole || choices.projects;
   for (size_t i = 0; i < 3; ++i) {
     if (i >= cell.functions && options.activations[i].function != GN_USUAL)
       refuse("activations", std::to_string(cell.functions) + " for this cell", std::to_string(i + 1));
@@ -53,7 +54,8 @@ std::unique_ptr<const RecurrentWeights<T>> created(const gn_weights_options& opt
   const Kernels<T>& kernels = kernels_of<T>(active_isa());
   const Cell<T>& cell = kernels.cells[kind];
   const size_t rows = product(cell.gates, options.hidden_size);
-  const bool has_input = product(rows, options.input_size) > 0, has_hidden = product(rows, options.hidden_size) > 0;
+  const size_t output_size = options.projection_size > 0 ? options.projection_size : options.hidden_size;
+  const bool has_input = product(rows, options.input_size) > 0, has_hidden = product(rows, output_size) > 0;
   const gn_parameters& given = options.parameters;
   const auto only_if = [](bool exists, const void* array, const char* name) {
     if (array && !exists) refuse(name, "NULL for this cell", "an array");
@@ -61,16 +63,23 @@ std::unique_ptr<const RecurrentWeights<T>> created(const gn_weights_options& opt
   only_if(cell.normalized, given.gamma_ih, "gamma_ih");
   only_if(cell.normalized, given.gamma_hh, "gamma_hh");
   only_if(cell.has_peepholes, given.peephole, "peephole");
+  const bool has_projection = options.projection_size > 0;
+  only_if(has_projection, given.weight_hr, "weight_hr");
+  if (has_projection && kernels.chosen[kind].projected == 0)
+    refuse("projection_size", "0 for this cell", std::to_string(options.projection_size));
+  if (options.projection_size > options.hidden_size)
+    refuse("projection_size", "at most hidden_size", std::to_string(options.projection_size));
   const RecurrentParameters<const T> parameters{typed<const T>(given.weight_ih, "weight_ih", has_input),
                                                 typed<const T>(given.weight_hh, "weight_hh", has_hidden),
                                                 typed<const T>(given.bias_ih, "bias_ih", false),
                                                 typed<const T>(given.bias_hh, "bias_hh", false),
                                                 typed<const T>(given.gamma_ih, "gamma_ih", cell.normalized),
                                                 typed<const T>(given.gamma_hh, "gamma_hh", cell.normalized),
-                                                typed<const T>(given.peephole, "peephole", false)};
+                                                typed<const T>(given.peephole, "peephole", false),
+                                                typed<const T>(given.weight_hr, "weight_hr", has_projection)};
   const auto choices = choices_of<T>(options, kernels);
-  return std::make_unique<const RecurrentWeights<T>>(kind, options.input_size, options.hidden_size, parameters,
-                                                     choices ? &*choices : nullptr);
+  return std::make_unique<const RecurrentWeights<T>>(kind, options.input_size, options.hidden_size, output_size,
+                                                     parameters, choices ? &*choices : nullptr);
 }
 
 template <class T>
@@ -78,6 +87,7 @@ void describe(const RecurrentWeights<T>& weights, gn_weights_info& info) {
   info.cell = static_cast<gn_cell>(weights.kind);
   info.input_size = weights.input_size;
   info.hidden_size = weights.hidden_size;
+  info.output_size = weights.output_size;
   info.gates = weights.cell.gates;
   info.states = weights.cell.states;
   info.bias_ih = weights.has_bias_ih;

@@ -4,7 +4,7 @@
 #include <memory>
 #include <variant>
 
-#include "gru.h"
+#include "engine/recurrent.h"
 #include "gru_native.h"
 
 struct gn_weights {

@@ -67,7 +67,11 @@ struct LstmBackward : BackwardPass<T> {
 };
 
 // The LSTM with chosen functions, peepholes (Gers and Schmidhuber 2000), through which i and f see c and o sees c',
-// and f = 1 - i where that is chosen. On a tape the slopes of i, f, g, o stand behind c.
+// f = 1 - i where that is chosen, and h in a slot behind o where it is projected (Sak et al. 2014). On a tape c and the
+// slopes of i, f, g, o follow.
+constexpr ptrdiff_t projected = 4;
+constexpr size_t first_slope = 6;
+
 template <class T>
 struct Peepholes {
   using V = Vector<T>;
@@ -97,15 +101,19 @@ struct ChosenLstm : Lstm<T, taped> {
     const auto c = V::fma(f.value, c_previous, V::mul(i.value, g.value));
     const Applied<T> o = apply(choices, 0, peepholes.add(2, c, sums[3]));
     V::store(carry, c);
-    store_units<T>(pass.output[row] + panel * V::width, V::mul(o.value, apply(choices, 2, c).value), n);
+    T* const slots = gates_of(pass, row, panel);
+    const auto h = V::mul(o.value, apply(choices, 2, c).value);
+    if (choices.projects)
+      store_padded<T>(slots + projected * V::width, h, n);
+    else
+      store_units<T>(pass.output[row] + panel * V::width, h, n);
     if constexpr (taped) {
-      T* const slots = gates_of(pass, row, panel);
       const Applied<T> gates[] = {i, f, g, o};
       GRU_FOR (gate, 0, 4) {
         V::store(slots + gate * V::width, gates[gate].value);
-        V::store(slots + (5 + gate) * V::width, gates[gate].slope);
+        V::store(slots + (first_slope + gate) * V::width, gates[gate].slope);
       }
-      V::store(slots + 4 * V::width, c_previous);
+      V::store(slots + 5 * V::width, c_previous);
     }
   }
 };
@@ -120,8 +128,8 @@ struct ChosenLstmBackward : BackwardPass<T> {
     T* const slots = gates_of(pass, row, panel);
     T* const carry = carry_of(pass, row, panel);
     const auto slot = [&](size_t which) GRU_LAMBDA_INLINE { return V::load(slots + which * V::width); };
-    const auto slope = [&](size_t gate) GRU_LAMBDA_INLINE { return slot(5 + gate); };
-    const auto i = slot(0), f = slot(1), g = slot(2), o = slot(3), c_previous = slot(4), d_h = sums[0];
+    const auto slope = [&](size_t gate) GRU_LAMBDA_INLINE { return slot(first_slope + gate); };
+    const auto i = slot(0), f = slot(1), g = slot(2), o = slot(3), c_previous = slot(5), d_h = sums[0];
     const auto c = V::fma(f, c_previous, V::mul(i, g));
     const Applied<T> t = apply(choices, 2, c);
     const auto d_o = V::mul(V::mul(d_h, t.value), slope(3));
@@ -164,7 +172,9 @@ constexpr Cell<T> lstm = {
 template <class T>
 constexpr Cell<T> lstm_chosen = [] {
   Cell<T> cell = lstm<T>;
-  cell.taped_slots = 9;
+  cell.slots = 5;
+  cell.taped_slots = 10;
+  cell.projected = projected;
   cell.own_sums = 3;
   for (size_t which = 0; which < 3; ++which) cell.own_sum[which] = {{Summed::peephole}, which};
   cell.step = run<ChosenLstm<T, false>>;

@@ -71,6 +71,7 @@ struct Choices {
   Activation<T> of[3];  // see Cell::usual
   T clip;               // what they take is between this and its negative
   bool input_forget;    // f = 1 - i
+  bool projects;        // whether h stays in a slot, from where it is projected
   const T* peephole;    // [panel][i, f, o][vector], or null for none
 };
 
@@ -162,6 +163,7 @@ struct Cell {
   OwnSum own_sum[norm_vectors] = {};
   size_t functions = 0;        // that can be chosen: of gates, of the candidate, of the LSTM's c'
   Function usual[3] = {};      // what they are when they are not chosen
+  ptrdiff_t projected = 0;     // the slot of h before its projection, of cells that may have one
   bool has_peepholes = false;  // whether there can be any, and f = 1 - i
 
   void (*project)(const Pass<T>&) = nullptr;     // gates = bias + left * right

@@ -105,7 +105,8 @@ class Problem {
     options.type = type;
     options.input_size = sizes_.inputs;
     options.hidden_size = sizes_.hidden;
-    options.parameters = {weight_ih_.data(), weight_hh_.data(), bias_.data(), bias_.data(), gains, gains, nullptr};
+    options.parameters = {
+        weight_ih_.data(), weight_hh_.data(), bias_.data(), bias_.data(), gains, gains, nullptr, nullptr};
     gn_weights* made = nullptr;
     must(gn_weights_create(&options, &made, error()));
     return Weights(made);

@@ -65,10 +65,9 @@ class Layer {
       const std::string side = d ? "_reverse" : "";
       weights_[d] = pack(cell, inputs, hidden, side);
       call_.weights[d] = weights_[d].get();
-      backward_.gradients[d] = {result("d_weight_ih" + side), result("d_weight_hh" + side),
-                                result("d_bias_ih" + side),   result("d_bias_hh" + side),
-                                result("d_gamma_ih" + side),  result("d_gamma_hh" + side),
-                                result("d_peephole" + side)};
+      backward_.gradients[d] = {result("d_weight_ih" + side), result("d_weight_hh" + side), result("d_bias_ih" + side),
+                                result("d_bias_hh" + side),   result("d_gamma_ih" + side),  result("d_gamma_hh" + side),
+                                result("d_peephole" + side),  result("d_weight_hr" + side)};
     }
     call_.reverse = arrays.at("reverse")[0] != 0;
     call_.zoneout = arrays.at("zoneout")[0];
@@ -164,7 +163,7 @@ class Layer {
     options.hidden_size = hidden;
     options.parameters = {given<T>("weight_ih" + side), given<T>("weight_hh" + side), given<T>("bias_ih" + side),
                           given<T>("bias_hh" + side),   given<T>("gamma_ih" + side),  given<T>("gamma_hh" + side),
-                          given<T>("peephole" + side)};
+                          given<T>("peephole" + side),  given<T>("weight_hr" + side)};
     gn_weights* made = nullptr;
     must(gn_weights_create(&options, &made, error()));
     return Weights(made);

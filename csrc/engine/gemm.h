@@ -2,8 +2,10 @@
 // the number of threads, and each sums over its rows in their order, so the bits do not depend on it either.
 #pragma once
 
-#include "gru.h"
-#include "plan.h"
+#include "buffer.h"
+#include "engine/operands.h"
+#include "engine/plan.h"
+#include "engine/views.h"
 #include "team.h"
 
 namespace gru {

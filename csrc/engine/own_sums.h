@@ -4,10 +4,10 @@
 
 #include <algorithm>
 
-#include "carry.h"
-#include "gru.h"
-#include "plan.h"
-#include "schedule.h"
+#include "engine/carry.h"
+#include "engine/plan.h"
+#include "engine/recurrent.h"
+#include "engine/schedule.h"
 
 namespace gru {
 

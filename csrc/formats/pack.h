@@ -6,9 +6,9 @@
 #include <mutex>
 
 #include "buffer.h"
+#include "engine/plan.h"
 #include "export.h"
 #include "kernels/table.h"
-#include "plan.h"
 
 namespace gru {
 
@@ -93,22 +93,22 @@ class PackReader {
 // The packs of a recurrent layer, for one of its passes through time.
 template <class T>
 struct Packs {
-  Pack<T> hidden;    // forward: all gates, but of reset before r and z; backward: to d_h, over the slots that flow
-  Pack<T> hidden_n;  // reset before: n; backward: to d(r h), over n. Without weights for the others.
-  Pack<T> input;     // all gates; backward: to d_x
+  Pack<T> hidden;  // forward: all gates, but of reset before r and z; backward: to d_h, over the slots that flow
+  Pack<T> second;  // reset before: n; backward: to d(r h), over n. Or that of the projection of h. Or without weights.
+  Pack<T> input;   // all gates; backward: to d_x
 };
 
 // How a call reads them: one after the other, so that they share their scratch.
 template <class T>
 struct PackReaders {
   PackReaders(const Packs<T>& packs, bool once)
-      : hidden(packs.hidden, once), hidden_n(packs.hidden_n, once), input(packs.input, once) {}
+      : hidden(packs.hidden, once), second(packs.second, once), input(packs.input, once) {}
 
-  PackReader<T> hidden, hidden_n, input;
+  PackReader<T> hidden, second, input;
 
   // See PackReader.
-  size_t filled() const { return hidden.filled() + hidden_n.filled() + input.filled(); }
-  size_t unpacked() const { return hidden.unpacked() + hidden_n.unpacked() + input.unpacked(); }
+  size_t filled() const { return hidden.filled() + second.filled() + input.filled(); }
+  size_t unpacked() const { return hidden.unpacked() + second.unpacked() + input.unpacked(); }
   void prepare(int members);
 
  private:

@@ -1,13 +1,34 @@
 // The gradients of a layer's weights and biases: sums over the rows of all steps.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
-#include "gemm.h"
-#include "gru.h"
+#include "engine/gemm.h"
+#include "engine/recurrent.h"
 #include "team.h"
 
 namespace gru {
+
+// The gradients of a chunk's outputs, where these are projections: rows of P elements, with zeros up to whole vectors.
+template <class T>
+class ProjectionGradients {
+ public:
+  ProjectionGradients(const RecurrentWeights<T>& weights, size_t rows)
+      : stride_(weights.output_panels() * weights.kernels.vector), memory_(product(rows, stride_)) {
+    std::fill_n(memory_.data(), memory_.size(), T(0));
+    for (size_t i = 0; i < rows; ++i) rows_.push_back(row(i));
+  }
+
+  T* row(size_t i) const { return memory_.data() + i * stride_; }
+  const T* const* rows() const { return rows_.data(); }
+  ptrdiff_t stride() const { return static_cast<ptrdiff_t>(stride_); }
+
+ private:
+  size_t stride_;
+  Buffer<T> memory_;
+  std::vector<const T*> rows_;
+};
 
 // The tables of a backward call: the addresses of rows, and of gates that have become gradients.
 template <class T>
@@ -15,7 +36,8 @@ struct GradientRows {
   const GateRows<T>& gates;
   const T* const* gate_rows;
   const T* const* x;
-  const T* const* h;  // the states that the steps began with
+  const T* const* h;                         // what the hidden weights read of the states that the steps began with
+  const ProjectionGradients<T>* projection;  // or null
 };
 
 template <class T>
@@ -30,6 +52,8 @@ class WeightGradients {
 
  private:
   Operand<T> left_of(const HiddenGradients& own) const;
+  Operand<T> in_slot(ptrdiff_t slot) const;
+  void add_projection();
   void add(const Operand<T>& left, ptrdiff_t slot, const size_t* gates, size_t count, T* out, T* bias);
 
   const RecurrentWeights<T>& w_;

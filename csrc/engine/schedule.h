@@ -5,9 +5,9 @@
 #include <cstdint>
 #include <vector>
 
+#include "engine/plan.h"
+#include "engine/views.h"
 #include "export.h"
-#include "plan.h"
-#include "views.h"
 
 namespace gru {
 

@@ -1,4 +1,4 @@
-#include "weight_gradients.h"
+#include "engine/weight_gradients.h"
 
 #include <algorithm>
 
@@ -13,6 +13,7 @@ WeightGradients<T>::WeightGradients(const RecurrentWeights<T>& weights, const Re
   add(plain_operand<T>(tables.x, weights.input_size), cell.input, in_order, cell.gates, out.weight_ih, out.bias_ih);
   for (const HiddenGradients& own : cell.hidden_gradients)
     if (own.gates > 0) add(left_of(own), own.slot, own.gate, own.gates, out.weight_hh, out.bias_hh);
+  if (tables.projection) add_projection();
   for (const auto& run : products_) {
     const size_t size = run.scratch_size(part_of(run.blocks(), 0, members_).size());  // the first part is the largest
     // Products share their scratch unless sums have to stay in it.
@@ -34,9 +35,23 @@ void WeightGradients<T>::compute(int member, size_t rows, bool first, bool last,
 
 template <class T>
 Operand<T> WeightGradients<T>::left_of(const HiddenGradients& own) const {
-  if (own.left_slot == 0) return plain_operand<T>(tables_.h, w_.hidden_size);
+  return own.left_slot == 0 ? plain_operand<T>(tables_.h, w_.output_size) : in_slot(own.left_slot);
+}
+
+template <class T>
+Operand<T> WeightGradients<T>::in_slot(ptrdiff_t slot) const {
   const auto width = static_cast<ptrdiff_t>(w_.kernels.vector);
-  return {tables_.gate_rows, own.left_slot * width, w_.hidden_size, w_.kernels.vector, tables_.gates.panel_stride()};
+  return {tables_.gate_rows, slot * width, w_.hidden_size, w_.kernels.vector, tables_.gates.panel_stride()};
+}
+
+// Of what was projected, with the gradients of the projections.
+template <class T>
+void WeightGradients<T>::add_projection() {
+  const ProjectionGradients<T>& from = *tables_.projection;
+  const auto width = static_cast<ptrdiff_t>(w_.kernels.vector);
+  const GateProduct<T> product{in_slot(w_.cell.projected), from.row(0), from.stride(), width, 1, w_.output_size,
+                               {out_.weight_hr},           {}};
+  products_.emplace_back(w_.kernels, product, rows_, in_portions_);
 }
 
 // A product with the gradients of some gates, which stand in slots from `slot` on.

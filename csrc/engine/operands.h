@@ -1,4 +1,4 @@
-// What members who share rows read of each other's units.
+// Left factors of products.
 #pragma once
 
 #include <algorithm>
@@ -6,6 +6,13 @@
 #include "kernels/table.h"
 
 namespace gru {
+
+// Plain rows as a left factor, in blocks at which a product may cut them.
+template <class T>
+Operand<T> plain_operand(const T* const* rows, size_t size) {
+  constexpr size_t block = 128;
+  return {rows, 0, size, block, block};
+}
 
 // Asks for a left factor at once. A product that comes upon its lines one after the other, in another core's cache,
 // waits for each of them; with more than a few rows it has enough to do meanwhile.

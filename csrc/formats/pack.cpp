@@ -1,4 +1,4 @@
-#include "pack.h"
+#include "formats/pack.h"
 
 #include <algorithm>
 
@@ -134,9 +134,9 @@ void PackReader<T>::fill_and_run(void (*function)(const Pass<T>&), Pass<T> pass,
 
 template <class T>
 void PackReaders<T>::prepare(int members) {
-  const size_t size = std::max({hidden.scratch_size(), hidden_n.scratch_size(), input.scratch_size()});
+  const size_t size = std::max({hidden.scratch_size(), second.scratch_size(), input.scratch_size()});
   scratch_ = Buffer<T>(product(static_cast<size_t>(members), size));
-  for (PackReader<T>* reader : {&hidden, &hidden_n, &input}) reader->prepare(members, scratch_.data(), size);
+  for (PackReader<T>* reader : {&hidden, &second, &input}) reader->prepare(members, scratch_.data(), size);
 }
 
 template class Pack<float>;

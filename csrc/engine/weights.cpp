@@ -1,33 +1,19 @@
 #include <algorithm>
 #include <utility>
 
-#include "gru.h"
+#include "engine/recurrent.h"
+#include "formats/bias.h"
 #include "kernels/dispatch.h"
 
 namespace gru {
 
-namespace {
-
-// [panel][gate][vector] of value(gate, unit).
-template <class T, class Value>
-Buffer<T> make_bias(const Kernels<T>& kernels, size_t gates, size_t units, Value value) {
-  const size_t width = kernels.vector, panels = (units + width - 1) / width;
-  Buffer<T> bias(panels * gates * width);
-  T* to = bias.data();
-  for (size_t first = 0; first < units; first += width)
-    for (size_t gate = 0; gate < gates; ++gate)
-      for (size_t unit = first; unit < first + width; ++unit) *to++ = unit < units ? value(gate, unit) : T(0);
-  return bias;
-}
-
-}  // namespace
-
 template <class T>
-RecurrentWeights<T>::RecurrentWeights(size_t kind_, size_t input_size_, size_t hidden_size_,
+RecurrentWeights<T>::RecurrentWeights(size_t kind_, size_t input_size_, size_t hidden_size_, size_t output_size_,
                                       const RecurrentParameters<const T>& parameters, const Choices<T>* choices)
     : kind(kind_),
       input_size(input_size_),
       hidden_size(hidden_size_),
+      output_size(output_size_),
       has_bias_ih(parameters.bias_ih != nullptr),
       has_bias_hh(parameters.bias_hh != nullptr),
       has_peepholes(parameters.peephole != nullptr),
@@ -35,11 +21,11 @@ RecurrentWeights<T>::RecurrentWeights(size_t kind_, size_t input_size_, size_t h
       kernels(kernels_of<T>(isa)),
       cell(choices ? kernels.chosen[kind] : kernels.cells[kind]),
       forward_{{kernels, hidden(parameters, 0, cell.hidden_gates)},
-               {kernels, hidden(parameters, 2, cell.gates - cell.hidden_gates)},
+               {kernels, second(parameters)},
                {kernels, input(parameters)}},
-      // Slots that flow from hn on are the gates from n on, cyclically.
+      // Slots that flow from hn on are the gates from n on, cyclically. A projection's gradient is a plain row.
       backward_{{kernels, hidden(parameters, cell.flow < 0 ? 2 : 0, cell.hidden_gates), kernels.vector},
-                {kernels, hidden(parameters, 2, cell.gates - cell.hidden_gates), kernels.vector},
+                {kernels, second(parameters), parameters.weight_hr ? 1 : kernels.vector},
                 {kernels, input(parameters), kernels.vector}} {
   fill_biases(parameters);
   if (!choices) return;
@@ -58,7 +44,13 @@ GateMatrices<T> RecurrentWeights<T>::input(const RecurrentParameters<const T>& p
 template <class T>
 GateMatrices<T> RecurrentWeights<T>::hidden(const RecurrentParameters<const T>& parameters, size_t first,
                                             size_t gates) const {
-  return {parameters.weight_hh, cell.gates, first, gates, hidden_size, hidden_size};
+  return {parameters.weight_hh, cell.gates, first, gates, hidden_size, output_size};
+}
+
+template <class T>
+GateMatrices<T> RecurrentWeights<T>::second(const RecurrentParameters<const T>& parameters) const {
+  if (parameters.weight_hr) return {parameters.weight_hr, 1, 0, 1, output_size, hidden_size};
+  return hidden(parameters, 2, cell.gates - cell.hidden_gates);
 }
 
 template <class T>
@@ -85,20 +77,7 @@ void RecurrentWeights<T>::fill_biases(const RecurrentParameters<const T>& parame
   if (apart > 0) hidden_bias_ = make_bias(kernels, 1, H, [&](size_t, size_t unit) { return hidden(unit); });
 }
 
-template <class T>
-LinearWeights<T>::LinearWeights(size_t input_size_, size_t output_size_, const T* weight, const T* bias)
-    : input_size(input_size_),
-      output_size(output_size_),
-      has_bias(bias != nullptr),
-      kernels(kernels_of<T>(active_isa())),
-      forward_(kernels, {weight, 1, 0, 1, output_size, input_size}),
-      backward_(kernels, {weight, 1, 0, 1, output_size, input_size}, 1) {
-  if (bias) bias_ = make_bias(kernels, 1, output_size, [&](size_t, size_t unit) { return bias[unit]; });
-}
-
 template class RecurrentWeights<float>;
 template class RecurrentWeights<double>;
-template class LinearWeights<float>;
-template class LinearWeights<double>;
 
 }  // namespace gru

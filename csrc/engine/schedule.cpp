@@ -1,4 +1,4 @@
-#include "schedule.h"
+#include "engine/schedule.h"
 
 #include <algorithm>
 #include <stdexcept>

@@ -1,9 +1,11 @@
 #include <algorithm>
 #include <cmath>
 
-#include "gru.h"
+#include "engine/elementwise.h"
+
+#include "buffer.h"
+#include "engine/plan.h"
 #include "kernels/dispatch.h"
-#include "plan.h"
 #include "team.h"
 
 namespace gru {

@@ -3,9 +3,9 @@
 
 #include <algorithm>
 
-#include "gru.h"
-#include "plan.h"
-#include "schedule.h"
+#include "engine/plan.h"
+#include "engine/recurrent.h"
+#include "engine/schedule.h"
 
 namespace gru {
 

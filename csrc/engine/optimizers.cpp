@@ -1,4 +1,4 @@
-#include "optimizers.h"
+#include "engine/optimizers.h"
 
 #include <cmath>
 

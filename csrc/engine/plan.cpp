@@ -1,9 +1,9 @@
-#include "plan.h"
+#include "engine/plan.h"
 
 #include <algorithm>
 #include <cmath>
 
-#include "schedule.h"
+#include "engine/schedule.h"
 #include "team.h"
 
 namespace gru {
@@ -97,8 +97,8 @@ Plan plan_recurrence(const Schedule& schedule, const Work& work, int members) {
   const auto limited = [&](size_t parts) {
     return static_cast<int>(std::min(static_cast<size_t>(members), std::max<size_t>(parts, 1)));
   };
-  Plan by_rows{limited(schedule.batch()), false, {}};
-  const Plan by_panels{limited(work.panels), true, {}};
+  Plan by_rows{limited(schedule.batch()), false};
+  Plan by_panels{limited(work.panels), true};
   const auto exchange_of = [&](size_t rows) { return static_cast<double>(rows * work.exchange); };
   // If one member takes all rows, the others have to fetch its results too, when the recurrence is over.
   const auto cost_of_rows = [&](size_t rows) {
@@ -109,17 +109,29 @@ Plan plan_recurrence(const Schedule& schedule, const Work& work, int members) {
     for (size_t rows = 1; rows < costs.size(); ++rows) costs[rows] = cost_of_rows(rows);
     by_rows.rows = cheapest_parts(by_rows.members, schedule, costs);
   }
+  for (int member = 0; member < by_rows.members; ++member) {
+    const Part rows = by_rows.slice(member, schedule.batch(), work.panels).rows;
+    by_rows.cost = std::max(by_rows.cost, cost_of(schedule, rows, cost_of_rows));
+  }
   if (by_panels.members == 1) return by_rows;
-  double rows_cost = 0;
-  for (int member = 0; member < by_rows.members; ++member)
-    rows_cost =
-        std::max(rows_cost, cost_of(schedule, by_rows.slice(member, schedule.batch(), work.panels).rows, cost_of_rows));
   const size_t largest = part_of(work.panels, 0, by_panels.members).size();
   const double share = static_cast<double>(largest) / static_cast<double>(work.panels);
-  const double panels_cost = cost_of(schedule, {0, schedule.batch()}, [&](size_t rows) {
+  by_panels.cost = cost_of(schedule, {0, schedule.batch()}, [&](size_t rows) {
     return step_cost(work, rows, share) + barrier_cost + exchange_of(rows);
   });
-  return panels_cost < rows_cost ? by_panels : by_rows;
+  return by_panels.cost < by_rows.cost ? by_panels : by_rows;
+}
+
+Plans plan_directions(int directions, const Schedule& schedule, const Work& work, size_t all, int threads,
+                      size_t per_member) {
+  const size_t parts = std::max(schedule.batch(), work.panels);
+  Plan alone = plan_recurrence(schedule, work, plan_members(all, parts, threads, per_member));
+  if (directions == 1 || threads == 1) return {std::move(alone), false};
+  const int both = plan_members(2 * all, 2 * parts, threads, per_member);
+  if (both == 1) return {std::move(alone), false};
+  Plan half = plan_recurrence(schedule, work, both / 2);
+  const bool side_by_side = half.cost < 2 * alone.cost;
+  return {std::move(side_by_side ? half : alone), side_by_side};
 }
 
 int plan_members(size_t work, size_t parts, int threads, size_t per_member) {

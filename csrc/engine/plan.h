@@ -36,9 +36,10 @@ struct Slice {
 // How the recurrence of a call is cut. By rows, members run the whole sequence without meeting; by panels, each keeps
 // its part of the weights in its own cache, and all meet after every pass of every step.
 struct Plan {
-  int members;
-  bool by_panels;
-  std::vector<Part> rows;  // of each member, where rows are ragged
+  int members = 1;
+  bool by_panels = false;
+  std::vector<Part> rows = {};  // of each member, where rows are ragged
+  double cost = 0;              // in multiply-adds of a member
 
   Slice slice(int member, size_t batch, size_t panels) const;
 };
@@ -65,6 +66,16 @@ struct Work {
   size_t panels, row_work, weight_bytes, exchange, filled;
 };
 Plan plan_recurrence(const Schedule& schedule, const Work& work, int members);
+
+// How directions of a layer are computed that differ in nothing but their weights: one after the other, each by as many
+// members as `each` has, or two of them side by side, each by members of its own.
+struct Plans {
+  Plan each;
+  bool side_by_side;
+};
+// For `all` multiply-adds in a direction.
+Plans plan_directions(int directions, const Schedule& schedule, const Work& work, size_t all, int threads,
+                      size_t per_member);
 
 // Steps whose projections are computed ahead: few enough to stay in cache until the recurrence reads them.
 size_t plan_chunk(size_t steps, size_t step_bytes, size_t weight_bytes);

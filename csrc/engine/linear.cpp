@@ -1,9 +1,12 @@
 #include <algorithm>
 #include <vector>
 
-#include "gemm.h"
-#include "gru.h"
-#include "plan.h"
+#include "engine/gemm.h"
+#include "engine/linear.h"
+#include "engine/operands.h"
+#include "engine/plan.h"
+#include "formats/bias.h"
+#include "kernels/dispatch.h"
 #include "team.h"
 
 namespace gru {
@@ -58,6 +61,17 @@ void sum_of_rows(size_t rows, size_t size, Rows<const T> from, T* sums) {
 }  // namespace
 
 template <class T>
+LinearWeights<T>::LinearWeights(size_t input_size_, size_t output_size_, const T* weight, const T* bias)
+    : input_size(input_size_),
+      output_size(output_size_),
+      has_bias(bias != nullptr),
+      kernels(kernels_of<T>(active_isa())),
+      forward_(kernels, {weight, 1, 0, 1, output_size, input_size}),
+      backward_(kernels, {weight, 1, 0, 1, output_size, input_size}, 1) {
+  if (bias) bias_ = make_bias(kernels, 1, output_size, [&](size_t, size_t unit) { return bias[unit]; });
+}
+
+template <class T>
 void linear_forward(const LinearWeights<T>& weights, size_t rows, Rows<const T> x, Rows<T> y, int threads) {
   const Call mark;
   rowwise_product(weights.kernels, rows, x, weights.input_size, weights.forward(), weights.bias(), y,
@@ -75,6 +89,8 @@ void linear_backward(const LinearWeights<T>& weights, size_t rows, Rows<const T>
   if (d_bias) sum_of_rows(rows, weights.output_size, d_y, d_bias);
 }
 
+template class LinearWeights<float>;
+template class LinearWeights<double>;
 template void linear_forward(const LinearWeights<float>&, size_t, Rows<const float>, Rows<float>, int);
 template void linear_forward(const LinearWeights<double>&, size_t, Rows<const double>, Rows<double>, int);
 template void linear_backward(const LinearWeights<float>&, size_t, Rows<const float>, Rows<const float>, Rows<float>,
