@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,13 @@ KINDS = list(PACK)
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
+def pack(kind: str, arrays: Mapping[str, Array | None], **choices: Any) -> F.RecurrentWeights:
+    """Pack the weights of a cell, whose choices are those of `reference.forward`."""
+    if kind.startswith("rnn") and "activations" in choices:
+        [choices["nonlinearity"]] = choices.pop("activations")
+    return PACK[kind](**arrays, **choices)
+
+
 @dataclass(frozen=True)
 class Layer:
     """The weights of a layer, uniform in ±1/√H, and with layer normalization gains around 1."""
@@ -64,32 +71,45 @@ class Layer:
     bias_ih: Array | None
     bias_hh: Array | None
     kind: str
-    gamma_ih: Array | None = None
-    gamma_hh: Array | None = None
+    own: Mapping[str, Array] = field(default_factory=dict)  # gains, peepholes and a projection, by name
+    choices: Mapping[str, Any] = field(default_factory=dict)  # activations, clip and input_forget
+
+    @property
+    def arrays(self) -> dict[str, Array | None]:
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        return {name: getattr(self, name) for name in names} | dict(self.own)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Those of the state's arrays."""
+        rows, read = self.weight_hh.shape
+        cell = reference.CELLS[self.kind]
+        return (read, rows // cell.gates)[: cell.states]
 
     def to(self, dtype: Any) -> Layer:
         """Take the same numbers in another dtype."""
-        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "gamma_ih", "gamma_hh")
-        arrays = {name: getattr(self, name) for name in names}
-        return replace(self, **{name: None if a is None else a.astype(dtype) for name, a in arrays.items()})
+        changed = {name: None if array is None else array.astype(dtype) for name, array in self.arrays.items()}
+        own = {name: array for name in self.own if (array := changed.pop(name)) is not None}
+        return replace(self, **changed, own=own)  # type: ignore[arg-type]
 
     def pack(self, isa: str) -> F.RecurrentWeights:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("GRU_NATIVE_ISA", isa)
-            weights = PACK[self.kind](self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh, **self.gains())
-        assert (weights.isa, weights.cell) == (isa, self.kind)
+            weights = pack(self.kind, self.arrays, **self.choices)
+        assert weights.isa == isa
+        if "activations" not in self.choices:  # of a plain network they decide which cell it is
+            assert weights.cell == self.kind
         return weights
 
     def reference(self, x: Array, state: State, **steps: Any) -> tuple[Array, State, reference.Tape]:
         """Run the reference; `steps` are its reverse, lengths and reset."""
-        parameters = self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh
-        return reference.forward(x, state, *parameters, cell=self.kind, **self.gains(), **steps)
+        arrays: dict[str, Any] = self.arrays
+        return reference.forward(x, state, **arrays, cell=self.kind, **self.choices, **steps)
 
-    def gains(self) -> dict[str, Array]:
-        """Return those of layer normalization under their names."""
-        if self.gamma_ih is None or self.gamma_hh is None:
-            return {}
-        return {"gamma_ih": self.gamma_ih, "gamma_hh": self.gamma_hh}
+    def state(self, rng: np.random.Generator, batch: int) -> State:
+        """Draw one."""
+        parts = tuple(normal(rng, batch, size) for size in self.sizes)
+        return parts if len(parts) > 1 else parts[0]
 
 
 def layer(
@@ -101,6 +121,9 @@ def layer(
     kind: str = "gru_reset_after",
     bias_ih: bool = True,
     bias_hh: bool = True,
+    peepholes: bool = False,
+    projection: int = 0,
+    **choices: Any,
 ) -> Layer:
     """Draw a layer."""
     bound = 1.0 / np.sqrt(max(hidden, 1))
@@ -109,13 +132,16 @@ def layer(
         return rng.uniform(-bound, bound, shape).astype(dtype)
 
     rows = reference.CELLS[kind].gates * hidden
-    drawn = Layer(
-        draw(rows, inputs), draw(rows, hidden), draw(rows) if bias_ih else None, draw(rows) if bias_hh else None, kind
-    )
-    if kind != "gru_layer_norm":
-        return drawn
-    gains = (rng.uniform(0.5, 1.5, rows).astype(dtype) for _ in range(2))
-    return replace(drawn, **dict(zip(("gamma_ih", "gamma_hh"), gains, strict=True)))
+    weights = draw(rows, inputs), draw(rows, projection or hidden)
+    biases = draw(rows) if bias_ih else None, draw(rows) if bias_hh else None
+    own = {}
+    if kind == "gru_layer_norm":
+        own = {name: rng.uniform(0.5, 1.5, rows).astype(dtype) for name in ("gamma_ih", "gamma_hh")}
+    if peepholes:
+        own["peephole"] = draw(3, hidden)
+    if projection:
+        own["weight_hr"] = draw(projection, hidden)
+    return Layer(*weights, *biases, kind, own, choices)
 
 
 def normal(rng: np.random.Generator, *shape: int, dtype: Any = np.float32) -> Array:

@@ -467,6 +467,27 @@ def test_wrong_arguments_of_pack_gru(name: str, value: Any, message: str) -> Non
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
+        ("activations", "tanh", "TypeError: expected a list, got 'tanh'"),
+        ("activations", ["sigmoid", "tanh"], "ValueError: expected 3 for the cell lstm, got 2"),
+        ("clip", 0.0, "ValueError: expected a number above 0, or None for no bounds, got 0.0"),
+        ("clip", np.inf, "ValueError: expected a finite number from 0 up, got inf"),
+        ("input_forget", 1, "TypeError: expected True or False, got 1"),
+        ("peephole", f4(2, 2), "ValueError: expected shape (3, 2), got (2, 2)"),
+        ("peephole", f4(6), "ValueError: expected shape (3, 2), got (6,)"),
+        ("peephole", ones((3, 2)), "TypeError: expected dtype float32, got float64"),
+        ("weight_hr", f4(2, 1), "ValueError: expected shape (1, 2), got (2, 1)"),
+        ("weight_hr", ones((1, 2)), "TypeError: expected dtype float32, got float64"),
+        ("weight_hh", f4(9, 1), "ValueError: expected shape (4H, P), got (9, 1)"),
+    ],
+)
+def test_wrong_arguments_of_pack_lstm(name: str, value: Any, message: str) -> None:
+    arguments = {"weight_ih": f4(8, 3), "weight_hh": f4(8, 1), "peephole": f4(3, 2), "weight_hr": f4(1, 2)}
+    assert_refused(F.pack_lstm, arguments, name, value, message)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
         ("tape", None, "TypeError: expected what recurrent_forward returned, got NoneType"),
         (
             "tape",

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import PACK, each, parts_of
+from cases import each, pack, parts_of
 from tolerances import assert_close
 
 from gru_native import convert, functional, reference
@@ -41,9 +41,7 @@ def reference_engine(weights: Arrays, cell: str = "gru_reset_after", **options: 
 
 def compiled_engine(dtype: str) -> Engine:
     def load(weights: Arrays, cell: str = "gru_reset_after", **options: Any) -> Run:
-        if cell == "rnn_tanh" and "activations" in options:
-            [options["nonlinearity"]] = options.pop("activations")
-        packed = PACK[cell](**{name: array.astype(dtype) for name, array in weights.items()}, **options)
+        packed = pack(cell, {name: array.astype(dtype) for name, array in weights.items()}, **options)
 
         def run(x: np.ndarray, state: Any = None, **steps: Any) -> tuple[np.ndarray, Any]:
             state = each(lambda part: part.astype(dtype), state)

@@ -205,10 +205,10 @@ def test_odd_numbers_stay_in_their_row(rng: np.random.Generator, isa: str, kind:
 @every_isa
 def test_odd_numbers_in_weights(rng: np.random.Generator, isa: str, kind: str, value: float) -> None:
     x, state = normal(rng, 5, 3, 5, dtype=np.float64), normal_state(rng, kind, 3, 19, dtype=np.float64)
-    gains = ("gamma_ih", "gamma_hh") if kind == "gru_layer_norm" else ()
-    for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh", *gains):
+    for name in layer(rng, 5, 19, kind=kind).arrays:
         cell = layer(rng, 5, 19, np.float64, kind=kind)
-        array = getattr(cell, name)
+        array = cell.arrays[name]
+        assert array is not None
         array[rng.integers(0, array.shape[0])] = value
         output, final = F.recurrent(x, cell.pack(isa), state)
         with np.errstate(invalid="ignore"):
