@@ -388,7 +388,7 @@ cdef class RecurrentWeights:
         check(status, &error)
         self.info.size = sizeof(self.info)
         check(gn_weights_describe(self.handle, &self.info, &error), &error)
-        self.arrays = parameters[:2]
+        self.arrays = weight_ih, weight_hh, weight_hr  # which the core refers to
         self.cell, self.states = cell, self.info.states
         self.parameters = tuple([name for name, array in zip(PARAMETERS, parameters) if array is not None])
 

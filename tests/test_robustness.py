@@ -345,7 +345,7 @@ def core_calls() -> dict[str, tuple[Callable[..., Any], list[Any]]]:
             RecurrentWeights,
             [
                 "lstm",
-                (zeros(4 * H, I), zeros(4 * H, H), zeros(4 * H), zeros(4 * H), None, None, zeros(3, H)),
+                (zeros(4 * H, I), zeros(4 * H, H), zeros(4 * H), zeros(4 * H), None, None, zeros(3, H), None),
                 (("hard_sigmoid", 0.2, 0.5), ("elu", 1.0, 0.0), ("tanh", 0.0, 0.0)),
                 0.5,
                 True,
@@ -353,7 +353,11 @@ def core_calls() -> dict[str, tuple[Callable[..., Any], list[Any]]]:
         ),
         "weights with gains": (
             RecurrentWeights,
-            ["gru_layer_norm", (zeros(3 * H, I), zeros(3 * H, H), None, *[zeros(3 * H) for _ in range(3)], None)],
+            ["gru_layer_norm", (zeros(3 * H, I), zeros(3 * H, H), None, *[zeros(3 * H) for _ in range(3)], None, None)],
+        ),
+        "weights with a projection": (
+            RecurrentWeights,
+            ["lstm", (zeros(4 * H, I), zeros(4 * H, 2), None, None, None, None, None, zeros(2, H)), (), 0.0, False],
         ),
         "layer": (RecurrentLayer, [(weights, weights), True, 0.0, False]),
         "call": (compiled, [x, state, *steps, 2, zeros(1, B, H), output, state]),
