@@ -106,7 +106,8 @@ def pack_gru(
     Returns
     -------
     RecurrentWeights
-        Immutable, with the attributes ``cell``, ``gates``, ``input_size``, ``hidden_size``, ``dtype``, ``parameters``
+        Immutable, with the attributes ``cell``, ``gates``, ``input_size``, ``hidden_size``, ``output_size`` (of h: P
+        with a projection, else H), ``dtype``, ``parameters``
         (their names) and ``isa``, the instruction set that they are packed for.
 
     Raises
@@ -165,8 +166,9 @@ def pack_lstm(
     input_forget
         Whether f is ``1 - i``; the rows of f in the weights have no effect then (ONNX).
     weight_hr
-        (P, H), or ``None``: ``h' = weight_hr (o * tanh(c'))`` of size P, which `weight_hh` (4H, P) reads (Sak et al.
-        2014; PyTorch's ``proj_size``).
+        (P, H) with P at most H, or ``None``: ``h' = weight_hr (o * tanh(c'))`` of size P, which `weight_hh` (4H, P)
+        reads (Sak et al. 2014; PyTorch's ``proj_size``). Outputs, h and masks of `recurrent` have P in place of H then,
+        and c has H.
     """
     own = {"peephole": peephole, "weight_hr": weight_hr}
     choices = cell_choices("lstm", activations, clip, input_forget)
@@ -256,6 +258,8 @@ def _pack(
     hidden = rows // gates
     if rows != gates * hidden or rows < 0 or (columns != hidden and not projected):
         raise ValueError(f"weight_hh: expected shape ({many}, {'P' if projected else 'H'}), got {weight_hh.shape}")
+    if columns > hidden:
+        raise ValueError(f"weight_hr: expected shape (P, H) with P at most H = {hidden}, got P = {columns}")
     if weight_ih.ndim != 2 or weight_ih.shape[0] != rows:
         raise ValueError(f"weight_ih: expected shape ({many}, I) with {many} = {rows}, got {weight_ih.shape}")
     arrays = {
@@ -416,7 +420,7 @@ def recurrent_backward(
     accumulate_d_x = flag("accumulate_d_x", accumulate_d_x)
     weights, batch = tape.core.weights[0], tape.shape[0 if tape.batch_first else 1]
     dtype, axes = weights.dtype, "(B, T, H)" if tape.batch_first else "(T, B, H)"
-    d_output = _optional("d_output", d_output, (*tape.shape, weights.hidden_size), dtype, axes)
+    d_output = _optional("d_output", d_output, (*tape.shape, weights.output_size), dtype, axes)
     parts = _state("d_final", d_final, weights, batch)
     given_d_x = d_x
     if d_x is not None:
@@ -452,7 +456,7 @@ class _Call:
         if not isinstance(weights, RecurrentWeights):
             raise TypeError(f"weights: expected what a pack function returned, got {type(weights).__name__}")
         self.batch_first = batch_first = flag("batch_first", batch_first)
-        dtype, hidden_size = weights.dtype, weights.hidden_size
+        dtype, size = weights.dtype, weights.output_size
         x = typed_array("x", x, dtype)
         axes = "(B, T, I)" if batch_first else "(T, B, I)"
         if x.ndim != 3:
@@ -465,12 +469,12 @@ class _Call:
         self.state = _as_layers_take(self.parts, weights)
         self.lengths = sequence_lengths(lengths, steps, batch)
         self.reset = reset_flags(reset, steps, batch, batch_first)
-        self.mask = _optional("mask", mask, (batch, hidden_size), dtype, "(B, H)")
+        self.mask = _optional("mask", mask, (batch, size), dtype, "(B, H)")
         p, self.keys = _zoneout(zoneout, zoneout_seed, weights)
         self.layer = RecurrentLayer((weights,), batch_first, p, flag("reverse", reverse))
         self.given, self.output, self.final = (output, final), None, None
         if output is not None:
-            self.output = _writable("output", output, (*x.shape[:2], hidden_size), dtype)
+            self.output = _writable("output", output, (*x.shape[:2], size), dtype)
             self._refuse_overlap_with_inputs("output", output)
             for part in self.parts:
                 _refuse_overlap("output", output, state=part)
@@ -492,8 +496,8 @@ class _Call:
 
     def _checked_final(self, final: State, weights: RecurrentWeights, batch: int) -> tuple[Array, Array | None]:
         parts: list[Array] = []
-        for name, part in _parts("final", final, weights):
-            array = _writable(name, part, (batch, weights.hidden_size), weights.dtype)
+        for name, part, size in _parts("final", final, weights):
+            array = _writable(name, part, (batch, size), weights.dtype)
             self._refuse_overlap_with_inputs(name, array)
             _refuse_overlap(name, array, output=self.output)
             for place, first in enumerate(self.parts):
@@ -512,22 +516,23 @@ def _zoneout(p: float, seed: Seed | None, weights: RecurrentWeights) -> tuple[fl
     return p, None if seed is None else (key(seed, "zoneout_seed"),)
 
 
-def _parts(name: str, state: Any, weights: RecurrentWeights) -> list[tuple[str, Any]]:
-    """Return a state's arrays and their names: one, or of the LSTM two."""
+def _parts(name: str, state: Any, weights: RecurrentWeights) -> list[tuple[str, Any, int]]:
+    """Return a state's arrays, one or of the LSTM two, each behind its name and before the size that it should have."""
     if weights.states == 1:
-        return [(name, state)]
+        return [(name, state, weights.output_size)]
     if not isinstance(state, (tuple, list)) or len(state) != 2:
         got = f"{len(state)} of them" if isinstance(state, (tuple, list)) else type(state).__name__
         raise TypeError(f"{name}: expected a pair of arrays (h, c), got {got}")
-    return [(f"{name}[{place}]", part) for place, part in enumerate(state)]
+    sizes = weights.output_size, weights.hidden_size
+    return [(f"{name}[{place}]", part, size) for place, (part, size) in enumerate(zip(state, sizes, strict=True))]
 
 
 def _state(name: str, state: Any, weights: RecurrentWeights, batch: int) -> tuple[Array | None, Array | None]:
     """Check a state that is read and return h and c, ``None`` for what is not given."""
     if state is None:
         return None, None
-    shape = (batch, weights.hidden_size)
-    h, *c = (_optional(own, part, shape, weights.dtype, "(B, H)") for own, part in _parts(name, state, weights))
+    named = _parts(name, state, weights)
+    h, *c = (_optional(own, part, (batch, size), weights.dtype, "(B, H)") for own, part, size in named)
     return h, c[0] if c else None
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import ISAS, Array, assert_same_bits, each, every_kind, layer, normal, normal_state, parts_of
+from cases import ISAS, KINDS, Array, assert_same_bits, each, layer, normal, parts_of
 from tolerances import assert_close, assert_gradient
 
 from gru_native import functional as F
@@ -111,12 +111,16 @@ def test_given_arrays_save_the_allocation(rng: np.random.Generator) -> None:
     assert peak(output=output, final=h) < 10_000
 
 
-@every_kind
+@pytest.mark.parametrize(
+    ("kind", "projection"), [*((kind, 0) for kind in KINDS), ("lstm", 3)], ids=lambda value: str(value or "")
+)
 @pytest.mark.parametrize("sizes", [(3, 5, 9), (40, 1, 256), (0, 3, 4)], ids=str)
-def test_the_state_may_be_updated_in_place(rng: np.random.Generator, sizes: tuple[int, int, int], kind: str) -> None:
+def test_the_state_may_be_updated_in_place(
+    rng: np.random.Generator, sizes: tuple[int, int, int], kind: str, projection: int
+) -> None:
     steps, batch, hidden = sizes
-    weights = layer(rng, 4, hidden, kind=kind).pack(ISAS[-1])
-    x, state = normal(rng, steps, batch, 4), normal_state(rng, kind, batch, hidden)
+    cell = layer(rng, 4, hidden, kind=kind, projection=projection)
+    weights, x, state = cell.pack(ISAS[-1]), normal(rng, steps, batch, 4), cell.state(rng, batch)
     output, final = F.recurrent(x, weights, state)
     assert_same_bits(parts_of(final)[0], output[-1] if steps else parts_of(state)[0])
     for threads in (1, 3):
@@ -147,10 +151,31 @@ def test_single_steps_equal_the_whole(rng: np.random.Generator) -> None:
 def test_weights_describe_themselves(rng: np.random.Generator) -> None:
     cell = layer(rng, 4, 21, np.float64, kind="gru_reset_before", bias_hh=False)
     weights = cell.pack(ISAS[0])
-    names = ("input_size", "hidden_size", "dtype", "cell", "gates", "isa", "parameters")
+    names = ("input_size", "hidden_size", "output_size", "dtype", "cell", "gates", "isa", "parameters")
     values = [getattr(weights, name) for name in names]
     parameters = ("weight_ih", "weight_hh", "bias_ih")
-    assert values == [4, 21, np.float64, "gru_reset_before", 3, ISAS[0], parameters]
+    assert values == [4, 21, 21, np.float64, "gru_reset_before", 3, ISAS[0], parameters]
+    weights = layer(rng, 4, 21, kind="lstm", peepholes=True, projection=5).pack(ISAS[0])
+    assert (weights.hidden_size, weights.output_size) == (21, 5)
+    assert weights.parameters == (*parameters, "bias_hh", "peephole", "weight_hr")
+
+
+def test_a_projection_has_sizes_of_its_own(rng: np.random.Generator) -> None:
+    cell = layer(rng, 4, 7, kind="lstm", projection=3)
+    weights, x, state = cell.pack(ISAS[-1]), normal(rng, 5, 2, 4), cell.state(rng, 2)
+    assert [part.shape for part in state] == [(2, 3), (2, 7)]
+    given, mask = np.empty((5, 2, 3), np.float32), np.ones((2, 3), np.float32)
+    output, final = F.recurrent(x, weights, state, mask=mask, output=given)
+    assert output is given
+    assert [part.shape for part in final] == [(2, 3), (2, 7)]
+    for name, value, message in (
+        ("state", state[::-1], r"state\[0\]: expected shape \(B, H\) = \(2, 3\), got \(2, 7\)"),
+        ("final", final[::-1], r"final\[0\]: expected shape \(2, 3\), got \(2, 7\)"),
+        ("mask", np.ones((2, 7), np.float32), r"mask: expected shape \(B, H\) = \(2, 3\), got \(2, 7\)"),
+        ("output", np.empty((5, 2, 7), np.float32), r"output: expected shape \(5, 2, 3\), got \(5, 2, 7\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            F.recurrent(x, weights, **{name: value})
 
 
 def test_packed_weights_are_a_copy(rng: np.random.Generator) -> None:
@@ -477,12 +502,18 @@ def test_wrong_arguments_of_pack_gru(name: str, value: Any, message: str) -> Non
         ("peephole", ones((3, 2)), "TypeError: expected dtype float32, got float64"),
         ("weight_hr", f4(2, 1), "ValueError: expected shape (1, 2), got (2, 1)"),
         ("weight_hr", ones((1, 2)), "TypeError: expected dtype float32, got float64"),
+        ("weight_hr", f4(3, 2), "ValueError: expected shape (1, 2), got (3, 2)"),
         ("weight_hh", f4(9, 1), "ValueError: expected shape (4H, P), got (9, 1)"),
     ],
 )
 def test_wrong_arguments_of_pack_lstm(name: str, value: Any, message: str) -> None:
     arguments = {"weight_ih": f4(8, 3), "weight_hh": f4(8, 1), "peephole": f4(3, 2), "weight_hr": f4(1, 2)}
     assert_refused(F.pack_lstm, arguments, name, value, message)
+
+
+def test_a_projection_is_not_larger_than_what_it_is_of() -> None:
+    with pytest.raises(ValueError, match=r"weight_hr: expected shape \(P, H\) with P at most H = 2, got P = 3"):
+        F.pack_lstm(f4(8, 3), f4(8, 3), weight_hr=f4(3, 2))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ from gru_native import losses, nn, optim
 
 torch = pytest.importorskip("torch")
 
+pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN:UserWarning")
+
 
 @pytest.fixture(autouse=True)
 def _same_initial_values_each_time() -> None:
@@ -51,8 +53,12 @@ RECURRENT: dict[str, tuple[str, dict[str, Any]]] = {
     "LSTM": ("LSTM", {}),
     "RNN": ("RNN", {}),
     "RNN relu": ("RNN", {"nonlinearity": "relu"}),
+    "LSTM projected": ("LSTM", {"proj_size": 6}),
 }
 every_recurrent = pytest.mark.parametrize(("name", "own"), RECURRENT.values(), ids=RECURRENT.keys())
+every_cell = pytest.mark.parametrize(
+    ("name", "own"), [each for each in RECURRENT.values() if "proj_size" not in each[1]]
+)
 
 
 def assert_same_state(ours: Any, theirs: Any, tolerance: str) -> None:
@@ -188,7 +194,7 @@ def test_a_size_per_layer_is_a_chain_of_theirs(rng: np.random.Generator) -> None
 
 @pytest.mark.parametrize("batch", [(3,), ()], ids=str)
 @pytest.mark.parametrize("bias", [True, False])
-@every_recurrent
+@every_cell
 def test_recurrent_cells(
     name: str, own: dict[str, Any], bias: bool, batch: tuple[int, ...], rng: np.random.Generator
 ) -> None:

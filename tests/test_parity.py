@@ -284,7 +284,7 @@ ACTIVATIONS: list[Any] = [
 
 
 @st.composite
-def choices_of(draw: st.DrawFn, kind: str) -> dict[str, Any]:
+def choices_of(draw: st.DrawFn, kind: str, hidden: int) -> dict[str, Any]:
     """Draw what can be chosen of a cell."""
     count = len(reference.CELLS[kind].activations)
     candidates = [draw(st.sampled_from(ACTIVATIONS)) for _ in range(max(count - 1, 1))]
@@ -292,6 +292,7 @@ def choices_of(draw: st.DrawFn, kind: str) -> dict[str, Any]:
     choices["clip"] = draw(st.sampled_from([None, 0.7]))
     if kind == "lstm":
         choices |= {"peepholes": draw(st.booleans()), "input_forget": draw(st.booleans())}
+        choices["projection"] = draw(st.integers(0, hidden))
     return choices
 
 
@@ -314,8 +315,10 @@ def test_activations(rng: np.random.Generator, isa: str, dtype: type, activation
     [
         {"peepholes": True},
         {"input_forget": True},
+        {"projection": 1},
+        {"projection": 17},
         {"peepholes": True, "input_forget": True, "clip": 0.8},
-        {"peepholes": True, "clip": 0.8, "activations": ["hard_sigmoid", "softsign", "relu"]},
+        {"peepholes": True, "projection": 9, "clip": 0.8, "activations": ["hard_sigmoid", "softsign", "relu"]},
     ],
     ids=str,
 )
@@ -352,7 +355,7 @@ def test_any_combination_of_options(data: st.DataObject) -> None:
     zoneout = draw("zoneout", st.sampled_from([0.0, 0.3, 1.0])) if kind != "lstm" else 0.0
     zoneout_seed = draw("zoneout_seed", st.sampled_from([None, 1]))
     chosen = kind != "gru_layer_norm" and draw("chosen", st.booleans())
-    choices = draw("choices", choices_of(kind)) if chosen else {}
+    choices = draw("choices", choices_of(kind, hidden)) if chosen else {}
     cell = layer(rng, inputs, hidden, kind=kind, **flags("bias_ih", "bias_hh"), **choices)
     # Rounding to float32 would now and then move a sum across a corner of an activation.
     dtype = np.float64 if chosen else draw("dtype", st.sampled_from([np.float32, np.float64]))
