@@ -283,8 +283,10 @@ def test_objects_of_the_core_come_from_the_core_alone() -> None:
     for wrong in ((), (weights,) * 3, (weights, weights_of(3, 5)), (weights, doubles)):
         with pytest.raises(ValueError, match="^weights: expected"):
             RecurrentLayer(wrong, False)
-    with pytest.raises(ValueError, match="^layer: expected one of one direction, got 2"):
-        RecurrentStep(RecurrentLayer((weights, weights), False))
+    projected = F.pack_lstm(np.zeros((12, 3)), np.zeros((12, 2)), weight_hr=np.zeros((2, 3)))
+    for several in ((weights, weights), (projected,)):
+        with pytest.raises(ValueError, match="^layer: expected one of one direction and without a projection"):
+            RecurrentStep(RecurrentLayer(several, False))
 
 
 def test_a_tape_takes_what_fits_it(rng: np.random.Generator) -> None:
