@@ -111,6 +111,11 @@ def test_gru(options: dict[str, Any], batched: bool, rng: np.random.Generator) -
         nn.GRU(2, 4, recurrent_dropout=0.4, reset_after=False, dtype="float64"),
         nn.GRU(2, [3, 2], bidirectional=True, zoneout=0.4, recurrent_dropout=0.3, dtype="float64"),
         nn.GRU(2, 4, zoneout=0.4, reset_after=False, dtype="float64").eval(),
+        nn.GRU(2, 4, activation="softsign", clip=0.9, zoneout=0.4, recurrent_dropout=0.3, dtype="float64"),
+        nn.LSTM(2, [4, 3], recurrent_activation="softsign", peepholes=True, bidirectional=True, dtype="float64"),
+        nn.LSTM(2, 4, 2, peepholes=True, input_forget=True, proj_size=3, recurrent_dropout=0.3, dtype="float64"),
+        nn.LSTM(2, [4, 3], proj_size=2, bidirectional=True, batch_first=True, dtype="float64"),
+        nn.RNN(2, 3, 2, nonlinearity=("elu", 0.5), direction="reverse", clip=0.9, dtype="float64"),
     ],
     ids=lambda stack: stack.cell,
 )

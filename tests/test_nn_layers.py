@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -644,6 +645,7 @@ LAYERS = [
     nn.GRU(3, 4, activation=("linear", 0.5), recurrent_activation=("hard_sigmoid", 0.2, 0.5), direction="reverse"),
     nn.GRUCell(3, 4, activation="relu", clip=1.5),
     nn.LSTM(3, [4, 5], bidirectional=True, peepholes=True, input_forget=True, clip=2),
+    nn.LSTM(3, 4, 2, proj_size=2, dtype="float64"),
     nn.LSTMCell(3, 4, peepholes=True, recurrent_activation="hard_sigmoid"),
     nn.RNN(3, 4, direction="reverse", clip=0.5),
     nn.GRU(3, 4, 2, bias=False, batch_first=True, dropout=0.1, bidirectional=True, reset_after=False),
@@ -698,3 +700,56 @@ def test_bad_configurations(config: Any, message: str) -> None:
 def test_a_module_as_padding_is_refused() -> None:
     with pytest.raises(TypeError, match="^padding_idx: expected a whole number, got Linear"):
         nn.Embedding(5, 3, padding_idx=nn.Linear(1, 1))  # type: ignore[arg-type]
+
+
+# What goes together
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "activations": {"activation": "softsign"},
+    "clip": {"clip": 0.9},
+    "peepholes": {"peepholes": True},
+    "input_forget": {"input_forget": True},
+    "proj_size": {"proj_size": 3},
+    "zoneout": {"zoneout": 0.5},
+    "recurrent_dropout": {"recurrent_dropout": 0.5},
+    "layer_norm": {"layer_norm": True},
+    "lengths": {},
+    "reset": {},
+    "reverse": {"direction": "reverse"},
+}
+DOCUMENT = (Path(__file__).resolve().parents[1] / "docs" / "layers.md").read_text()
+
+
+def test_the_document_has_all_options() -> None:
+    assert [name for name in OPTIONS if f"\n| {name} | " in DOCUMENT] == list(OPTIONS)
+    assert f"\n| | {' | '.join(OPTIONS)} |\n" in DOCUMENT
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_options_go_together_as_the_document_says(name: str, rng: np.random.Generator) -> None:
+    [row] = [line for line in DOCUMENT.splitlines() if line.startswith(f"| {name} |") and line.count("|") > 9]
+    said = dict(zip(OPTIONS, row.strip("| ").split(" | ")[1:], strict=True))
+    found = {
+        other: "yes" if any(go_together(kind, {name, other}, rng) for kind in RECURRENT) else "no" for other in said
+    }
+    assert found == said
+
+
+RECURRENT: list[Callable[..., Any]] = [nn.GRU, nn.LSTM, nn.RNN]
+
+
+def go_together(kind: Callable[..., Any], names: set[str], rng: np.random.Generator) -> bool:
+    """Return whether a kind of layer has all these options and trains with them."""
+    options = {key: value for name in names for key, value in OPTIONS[name].items()}
+    try:
+        stack = kind(3, 5, 2, dtype="float64", seed=1, **options)
+    except (TypeError, ValueError):
+        return False
+    steps: dict[str, Any] = {"lengths": [6, 4]} if "lengths" in names else {}
+    if "reset" in names:
+        steps["reset"] = np.eye(6, 2, dtype=bool)
+    for keep in ("gates", "states"):
+        (output, _), tape = stack.forward(rng.standard_normal((6, 2, 3)), **steps, tape=keep, seed=1)
+        _, gradients = stack.backward(tape, np.ones_like(output))
+        assert gradients.keys() == stack.parameters().keys()
+    return True
