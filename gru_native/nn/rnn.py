@@ -56,7 +56,7 @@ class RNN(Recurrent):
         seed: Seed | None = None,
     ) -> None:
         own = activation("nonlinearity", nonlinearity)
-        self.nonlinearity = own.short
+        self.nonlinearity, self._cell = own.short, F.rnn_cell(own)
         self._choose([own], clip)
         super().__init__(
             input_size,
@@ -74,7 +74,7 @@ class RNN(Recurrent):
 
     @property
     def cell(self) -> str:
-        return F.rnn_cell(self.nonlinearity)
+        return self._cell
 
     def _config(self) -> dict[str, Any]:
         return super()._config() | {"nonlinearity": self.nonlinearity, "clip": self.clip}
@@ -109,13 +109,13 @@ class RNNCell(RecurrentCell):
         seed: Seed | None = None,
     ) -> None:
         own = activation("nonlinearity", nonlinearity)
-        self.nonlinearity = own.short
+        self.nonlinearity, self._cell = own.short, F.rnn_cell(own)
         self._choose([own], clip)
         super().__init__(input_size, hidden_size, bias, dtype, seed)
 
     @property
     def cell(self) -> str:
-        return F.rnn_cell(self.nonlinearity)
+        return self._cell
 
     def _config(self) -> dict[str, Any]:
         return super()._config() | {"nonlinearity": self.nonlinearity, "clip": self.clip}
