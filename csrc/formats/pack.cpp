@@ -13,7 +13,7 @@ Pack<T>::Pack(const Kernels<T>& kernels, const GateMatrices<T>& from)
       left_width_(0),
       panels_((from.units + kernels.vector - 1) / kernels.vector),
       gates_(from.gates),
-      panel_size_(product(product(from.columns, from.gates), kernels.vector)) {}
+      panel_size_(kernels.format.panel_size(from_, left_width_)) {}
 
 template <class T>
 Pack<T>::Pack(const Kernels<T>& kernels, const GateMatrices<T>& from, size_t left_width)
@@ -22,8 +22,7 @@ Pack<T>::Pack(const Kernels<T>& kernels, const GateMatrices<T>& from, size_t lef
       left_width_(left_width),
       panels_((from.columns + kernels.vector - 1) / kernels.vector),
       gates_(1),
-      panel_size_(
-          product(product((from.units + left_width - 1) / left_width * left_width, from.gates), kernels.vector)) {}
+      panel_size_(kernels.format.panel_size(from_, left_width_)) {}
 
 template <class T>
 Panels<T> Pack<T>::view(const T* data) const {
@@ -61,40 +60,7 @@ bool Pack<T>::take_fresh() const {
 
 template <class T>
 void Pack<T>::fill(const Part& panels, T* to) const {
-  left_width_ > 0 ? fill_transposed(panels, to) : fill_forward(panels, to);
-}
-
-template <class T>
-void Pack<T>::fill_forward(const Part& panels, T* to) const {
-  const size_t width = kernels_.vector, row_size = gates_ * width;
-  for (size_t panel = panels.first; panel < panels.last; ++panel, to += panel_size_)
-    for (size_t gate = 0; gate < gates_; ++gate) {
-      const size_t unit = panel * width, valid = std::min(width, from_.units - unit);
-      T* const vectors = to + gate * width;
-      if (valid < width)
-        for (size_t k = 0; k < from_.columns; ++k) std::fill_n(vectors + k * row_size + valid, width - valid, T(0));
-      kernels_.transpose(valid, from_.columns, from_.row(gate, unit), static_cast<ptrdiff_t>(from_.columns), vectors,
-                         static_cast<ptrdiff_t>(row_size));
-    }
-}
-
-template <class T>
-void Pack<T>::fill_transposed(const Part& panels, T* to) const {
-  const size_t width = kernels_.vector;
-  // Panels side by side, so that whole lines are read at a place, and units at a time if they need no padding.
-  constexpr size_t side_bytes = 256, at_a_time = 16;
-  const size_t side_by_side = side_bytes / (width * sizeof(T));
-  const size_t step = left_width_ == 1 ? at_a_time : left_width_;
-  for (size_t first = panels.first; first < panels.last; first += side_by_side)
-    for (size_t unit = 0; unit < from_.units; unit += step)
-      for (size_t gate = 0; gate < from_.gates; ++gate)
-        for (size_t panel = first; panel < std::min(first + side_by_side, panels.last); ++panel) {
-          const size_t valid = std::min(step, from_.units - unit), filled = left_width_ == 1 ? valid : step;
-          T* const vectors = to + (panel - panels.first) * panel_size_ + (unit * from_.gates + gate * filled) * width;
-          kernels_.copy_rows(valid, std::min(width, from_.columns - panel * width),
-                             from_.row(gate, unit) + panel * width, static_cast<ptrdiff_t>(from_.columns), vectors);
-          std::fill(vectors + valid * width, vectors + filled * width, T(0));
-        }
+  kernels_.format.fill(from_, left_width_, panels.first, panels.last, to);
 }
 
 template <class T>

@@ -1,4 +1,4 @@
-// Weights in the order in which a tile reads them, [panel][k][gate][vector], zeros behind the last unit; see Panels.
+// Weights in an instruction set's format: who packs them, and when.
 #pragma once
 
 #include <atomic>
@@ -11,18 +11,6 @@
 #include "kernels/table.h"
 
 namespace gru {
-
-// Some gates of a matrix in which those of `all` gates stand one behind the other, each of `units` rows: `gates` of
-// them, counted cyclically from `first`.
-template <class T>
-struct GateMatrices {
-  const T* data;
-  size_t all, first, gates;
-  size_t units, columns;
-
-  // The weights of a unit; the next unit's follow them.
-  const T* row(size_t gate, size_t unit) const { return data + ((first + gate) % all * units + unit) * columns; }
-};
 
 // The right factor of products with some matrices, packed when it is first needed.
 template <class T>
@@ -48,9 +36,6 @@ class Pack {
   void fill(const Part& panels, T* to) const;
 
  private:
-  void fill_forward(const Part& panels, T* to) const;
-  void fill_transposed(const Part& panels, T* to) const;
-
   const Kernels<T>& kernels_;
   const GateMatrices<T> from_;
   const size_t left_width_;  // 0: not transposed

@@ -7,6 +7,7 @@
 #include "../cells/gru_reset_before.inc.h"
 #include "../cells/lstm.inc.h"
 #include "../cells/rnn.inc.h"
+#include "../formats/plain.inc.h"
 #include "elementwise.inc.h"
 #include "random.inc.h"
 #include "sums.inc.h"
@@ -19,6 +20,7 @@ namespace {
 template <class T>
 constexpr Kernels<T> kernels = {
     Vector<T>::width,
+    plain<T>,
     chains_for,
     run<Affine<T>>,
     // In the order of gn_cell.

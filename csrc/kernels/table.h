@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "../formats/format.h"
+
 namespace gru {
 
 // The left factor of a tile's product. Each row is an address; `offset` elements behind it, k runs over `size` elements
@@ -18,16 +20,6 @@ struct Operand {
   size_t size;
   size_t block_size;
   ptrdiff_t block_stride;
-};
-
-// The right factor: [panel][k][gate][vector], `gates` vectors of units for each k. `chains` independent partial sums
-// are kept over k; it is part of the order of summation, so it depends on the number of units only.
-template <class T>
-struct Panels {
-  const T* data;
-  ptrdiff_t panel_stride;
-  size_t chains;
-  bool far;  // too large for a core's own caches
 };
 
 // The gates of some rows, each [panel][slot][vector]: `rows` are the addresses of the first gate's slot in panel 0.
@@ -77,15 +69,16 @@ struct Choices {
 
 // One pass over some rows and panels: a product, begun from values that the pass defines and ended by its epilogue.
 // Each function of the table says which members it uses; the others may be left empty. Row addresses are for the first
-// unit; `units` is the number of valid units over all panels, so that the last panel may be partly filled.
-template <class T>
+// unit; `units` is the number of valid units over all panels, so that the last panel may be partly filled. T is what is
+// computed in, W what weights are stored in.
+template <class T, class W = T>
 struct Pass {
   size_t rows;
   size_t first_panel, last_panel;
   bool descending;  // the last panel first: what the pass before read last is then still in cache
   size_t units;
   Operand<T> left;
-  Panels<T> right;
+  Panels<W> right;
   const T* bias;  // [panel][gate][vector], or null for zeros
   Gates<T> gates;
   const T* const* h_previous;  // rows
@@ -184,6 +177,7 @@ struct Cell {
 template <class T>
 struct Kernels {
   size_t vector;  // elements in a vector: the units of a panel
+  Format<T> format;
 
   size_t (*chains)(size_t panels, size_t gates);  // what Panels::chains must be
 

@@ -55,8 +55,9 @@ class Layer {
   Layer(gn_cell cell, const Arrays& arrays, gn_keep keep) : arrays_(arrays) {
     const auto size = [&](size_t place) { return static_cast<size_t>(arrays.at("sizes").at(place)); };
     const size_t steps = size(0), batch = size(1), inputs = size(2), hidden = size(3), directions = size(4);
-    const Strides of_states{batch * hidden, hidden}, of_output{batch * directions * hidden, directions * hidden};
-    const Strides of_x{batch * inputs, inputs};
+    const size_t outputs = size(5);
+    const Strides of_states{batch * outputs, outputs}, of_c{batch * hidden, hidden};
+    const Strides of_output{batch * directions * outputs, directions * outputs}, of_x{batch * inputs, inputs};
 
     call_.size = sizeof call_;
     backward_.size = sizeof backward_;
@@ -78,18 +79,18 @@ class Layer {
     call_.reset = {given<unsigned char>("reset"), {stride(batch), 1}};
     call_.x = input("x", of_x);
     call_.h_0 = input("h_0", of_states);
-    call_.c_0 = input("c_0", of_states);
+    call_.c_0 = input("c_0", of_c);
     call_.mask = input("mask", of_states);
     call_.output = output("output", of_output);
     call_.h_n = output("h_n", of_states);
-    call_.c_n = output("c_n", of_states);
+    call_.c_n = output("c_n", of_c);
     call_.keep = keep;
     backward_.d_output = input("d_output", of_output);
     backward_.d_h_n = input("d_h_n", of_states);
-    backward_.d_c_n = input("d_c_n", of_states);
+    backward_.d_c_n = input("d_c_n", of_c);
     backward_.d_x = output("d_x", of_x);
     backward_.d_h_0 = output("d_h_0", of_states);
-    backward_.d_c_0 = output("d_c_0", of_states);
+    backward_.d_c_0 = output("d_c_0", of_c);
   }
   Layer(const Layer&) = delete;
 
@@ -104,7 +105,7 @@ class Layer {
   }
 
   // Whether every array of the case took part, beside those that are not pointers.
-  bool is_whole() const { return taken_.size() + 3 == arrays_.size(); }
+  bool is_whole() const { return taken_.size() + 6 == arrays_.size(); }
   std::string isa() const {
     gn_weights_info info{};
     info.size = sizeof info;
@@ -164,6 +165,13 @@ class Layer {
     options.parameters = {given<T>("weight_ih" + side), given<T>("weight_hh" + side), given<T>("bias_ih" + side),
                           given<T>("bias_hh" + side),   given<T>("gamma_ih" + side),  given<T>("gamma_hh" + side),
                           given<T>("peephole" + side),  given<T>("weight_hr" + side)};
+    options.projection_size = options.parameters.weight_hr ? static_cast<size_t>(arrays_.at("sizes")[5]) : 0;
+    options.clip = arrays_.at("clip")[0];
+    options.input_forget = arrays_.at("input_forget")[0] != 0;
+    const std::vector<double>& activations = arrays_.at("activations");
+    for (size_t i = 0; i < activations.size() / 3; ++i)
+      options.activations[i] = {static_cast<gn_function>(activations[3 * i]), activations[3 * i + 1],
+                                activations[3 * i + 2]};
     gn_weights* made = nullptr;
     must(gn_weights_create(&options, &made, error()));
     return Weights(made);
