@@ -193,6 +193,8 @@ constexpr Cell<T> gru_layer_norm = {
                 {{Summed::bias_ih, Summed::bias_hh}, 1},
                 {{Summed::bias_ih}, 2},
                 {{Summed::bias_hh}, 2}},
+    .functions = 2,
+    .usual = {Function::sigmoid, Function::tanh},
     .project = run<Projection<T, input_slot>>,
     .step = run<Projection<T, hidden_slot>>,
     .step_taped = run<Projection<T, hidden_slot>>,
