@@ -4,7 +4,6 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <utility>
 
 #include "checks.h"
 #include "tape.h"
@@ -99,23 +98,17 @@ RecurrentTape<T> tape_of(const gn_call& call, const TapeLayout& layout, const Sc
   return {call.weights[d]->as<T>(), schedule, keep, memory};
 }
 
-// The directions of a call, their schedules and tapes.
-template <class T, class Direction>
-struct Directions {
-  explicit Directions(Schedule forward) : first(std::move(forward)) {}
-
-  // Of the second direction, made when it is first asked for.
-  const Schedule& schedule(int d) {
-    if (d == 1 && !second) second.emplace(first.reversed());
-    return d == 1 ? *second : first;
+// Calls compute(all) with direction(d, schedule) of one direction or both.
+template <class Direction, class Compute>
+void of_directions(const gn_call& call, const Schedule& schedule, Direction direction, Compute compute) {
+  if (!call.weights[1]) {
+    const auto one = direction(0, schedule);
+    return compute(std::span(&one, 1));
   }
-  std::span<const Direction> all() const { return {of, second ? size_t{2} : size_t{1}}; }
-
-  Schedule first;
-  std::optional<Schedule> second;
-  std::optional<RecurrentTape<T>> tapes[2];
-  Direction of[2];
-};
+  const Schedule reversed = schedule.reversed();
+  const decltype(direction(0, schedule)) both[] = {direction(0, schedule), direction(1, reversed)};
+  compute(std::span(both, 2));
+}
 
 template <class T>
 void forward(const gn_call& call) {
@@ -125,19 +118,19 @@ void forward(const gn_call& call) {
   const auto h_n = view<T>(call.h_n, "h_n", any), c_n = view_of_c<T>(call.c_n, "c_n", states, any);
   const int threads = checked_threads(call.threads);
   const Zoneout zoneouts[] = {zoneout_of(call, 0, states), zoneout_of(call, 1, states)};
-  Directions<T, ForwardDirection<T>> directions{Schedule(steps_of(call))};  // once, so that both see the same
+  const Schedule schedule(steps_of(call));  // once, so that both directions see the same
   std::optional<TapeLayout> layout;
-  if (call.keep != GN_KEEP_NOTHING) layout = begin_tape(call, directions.first);
-  for (int d = 0; d < 2 && call.weights[d]; ++d) {
-    const Schedule& schedule = directions.schedule(d);
-    if (layout) directions.tapes[d].emplace(tape_of<T>(call, *layout, schedule, d));
-    directions.of[d] = {&call.weights[d]->as<T>(),
-                        &schedule,
-                        {views.x, part(views.h_0, d), part(views.mask, d), side(views.output, d, P), part(h_n, d),
-                         part(views.c_0, d), part(c_n, d), zoneouts[d]},
-                        layout ? &*directions.tapes[d] : nullptr};
-  }
-  recurrent_forward(directions.all(), threads);
+  if (call.keep != GN_KEEP_NOTHING) layout = begin_tape(call, schedule);
+  std::optional<RecurrentTape<T>> tapes[2];
+  const auto direction = [&](int d, const Schedule& own) -> ForwardDirection<T> {
+    if (layout) tapes[d].emplace(tape_of<T>(call, *layout, own, d));
+    return {&call.weights[d]->as<T>(),
+            &own,
+            {views.x, part(views.h_0, d), part(views.mask, d), side(views.output, d, P), part(h_n, d),
+             part(views.c_0, d), part(c_n, d), zoneouts[d]},
+            layout ? &*tapes[d] : nullptr};
+  };
+  of_directions(call, schedule, direction, [&](auto all) { recurrent_forward<T>(all, threads); });
 }
 
 template <class T>
@@ -170,21 +163,22 @@ void backward(const gn_backward_call& call, const gn_call& forward) {
   RecurrentParameters<T> gradients[2];
   for (int d = 0; d < 2 && forward.weights[d]; ++d)
     gradients[d] = gradients_of(call.gradients[d], forward.weights[d]->as<T>());
-  Directions<T, BackwardDirection<T>> directions{schedule_of_tape(forward)};
-  const TapeLayout layout = layout_of_tape(forward, directions.first);
+  const Schedule schedule = schedule_of_tape(forward);
+  const TapeLayout layout = layout_of_tape(forward, schedule);
   use_tape(forward, !call.keep_tape);
   const auto output = Sequence<const T>{views.output.data, views.output.step, views.output.row};
+  const bool copied = call.keep_tape && forward.keep == GN_KEEP_GATES;
   Buffer<T> copies[2];
-  for (int d = 0; d < 2 && forward.weights[d]; ++d) {
-    const bool copied = call.keep_tape && forward.keep == GN_KEEP_GATES;
-    directions.tapes[d].emplace(tape_of<T>(forward, layout, directions.schedule(d), d, copied ? &copies[d] : nullptr));
-    directions.of[d] = {&forward.weights[d]->as<T>(),
-                        {views.x, part(views.h_0, d), part(views.mask, d), zoneouts[d], side(output, d, P),
-                         side(d_output, d, P), part(d_h_n, d), part(d_c_n, d), d_x, call.accumulate_d_x || d == 1,
-                         part(d_h_0, d), part(d_c_0, d), gradients[d]},
-                        &*directions.tapes[d]};
-  }
-  recurrent_backward(directions.all(), threads);
+  std::optional<RecurrentTape<T>> tapes[2];
+  const auto direction = [&](int d, const Schedule& own) -> BackwardDirection<T> {
+    tapes[d].emplace(tape_of<T>(forward, layout, own, d, copied ? &copies[d] : nullptr));
+    return {&forward.weights[d]->as<T>(),
+            {views.x, part(views.h_0, d), part(views.mask, d), zoneouts[d], side(output, d, P), side(d_output, d, P),
+             part(d_h_n, d), part(d_c_n, d), d_x, call.accumulate_d_x || d == 1, part(d_h_0, d), part(d_c_0, d),
+             gradients[d]},
+            &*tapes[d]};
+  };
+  of_directions(forward, schedule, direction, [&](auto all) { recurrent_backward<T>(all, threads); });
 }
 
 template <class T>

@@ -125,9 +125,10 @@ Plan plan_recurrence(const Schedule& schedule, const Work& work, int members) {
 Plans plan_directions(int directions, const Schedule& schedule, const Work& work, size_t all, int threads,
                       size_t per_member) {
   const size_t parts = std::max(schedule.batch(), work.panels);
-  Plan alone = plan_recurrence(schedule, work, plan_members(all, parts, threads, per_member));
-  if (directions == 1 || threads == 1) return {std::move(alone), false};
-  const int both = plan_members(2 * all, 2 * parts, threads, per_member);
+  const int members = plan_members(all, parts, threads, per_member);
+  const int both = directions > 1 ? plan_members(2 * all, 2 * parts, threads, per_member) : 1;
+  if (members == 1 && both == 1) return {};
+  Plan alone = plan_recurrence(schedule, work, members);
   if (both == 1) return {std::move(alone), false};
   Plan half = plan_recurrence(schedule, work, both / 2);
   const bool side_by_side = half.cost < 2 * alone.cost;

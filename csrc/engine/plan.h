@@ -71,7 +71,7 @@ Plan plan_recurrence(const Schedule& schedule, const Work& work, int members);
 // members as `each` has, or two of them side by side, each by members of its own.
 struct Plans {
   Plan each;
-  bool side_by_side;
+  bool side_by_side = false;
 };
 // For `all` multiply-adds in a direction.
 Plans plan_directions(int directions, const Schedule& schedule, const Work& work, size_t all, int threads,
