@@ -16,7 +16,7 @@ from gru_native.activations import Activation, ActivationLike, activation
 from gru_native.arguments import flag, float_dtype, number, one_of, shaped_array, typed_array, whole, wholes
 from gru_native.nn import init
 from gru_native.nn.dropout import Noise
-from gru_native.nn.module import Array, Gradients, Module, Snapshot, Version, sealed
+from gru_native.nn.module import Array, Gradients, Module, Snapshot, Tape, Version, sealed
 from gru_native.nn.signal import Fact, Signal
 from gru_native.passes import repeatable
 from gru_native.random import Seed, generator, key, seed_path
@@ -219,6 +219,22 @@ class Recurrent(OfCell):
         # As any module's, but for the arguments by name: to gather all of them takes as long as a short call.
         snapshot = Snapshot(self._version)
         return self._call(snapshot, x, h_0, lengths, reset, return_gates=return_gates, threads=threads)
+
+    def forward(
+        self,
+        x: ArrayLike,
+        h_0: States = None,
+        lengths: ArrayLike | None = None,
+        reset: ArrayLike | None = None,
+        *,
+        tape: str = "gates",
+        seed: Seed | None = None,
+        threads: int | None = None,
+    ) -> tuple[tuple[Array, States], Tape]:
+        """Return (output, h_n) and the tape for `backward`; see the class for the arguments."""
+        snapshot = Snapshot(self._version)
+        result, saved = self._forward(snapshot, x, h_0, lengths, reset, tape=tape, seed=seed, threads=threads)
+        return result, Tape(self, saved)
 
     def _call(
         self,
