@@ -5,15 +5,18 @@
 // is one chain, k may be cut into pieces between which the sum lies in memory.
 #pragma once
 
-#include "vocabulary.inc.h"
+#include "epilogue.inc.h"
 
 namespace gru {
 namespace {
 
-// Chains kept over k for so many panels of G gates: enough independent sums to hide the latency of an FMA at one row.
+// Independent sums that hide the latency of an FMA.
+constexpr size_t enough_sums = 8;
+
+// Chains kept over k for so many panels of G gates: as many as make enough sums of one row.
 size_t chains_for(size_t panels, size_t gates) {
   size_t chains = 1;
-  while (chains < 8 && chains * panels * gates < 8) chains *= 2;
+  while (chains < enough_sums && chains * panels * gates < enough_sums) chains *= 2;
   return chains;
 }
 
@@ -28,10 +31,12 @@ constexpr size_t room_for(size_t gates, size_t chains) {
 template <class T, size_t G, size_t C>
 constexpr size_t tallest = at_least(at_most(Vector<T>::accumulators / (G * C * room_for(G, C)), 8), 1);
 
-// Panels side by side in a tile of R rows: they hide latency at few rows, and share the loads of the left factor.
+// Panels side by side in a tile of R rows: they hide latency at few rows, and share the loads of the left factor. Not
+// more than there are where half of the chains would not make enough sums.
 template <class T, size_t G, size_t C>
 constexpr size_t widest(size_t rows) {
-  return at_least(at_most(Vector<T>::accumulators / (rows * G * C), rows * G * C == 1 ? 8 : 4), 1);
+  constexpr size_t few = C > 1 ? at_most((2 * enough_sums - 1) / (C * G), 4) : 4;
+  return at_least(at_most(Vector<T>::accumulators / (rows * G * C), rows * G * C == 1 ? 8 : few), 1);
 }
 
 // A piece of k, [first, last): whole blocks of the left factor.
@@ -162,64 +167,68 @@ struct Products {
 template <class T, size_t G, size_t C>
 constexpr Products<T, G, C> products;
 
-// Some rows and panels of a pass, and their sums. The sums stay in memory between begin, multiply_add and finish: that
-// costs little beside the product, and a product is compiled once for all epilogues.
-template <class Epilogue, size_t C>
+// Some rows and panels of a pass, and the sums of G gates. The sums stay in memory between an epilogue and a product:
+// that costs little beside the product, and either is compiled once for all of the other.
+template <class T, size_t G>
 struct Tile {
-  using T = typename Epilogue::Element;
   using Reg = typename Vector<T>::Reg;
-  static constexpr size_t G = Epilogue::gates, W = Vector<T>::width;
 
   size_t row, rows, panel, panels;
-  Reg sums[at_least(Vector<T>::accumulators / C, G)];
-
-  void begin(const Pass<T>& pass) { each(pass, Epilogue::begin); }
-  void multiply_add(const Pass<T>& pass, Piece piece, Ahead<T> ahead) {
-    products<T, G, C>.of[rows - 1][panels - 1](pass, row, panel, piece, ahead, sums);
-  }
-  void finish(const Pass<T>& pass) {
-    if constexpr (requires { Epilogue::template finish<1>; }) {
-      const size_t places = rows * panels, groups = divide_up(places, overlapping);
-      Place next = {row, panel, 0};
-      size_t done = 0;
-      for (size_t i = 0; i < groups; ++i) {
-        const size_t size = (places + i) / groups;
-        finish_some<overlapping>(pass, next, size, done);
-        done += size;
-      }
-    } else {
-      each(pass, Epilogue::finish);
-    }
-  }
-
- private:
-  // Goes through the places in the order of the sums.
-  GRU_INLINE Place take(const Pass<T>& pass, Place& next) const {
-    const Place taken = {next.row, next.panel, at_most(pass.units - next.panel * W, W)};
-    if (++next.panel == panel + panels) {
-      next.panel = panel;
-      ++next.row;
-    }
-    return taken;
-  }
-  // As many as `size`, which is N at most.
-  template <size_t N>
-  GRU_INLINE void finish_some(const Pass<T>& pass, Place& next, size_t size, size_t first) {
-    if constexpr (N > 1)
-      if (size < N) return finish_some<N - 1>(pass, next, size, first);
-    Place at[N];
-    GRU_FOR (i, 0, N) at[i] = take(pass, next);
-    Epilogue::template finish<N>(pass, at, sums + first * G);
-  }
-  template <class Function>
-  GRU_INLINE void each(const Pass<T>& pass, Function function) {
-    Place next = {row, panel, 0};
-    for (size_t i = 0; i < rows * panels; ++i) {
-      const Place at = take(pass, next);
-      function(pass, at.row, at.panel, at.units, sums + i * G);
-    }
-  }
+  Reg sums[at_least(Vector<T>::accumulators, G)];
 };
+
+// Goes through the places of a tile in the order of its sums.
+template <class T, size_t G>
+GRU_INLINE Place take(const Pass<T>& pass, const Tile<T, G>& tile, Place& next) {
+  constexpr size_t W = Vector<T>::width;
+  const Place taken = {next.row, next.panel, at_most(pass.units - next.panel * W, W)};
+  if (++next.panel == tile.panel + tile.panels) {
+    next.panel = tile.panel;
+    ++next.row;
+  }
+  return taken;
+}
+
+// Calls function(pass, row, panel, units, sums) for each place.
+template <class T, size_t G, class Function>
+GRU_INLINE void for_each_place(const Pass<T>& pass, Tile<T, G>& tile, Function function) {
+  Place next = {tile.row, tile.panel, 0};
+  for (size_t i = 0; i < tile.rows * tile.panels; ++i) {
+    const Place at = take(pass, tile, next);
+    function(pass, at.row, at.panel, at.units, tile.sums + i * G);
+  }
+}
+
+// Of an epilogue whose places overlap, as many as `size`, which is N at most.
+template <class Epilogue, size_t N, class T, size_t G>
+GRU_INLINE void finish_some(const Pass<T>& pass, Tile<T, G>& tile, Place& next, size_t size, size_t first) {
+  if constexpr (N > 1)
+    if (size < N) return finish_some<Epilogue, N - 1>(pass, tile, next, size, first);
+  Place at[N];
+  GRU_FOR (i, 0, N) at[i] = take(pass, tile, next);
+  Epilogue::template finish<N>(pass, at, tile.sums + first * G);
+}
+
+// In groups of places whose chains overlap. That is long code, compiled once for all numbers of chains.
+template <class Epilogue, class T, size_t G>
+__attribute__((noinline)) void finish_in_groups(const Pass<T>& pass, Tile<T, G>& tile) {
+  const size_t places = tile.rows * tile.panels, groups = divide_up(places, overlapping);
+  Place next = {tile.row, tile.panel, 0};
+  size_t done = 0;
+  for (size_t i = 0; i < groups; ++i) {
+    const size_t size = (places + i) / groups;
+    finish_some<Epilogue, overlapping>(pass, tile, next, size, done);
+    done += size;
+  }
+}
+
+template <class Epilogue, class T, size_t G>
+GRU_INLINE void finish(const Pass<T>& pass, Tile<T, G>& tile) {
+  if constexpr (requires { Epilogue::template finish<1>; })
+    finish_in_groups<Epilogue>(pass, tile);
+  else
+    for_each_place(pass, tile, Epilogue::finish);
+}
 
 // The elements of k in a piece, and the tiles that take turns at a piece, so that its weights stay in the first-level
 // cache for all of them.
@@ -247,8 +256,10 @@ void run_tiles(const Pass<typename Epilogue::Element>& pass) {
   const size_t panel_tiles = divide_up(panels, widest<T, G, C>(divide_up(pass.rows, row_tiles)));
   const size_t block = pass.left.block_size, size = pass.left.size;
   const bool cut = C == 1 && row_tiles > 1 && size > piece_size;
-  const size_t piece = cut ? divide_up(piece_size, block) * block : size, group = cut ? turns : 1;
-  Tile<Epilogue, C> tiles[turns];
+  const size_t piece = cut ? divide_up(piece_size, block) * block : size;
+  constexpr size_t most = C == 1 ? turns : 1;
+  const size_t group = cut ? most : 1;
+  Tile<T, G> tiles[most];
   size_t done = 0;  // panels
   for (size_t j = 0; j < panel_tiles; ++j) {
     const size_t wide = (panels + j) / panel_tiles;
@@ -261,16 +272,17 @@ void run_tiles(const Pass<typename Epilogue::Element>& pass) {
         tiles[i].rows = (pass.rows + first + i) / row_tiles;
         tiles[i].panel = panel;
         tiles[i].panels = wide;
-        tiles[i].begin(pass);
+        for_each_place(pass, tiles[i], Epilogue::begin);
         row += tiles[i].rows;
       }
       for (size_t k = 0; k < size; k += piece) {
         const T* const right = pass.right.data + static_cast<ptrdiff_t>(panel) * pass.right.panel_stride + k * G * W;
         for (size_t i = 0; i < count; ++i)
-          tiles[i].multiply_add(pass, {k, at_most(k + piece, size)},
-                                ahead_of<T, G>(pass.right, right, piece, wide, i, count));
+          products<T, G, C>.of[tiles[i].rows - 1][wide - 1](pass, tiles[i].row, panel, {k, at_most(k + piece, size)},
+                                                            ahead_of<T, G>(pass.right, right, piece, wide, i, count),
+                                                            tiles[i].sums);
       }
-      for (size_t i = 0; i < count; ++i) tiles[i].finish(pass);
+      for (size_t i = 0; i < count; ++i) finish<Epilogue>(pass, tiles[i]);
     }
     done += wide;
   }
@@ -280,7 +292,7 @@ void run_tiles(const Pass<typename Epilogue::Element>& pass) {
 template <class Epilogue, size_t C = 1>
 void run(const Pass<typename Epilogue::Element>& pass) {
   if (pass.right.chains == C) return run_tiles<Epilogue, C>(pass);
-  if constexpr (C < 8 && C * Epilogue::gates < 8) run<Epilogue, 2 * C>(pass);
+  if constexpr (C < enough_sums && C * Epilogue::gates < enough_sums) run<Epilogue, 2 * C>(pass);
 }
 
 }  // namespace
