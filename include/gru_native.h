@@ -109,7 +109,7 @@ GN_API const char* gn_supported_isa(size_t place);
 GN_API gn_status gn_active_isa(const char** name, gn_error* error);
 /* Elements in a vector of the active set. */
 GN_API gn_status gn_vector_width(gn_type type, size_t* width, gn_error* error);
-/* What the BLAS behind the gradient of a linear layer's weights says of itself. */
+/* What the BLAS behind the gradient of a linear layer's weights says of itself; "none" in a build without one. */
 GN_API const char* gn_blas(void);
 
 /* ---- Recurrent layers -------------------------------------------------------------------------------------------- */

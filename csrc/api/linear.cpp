@@ -1,4 +1,3 @@
-#include <climits>
 #include <memory>
 #include <variant>
 
@@ -31,7 +30,6 @@ template <class T>
 void backward(const LinearWeights<T>& weights, size_t rows, const void* x, const void* d_y, void* d_x, void* d_weight,
               void* d_bias, int threads) {
   const size_t I = weights.input_size, O = weights.output_size;
-  if (I > INT_MAX || O > INT_MAX) refuse("weight", "fewer than 2^31 rows and columns", "more");  // for the BLAS
   const auto* const inputs = typed<const T>(x, "x", product(rows, I) > 0);
   const auto* const gradients = typed<const T>(d_y, "d_y", product(rows, O) > 0);
   linear_backward<T>(weights, rows, {inputs, static_cast<ptrdiff_t>(I)}, {gradients, static_cast<ptrdiff_t>(O)},

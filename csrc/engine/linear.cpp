@@ -1,9 +1,10 @@
 #include <algorithm>
 #include <vector>
 
-#include "engine/gemm.h"
+#include "engine/blas.h"
 #include "engine/linear.h"
 #include "engine/operands.h"
+#include "engine/plain_product.h"
 #include "engine/plan.h"
 #include "formats/bias.h"
 #include "kernels/dispatch.h"
@@ -85,7 +86,8 @@ void linear_backward(const LinearWeights<T>& weights, size_t rows, Rows<const T>
   if (d_x.data)
     rowwise_product<T>(weights.kernels, rows, d_y, weights.output_size, weights.backward(), nullptr, d_x,
                        weights.input_size, threads);
-  if (d_weight) product_over_rows(rows, weights.output_size, weights.input_size, d_y, x, d_weight, threads);
+  if (d_weight && !product_by_blas(rows, weights.output_size, weights.input_size, d_y, x, d_weight, threads))
+    product_over_rows(weights.kernels, rows, weights.output_size, weights.input_size, d_y, x, d_weight, threads);
   if (d_bias) sum_of_rows(rows, weights.output_size, d_y, d_bias);
 }
 

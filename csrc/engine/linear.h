@@ -40,7 +40,7 @@ template <class T>
 GRU_API void linear_backward(const LinearWeights<T>& weights, size_t rows, Rows<const T> x, Rows<const T> d_y,
                              Rows<T> d_x, T* d_weight, T* d_bias, int threads);
 
-// What the BLAS behind the gradients of weights says of itself.
+// What the BLAS behind the gradients of weights says of itself; "none" in a build without one.
 GRU_API const char* blas_description();
 
 }  // namespace gru

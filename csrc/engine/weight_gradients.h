@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "engine/gemm.h"
+#include "engine/gate_product.h"
 #include "engine/recurrent.h"
 #include "team.h"
 

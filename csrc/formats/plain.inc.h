@@ -53,7 +53,7 @@ void fill_columns(const GateMatrices<T>& from, size_t left_width, size_t first_p
           const size_t valid = at_most(from.units - unit, step), filled = left_width == 1 ? valid : step;
           T* const vectors = to + (panel - first_panel) * panel_size + (unit * from.gates + gate * filled) * W;
           copy_rows(valid, at_most(from.columns - panel * W, W), row_of(from, gate, unit) + panel * W,
-                    static_cast<ptrdiff_t>(from.columns), vectors);
+                    static_cast<ptrdiff_t>(from.columns), vectors, static_cast<ptrdiff_t>(W));
           clear_vectors(filled - valid, 0, vectors + valid * W, static_cast<ptrdiff_t>(W));
         }
 }

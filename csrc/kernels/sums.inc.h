@@ -40,9 +40,11 @@ void outer_tile(const Outer<T>& job, size_t column, const T* ahead) {
   typename V::Reg sums[R][G];
   GRU_FOR (r, 0, R)
     GRU_FOR (g, 0, G) sums[r][g] = V::zero();
-  const T* left = job.left + column * job.packed_rows + job.first_row * R;
+  const bool packed = job.left_row == 0;
+  const ptrdiff_t left_row = packed ? static_cast<ptrdiff_t>(R) : job.left_row;
+  const T* left = job.left + column * (packed ? job.packed_rows : 1) + static_cast<ptrdiff_t>(job.first_row) * left_row;
   const T* right = job.right + static_cast<ptrdiff_t>(job.first_row) * job.right_row;
-  for (size_t row = job.first_row; row < job.last_row; ++row, left += R, right += job.right_row) {
+  for (size_t row = job.first_row; row < job.last_row; ++row, left += left_row, right += job.right_row) {
     if (ahead) {
       __builtin_prefetch(ahead, 0, 2);
       ahead += job.right_row;

@@ -108,7 +108,8 @@ constexpr size_t row_gradient_size = 8;
 template <class T>
 struct Outer {
   size_t first_row, last_row;
-  const T* left;  // what pack_outer made of `packed_rows` rows and all of the columns
+  const T* left;       // row 0 of plain rows; or what pack_outer made of `packed_rows` rows and all of the columns
+  ptrdiff_t left_row;  // from a plain row to the next; or 0
   size_t packed_rows;
   size_t columns;
   const T* right;       // row 0; the gates of a row follow each other
@@ -192,8 +193,8 @@ struct Kernels {
   void (*pack_outer[4])(size_t rows, const T* const* from, ptrdiff_t offset, size_t columns, T* to);
   // to[column][row] = from[row][column]; a row of either begins so many elements behind the one before it
   void (*transpose)(size_t rows, size_t columns, const T* from, ptrdiff_t from_row, T* to, ptrdiff_t to_row);
-  // to[row][vector] = from[row], of which the first n elements are valid, zeros behind them
-  void (*copy_rows)(size_t rows, size_t n, const T* from, ptrdiff_t from_row, T* to);
+  // A vector of `to` in each row = that of `from`, of which the first n elements are valid, zeros behind them
+  void (*copy_rows)(size_t rows, size_t n, const T* from, ptrdiff_t from_row, T* to, ptrdiff_t to_row);
 
   void (*sigmoid)(size_t size, const T* x, T* y);
   void (*tanh)(size_t size, const T* x, T* y);

@@ -56,9 +56,9 @@ void transpose(size_t rows, size_t columns, const T* from, ptrdiff_t from_row, T
 }
 
 template <class T>
-void copy_rows(size_t rows, size_t n, const T* from, ptrdiff_t from_row, T* to) {
+void copy_rows(size_t rows, size_t n, const T* from, ptrdiff_t from_row, T* to, ptrdiff_t to_row) {
   constexpr ptrdiff_t ahead = 16;  // rows of the next copies
-  for (size_t row = 0; row < rows; ++row, from += from_row, to += Vector<T>::width) {
+  for (size_t row = 0; row < rows; ++row, from += from_row, to += to_row) {
     __builtin_prefetch(from + ahead * from_row);
     Vector<T>::store(to, load_units<T>(from, n));
   }

@@ -1,8 +1,7 @@
-#include "engine/gemm.h"
+#include "engine/gate_product.h"
 
 #include <algorithm>
 
-#include "blas.h"
 #include "team.h"
 
 namespace gru {
@@ -104,55 +103,7 @@ void GateProductRun<T>::store(size_t block, const T* sums) const {
   }
 }
 
-namespace {
-
-// What BLAS multiplies at once: large enough for its own blocking, small enough to be shared out.
-constexpr size_t block_outputs = 128, block_inputs = 512;
-
-using Index = int;
-
-void gemm(Index m, Index n, Index k, const float* a, Index lda, const float* b, Index ldb, float* c, Index ldc) {
-  GRU_CBLAS(sgemm)(CblasRowMajor, CblasTrans, CblasNoTrans, m, n, k, 1.0f, a, lda, b, ldb, 1.0f, c, ldc);
-}
-void gemm(Index m, Index n, Index k, const double* a, Index lda, const double* b, Index ldb, double* c, Index ldc) {
-  GRU_CBLAS(dgemm)(CblasRowMajor, CblasTrans, CblasNoTrans, m, n, k, 1.0, a, lda, b, ldb, 1.0, c, ldc);
-}
-
-}  // namespace
-
-template <class T>
-void product_over_rows(size_t rows, size_t outputs, size_t inputs, Rows<const T> left, Rows<const T> right, T* out,
-                       int threads) {
-  [[maybe_unused]] static const bool quiet = (blas::use_one_thread(), true);
-  std::fill_n(out, outputs * inputs, T(0));
-  const size_t across = (inputs + block_inputs - 1) / block_inputs;
-  const size_t blocks = (outputs + block_outputs - 1) / block_outputs * across;
-  int members = plan_members(rows * outputs * inputs, blocks, threads);
-  Interruption interruption;
-  auto work = [&](int member) {
-    Progress progress(interruption, member);
-    const Part part = part_of(blocks, member, members);
-    for (size_t block = part.first; block < part.last; ++block) {
-      const size_t o = block / across * block_outputs, i = block % across * block_inputs;
-      // BLAS counts in int and cannot be given up: the rows are cut too.
-      constexpr size_t most_rows = size_t{1} << 14;
-      for (size_t row = 0; row < rows; row += most_rows) {
-        gemm(static_cast<Index>(std::min(block_outputs, outputs - o)),
-             static_cast<Index>(std::min(block_inputs, inputs - i)),
-             static_cast<Index>(std::min(most_rows, rows - row)), left.at(row) + o, static_cast<Index>(left.row),
-             right.at(row) + i, static_cast<Index>(right.row), out + o * inputs + i, static_cast<Index>(inputs));
-        progress.add(std::min(most_rows, rows - row) * block_outputs * block_inputs);
-      }
-    }
-  };
-  if (!run_team(members, work)) run_team(members = 1, work);
-}
-
-const char* blas_description() { return blas::description(); }
-
 template class GateProductRun<float>;
 template class GateProductRun<double>;
-template void product_over_rows(size_t, size_t, size_t, Rows<const float>, Rows<const float>, float*, int);
-template void product_over_rows(size_t, size_t, size_t, Rows<const double>, Rows<const double>, double*, int);
 
 }  // namespace gru

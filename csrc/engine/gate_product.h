@@ -52,9 +52,4 @@ class GateProductRun {
   bool keeps_sums_;
 };
 
-// out (O, I) contiguous = the sum over rows of left[row] (O) times right[row] (I); by BLAS, on as many as `threads`.
-template <class T>
-void product_over_rows(size_t rows, size_t outputs, size_t inputs, Rows<const T> left, Rows<const T> right, T* out,
-                       int threads);
-
 }  // namespace gru
