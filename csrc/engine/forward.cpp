@@ -1,5 +1,6 @@
 #include <algorithm>
-#include <vector>
+#include <cstddef>
+#include <initializer_list>
 
 #include "engine/carry.h"
 #include "engine/recurrence.h"
@@ -48,20 +49,17 @@ class ForwardRun : Recurrence<T> {
     chunk_ = plan_chunk(schedule_.steps(), panels_ * block_ * row_size * sizeof(T), this->hidden_bytes());
     const size_t regions = plan.by_panels ? 1 : static_cast<size_t>(plan.members);
     const size_t rows = product(chunk_, regions * block_);
-    if (gates_of_tape_) {
-      panel_stride_ = gates_of_tape_->panel_stride();
-    } else {
-      panel_stride_ = static_cast<ptrdiff_t>(product(rows | 1, row_size));
-      gates_ = Buffer<T>(product(static_cast<size_t>(panel_stride_), panels_));
-    }
-    // Memory for the tables is asked for once: that takes longer than many a call.
-    read_.resize(product(rows, call_.mask.data ? 3 : 2));
-    written_.resize(product(rows, 2));
-    x_rows_ = read_.data();
+    panel_stride_ =
+        gates_of_tape_ ? gates_of_tape_->panel_stride() : static_cast<ptrdiff_t>(product(rows | 1, row_size));
+    const size_t gates = gates_of_tape_ ? 0 : product(static_cast<size_t>(panel_stride_), panels_);
+    // Memory is asked for once: that takes longer than many a call.
+    scratch_ = Buffer<std::byte>(product(gates, sizeof(T)) + product(rows, (call_.mask.data ? 5 : 4) * sizeof(T*)));
+    gates_ = static_cast<T*>(static_cast<void*>(scratch_.data()));
+    output_rows_ = static_cast<T**>(static_cast<void*>(gates_ + gates));
+    gate_rows_ = output_rows_ + rows;
+    x_rows_ = static_cast<const T**>(static_cast<void*>(gate_rows_ + rows));
     h_rows_ = x_rows_ + rows;
     left_rows_ = h_rows_ + rows;
-    output_rows_ = written_.data();
-    gate_rows_ = output_rows_ + rows;
     if (!call_.h_0.data || schedule_.has_resets()) {
       zeros_ = Buffer<T>(w_.output_size);
       std::fill_n(zeros_.data(), w_.output_size, T(0));
@@ -124,7 +122,7 @@ class ForwardRun : Recurrence<T> {
     }
   }
 
-  T* scratch_row(size_t i) const { return gates_.data() + (i * w_.cell.slots + w_.cell.lead) * width_; }
+  T* scratch_row(size_t i) const { return gates_ + (i * w_.cell.slots + w_.cell.lead) * width_; }
 
   // The projections of x.
   void project(int member, size_t region, size_t first, size_t last, const Slice& slice, Progress& progress) const {
@@ -215,11 +213,11 @@ class ForwardRun : Recurrence<T> {
   PackReaders<T> packs_;
   size_t block_ = 0, chunk_ = 0;
   ptrdiff_t panel_stride_ = 0;
-  Buffer<T> gates_, zeros_, masked_;
+  Buffer<std::byte> scratch_;  // the gates and the tables below
+  T* gates_ = nullptr;
+  Buffer<T> zeros_, masked_;
   Carry<T> carry_;  // c of the LSTM
   ZoneoutRows<T> zoneout_;
-  std::vector<const T*> read_;  // the tables of the rows that are read
-  std::vector<T*> written_;
   const T **x_rows_ = nullptr, **h_rows_ = nullptr, **left_rows_ = nullptr;  // the last with a mask
   T **output_rows_ = nullptr, **gate_rows_ = nullptr;
 };

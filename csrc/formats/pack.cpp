@@ -12,8 +12,8 @@ Pack<T>::Pack(const Kernels<T>& kernels, const GateMatrices<T>& from)
       from_(from),
       left_width_(0),
       panels_((from.units + kernels.vector - 1) / kernels.vector),
-      gates_(from.gates),
-      panel_size_(kernels.format.panel_size(from_, left_width_)) {}
+      panel_size_(kernels.format.panel_size(from_, left_width_)),
+      chains_(kernels.chains(panels_, from.gates)) {}
 
 template <class T>
 Pack<T>::Pack(const Kernels<T>& kernels, const GateMatrices<T>& from, size_t left_width)
@@ -21,14 +21,14 @@ Pack<T>::Pack(const Kernels<T>& kernels, const GateMatrices<T>& from, size_t lef
       from_(from),
       left_width_(left_width),
       panels_((from.columns + kernels.vector - 1) / kernels.vector),
-      gates_(1),
-      panel_size_(kernels.format.panel_size(from_, left_width_)) {}
+      panel_size_(kernels.format.panel_size(from_, left_width_)),
+      chains_(kernels.chains(panels_, 1)) {}
 
 template <class T>
 Panels<T> Pack<T>::view(const T* data) const {
   constexpr size_t near = size_t{2} << 20;  // fetching these costs more than it brings
   const bool far = panels_ * panel_size_ * sizeof(T) > near;
-  return {data, static_cast<ptrdiff_t>(panel_size_), kernels_.chains(panels_, gates_), far};
+  return {data, static_cast<ptrdiff_t>(panel_size_), chains_, far};
 }
 
 template <class T>

@@ -39,7 +39,7 @@ class Pack {
   const Kernels<T>& kernels_;
   const GateMatrices<T> from_;
   const size_t left_width_;  // 0: not transposed
-  const size_t panels_, gates_, panel_size_;
+  const size_t panels_, panel_size_, chains_;
   enum class State { fresh, read, packed };
   mutable std::atomic<State> state_{State::fresh};
   mutable std::once_flag once_;
