@@ -11,6 +11,7 @@
 
 #include "check.h"
 #include "gru_native.h"
+#include "isas.h"
 #include "problem.h"
 
 using namespace gru;
@@ -214,30 +215,14 @@ void check_case(gn_cell cell, const std::string& where, const Arrays& arrays, co
   }
 }
 
-// The variable that says what new weights are packed for, as it was again afterwards.
-class UsedIsa {
- public:
-  explicit UsedIsa(const char* name) {
-    if (const char* const before = std::getenv(variable)) before_ = before;
-    setenv(variable, name, 1);
-  }
-  ~UsedIsa() { before_ ? setenv(variable, before_->c_str(), 1) : unsetenv(variable); }
-  UsedIsa(const UsedIsa&) = delete;
-
- private:
-  static constexpr const char* variable = "GRU_NATIVE_ISA";
-  std::optional<std::string> before_;
-};
-
 void check_cell(gn_cell cell, const std::string& name) {
   const File file = read(GRU_NATIVE_VECTORS "/" + name + ".txt");
-  for (size_t place = 0; const char* const isa = gn_supported_isa(place); ++place) {
-    const UsedIsa use(isa);
+  for_every_isa([&] {
     for (const auto& [title, arrays] : file.cases) {
       check_case<float>(cell, name + " " + title, arrays, file.tolerances);
       check_case<double>(cell, name + " " + title, arrays, file.tolerances);
     }
-  }
+  });
 }
 
 }  // namespace
