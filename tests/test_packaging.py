@@ -65,6 +65,14 @@ def test_run_time_libraries_come_from_the_package() -> None:
     assert any("omp" in name for name in bundled)
 
 
+def test_bundled_libraries_come_with_their_terms() -> None:
+    terms = metadata.distribution("gru_native").read_text("licenses/LICENSE-bundled.txt") or ""
+    terms += "".join(path.read_text() for path in FOLDER.glob("LICENSE*"))
+    bundled = {path.name.partition(".")[0] for path in FOLDER.glob("lib*.so*")} - {"libgru_native_core"}
+    assert {name for name in bundled if name not in terms} == set()
+    assert ("OpenBLAS" in terms) == ("libscipy_openblas" in bundled)
+
+
 def test_import_needs_run_time_dependencies_only() -> None:
     loaded = printed(
         "import sys; before = set(sys.modules); import gru_native, gru_native.cli\n"

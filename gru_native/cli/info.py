@@ -14,7 +14,7 @@ def register(commands: Any) -> None:
         "info",
         help="show version, instruction sets, BLAS and threads",
         description="Show the version of gru_native; the instruction sets that it was built for, that this "
-        "CPU supports and that is active (GRU_NATIVE_ISA lowers it); the BLAS library; and the most threads "
+        "CPU supports and that is active (GRU_NATIVE_ISA lowers it); the BLAS library, or none; and the most threads "
         "that a call uses (OMP_NUM_THREADS sets them) and whose they are (GRU_NATIVE_TEAM).",
     )
     parser.set_defaults(run=run)
