@@ -1,18 +1,11 @@
 #include "buffer.h"
 
-#include <pthread.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cstdlib>
 #include <mutex>
 #include <new>
 #include <vector>
 
-#if defined(__GLIBC__)
-#include <malloc.h>
-#endif
+#include "runtime/system.h"
 
 namespace gru {
 
@@ -28,8 +21,7 @@ struct Block {
 
 // Kept together, at the most.
 size_t most_kept() {
-  static const auto quarter =
-      static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) / 4 * static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  static const size_t quarter = system::memory_bytes() / 4;
   return quarter;
 }
 
@@ -71,7 +63,7 @@ struct KeptBlocks {
   }
 
   void drop_oldest() {
-    std::free(blocks.front().data);
+    system::free(blocks.front().data);
     kept -= blocks.front().bytes;
     blocks.erase(blocks.begin());
   }
@@ -82,9 +74,10 @@ struct KeptBlocks {
 KeptBlocks& kept_blocks = *new KeptBlocks;
 
 // A fork waits for the lock, so that the child finds it free.
-[[maybe_unused]] const int registered =
-    pthread_atfork([] { kept_blocks.mutex.lock(); },  //
-                   [] { kept_blocks.mutex.unlock(); }, [] { kept_blocks.mutex.unlock(); });
+[[maybe_unused]] const bool registered =
+    (system::at_fork([] { kept_blocks.mutex.lock(); },  //
+                     [] { kept_blocks.mutex.unlock(); }, [] { kept_blocks.mutex.unlock(); }),
+     true);
 
 size_t round_up(size_t bytes, size_t to) { return (bytes + to - 1) / to * to; }
 
@@ -102,8 +95,7 @@ size_t in_huge_pages(size_t bytes) { return bytes / huge_page * huge_page; }
 
 void* fresh(size_t bytes, size_t aligned_to) {
   for (;;) {
-    void* data;
-    if (posix_memalign(&data, aligned_to, bytes) == 0) return data;
+    if (void* const data = system::allocate(bytes, aligned_to)) return data;
     if (release_kept() == 0) throw std::bad_alloc();
   }
 }
@@ -114,11 +106,9 @@ void* fresh(size_t bytes, size_t aligned_to) {
 });
 
 void* fresh_block(size_t size, size_t bytes) {
-  [[maybe_unused]] const size_t huge = in_huge_pages(bytes);
+  const size_t huge = in_huge_pages(bytes);
   void* const data = fresh(size, size >= huge_page ? huge_page : alignment);  // a later user may fill it
-#if defined(MADV_HUGEPAGE)
-  if (huge > 0) madvise(data, huge, MADV_HUGEPAGE);
-#endif
+  if (huge > 0) system::prefer_large_pages(data, huge);
   return data;
 }
 
@@ -144,9 +134,9 @@ void* allocate(size_t bytes) {
 
 void release(void* data, size_t bytes) noexcept {
   const size_t size = block_size(bytes);
-  if (size < least_kept) return std::free(data);
+  if (size < least_kept) return system::free(data);
   // The system may take huge pages when memory gets scarce; until then they need no clearing.
-  if (in_huge_pages(bytes) > 0) madvise(data, in_huge_pages(bytes), MADV_FREE);
+  if (in_huge_pages(bytes) > 0) system::may_take_back(data, in_huge_pages(bytes));
   KeptBlocks& blocks = kept_blocks;
   const std::scoped_lock lock(blocks.mutex);
   blocks.in_use -= size;
@@ -161,9 +151,7 @@ size_t release_kept() noexcept {
     released = blocks.kept;
     while (!blocks.blocks.empty()) blocks.drop_oldest();
   }
-#if defined(__GLIBC__)
-  malloc_trim(0);
-#endif
+  system::trim_heap();
   return released;
 }
 

@@ -3,9 +3,7 @@
 
 #include <vector>
 
-#if defined(__linux__)
-#include <sched.h>
-#endif
+#include "runtime/system.h"
 
 namespace gru {
 
@@ -22,14 +20,12 @@ class Sleepers {
   void end();
 
  private:
-#if defined(__linux__)
   struct Sleeper {
-    pid_t id = 0, came = 0;  // of the last team's member, and of this one's
+    system::ThreadId id = 0, came = 0;  // of the last team's member, and of this one's
     bool is_away = false;
-    cpu_set_t allowed;  // when it is not
+    system::Cpus allowed;  // when it is not
   };
   std::vector<Sleeper> sleepers_;
-#endif
 };
 
 }  // namespace gru

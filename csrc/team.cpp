@@ -1,6 +1,6 @@
 #include "team.h"
 
-#include <sched.h>
+#include <thread>
 
 #include "clock.h"
 
@@ -102,7 +102,7 @@ void Barrier::wait(int member) {
         pause();
       } else {
         if (interruption_.happened()) throw Interrupted{};
-        sched_yield();
+        std::this_thread::yield();
       }
     }
   }

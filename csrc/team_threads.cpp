@@ -1,7 +1,4 @@
 // A pool of threads for each thread that calls.
-#include <pthread.h>
-#include <signal.h>
-
 #include <algorithm>
 #include <atomic>
 #include <memory>
@@ -11,6 +8,7 @@
 
 #include "clock.h"
 #include "placement.h"
+#include "runtime/system.h"
 #include "team.h"
 
 namespace gru {
@@ -19,7 +17,7 @@ namespace {
 
 // A forked child has none of its parent's threads.
 std::atomic<unsigned> forks{0};
-[[maybe_unused]] const int registered = pthread_atfork(nullptr, nullptr, [] { forks.fetch_add(1); });
+[[maybe_unused]] const bool registered = (system::at_fork(nullptr, nullptr, [] { forks.fetch_add(1); }), true);
 
 // Waits until a number is no longer `old`, awake for a while: the next call often comes soon.
 void wait_for_change(const std::atomic<unsigned>& number, unsigned old) {
@@ -29,20 +27,6 @@ void wait_for_change(const std::atomic<unsigned>& number, unsigned old) {
     pause();
   }
 }
-
-// Signals are for the program's own threads.
-class SignalsBlocked {
- public:
-  SignalsBlocked() {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-
- private:
-  sigset_t before_;
-};
 
 class Pool {
  public:
@@ -61,7 +45,7 @@ class Pool {
   // The calling thread may come again within a task, when it asks whether to go on.
   int ready(int wanted) {
     if (busy_) return 1;
-    const SignalsBlocked blocked;
+    const system::SignalsBlocked blocked;  // signals are for the program's own threads
     while (members() < wanted && add()) {
     }
     return std::min(members(), wanted);
