@@ -5,7 +5,7 @@
 #include <string>
 
 #include "guard.h"
-#include "team.h"
+#include "runtime/team.h"
 
 namespace gru::api {
 

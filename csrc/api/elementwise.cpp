@@ -1,6 +1,6 @@
 #include "engine/elementwise.h"
-#include "bandwidth.h"
-#include "buffer.h"
+#include "runtime/bandwidth.h"
+#include "runtime/buffer.h"
 #include "checks.h"
 
 namespace gru::api {

@@ -9,7 +9,7 @@
 #include <string>
 
 #include "gru_native.h"
-#include "team.h"
+#include "runtime/team.h"
 
 namespace gru::api {
 

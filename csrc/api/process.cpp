@@ -2,11 +2,11 @@
 #include <memory>
 #include <string>
 
-#include "buffer.h"
 #include "checks.h"
 #include "engine/linear.h"
 #include "kernels/dispatch.h"
-#include "quota.h"
+#include "runtime/buffer.h"
+#include "runtime/quota.h"
 
 namespace gru::api {
 

@@ -10,7 +10,7 @@
 #include <climits>
 
 #include "engine/plan.h"
-#include "team.h"
+#include "runtime/team.h"
 
 #if defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>

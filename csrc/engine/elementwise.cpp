@@ -3,10 +3,10 @@
 
 #include "engine/elementwise.h"
 
-#include "buffer.h"
+#include "runtime/buffer.h"
 #include "engine/plan.h"
 #include "kernels/dispatch.h"
-#include "team.h"
+#include "runtime/team.h"
 
 namespace gru {
 

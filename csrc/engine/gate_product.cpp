@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "team.h"
+#include "runtime/team.h"
 
 namespace gru {
 

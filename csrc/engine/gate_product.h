@@ -2,11 +2,11 @@
 // the number of threads, and each sums over its rows in their order, so the bits do not depend on it either.
 #pragma once
 
-#include "buffer.h"
+#include "runtime/buffer.h"
 #include "engine/operands.h"
 #include "engine/plan.h"
 #include "engine/views.h"
-#include "team.h"
+#include "runtime/team.h"
 
 namespace gru {
 

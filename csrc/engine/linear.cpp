@@ -8,7 +8,7 @@
 #include "engine/plan.h"
 #include "formats/bias.h"
 #include "kernels/dispatch.h"
-#include "team.h"
+#include "runtime/team.h"
 
 namespace gru {
 

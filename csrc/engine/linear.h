@@ -3,7 +3,7 @@
 
 #include <cstddef>
 
-#include "buffer.h"
+#include "runtime/buffer.h"
 #include "engine/views.h"
 #include "export.h"
 #include "formats/pack.h"

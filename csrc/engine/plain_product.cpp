@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <iterator>
 
-#include "buffer.h"
+#include "runtime/buffer.h"
 #include "engine/plan.h"
-#include "team.h"
+#include "runtime/team.h"
 
 namespace gru {
 

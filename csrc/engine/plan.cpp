@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "engine/schedule.h"
-#include "team.h"
+#include "runtime/team.h"
 
 namespace gru {
 

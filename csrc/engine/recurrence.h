@@ -8,7 +8,7 @@
 #include "engine/recurrent.h"
 #include "engine/schedule.h"
 #include "formats/pack.h"
-#include "team.h"
+#include "runtime/team.h"
 
 namespace gru {
 

@@ -14,7 +14,7 @@
 #include <optional>
 #include <span>
 
-#include "buffer.h"
+#include "runtime/buffer.h"
 #include "engine/schedule.h"
 #include "engine/views.h"
 #include "export.h"

@@ -4,7 +4,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "buffer.h"
+#include "runtime/buffer.h"
 
 namespace gru {
 

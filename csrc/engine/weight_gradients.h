@@ -6,7 +6,7 @@
 
 #include "engine/gate_product.h"
 #include "engine/recurrent.h"
-#include "team.h"
+#include "runtime/team.h"
 
 namespace gru {
 

@@ -1,7 +1,7 @@
 // Vectors of units in the order in which a tile reads them.
 #pragma once
 
-#include "buffer.h"
+#include "runtime/buffer.h"
 #include "kernels/table.h"
 
 namespace gru {

@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <mutex>
 
-#include "buffer.h"
+#include "runtime/buffer.h"
 #include "engine/plan.h"
 #include "export.h"
 #include "kernels/table.h"

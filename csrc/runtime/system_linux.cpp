@@ -11,7 +11,7 @@
 #include <sstream>
 #include <string>
 
-#include "system.h"
+#include "runtime/system.h"
 
 #if defined(__GLIBC__)
 #include <malloc.h>

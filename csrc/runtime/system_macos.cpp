@@ -2,7 +2,7 @@
 #include <malloc/malloc.h>
 #include <sys/mman.h>
 
-#include "system.h"
+#include "runtime/system.h"
 
 namespace gru::system {
 

@@ -6,7 +6,7 @@
 
 #include <new>
 
-#include "system.h"
+#include "runtime/system.h"
 
 namespace gru::system {
 

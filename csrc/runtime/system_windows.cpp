@@ -2,7 +2,7 @@
 #include <malloc.h>
 #include <windows.h>
 
-#include "system.h"
+#include "runtime/system.h"
 
 namespace gru::system {
 

@@ -5,7 +5,7 @@
 #include <thread>
 #include <vector>
 
-#include "team.h"
+#include "runtime/team.h"
 
 namespace gru::tests {
 

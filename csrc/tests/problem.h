@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "gru_native.h"
-#include "team.h"
+#include "runtime/team.h"
 
 namespace gru::tests {
 

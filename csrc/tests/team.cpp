@@ -1,5 +1,5 @@
 // Teams: calls at once, calls that are given up, forks, other executors meanwhile.
-#include "team.h"
+#include "runtime/team.h"
 
 #include <sys/wait.h>
 #include <unistd.h>

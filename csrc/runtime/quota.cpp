@@ -1,4 +1,4 @@
-#include "quota.h"
+#include "runtime/quota.h"
 
 #include <algorithm>
 #include <climits>

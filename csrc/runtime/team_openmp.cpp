@@ -10,10 +10,10 @@
 #include <thread>
 #include <vector>
 
-#include "placement.h"
-#include "quota.h"
+#include "runtime/placement.h"
+#include "runtime/quota.h"
 #include "runtime/system.h"
-#include "team.h"
+#include "runtime/team.h"
 
 namespace gru {
 

@@ -1,13 +1,13 @@
-#include "bandwidth.h"
+#include "runtime/bandwidth.h"
 
 #include <algorithm>
 #include <chrono>
 #include <stdexcept>
 #include <vector>
 
-#include "buffer.h"
+#include "runtime/buffer.h"
 #include "kernels/dispatch.h"
-#include "team.h"
+#include "runtime/team.h"
 
 namespace gru {
 

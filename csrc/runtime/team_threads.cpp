@@ -6,10 +6,10 @@
 #include <thread>
 #include <vector>
 
-#include "clock.h"
-#include "placement.h"
+#include "runtime/clock.h"
+#include "runtime/placement.h"
 #include "runtime/system.h"
-#include "team.h"
+#include "runtime/team.h"
 
 namespace gru {
 

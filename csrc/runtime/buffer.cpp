@@ -1,4 +1,4 @@
-#include "buffer.h"
+#include "runtime/buffer.h"
 
 #include <algorithm>
 #include <mutex>

@@ -1,8 +1,8 @@
-#include "team.h"
+#include "runtime/team.h"
 
 #include <thread>
 
-#include "clock.h"
+#include "runtime/clock.h"
 
 namespace gru {
 
