@@ -1,7 +1,7 @@
 #include "engine/elementwise.h"
+#include "checks.h"
 #include "runtime/bandwidth.h"
 #include "runtime/buffer.h"
-#include "checks.h"
 
 namespace gru::api {
 

@@ -1,6 +1,5 @@
 #include "tape.h"
 
-#include <atomic>
 #include <cstring>
 #include <string>
 
@@ -112,8 +111,8 @@ TapeLayout layout_of_tape(const gn_call& call, const Schedule& schedule) {
 
 void use_tape(const gn_call& call, bool overwrite) {
   auto& flag = *reinterpret_cast<uint32_t*>(memory(call, offsetof(TapeHeader, used)));
-  const std::atomic_ref used(flag);
-  if (overwrite ? used.exchange(1) : used.load())
+  // As std::atomic_ref does, which not every C++ library has.
+  if (overwrite ? __atomic_exchange_n(&flag, 1, __ATOMIC_SEQ_CST) : __atomic_load_n(&flag, __ATOMIC_SEQ_CST))
     throw UsedTape("tape: it was used by an earlier backward, which overwrites it; run forward again");
 }
 

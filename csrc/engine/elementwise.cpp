@@ -3,9 +3,9 @@
 
 #include "engine/elementwise.h"
 
-#include "runtime/buffer.h"
 #include "engine/plan.h"
 #include "kernels/dispatch.h"
+#include "runtime/buffer.h"
 #include "runtime/team.h"
 
 namespace gru {

@@ -2,10 +2,10 @@
 // the number of threads, and each sums over its rows in their order, so the bits do not depend on it either.
 #pragma once
 
-#include "runtime/buffer.h"
 #include "engine/operands.h"
 #include "engine/plan.h"
 #include "engine/views.h"
+#include "runtime/buffer.h"
 #include "runtime/team.h"
 
 namespace gru {

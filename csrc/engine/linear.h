@@ -3,11 +3,11 @@
 
 #include <cstddef>
 
-#include "runtime/buffer.h"
 #include "engine/views.h"
 #include "export.h"
 #include "formats/pack.h"
 #include "kernels/table.h"
+#include "runtime/buffer.h"
 
 namespace gru {
 

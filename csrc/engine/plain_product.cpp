@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <iterator>
 
-#include "runtime/buffer.h"
 #include "engine/plan.h"
+#include "runtime/buffer.h"
 #include "runtime/team.h"
 
 namespace gru {

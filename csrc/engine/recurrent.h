@@ -14,12 +14,12 @@
 #include <optional>
 #include <span>
 
-#include "runtime/buffer.h"
 #include "engine/schedule.h"
 #include "engine/views.h"
 #include "export.h"
 #include "formats/pack.h"
 #include "kernels/table.h"
+#include "runtime/buffer.h"
 
 namespace gru {
 

@@ -1,8 +1,8 @@
 // Vectors of units in the order in which a tile reads them.
 #pragma once
 
-#include "runtime/buffer.h"
 #include "kernels/table.h"
+#include "runtime/buffer.h"
 
 namespace gru {
 

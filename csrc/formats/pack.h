@@ -5,10 +5,10 @@
 #include <cstddef>
 #include <mutex>
 
-#include "runtime/buffer.h"
 #include "engine/plan.h"
 #include "export.h"
 #include "kernels/table.h"
+#include "runtime/buffer.h"
 
 namespace gru {
 

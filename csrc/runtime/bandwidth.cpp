@@ -5,8 +5,8 @@
 #include <stdexcept>
 #include <vector>
 
-#include "runtime/buffer.h"
 #include "kernels/dispatch.h"
+#include "runtime/buffer.h"
 #include "runtime/team.h"
 
 namespace gru {
