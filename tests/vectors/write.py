@@ -31,8 +31,9 @@ HEAD = """\
 # Words with blanks or line ends between them; lines that begin with # say nothing. "case NAME" begins a case; all
 # else is an array: its name, the count of its numbers, the numbers, row by row. sizes: T B I H D P; arrays and their
 # shapes are those of include/gru_native.h, "_reverse" is of the second direction, zoneout a share, activations are
-# three numbers each (gn_function, alpha, beta), and an array that is not there was not given. Inputs are the same in float32. Results may differ by absolute + relative * the largest
-# magnitude of their array: these two, before the first case, for output, h_n and c_n (forward) and for gradients.
+# three numbers each (gn_function, alpha, beta), and an array that is not there was not given. Inputs are the same in
+# float32. Results may differ by absolute + relative * the largest magnitude of their array: these two, before the first
+# case, for output, h_n and c_n (forward) and for gradients.
 """
 
 
