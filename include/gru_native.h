@@ -84,6 +84,21 @@ GN_API gn_team gn_get_team(void);
    NULL is never asked, which is so at first. What executors and watchers use must live on when they are replaced. */
 GN_API gn_status gn_watch(bool (*asked)(void* user), void* user, gn_error* error);
 
+/* The team and the question of some calls, in place of the process's. */
+typedef struct gn_context gn_context;
+typedef struct gn_context_options {
+  size_t size;
+  gn_team team;
+  const gn_executor* executor; /* copied; NULL but for GN_EXECUTOR */
+  bool (*asked)(void* user);   /* see gn_watch */
+  void* user;
+} gn_context_options;
+GN_API gn_status gn_context_create(const gn_context_options* options, gn_context** context, gn_error* error);
+/* No thread may use it any more. NULL is let pass. */
+GN_API void gn_context_destroy(gn_context* context);
+/* For the calls that this thread makes from now on; NULL for those of the process, which is so at first. */
+GN_API void gn_use_context(const gn_context* context);
+
 /* The most threads of a call. */
 #define GN_MAX_THREADS 256
 
@@ -100,6 +115,17 @@ GN_API void gn_release(void* memory, size_t bytes);
 GN_API size_t gn_least_kept(void);
 /* Gives all that is kept back to the system, and returns its bytes. */
 GN_API size_t gn_release_kept(void);
+
+/* Where that memory, and with it all of weights and of calls, comes from: both functions are called by many threads at
+   once. `allocate` returns NULL when there is none. */
+typedef struct gn_allocator {
+  size_t size;
+  void* (*allocate)(void* user, size_t bytes, size_t alignment);
+  void (*release)(void* user, void* memory);
+  void* user;
+} gn_allocator;
+/* It is copied. Refused when memory was asked for before. */
+GN_API gn_status gn_set_allocator(const gn_allocator* allocator, gn_error* error);
 
 /* Instruction sets, lowest first: those that were built; those of them that this CPU has; the one that new weights are
    packed for, which is the highest, or the one that the environment variable GRU_NATIVE_ISA names. NULL behind the last

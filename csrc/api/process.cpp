@@ -36,12 +36,14 @@ bool ask_watcher() {
   return own->asked && own->asked(own->user);
 }
 
-Executor& executor_of(gn_team team, const gn_executor* given) {
+// The team's executor, of a program's own the one that is made here.
+Executor& executor_of(gn_team team, const gn_executor* given, std::unique_ptr<Given>& made) {
   if (team == GN_EXECUTOR) {
     gn_executor room;
     const gn_executor& own = taken(given, "executor", room);
     if (!own.ready || !own.run) refuse("executor", "both functions", "NULL");
-    return *new Given(own);  // calls that have begun may still use it when another one is chosen
+    made = std::make_unique<Given>(own);
+    return *made;
   }
   if (given) refuse("executor", "NULL for this team", "a structure");
   if (team == GN_OPENMP) return openmp_executor();
@@ -61,10 +63,19 @@ const char* name_at(const List& names, size_t place) {
 
 using namespace gru::api;
 
+struct gn_context {
+  std::unique_ptr<Given> given;  // or null
+  gru::Context own;
+};
+
 uint32_t gn_abi_version(void) { return GN_ABI_VERSION; }
 
 gn_status gn_set_team(gn_team team, const gn_executor* executor, gn_error* error) {
-  return guarded(error, [&] { gru::use_executor(executor_of(team, executor)); });
+  return guarded(error, [&] {
+    std::unique_ptr<Given> made;
+    gru::use_executor(executor_of(team, executor, made));
+    made.release();  // calls that have begun may still use it when another one is chosen
+  });
 }
 
 gn_team gn_get_team(void) {
@@ -78,6 +89,22 @@ gn_status gn_watch(bool (*asked)(void* user), void* user, gn_error* error) {
     gru::set_interruption(asked ? ask_watcher : nullptr);
   });
 }
+
+gn_status gn_context_create(const gn_context_options* options, gn_context** context, gn_error* error) {
+  return guarded(error, [&] {
+    gn_context_options room;
+    const gn_context_options& own = taken(options, "options", room);
+    if (!context) refuse("context", "where to put it", "NULL");
+    auto made = std::make_unique<gn_context>();
+    gru::Executor& executor = executor_of(own.team, own.executor, made->given);
+    made->own = {&executor, own.asked, own.user};
+    *context = made.release();
+  });
+}
+
+void gn_context_destroy(gn_context* context) { delete context; }
+
+void gn_use_context(const gn_context* context) { gru::use_context(context ? &context->own : nullptr); }
 
 int gn_default_threads(void) { return std::min(gru::default_threads(), GN_MAX_THREADS); }
 
@@ -96,6 +123,16 @@ void gn_release(void* memory, size_t bytes) {
 size_t gn_least_kept(void) { return gru::least_kept; }
 
 size_t gn_release_kept(void) { return gru::release_kept(); }
+
+gn_status gn_set_allocator(const gn_allocator* allocator, gn_error* error) {
+  return guarded(error, [&] {
+    gn_allocator room;
+    const gn_allocator& own = taken(allocator, "allocator", room);
+    if (!own.allocate || !own.release) refuse("allocator", "both functions", "NULL");
+    if (!gru::use_allocator({own.allocate, own.release, own.user}))
+      refuse("allocator", "to be set before memory is asked for", "it later");
+  });
+}
 
 const char* gn_built_isa(size_t place) {
   static const auto names = gru::built_isas();

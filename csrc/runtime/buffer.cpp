@@ -1,6 +1,7 @@
 #include "runtime/buffer.h"
 
 #include <algorithm>
+#include <atomic>
 #include <mutex>
 #include <new>
 #include <vector>
@@ -18,6 +19,15 @@ struct Block {
   void* data;
   size_t bytes;
 };
+
+// Chosen once, at the latest when memory is first asked for; a look at `is_chosen` takes less than call_once.
+std::once_flag chosen;
+std::atomic<bool> is_chosen{false};
+bool is_system = true;
+Allocator source{[](void*, size_t bytes, size_t aligned_to) { return system::allocate(bytes, aligned_to); },
+                 [](void*, void* data) { system::free(data); }, nullptr};
+
+void give_back(void* data) { source.release(source.user, data); }
 
 // Kept together, at the most.
 size_t most_kept() {
@@ -63,7 +73,7 @@ struct KeptBlocks {
   }
 
   void drop_oldest() {
-    system::free(blocks.front().data);
+    give_back(blocks.front().data);
     kept -= blocks.front().bytes;
     blocks.erase(blocks.begin());
   }
@@ -94,8 +104,9 @@ size_t block_size(size_t bytes) {
 size_t in_huge_pages(size_t bytes) { return bytes / huge_page * huge_page; }
 
 void* fresh(size_t bytes, size_t aligned_to) {
+  if (!is_chosen.load(std::memory_order_acquire)) std::call_once(chosen, [] { is_chosen = true; });
   for (;;) {
-    if (void* const data = system::allocate(bytes, aligned_to)) return data;
+    if (void* const data = source.allocate(source.user, bytes, aligned_to)) return data;
     if (release_kept() == 0) throw std::bad_alloc();
   }
 }
@@ -108,11 +119,21 @@ void* fresh(size_t bytes, size_t aligned_to) {
 void* fresh_block(size_t size, size_t bytes) {
   const size_t huge = in_huge_pages(bytes);
   void* const data = fresh(size, size >= huge_page ? huge_page : alignment);  // a later user may fill it
-  if (huge > 0) system::prefer_large_pages(data, huge);
+  if (huge > 0 && is_system) system::prefer_large_pages(data, huge);
   return data;
 }
 
 }  // namespace
+
+bool use_allocator(const Allocator& allocator) {
+  bool is_first = false;
+  std::call_once(chosen, [&] {
+    source = allocator;
+    is_system = false;
+    is_first = is_chosen = true;
+  });
+  return is_first;
+}
 
 void* allocate(size_t bytes) {
   const size_t size = block_size(bytes);
@@ -134,9 +155,9 @@ void* allocate(size_t bytes) {
 
 void release(void* data, size_t bytes) noexcept {
   const size_t size = block_size(bytes);
-  if (size < least_kept) return system::free(data);
+  if (size < least_kept) return give_back(data);
   // The system may take huge pages when memory gets scarce; until then they need no clearing.
-  if (in_huge_pages(bytes) > 0) system::may_take_back(data, in_huge_pages(bytes));
+  if (in_huge_pages(bytes) > 0 && is_system) system::may_take_back(data, in_huge_pages(bytes));
   KeptBlocks& blocks = kept_blocks;
   const std::scoped_lock lock(blocks.mutex);
   blocks.in_use -= size;

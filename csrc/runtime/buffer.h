@@ -18,6 +18,15 @@ constexpr size_t granularity = 1, least_kept = std::numeric_limits<size_t>::max(
 constexpr size_t granularity = alignment, least_kept = size_t{1} << 16;
 #endif
 
+// Where memory comes from, when it is not the system.
+struct Allocator {
+  void* (*allocate)(void* user, size_t bytes, size_t alignment);
+  void (*release)(void* user, void* memory);
+  void* user;
+};
+// Returns false, with nothing done, when memory was asked for before.
+GRU_API bool use_allocator(const Allocator& allocator);
+
 // So many bytes; throws std::bad_alloc when there are none, even after what is kept was given back. What is released
 // may be kept for later calls.
 GRU_API void* allocate(size_t bytes);

@@ -31,6 +31,7 @@ class FlushToZero {
 
 thread_local uint64_t last_end = 0;
 thread_local bool follows = false;
+thread_local const Context* own_context = nullptr;
 
 std::atomic<Executor*> executor{&openmp_executor()};
 std::atomic<bool (*)()> interruption_asked{nullptr};
@@ -56,7 +57,9 @@ void run_member(void* data, int member) {
 Executor::~Executor() = default;
 
 void use_executor(Executor& chosen) { executor.store(&chosen); }
-Executor& current_executor() { return *executor.load(); }
+Executor& current_executor() { return own_context ? *own_context->executor : *executor.load(); }
+
+void use_context(const Context* context) { own_context = context; }
 
 void set_interruption(bool (*asked)()) { interruption_asked.store(asked); }
 
@@ -67,13 +70,22 @@ Call::~Call() { last_end = ticks(); }
 
 bool calls_follow() { return follows; }
 
+namespace {
+
+bool is_given_up() {
+  if (own_context) return own_context->asked && own_context->asked(own_context->user);
+  const auto asked = interruption_asked.load(std::memory_order_relaxed);
+  return asked && asked();
+}
+
+}  // namespace
+
 Interruption::Interruption() : asked_(ticks()) {}
 
 void Interruption::check(int member) {
   constexpr uint64_t moments_between = 500;
   if (member == 0 && ticks() - asked_ > moments_between * moment()) {
-    const auto asked = interruption_asked.load(std::memory_order_relaxed);
-    if (asked && asked()) happened_.store(true, std::memory_order_relaxed);
+    if (is_given_up()) happened_.store(true, std::memory_order_relaxed);
     asked_ = ticks();
   }
   if (happened()) throw Interrupted{};

@@ -39,6 +39,15 @@ GRU_API void set_interruption(bool (*asked)());
 // The number of threads that a call uses when none is given: OMP_NUM_THREADS, or the CPUs of this process within the
 // quota of its control groups.
 GRU_API int default_threads();
+// An executor and a question of some calls, in place of those of all. `asked` may be null.
+struct Context {
+  Executor* executor;
+  bool (*asked)(void* user);
+  void* user;
+};
+// For the calls that this thread makes from now on; null for those of all.
+GRU_API void use_context(const Context* context);
+
 // How many threads a call that asks for `wanted` can have.
 int usable_threads(int wanted);
 

@@ -1,10 +1,11 @@
 // The door: what it refuses and says, and what a tape may go through.
 #include <algorithm>
-
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <string>
+#include <thread>
 
 #include "check.h"
 #include "gru_native.h"
@@ -196,4 +197,37 @@ TEST(teams_are_chosen_and_refused) {
   CHECK(gn_set_team(GN_EXECUTOR, &in_turns, error()) == GN_OK && gn_get_team() == GN_EXECUTOR);
   CHECK(same_bits(problem.train(4), expected));
   CHECK(gn_set_team(before, nullptr, error()) == GN_OK && gn_get_team() == before);
+}
+
+TEST(a_context_is_of_the_thread_that_uses_it) {
+  struct Counts {
+    std::atomic<int> teams{0}, questions{0};
+  };
+  static Counts counts;
+  const gn_executor asked{sizeof asked, [](void*, int) { return ++counts.teams, 1; },
+                          [](void*, int, void (*task)(void*, int), void* data) { return task(data, 0), true; },
+                          nullptr};
+  gn_context_options options{sizeof options, GN_EXECUTOR, &asked, [](void*) { return ++counts.questions > 0; },
+                             nullptr};
+  gn_context* context = nullptr;
+  CHECK(refuses(gn_context_create(&options, nullptr, error()), "context"));
+  CHECK(gn_context_create(&options, &context, error()) == GN_OK);
+  const Problem<float> problem(by_rows), large({GN_GRU_RESET_AFTER, 4000, 64, 64, 256});
+  const std::vector<float> expected = problem.train(1);
+  gn_use_context(context);
+  CHECK(same_bits(problem.train(4), expected) && counts.teams > 0);
+  bool is_interrupted = false;
+  try {
+    large.train(1);
+  } catch (const gru::Interrupted&) {
+    is_interrupted = true;
+  }
+  CHECK(is_interrupted);
+  const int teams = counts.teams;
+  std::thread([&] { CHECK(same_bits(problem.train(4), expected)); }).join();
+  gn_use_context(nullptr);
+  CHECK(same_bits(problem.train(4), expected) && counts.teams == teams);
+  gn_context_destroy(context);
+  options.team = GN_THREADS;
+  CHECK(refuses(gn_context_create(&options, &context, error()), "executor"));
 }
