@@ -286,7 +286,7 @@ class BackwardRun {
     const size_t packing = training_packing_work * (packs_.filled() + packs_.unpacked());
     // Of chunks only one can be computed beside the other direction's.
     return plan_directions(is_one_chunk() ? directions : 1, schedule_, recurrence_.work(packs_.filled()),
-                           schedule_.size() * recurrence_.row_work() + packing, threads, training_per_member);
+                           schedule_.size() * recurrence_.row_work() + packing, threads, machine().training_member);
   }
   // Members for the products after a recurrence of so many.
   int members(int recurrent, int directions, int threads) const {

@@ -36,7 +36,7 @@ class ForwardRun : Recurrence<T> {
     const size_t step_bytes = this->hidden_bytes() + input_bytes / std::max<size_t>(schedule_.steps(), 1);
     const Work work{panels_, this->row_work(), step_bytes, state_exchange * w_.output_size, filled};
     return plan_directions(directions, schedule_, work, schedule_.size() * this->row_work() + packing, threads,
-                           tape_ ? training_per_member : least_per_member);
+                           tape_ ? machine().training_member : machine().least_member);
   }
 
   // `team`: how many may pack weights.

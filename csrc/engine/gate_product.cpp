@@ -2,18 +2,11 @@
 
 #include <algorithm>
 
+#include "engine/summation.h"
+#include "runtime/machine.h"
 #include "runtime/team.h"
 
 namespace gru {
-
-namespace {
-
-// Rows that are summed at a time: few enough that a panel of them stays in the first-level cache for all columns.
-constexpr size_t rows_at_a_time = 128;
-// What a chunk of packed left rows takes of the second-level cache, where it stays for all panels.
-constexpr size_t chunk_bytes = size_t{1} << 19;
-
-}  // namespace
 
 template <class T>
 GateProductRun<T>::GateProductRun(const Kernels<T>& kernels, const GateProduct<T>& product, size_t rows,
@@ -24,7 +17,8 @@ GateProductRun<T>::GateProductRun(const Kernels<T>& kernels, const GateProduct<T
       column_blocks_(std::max<size_t>((product.left.size + product.left.block_size - 1) / product.left.block_size, 1)),
       columns_(std::min(product.left.block_size, product.left.size)) {
   const size_t row_bytes = std::max<size_t>(product.left.size, 1) * sizeof(T);
-  const size_t most = std::max<size_t>(chunk_bytes / row_bytes / rows_at_a_time, 1) * rows_at_a_time;
+  // A chunk of packed left rows stays in the second-level cache for all panels.
+  const size_t most = std::max<size_t>(machine().chunk_bytes() / row_bytes / rows_at_a_time, 1) * rows_at_a_time;
   chunk_ = std::min(most, rows);
   keeps_sums_ = in_portions || rows > chunk_;
 }

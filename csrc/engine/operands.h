@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "engine/summation.h"
 #include "kernels/table.h"
 
 namespace gru {
@@ -10,8 +11,7 @@ namespace gru {
 // Plain rows as a left factor, in blocks at which a product may cut them.
 template <class T>
 Operand<T> plain_operand(const T* const* rows, size_t size) {
-  constexpr size_t block = 128;
-  return {rows, 0, size, block, block};
+  return {rows, 0, size, plain_block, plain_block};
 }
 
 // Asks for a left factor at once. A product that comes upon its lines one after the other, in another core's cache,

@@ -4,6 +4,7 @@
 #include <iterator>
 
 #include "engine/plan.h"
+#include "engine/summation.h"
 #include "runtime/buffer.h"
 #include "runtime/team.h"
 
@@ -11,8 +12,6 @@ namespace gru {
 
 namespace {
 
-// Rows that are summed at a time: few enough that a strip of them stays in the first-level cache for all columns.
-constexpr size_t rows_at_a_time = 128;
 // What is computed of all rows before the next, so that such rows of the columns, and the sums, stay in the caches.
 constexpr size_t most_columns = 256, most_units = 1024;
 

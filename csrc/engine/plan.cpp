@@ -4,23 +4,19 @@
 #include <cmath>
 
 #include "engine/schedule.h"
+#include "runtime/machine.h"
 #include "runtime/team.h"
 
 namespace gru {
 
 namespace {
 
-// Multiply-adds that are worth waking a team for, which takes 50 microseconds and more.
-constexpr size_t work_to_wake = 8'000'000;
-// What else takes time, in multiply-adds: the barrier after a step, and reading a byte of weights. What exceeds a
-// core's first-level cache comes from its second, and weights beyond that from farther away.
-constexpr double barrier_cost = 24'500;
-constexpr double first_level_cost = 0.125, second_level_cost = 0.7, far_cost = 2.75;
-constexpr double first_level_bytes = 48'000, second_level_bytes = 1'500'000;
-
+// Of reading so many bytes. What exceeds a core's first-level cache comes from its second, and weights beyond that from
+// farther away.
 double reading_cost(double bytes) {
-  const double near = std::min(bytes, second_level_bytes), nearest = std::min(near, first_level_bytes);
-  return nearest * first_level_cost + (near - nearest) * second_level_cost + (bytes - near) * far_cost;
+  const double near = std::min(bytes, static_cast<double>(machine().second_level));
+  const double nearest = std::min(near, static_cast<double>(machine().first_level));
+  return nearest * costs().first_level + (near - nearest) * costs().second_level + (bytes - near) * costs().far;
 }
 
 // Of a step of some rows by a member that has the given share of the weights. Reading and multiplying overlap, more so
@@ -93,32 +89,38 @@ Slice Plan::slice(int member, size_t batch, size_t panels) const {
   return {rows.empty() ? part_of(batch, member, members) : rows[static_cast<size_t>(member)], {0, panels}};
 }
 
+double predicted_cost(const Plan& plan, const Schedule& schedule, const Work& work) {
+  const auto exchange_of = [&](size_t rows) { return static_cast<double>(rows * work.exchange); };
+  if (plan.by_panels) {
+    const size_t largest = part_of(work.panels, 0, plan.members).size();
+    const double share = static_cast<double>(largest) / static_cast<double>(work.panels);
+    return cost_of(schedule, {0, schedule.batch()},
+                   [&](size_t rows) { return step_cost(work, rows, share) + costs().barrier + exchange_of(rows); });
+  }
+  // If one member takes all rows, the others have to fetch its results too, when the recurrence is over.
+  const auto cost_of_rows = [&](size_t rows) {
+    return step_cost(work, rows, 1) + (plan.members == 1 ? exchange_of(rows) : 0);
+  };
+  double dearest = 0;
+  for (int member = 0; member < plan.members; ++member)
+    dearest =
+        std::max(dearest, cost_of(schedule, plan.slice(member, schedule.batch(), work.panels).rows, cost_of_rows));
+  return dearest;
+}
+
 Plan plan_recurrence(const Schedule& schedule, const Work& work, int members) {
   const auto limited = [&](size_t parts) {
     return static_cast<int>(std::min(static_cast<size_t>(members), std::max<size_t>(parts, 1)));
   };
-  Plan by_rows{limited(schedule.batch()), false};
-  Plan by_panels{limited(work.panels), true};
-  const auto exchange_of = [&](size_t rows) { return static_cast<double>(rows * work.exchange); };
-  // If one member takes all rows, the others have to fetch its results too, when the recurrence is over.
-  const auto cost_of_rows = [&](size_t rows) {
-    return rows > 0 ? step_cost(work, rows, 1) + (by_rows.members == 1 ? exchange_of(rows) : 0) : 0;
-  };
+  Plan by_rows{limited(schedule.batch()), false}, by_panels{limited(work.panels), true};
   if (schedule.ragged() && by_rows.members > 1) {
-    std::vector<double> costs(schedule.batch() + 1);
-    for (size_t rows = 1; rows < costs.size(); ++rows) costs[rows] = cost_of_rows(rows);
-    by_rows.rows = cheapest_parts(by_rows.members, schedule, costs);
+    std::vector<double> of_rows(schedule.batch() + 1, 0);
+    for (size_t rows = 1; rows < of_rows.size(); ++rows) of_rows[rows] = step_cost(work, rows, 1);
+    by_rows.rows = cheapest_parts(by_rows.members, schedule, of_rows);
   }
-  for (int member = 0; member < by_rows.members; ++member) {
-    const Part rows = by_rows.slice(member, schedule.batch(), work.panels).rows;
-    by_rows.cost = std::max(by_rows.cost, cost_of(schedule, rows, cost_of_rows));
-  }
+  by_rows.cost = predicted_cost(by_rows, schedule, work);
   if (by_panels.members == 1) return by_rows;
-  const size_t largest = part_of(work.panels, 0, by_panels.members).size();
-  const double share = static_cast<double>(largest) / static_cast<double>(work.panels);
-  by_panels.cost = cost_of(schedule, {0, schedule.batch()}, [&](size_t rows) {
-    return step_cost(work, rows, share) + barrier_cost + exchange_of(rows);
-  });
+  by_panels.cost = predicted_cost(by_panels, schedule, work);
   return by_panels.cost < by_rows.cost ? by_panels : by_rows;
 }
 
@@ -136,13 +138,13 @@ Plans plan_directions(int directions, const Schedule& schedule, const Work& work
 }
 
 int plan_members(size_t work, size_t parts, int threads, size_t per_member) {
-  if (work < work_to_wake && !calls_follow()) return 1;
+  if (work < machine().wake && !calls_follow()) return 1;
   const size_t useful = std::min(1 + work / per_member, std::max<size_t>(parts, 1));
   return usable_threads(static_cast<int>(std::min(static_cast<size_t>(threads), useful)));
 }
 
 size_t plan_chunk(size_t steps, size_t step_bytes, size_t weight_bytes) {
-  const size_t budget = std::max<size_t>(512 * 1024, weight_bytes / 3);
+  const size_t budget = std::max(machine().chunk_bytes(), weight_bytes / 3);
   return std::clamp<size_t>(budget / std::max<size_t>(step_bytes, 1), 1, std::max<size_t>(steps, 1));
 }
 

@@ -1,8 +1,12 @@
 // Who does what in a call: how many threads, and which rows or units each takes.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <vector>
+
+#include "export.h"
+#include "runtime/machine.h"
 
 namespace gru {
 
@@ -13,7 +17,7 @@ struct Part {
   size_t first, last;
   size_t size() const { return last - first; }
 };
-Part part_of(size_t total, int member, int members);
+GRU_API Part part_of(size_t total, int member, int members);
 
 // Few enough rows that what a step reads and writes of them stays in the second-level cache until the next step.
 constexpr size_t most_rows_in_block = 64;
@@ -21,7 +25,8 @@ constexpr size_t most_rows_in_block = 64;
 // Calls work(part) for blocks of nearly equal size.
 template <class Work>
 void for_each_block(const Part& rows, Work work) {
-  const size_t blocks = (rows.size() + most_rows_in_block - 1) / most_rows_in_block;
+  const size_t most = std::min(machine().rows_in_block, most_rows_in_block);
+  const size_t blocks = (rows.size() + most - 1) / most;
   for (size_t i = 0; i < blocks; ++i) {
     const Part part = part_of(rows.size(), static_cast<int>(i), static_cast<int>(blocks));
     work(Part{rows.first + part.first, rows.first + part.last});
@@ -41,7 +46,7 @@ struct Plan {
   std::vector<Part> rows = {};  // of each member, where rows are ragged
   double cost = 0;              // in multiply-adds of a member
 
-  Slice slice(int member, size_t batch, size_t panels) const;
+  GRU_API Slice slice(int member, size_t batch, size_t panels) const;
 };
 
 // Multiply-adds that take as long as packing a weight, and as an activation, or its gradient.
@@ -51,21 +56,21 @@ constexpr size_t packing_work = 16, activation_work = 20;
 // gates' gradients.
 constexpr size_t state_exchange = 15, gradient_exchange = 50;
 
-// Multiply-adds that are worth another thread that is awake: in general; where each member reads its own part of memory
-// and little else, as in packing and in a recurrence at inference; and in training, where what a call leaves behind for
-// the next one has to go from one core's cache to another's. That is not so of packing, which counts twice there.
-constexpr size_t work_per_member = 1'000'000, least_per_member = 300'000, training_per_member = 2'500'000;
+// In training packing counts twice, since what it leaves behind does not go from one core's cache to another's: see
+// Machine::training_member.
 constexpr size_t training_packing_work = 2 * packing_work;
 
 // Members for `work` multiply-adds that can be cut into `parts` without meeting.
-int plan_members(size_t work, size_t parts, int threads, size_t per_member = work_per_member);
+GRU_API int plan_members(size_t work, size_t parts, int threads, size_t per_member = machine().member);
 
 // A step of a recurrence: `row_work` is the multiply-adds of a row, `weight_bytes` what is read, `exchange` what
 // it costs the others to read a row's results; `filled` are the weights that are packed as they are read.
 struct Work {
   size_t panels, row_work, weight_bytes, exchange, filled;
 };
-Plan plan_recurrence(const Schedule& schedule, const Work& work, int members);
+// Of the slowest member, in multiply-adds: what plan_recurrence goes by.
+GRU_API double predicted_cost(const Plan& plan, const Schedule& schedule, const Work& work);
+GRU_API Plan plan_recurrence(const Schedule& schedule, const Work& work, int members);
 
 // How directions of a layer are computed that differ in nothing but their weights: one after the other, each by as many
 // members as `each` has, or two of them side by side, each by members of its own.
@@ -78,6 +83,6 @@ Plans plan_directions(int directions, const Schedule& schedule, const Work& work
                       size_t per_member);
 
 // Steps whose projections are computed ahead: few enough to stay in cache until the recurrence reads them.
-size_t plan_chunk(size_t steps, size_t step_bytes, size_t weight_bytes);
+GRU_API size_t plan_chunk(size_t steps, size_t step_bytes, size_t weight_bytes);
 
 }  // namespace gru

@@ -1,7 +1,7 @@
 #include <algorithm>
 
-#include "engine/plan.h"
 #include "engine/recurrent.h"
+#include "engine/summation.h"
 
 namespace gru {
 
@@ -25,8 +25,7 @@ size_t chunk_of(const RecurrentWeights<T>& weights, size_t times, size_t batch, 
   if (keep == Keep::gates) return std::max<size_t>(times, 1);
   const size_t hidden_bytes = weights.cell.gates * weights.hidden_size * weights.output_size * sizeof(T);
   const size_t row_bytes = weights.panels() * weights.cell.taped_slots * weights.kernels.vector * sizeof(T);
-  // Larger weights, larger chunks: each reads all of them.
-  const size_t chunk = plan_chunk(times, product(row_bytes, batch), 3 * hidden_bytes);
+  const size_t chunk = chunk_of_tape(times, product(row_bytes, batch), hidden_bytes);
   constexpr size_t least_with_c = 4;  // or what is kept of c would be worth mentioning
   return weights.cell.states == 2 ? std::max(chunk, least_with_c) : chunk;
 }

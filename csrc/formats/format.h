@@ -21,7 +21,8 @@ struct Panels {
   const W* data;
   ptrdiff_t panel_stride;
   size_t chains;
-  bool far;  // too large for a core's own caches
+  size_t piece;  // of k, that tiles take turns at where there is one chain
+  bool far;      // too large for a core's own caches
 };
 
 // Brings matrices of T into panels of W. The left factor of their products has as many elements as the matrices have

@@ -26,9 +26,8 @@ Pack<T>::Pack(const Kernels<T>& kernels, const GateMatrices<T>& from, size_t lef
 
 template <class T>
 Panels<T> Pack<T>::view(const T* data) const {
-  constexpr size_t near = size_t{2} << 20;  // fetching these costs more than it brings
-  const bool far = panels_ * panel_size_ * sizeof(T) > near;
-  return {data, static_cast<ptrdiff_t>(panel_size_), chains_, far};
+  const bool far = panels_ * panel_size_ * sizeof(T) > machine().near_bytes();
+  return {data, static_cast<ptrdiff_t>(panel_size_), chains_, machine().piece(), far};
 }
 
 template <class T>
@@ -36,7 +35,7 @@ Panels<T> Pack<T>::whole(int threads) const {
   if (packed()) return view(buffer_.data());  // a look that takes less than call_once
   std::call_once(once_, [&] {
     Buffer<T> buffer(product(panels_, panel_size_));
-    int members = plan_members(packing_work * weights(), panels_, threads, least_per_member);
+    int members = plan_members(packing_work * weights(), panels_, threads, machine().least_member);
     Interruption interruption;
     auto work = [&](int member) {
       Progress progress(interruption, member);
@@ -66,9 +65,9 @@ void Pack<T>::fill(const Part& panels, T* to) const {
 template <class T>
 PackReader<T>::PackReader(const Pack<T>& pack, bool once) : pack_(pack), panels_(pack.view(nullptr)) {
   // Enough for the widest tiles, and few enough to stay in the second-level cache.
-  constexpr size_t most = 6, bytes = size_t{256} << 10;
+  constexpr size_t most = 6;
   if (once && pack.weights() > 0 && pack.take_fresh())
-    at_a_time_ = std::clamp<size_t>(bytes / sizeof(T) / pack.panel_size(), 1, most);
+    at_a_time_ = std::clamp<size_t>(machine().fill_bytes() / sizeof(T) / pack.panel_size(), 1, most);
 }
 
 template <class T>

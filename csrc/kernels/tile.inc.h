@@ -230,9 +230,8 @@ GRU_INLINE void finish(const Pass<T>& pass, Tile<T, G>& tile) {
     for_each_place(pass, tile, Epilogue::finish);
 }
 
-// The elements of k in a piece, and the tiles that take turns at a piece, so that its weights stay in the first-level
-// cache for all of them.
-constexpr size_t piece_size = 128, turns = 8;
+// The tiles that take turns at a piece of k, so that its weights stay in the first-level cache for all of them.
+constexpr size_t turns = 8;
 
 // What tile i of `count` fetches, which read a piece of some panels. The first of them waits for the piece's weights;
 // the others fetch those of the next piece, each a part of them. One that is alone fetches far weights somewhat ahead.
@@ -255,8 +254,8 @@ void run_tiles(const Pass<typename Epilogue::Element>& pass) {
   const size_t panels = pass.last_panel - pass.first_panel;
   const size_t panel_tiles = divide_up(panels, widest<T, G, C>(divide_up(pass.rows, row_tiles)));
   const size_t block = pass.left.block_size, size = pass.left.size;
-  const bool cut = C == 1 && row_tiles > 1 && size > piece_size;
-  const size_t piece = cut ? divide_up(piece_size, block) * block : size;
+  const bool cut = C == 1 && row_tiles > 1 && size > pass.right.piece;
+  const size_t piece = cut ? divide_up(pass.right.piece, block) * block : size;
   constexpr size_t most = C == 1 ? turns : 1;
   const size_t group = cut ? most : 1;
   Tile<T, G> tiles[most];

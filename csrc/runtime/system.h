@@ -18,6 +18,11 @@ void may_take_back(void* data, size_t bytes) noexcept;
 void trim_heap() noexcept;
 // Of the machine.
 size_t memory_bytes() noexcept;
+// A core's own caches for data, in bytes; 0 where nobody says.
+struct Caches {
+  size_t first_level, second_level;
+};
+Caches caches() noexcept;
 
 // --- Threads ---
 
@@ -29,7 +34,7 @@ class SignalsBlocked {
   SignalsBlocked(const SignalsBlocked&) = delete;
 
  private:
-  alignas(16) unsigned char before_[128];
+  [[maybe_unused]] alignas(16) unsigned char before_[128];
 };
 
 using ThreadId = int;

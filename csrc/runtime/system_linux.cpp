@@ -30,6 +30,35 @@ void trim_heap() noexcept {
 
 namespace {
 
+// As the kernel describes the first CPU's: a folder for each cache. Sizes end with K or M.
+size_t cache_of_level(int wanted) {
+  for (int index = 0; index < 8; ++index) {
+    const std::string folder = "/sys/devices/system/cpu/cpu0/cache/index" + std::to_string(index) + "/";
+    int level = 0;
+    std::string type;
+    size_t size = 0;
+    char unit = 0;
+    std::ifstream(folder + "level") >> level;
+    std::ifstream(folder + "type") >> type;
+    if (level != wanted || type == "Instruction") continue;
+    std::ifstream(folder + "size") >> size >> unit;
+    return unit == 'K' ? size << 10 : unit == 'M' ? size << 20 : size;
+  }
+  return 0;
+}
+
+}  // namespace
+
+Caches caches() noexcept {
+  try {
+    return {cache_of_level(1), cache_of_level(2)};
+  } catch (...) {
+    return {0, 0};
+  }
+}
+
+namespace {
+
 // The id of a thread that has ended may be another process's.
 bool is_ours(ThreadId id) { return id != 0 && syscall(SYS_tgkill, getpid(), id, 0) == 0; }
 

@@ -18,6 +18,20 @@ size_t memory_bytes() noexcept {
   return GlobalMemoryStatusEx(&status) ? static_cast<size_t>(status.ullTotalPhys) : 0;
 }
 
+Caches caches() noexcept {
+  SYSTEM_LOGICAL_PROCESSOR_INFORMATION found[256];
+  DWORD size = sizeof found;
+  Caches caches{0, 0};
+  if (!GetLogicalProcessorInformation(found, &size)) return caches;
+  for (size_t i = 0; i < size / sizeof found[0]; ++i) {
+    const CACHE_DESCRIPTOR& cache = found[i].Cache;
+    if (found[i].Relationship != RelationCache || cache.Type == CacheInstruction) continue;
+    if (cache.Level == 1) caches.first_level = cache.Size;
+    if (cache.Level == 2) caches.second_level = cache.Size;
+  }
+  return caches;
+}
+
 SignalsBlocked::SignalsBlocked() noexcept : before_{} {}
 SignalsBlocked::~SignalsBlocked() = default;
 

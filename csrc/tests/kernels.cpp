@@ -105,7 +105,7 @@ void check_tile(const Kernels<T>& kernels, size_t rows, size_t units, size_t k) 
   pass.units = units;
   pass.left = plain_operand(left_rows.data(), k);
   pass.right = {weights.data(), static_cast<ptrdiff_t>(kernels.format.panel_size(matrices.from, 0)),
-                kernels.chains(panels, 1), false};
+                kernels.chains(panels, 1), 32, false};
   pass.output = output_rows.data();
   kernels.affine(pass);
   bool close = true;
