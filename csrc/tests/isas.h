@@ -9,12 +9,12 @@
 
 namespace gru::tests {
 
-// Makes new weights those of an instruction set.
+// Makes new weights those of an instruction set, or with null of the highest one.
 class UsedIsa {
  public:
   explicit UsedIsa(const char* name) {
     if (const char* const before = std::getenv(variable)) before_ = before;
-    setenv(variable, name, 1);
+    name ? setenv(variable, name, 1) : unsetenv(variable);
   }
   ~UsedIsa() { before_ ? setenv(variable, before_->c_str(), 1) : unsetenv(variable); }
   UsedIsa(const UsedIsa&) = delete;

@@ -150,12 +150,3 @@ TEST(tiles_of_every_instruction_set) {
     check_tiles<double>();
   });
 }
-
-TEST(instruction_sets_can_only_be_lowered) {
-  const std::vector<std::string> built = built_isas(), supported = supported_isas();
-  CHECK(!supported.empty() && supported.front() == lowest_isa().name && supported.size() <= built.size());
-  for_every_isa([] { CHECK(active_isa().name == std::string(std::getenv("GRU_NATIVE_ISA"))); });
-  const UsedIsa use("another");
-  const char* name = nullptr;
-  CHECK(gn_active_isa(&name, error()) == GN_INVALID);
-}
