@@ -279,7 +279,12 @@ def from_native(
     """
     _check_options(_convention(convention), reset_after, activation, recurrent_activation)
     forward, reverse = _native(layer)
-    _check_keys("weights", weights, forward.names + reverse.names if layer is None else weights)
+    mapping("weights", weights)
+    if layer is not None:
+        # What else the layer has, such as gains of layer normalization, would be lost.
+        suffixes = f"_l{layer}", f"_l{layer}_reverse"
+        weights = {name: own for name, own in weights.items() if isinstance(name, str) and name.endswith(suffixes)}
+    _check_keys("weights", weights, forward.names + reverse.names)
     bidirectional = any(name in weights for name in reverse.names)
     if bidirectional and not convention.directions:
         raise ValueError(

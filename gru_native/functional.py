@@ -226,16 +226,18 @@ def cell_choices(
     if not flag("input_forget", input_forget) and chosen == usual and clip is None:
         return ()
     if cell == "gru_layer_norm":
+        if clip is not None:
+            raise ValueError(f"clip: expected None with layer normalization, got {clip}")
         names = ", ".join(each.name for each in chosen)
-        raise ValueError(f"activations, clip: expected sigmoid, tanh and None with layer_norm, got {names} and {clip}")
+        raise ValueError(f"activation: expected sigmoid and tanh with layer normalization, got {names}")
     return chosen, 0.0 if clip is None else clip, bool(input_forget)
 
 
 def clip_bound(clip: float) -> float:
     """Check what bounds the numbers that activations are given."""
-    found = number("clip", clip, below=math.inf)
-    if found == 0:
-        raise ValueError(f"clip: expected a number above 0, or None for no bounds, got {found}")
+    found = number("clip", clip, least=-math.inf)
+    if not 0 < found < math.inf:
+        raise ValueError(f"clip: expected a finite number above 0, or None for no bounds, got {found}")
     return found
 
 
@@ -258,8 +260,8 @@ def _pack(
     hidden = rows // gates
     if rows != gates * hidden or rows < 0 or (columns != hidden and not projected):
         raise ValueError(f"weight_hh: expected shape ({many}, {'P' if projected else 'H'}), got {weight_hh.shape}")
-    if columns > hidden:
-        raise ValueError(f"weight_hr: expected shape (P, H) with P at most H = {hidden}, got P = {columns}")
+    if projected and not 1 <= columns <= hidden:
+        raise ValueError(f"weight_hr: expected shape (P, H) with P from 1 to H = {hidden}, got P = {columns}")
     if weight_ih.ndim != 2 or weight_ih.shape[0] != rows:
         raise ValueError(f"weight_ih: expected shape ({many}, I) with {many} = {rows}, got {weight_ih.shape}")
     arrays = {
@@ -409,7 +411,8 @@ def recurrent_backward(
         Gradients of the inputs; that of the first state also when it was ``None``.
     gradients
         Those of the weights' ``parameters``: ``weight_ih`` (G H, I), ``weight_hh`` (G H, H), and ``bias_ih``,
-        ``bias_hh``, ``gamma_ih``, ``gamma_hh`` (G H), with the number G of the cell's gates.
+        ``bias_hh``, ``gamma_ih``, ``gamma_hh`` (G H), with the number G of the cell's gates, ``peephole`` (3, H),
+        and ``weight_hr`` (P, H), with which ``weight_hh`` is (G H, P).
 
     Raises
     ------

@@ -172,7 +172,7 @@ typedef enum gn_function {
 
 typedef struct gn_activation {
   gn_function function;
-  double alpha, beta; /* of those that have them */
+  double alpha, beta; /* of those that have them, as they stand: none is taken for another one */
 } gn_activation;
 
 /* Of one layer in one direction: contiguous arrays, the gates in PyTorch's order. */
@@ -193,7 +193,8 @@ typedef struct gn_weights_options {
   gn_cell cell;
   gn_type type;
   size_t input_size, hidden_size;
-  gn_parameters parameters;     /* the matrices are not copied: they may neither change nor go before the weights do */
+  gn_parameters parameters;     /* weight_ih, weight_hh and weight_hr are not copied: they may neither change nor go
+                                   before the weights do */
   gn_activation activations[3]; /* of a GRU's gates and candidate; of an LSTM's i f o, g, and c; of a plain cell */
   double clip;                  /* what activations take is between this and its negative; 0 for no bounds */
   bool input_forget;            /* an LSTM's f is 1 - i */

@@ -593,3 +593,10 @@ def test_to_native_refuses_types(arrays: Any, message: str) -> None:
 def test_conventions_are_checked(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Convention(**fields)
+
+
+def test_gains_of_layer_normalization_are_not_lost() -> None:
+    """Neither of a layer by its names, nor of one of a whole state."""
+    state = nn.GRU(2, 3, layer_norm=True, seed=0).state_dict()
+    with pytest.raises(ValueError, match="gamma_ih_l0: unknown name"):
+        convert.from_native(state, convert.KERAS, layer=0)

@@ -494,8 +494,8 @@ def test_wrong_arguments_of_pack_gru(name: str, value: Any, message: str) -> Non
     [
         ("activations", "tanh", "TypeError: expected a list, got 'tanh'"),
         ("activations", ["sigmoid", "tanh"], "ValueError: expected 3 for the cell lstm, got 2"),
-        ("clip", 0.0, "ValueError: expected a number above 0, or None for no bounds, got 0.0"),
-        ("clip", np.inf, "ValueError: expected a finite number from 0 up, got inf"),
+        ("clip", 0.0, "ValueError: expected a finite number above 0, or None for no bounds, got 0.0"),
+        ("clip", np.inf, "ValueError: expected a finite number above 0, or None for no bounds, got inf"),
         ("input_forget", 1, "TypeError: expected True or False, got 1"),
         ("peephole", f4(2, 2), "ValueError: expected shape (3, 2), got (2, 2)"),
         ("peephole", f4(6), "ValueError: expected shape (3, 2), got (6,)"),
@@ -512,7 +512,7 @@ def test_wrong_arguments_of_pack_lstm(name: str, value: Any, message: str) -> No
 
 
 def test_a_projection_is_not_larger_than_what_it_is_of() -> None:
-    with pytest.raises(ValueError, match=r"weight_hr: expected shape \(P, H\) with P at most H = 2, got P = 3"):
+    with pytest.raises(ValueError, match=r"weight_hr: expected shape \(P, H\) with P from 1 to H = 2, got P = 3"):
         F.pack_lstm(f4(8, 3), f4(8, 3), weight_hr=f4(3, 2))
 
 
@@ -914,3 +914,13 @@ def test_wrong_sizes_beside_lengths_and_resets(wrong: Any) -> None:
     ):
         with pytest.raises(TypeError, match=f"^{name}: expected a whole number, got "):
             call()
+
+
+@pytest.mark.parametrize("x", [-1e-6, -1.0, -16.0, -40.0])
+def test_the_slope_of_elu_keeps_its_digits(x: float) -> None:
+    """It is exp(x) below zero, however small."""
+    one, zero = np.ones((1, 1), np.float32), np.zeros((1, 1), np.float32)
+    weights = F.pack_rnn(one, zero, nonlinearity="elu")
+    _, tape = F.recurrent_forward(np.full((1, 1, 1), x, np.float32), weights)
+    (d_x, _), _ = F.recurrent_backward(tape, np.ones((1, 1, 1), np.float32))
+    np.testing.assert_allclose(d_x[0, 0, 0], np.exp(x), rtol=1e-6)

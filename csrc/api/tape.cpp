@@ -17,6 +17,29 @@ size_t behind(size_t begin, size_t bytes) {
   return (begin + bytes + alignment - 1) / alignment * alignment;
 }
 
+// Of what is chosen, field by field: a structure has bytes that nobody sets.
+template <class T>
+uint64_t hash_of(const RecurrentWeights<T>& weights) {
+  uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
+  const auto add = [&](const auto& value) {
+    unsigned char bytes[sizeof value];
+    std::memcpy(bytes, &value, sizeof value);
+    for (const unsigned char byte : bytes) hash = (hash ^ byte) * 0x100000001b3;
+  };
+  if (const Choices<T>* const choices = weights.choices()) {
+    for (const Activation<T>& own : choices->of) {
+      add(own.function);
+      add(own.alpha);
+      add(own.beta);
+    }
+    add(choices->clip);
+    add(choices->input_forget);
+    add(choices->projects);
+    add(weights.has_peepholes);
+  }
+  return hash;
+}
+
 // That a direction keeps.
 template <class T>
 size_t elements_of(const gn_call& call, int direction, size_t indices, TapeHeader& header) {
@@ -25,6 +48,7 @@ size_t elements_of(const gn_call& call, int direction, size_t indices, TapeHeade
   header.hidden_size = weights.hidden_size;
   header.output_size = weights.output_size;
   header.cell[direction] = static_cast<uint32_t>(2 * weights.kind + (weights.choices() ? 1 : 0));
+  header.choices[direction] = hash_of(weights);
   header.vector = static_cast<uint32_t>(weights.kernels.vector);
   const Keep keep = call.keep == GN_KEEP_STATES ? Keep::states : Keep::gates;
   return RecurrentTape<T>::size(weights, call.steps, call.batch, indices, keep);

@@ -13,6 +13,7 @@ namespace gru::api {
 struct TapeHeader {
   uint64_t magic, size;  // of the whole, in bytes
   uint64_t steps, batch, input_size, hidden_size, output_size;
+  uint64_t choices[2];  // of each direction: a hash of what is chosen
   uint32_t type, cell[2], keep, directions, vector, reverse;
   uint32_t has_lengths, has_resets;
   uint32_t used;  // by a backward pass that overwrote it

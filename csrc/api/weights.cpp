@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstdio>
 #include <limits>
 #include <optional>
 #include <string>
@@ -15,12 +16,19 @@ namespace {
 
 static_assert(static_cast<int>(Function::thresholded_relu) + 1 == GN_THRESHOLDED_RELU);
 
+std::string shown(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%g", value);
+  return text;
+}
+
 template <class T>
 Activation<T> activation_of(const gn_activation& given, Function usual) {
   if (given.function < GN_USUAL || given.function > GN_THRESHOLDED_RELU)
     refuse("activations", "one of gn_function", std::to_string(given.function));
   for (const double value : {given.alpha, given.beta})
-    if (!std::isfinite(value)) refuse("activations", "finite alpha and beta", std::to_string(value));
+    if (!std::isfinite(static_cast<T>(value)))
+      refuse("activations", "alpha and beta that are finite in the type of the weights", shown(value));
   if (given.function == GN_USUAL) return {usual, 0, 0};
   return {static_cast<Function>(given.function - 1), static_cast<T>(given.alpha), static_cast<T>(given.beta)};
 }
@@ -31,7 +39,8 @@ std::optional<Choices<T>> choices_of(const gn_weights_options& options, const Ke
   const auto kind = static_cast<size_t>(options.cell);
   const Cell<T>& cell = kernels.cells[kind];
   Choices<T> choices{};
-  if (!(options.clip >= 0)) refuse("clip", "a positive number, or 0 for none", std::to_string(options.clip));
+  if (!(options.clip >= 0) || (options.clip > 0 && static_cast<T>(options.clip) < std::numeric_limits<T>::min()))
+    refuse("clip", "a number above 0 in the type of the weights, or 0 for none", shown(options.clip));
   choices.clip = options.clip > 0 ? static_cast<T>(options.clip) : std::numeric_limits<T>::infinity();
   choices.input_forget = options.input_forget;
   choices.projects = options.projection_size > 0;
@@ -54,6 +63,8 @@ std::unique_ptr<const RecurrentWeights<T>> created(const gn_weights_options& opt
   const Kernels<T>& kernels = kernels_of<T>(active_isa());
   const Cell<T>& cell = kernels.cells[kind];
   const size_t rows = product(cell.gates, options.hidden_size);
+  if (options.projection_size > options.hidden_size)
+    refuse("projection_size", "at most hidden_size", std::to_string(options.projection_size));
   const size_t output_size = options.projection_size > 0 ? options.projection_size : options.hidden_size;
   const bool has_input = product(rows, options.input_size) > 0, has_hidden = product(rows, output_size) > 0;
   const gn_parameters& given = options.parameters;
@@ -67,8 +78,6 @@ std::unique_ptr<const RecurrentWeights<T>> created(const gn_weights_options& opt
   only_if(has_projection, given.weight_hr, "weight_hr");
   if (has_projection && kernels.chosen[kind].projected == 0)
     refuse("projection_size", "0 for this cell", std::to_string(options.projection_size));
-  if (options.projection_size > options.hidden_size)
-    refuse("projection_size", "at most hidden_size", std::to_string(options.projection_size));
   const RecurrentParameters<const T> parameters{typed<const T>(given.weight_ih, "weight_ih", has_input),
                                                 typed<const T>(given.weight_hh, "weight_hh", has_hidden),
                                                 typed<const T>(given.bias_ih, "bias_ih", false),

@@ -62,8 +62,7 @@ Applied<T> value_and_slope(const Activation<T>& activation, typename Vector<T>::
     case Function::leaky_relu:
       return {V::fma(alpha, below, above), choose<V>(x, one, alpha)};
     case Function::elu: {
-      const auto less = exp_minus_1<V>(below);
-      return {V::fma(alpha, less, above), choose<V>(x, one, V::fma(alpha, less, alpha))};
+      return {V::fma(alpha, exp_minus_1<V>(below), above), choose<V>(x, one, V::mul(alpha, exp<V>(below)))};
     }
     case Function::softsign: {
       const auto inverse = V::divide(one, V::add(one, V::magnitude(x)), zero);

@@ -231,3 +231,52 @@ TEST(a_context_is_of_the_thread_that_uses_it) {
   options.team = GN_THREADS;
   CHECK(refuses(gn_context_create(&options, &context, error()), "executor"));
 }
+
+TEST(a_tape_of_other_choices_is_refused) {
+  const std::vector<float> numbers(64, 0.5f);
+  std::vector<float> output(4), last(4), gradients(64);
+  gn_weights_options options{};
+  options.size = sizeof options;
+  options.cell = GN_RNN_TANH;
+  options.input_size = options.hidden_size = 2;
+  options.parameters.weight_ih = options.parameters.weight_hh = numbers.data();
+  const auto weights_of = [&](gn_function function, double clip) {
+    options.activations[0] = {function, 1, 0};
+    options.clip = clip;
+    gn_weights* made = nullptr;
+    must(gn_weights_create(&options, &made, error()));
+    return Weights(made);
+  };
+  const Weights own = weights_of(GN_ELU, 1), same = weights_of(GN_ELU, 1), other = weights_of(GN_LEAKY_RELU, 1),
+                clipped = weights_of(GN_ELU, 2);
+  gn_call call{};
+  call.size = sizeof call;
+  call.weights[0] = own.get();
+  call.steps = 2;
+  call.batch = 1;
+  call.x = {numbers.data(), {2, 2}};
+  call.output = {output.data(), {2, 2}};
+  call.h_n = {last.data(), {2, 2}};
+  call.keep = GN_KEEP_GATES;
+  must(gn_tape_size(&call, &call.tape_size, error()));
+  const Memory tape(call.tape_size);
+  call.tape = tape.get();
+  must(gn_forward(&call, error()));
+  gn_backward_call backward{};
+  backward.size = sizeof backward;
+  backward.forward = &call;
+  backward.gradients[0].weight_ih = backward.gradients[0].weight_hh = gradients.data();
+  for (const Weights* const wrong : {&other, &clipped}) {
+    call.weights[0] = wrong->get();
+    CHECK(refuses(gn_backward(&backward, error()), "tape"));
+  }
+  call.weights[0] = same.get();
+  backward.gradients[0].weight_hh = gradients.data() + 32;
+  CHECK(gn_backward(&backward, error()) == GN_OK);
+  options.activations[0] = {GN_ELU, 1e300, 0};
+  gn_weights* made = nullptr;
+  CHECK(refuses(gn_weights_create(&options, &made, error()), "activations"));
+  options.activations[0] = {};
+  options.clip = 1e-60;
+  CHECK(refuses(gn_weights_create(&options, &made, error()), "clip"));
+}
