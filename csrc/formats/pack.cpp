@@ -13,7 +13,7 @@ Pack<T>::Pack(const Kernels<T>& kernels, const GateMatrices<T>& from)
       left_width_(0),
       panels_((from.units + kernels.vector - 1) / kernels.vector),
       panel_size_(kernels.format.panel_size(from_, left_width_)),
-      chains_(kernels.chains(panels_, from.gates)) {}
+      shape_(shape_of(from.gates)) {}
 
 template <class T>
 Pack<T>::Pack(const Kernels<T>& kernels, const GateMatrices<T>& from, size_t left_width)
@@ -22,12 +22,19 @@ Pack<T>::Pack(const Kernels<T>& kernels, const GateMatrices<T>& from, size_t lef
       left_width_(left_width),
       panels_((from.columns + kernels.vector - 1) / kernels.vector),
       panel_size_(kernels.format.panel_size(from_, left_width_)),
-      chains_(kernels.chains(panels_, 1)) {}
+      shape_(shape_of(1)) {}
+
+template <class T>
+Panels<T> Pack<T>::shape_of(size_t gates) const {
+  const bool far = panels_ * panel_size_ * sizeof(T) > machine().near_bytes();
+  return {nullptr, static_cast<ptrdiff_t>(panel_size_), kernels_.chains(panels_, gates), machine().piece(), far};
+}
 
 template <class T>
 Panels<T> Pack<T>::view(const T* data) const {
-  const bool far = panels_ * panel_size_ * sizeof(T) > machine().near_bytes();
-  return {data, static_cast<ptrdiff_t>(panel_size_), chains_, machine().piece(), far};
+  Panels<T> panels = shape_;
+  panels.data = data;
+  return panels;
 }
 
 template <class T>

@@ -36,10 +36,14 @@ class Pack {
   void fill(const Part& panels, T* to) const;
 
  private:
+  // All of a view but its data, of so many gates.
+  Panels<T> shape_of(size_t gates) const;
+
   const Kernels<T>& kernels_;
   const GateMatrices<T> from_;
   const size_t left_width_;  // 0: not transposed
-  const size_t panels_, panel_size_, chains_;
+  const size_t panels_, panel_size_;
+  const Panels<T> shape_;
   enum class State { fresh, read, packed };
   mutable std::atomic<State> state_{State::fresh};
   mutable std::once_flag once_;
