@@ -226,7 +226,9 @@ class BackwardRecurrence : Recurrence<T> {
   void keep_gradients(const Chunk& chunk, const Slice& slice) {
     const Part live = schedule_.live(chunk.steps.first, slice.rows);
     for (size_t place = live.first; place < live.last; ++place) {
-      next_rows_[place] = schedule_.fresh(chunk.steps.first, place) ? gates_.zero_row() : gates_.kept_row(place);
+      // Slices of panels share all rows, so one member writes their addresses.
+      if (slice.panels.first == 0)
+        next_rows_[place] = schedule_.fresh(chunk.steps.first, place) ? gates_.zero_row() : gates_.kept_row(place);
       gates_.keep(place, slice.panels);
     }
   }
