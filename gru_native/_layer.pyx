@@ -746,7 +746,10 @@ cdef class RecurrentStep:
 
     def __cinit__(self, RecurrentLayer layer not None):
         if layer.directions != 1 or layer.output_size != layer.hidden_size:
-            raise ValueError("layer: expected one of one direction and without a projection")
+            raise ValueError(
+                "layer: expected one of one direction and without a projection, "
+                f"got {layer.directions} and {layer.output_size} of {layer.hidden_size} units"
+            )
         self.layer = layer
         self.call = layer.call
         self.call.steps = self.call.threads = 1

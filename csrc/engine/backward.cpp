@@ -36,9 +36,9 @@ class BackwardRecurrence : Recurrence<T> {
   void begin(const Plan& plan, const Interruption& interruption, const ProjectionGradients<T>* projection) {
     Base::begin(plan, interruption);
     projection_ = projection;
-    const size_t batch = schedule_.batch(), H = w_.hidden_size, P = w_.output_size;
+    const size_t batch = schedule_.batch(), P = w_.output_size;
     carry_ = Carry<T>(w_, schedule_, w_.cell.states);
-    if (w_.cell.own_sums > 0) own_sums_ = OwnSums<T>(w_, schedule_, plan.members);
+    if (w_.has_own_sums()) own_sums_ = OwnSums<T>(w_, schedule_, plan.members);
     d_h_0_rows_.clear();
     for (size_t place = 0; call_.d_h_0.data && place < batch; ++place)
       d_h_0_rows_.push_back(call_.d_h_0.at(schedule_.row(place)));
@@ -48,11 +48,7 @@ class BackwardRecurrence : Recurrence<T> {
       zoneout_ = ZoneoutRows<T>(w_, call_.zoneout, schedule_, plan.members);
       kept_ = Carry<T>(w_, schedule_, 1);
     }
-    if (zoneout_.active() || w_.projects()) {
-      zeros_ = Buffer<T>(H);
-      std::fill_n(zeros_.data(), H, T(0));
-      zero_rows_.assign(batch, zeros_.data());
-    }
+    if (zoneout_.active() || w_.projects()) zero_rows_.assign(batch, tables_.zeros());
     if (flows_apart()) {
       flow_ = Buffer<T>(product(batch, P));
       flow_rows_.clear();
@@ -259,7 +255,7 @@ class BackwardRecurrence : Recurrence<T> {
   const BackwardTables<T>& tables_;
   const PackReaders<T>& packs_;
   const ProjectionGradients<T>* projection_ = nullptr;
-  Buffer<T> zeros_, flow_;  // by place: what flows back into the states
+  Buffer<T> flow_;  // by place: what flows back into the states
   Carry<T> carry_, second_carry_, kept_;
   ZoneoutRows<T> zoneout_;
   OwnSums<T> own_sums_;

@@ -61,8 +61,8 @@ class BackwardTables {
  public:
   BackwardTables(const RecurrentWeights<T>& weights, const RecurrentBackward<T>& call, const Schedule& schedule,
                  const ChunkGates<T>& gates)
-      : call_(call), schedule_(schedule), gates_(gates), size_(weights.output_size), zeros_(size_) {
-    std::fill_n(zeros_.data(), size_, T(0));
+      : call_(call), schedule_(schedule), gates_(gates), size_(weights.output_size), zeros_(weights.hidden_size) {
+    std::fill_n(zeros_.data(), zeros_.size(), T(0));
     const size_t rows = gates.rows();
     // Memory is asked for once: that takes longer than many a call.
     read_.resize(product(rows, call.mask.data ? 4 : 3));
@@ -87,7 +87,7 @@ class BackwardTables {
     }
   }
 
-  const T* zeros() const { return zeros_.data(); }  // as many as h has
+  const T* zeros() const { return zeros_.data(); }  // as many as there are units
 
   const T **x, **h, **d_output;
   const T** read;  // what the hidden weights read of h

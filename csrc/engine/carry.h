@@ -74,10 +74,12 @@ class Carry {
   T* units(size_t place, size_t unit) const { return at(unit / width_, place); }
 
   void describe(Pass<T>& pass, const Slice& slice) const {
-    pass.carry = at(0, slice.rows.first);
-    pass.carry_panel = static_cast<ptrdiff_t>(panel_);
-    pass.carry_row = static_cast<ptrdiff_t>(row_);
+    pass.carry = units(slice.rows.first, 0);
+    pass.carry_panel = panel_stride();
+    pass.carry_row = row_stride();
   }
+  ptrdiff_t panel_stride() const { return static_cast<ptrdiff_t>(panel_); }
+  ptrdiff_t row_stride() const { return static_cast<ptrdiff_t>(row_); }
 
  private:
   size_t offset(size_t panel, size_t place) const { return panel * panel_ + place * row_; }

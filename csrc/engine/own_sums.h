@@ -37,11 +37,9 @@ class OwnSums {
   }
 
   void describe(Pass<T>& pass, const Slice& slice, int member) const {
-    Pass<T> carried{};
-    sums_.describe(carried, slice);
-    pass.sums = carried.carry;
-    pass.sums_panel = carried.carry_panel;
-    pass.sums_row = carried.carry_row;
+    pass.sums = sums_.units(slice.rows.first, 0);
+    pass.sums_panel = sums_.panel_stride();
+    pass.sums_row = sums_.row_stride();
     pass.row_gradients = rows_.data() + static_cast<size_t>(member) * batch_ * row_gradient_size;
   }
 

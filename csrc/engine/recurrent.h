@@ -59,6 +59,8 @@ class GRU_API RecurrentWeights {
   const T* hidden_bias() const { return hidden_bias_.data(); }
   const Choices<T>* choices() const { return choices_ ? &*choices_ : nullptr; }
   bool projects() const { return choices_ && choices_->projects; }
+  // Whether gradients are sums that the cell's passes add up.
+  bool has_own_sums() const { return cell.normalized || has_peepholes; }
 
   size_t panels() const { return (hidden_size + kernels.vector - 1) / kernels.vector; }
   size_t output_panels() const { return (output_size + kernels.vector - 1) / kernels.vector; }
