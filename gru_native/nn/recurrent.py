@@ -340,7 +340,7 @@ class Recurrent(OfCell):
 
     @repeatable
     def _mask(self, layer: int, rows: int, seed: tuple[int, ...] | None, threads: int) -> Array:
-        """Return what dropout makes of ones of h's shape: its seed is the layer's, with a number of its own behind it."""
+        """Return what dropout makes of ones of h's shape, by the layer's seed with a number of its own behind it."""
         noise = Noise(self.recurrent_dropout, None if seed is None else (*seed, 0))
         return noise(np.ones((self._directions, rows, self._width(layer)), self.dtype), threads)
 
