@@ -39,22 +39,22 @@ Panels<T> Pack<T>::view(const T* data) const {
 
 template <class T>
 Panels<T> Pack<T>::whole(int threads) const {
-  if (packed()) return view(buffer_.data());  // a look that takes less than call_once
-  std::call_once(once_, [&] {
-    Buffer<T> buffer(product(panels_, panel_size_));
-    int members = plan_members(packing_work * weights(), panels_, threads, machine().least_member);
-    Interruption interruption;
-    auto work = [&](int member) {
-      Progress progress(interruption, member);
-      const Part part = part_of(panels_, member, members);
-      constexpr size_t side_by_side = 64;  // what lies side by side is read together
-      in_portions(part.first, part.last, packing_work * panel_size_, side_by_side, progress,
-                  [&](size_t first, size_t last) { fill({first, last}, buffer.data() + first * panel_size_); });
-    };
-    if (buffer.size() > 0 && !run_team(members, work)) run_team(members = 1, work);
-    buffer_ = std::move(buffer);
-    state_.store(State::packed, std::memory_order_release);
-  });
+  if (packed()) return view(buffer_.data());
+  const std::lock_guard lock(mutex_);  // call_once would make a system call
+  if (packed()) return view(buffer_.data());
+  Buffer<T> buffer(product(panels_, panel_size_));
+  int members = plan_members(packing_work * weights(), panels_, threads, machine().least_member);
+  Interruption interruption;
+  auto work = [&](int member) {
+    Progress progress(interruption, member);
+    const Part part = part_of(panels_, member, members);
+    constexpr size_t side_by_side = 64;  // what lies side by side is read together
+    in_portions(part.first, part.last, packing_work * panel_size_, side_by_side, progress,
+                [&](size_t first, size_t last) { fill({first, last}, buffer.data() + first * panel_size_); });
+  };
+  if (buffer.size() > 0 && !run_team(members, work)) run_team(members = 1, work);
+  buffer_ = std::move(buffer);
+  state_.store(State::packed, std::memory_order_release);
   return view(buffer_.data());
 }
 

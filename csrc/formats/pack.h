@@ -46,7 +46,7 @@ class Pack {
   const Panels<T> shape_;
   enum class State { fresh, read, packed };
   mutable std::atomic<State> state_{State::fresh};
-  mutable std::once_flag once_;
+  mutable std::mutex mutex_;
   mutable Buffer<T> buffer_;
 };
 
