@@ -21,7 +21,7 @@ INSTALL := $(PIP) install -q --no-build-isolation \
 	$(addprefix -C cmake.define.,GRU_NATIVE_WERROR=ON GRU_NATIVE_TESTS=ON $(DEFINES)) -e
 # The folders too: an editable install has to learn of new Python files.
 BUILT_FROM := CMakeLists.txt \
-	$(shell find cmake csrc gru_native -name '*.cmake' -o -name '*.txt' -o -name '*.cpp' -o -name '*.h' -o -name '*.pyx') \
+	$(shell find cmake csrc gru_native -name '*.cmake' -o -name '*.txt' -o -name '*.cpp' -o -name '*.h' -o -name '*.p[yx][xd]') \
 	$(shell find gru_native -type d -not -name __pycache__)
 
 BENCH := $(PEERS_VENV)/bin/python -m gru_native bench

@@ -1,0 +1,36 @@
+from typing import Any
+
+from torch import Tensor
+
+class Weights:
+    def __init__(self, *arguments: Any) -> None: ...
+
+def forward(weights: Weights, x: Tensor, *arguments: Any, clear: bool = False) -> tuple[Any, ...]: ...
+def backward(
+    d_output: Tensor | None,
+    d_h_n: Tensor | None,
+    d_c_n: Tensor | None,
+    output: Tensor,
+    tape: Tensor,
+    wants_x: bool,
+    wants_state: bool,
+    keep_tape: bool,
+    weights: Weights,
+    x: Tensor,
+    *arguments: Any,
+) -> tuple[Any, ...]: ...
+def tape_size(
+    cell: str,
+    is_double: bool,
+    layers: int,
+    directions: int,
+    input_size: int,
+    hidden_size: int,
+    output_size: int,
+    steps: Any,
+    batch: Any,
+    has_lengths: bool,
+    has_reset: bool,
+    masked: bool,
+    dropped: bool,
+) -> Any: ...

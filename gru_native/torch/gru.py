@@ -1,0 +1,54 @@
+"""What the GRU and its cell have that PyTorch's do not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import torch
+
+from gru_native.arguments import flag
+from gru_native.functional import gru_cell
+from gru_native.torch.module import Accelerated
+
+
+class OfGRU(Accelerated):
+    """Layer normalization and both places of the reset gate."""
+
+    layer_norm: bool = False
+    reset_after: bool = True
+
+    def _choose(self, layer_norm: bool, reset_after: bool) -> None:
+        """Take the options, which are checked, and make the gains of layer normalization."""
+        self.layer_norm, self.reset_after = flag("layer_norm", layer_norm), flag("reset_after", reset_after)
+        for name in self._names():
+            if name.startswith("gamma"):
+                weight = getattr(self, name.replace("gamma", "weight"))
+                setattr(self, name, torch.nn.Parameter(torch.ones_like(weight[:, 0])))
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        for name, own in self._parameters.items():
+            if name.startswith("gamma"):
+                torch.nn.init.ones_(own)
+
+    @property
+    def _cell(self) -> str:
+        return gru_cell(self.reset_after, self.layer_norm)
+
+    def _names(self) -> Sequence[str]:
+        names = super()._names()
+        return _with_gains(tuple(names)) if self.layer_norm else names
+
+    def beyond_torch(self) -> dict[str, Any]:
+        own = {"layer_norm": True} if self.layer_norm else {}
+        return super().beyond_torch() | own | ({} if self.reset_after else {"reset_after": False})
+
+
+@cache
+def _with_gains(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Put the names of the gains behind the others of each direction."""
+    each = len(names) // sum(name.startswith("weight_hh") for name in names)
+    groups = (names[place : place + each] for place in range(0, len(names), each))
+    return tuple(name for own in groups for name in (*own, *(weight.replace("weight", "gamma") for weight in own[:2])))

@@ -1,0 +1,154 @@
+"""What all modules of this package for PyTorch have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from gru_native._layer import Unfit
+from gru_native.torch import operators
+from gru_native.torch._calls import Weights
+from gru_native.torch.operators import Options
+
+_PLAIN = (Tensor, Parameter, type(None))
+_COMPUTED = (torch.float32, torch.float64)
+
+
+class Accelerated(torch.nn.Module):
+    """A recurrent module of PyTorch whose arithmetic is that of this package.
+
+    A subclass stands before PyTorch's class, and names its cell and its parameters.
+    """
+
+    #: Packed once, by `freeze`, in place of the parameters.
+    _frozen: Weights | None = None
+    #: The parameters that had a gradient before `freeze`.
+    _trainable: tuple[str, ...] = ()
+
+    @property
+    def _cell(self) -> str:
+        """The name of the cell in the core."""
+        raise NotImplementedError
+
+    def _names(self) -> Sequence[str]:
+        """Return the parameters' names, in the order of `Weights`."""
+        raise NotImplementedError
+
+    def _of_weights(self) -> tuple[str, int, bool, bool]:
+        """Return what `Weights` takes beside parameters."""
+        raise NotImplementedError
+
+    def beyond_torch(self) -> dict[str, Any]:
+        """Return the options that PyTorch's class does not have, where they are chosen."""
+        return {}
+
+    def freeze(self) -> Accelerated:
+        """Pack the weights for good, and return the module: calls no longer do it.
+
+        The parameters need no gradient from here on, and what is written to them has no effect on results, but for
+        ``load_state_dict`` and ``to``, which freeze anew. `unfreeze` undoes it. Traced and transformed calls compute
+        with the parameters as they are.
+        """
+        named = self._named()
+        self._frozen = Weights(*self._of_weights(), [own.detach().clone() for own in named.values()])
+        self._trainable += tuple(name for name, own in named.items() if own.requires_grad)
+        for name in self._trainable:
+            named[name].requires_grad_(False)
+        return self
+
+    def unfreeze(self) -> Accelerated:
+        """Undo `freeze`, and return the module."""
+        named = self._named()
+        for name in self._trainable:
+            named[name].requires_grad_()
+        self._frozen, self._trainable = None, ()
+        return self
+
+    def _named(self) -> dict[str, Tensor]:
+        return {name: getattr(self, name) for name in self._names()}
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        found = super()._apply(fn, recurse)
+        return found if self._frozen is None else self.freeze()
+
+    def _load_from_state_dict(self, *arguments: Any) -> None:
+        super()._load_from_state_dict(*arguments)
+        if self._frozen is not None:
+            self.freeze()
+
+    def __prepare_scriptable__(self) -> Any:
+        raise NotImplementedError(_NO_SCRIPT)
+
+    def _computes(self, x: Any) -> bool:
+        """Whether this package computes an input, rather than PyTorch."""
+        return (
+            isinstance(x, Tensor)
+            and x.is_cpu
+            and x.dtype in _COMPUTED
+            and x.layout is torch.strided
+            and not torch.is_autocast_enabled("cpu")
+        )
+
+    def _leave_to_torch(self, x: Any, hx: Any, **others: Any) -> Any:
+        """Call PyTorch's own module, which has no arguments and options of ours."""
+        for name, value in (others | self.beyond_torch()).items():
+            if value is not None:
+                kind = f"{x.dtype} on {x.device}" if isinstance(x, Tensor) else type(x).__name__
+                raise ValueError(
+                    f"{name}: expected PyTorch's own where it computes, as for {kind}, got {_shown(value)}"
+                )
+        return super().forward(x, hx)
+
+    def _run(
+        self,
+        x: Tensor,
+        h_0: Tensor | None,
+        c_0: Tensor | None,
+        lengths: Tensor | None,
+        reset: Tensor | None,
+        seed: Tensor | None,
+        options: tuple[Any, ...],
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Run the layers by the shortest way; see `operators.run`."""
+        if operators.intercepted() or type(x) not in _PLAIN or type(h_0) not in _PLAIN or type(c_0) not in _PLAIN:
+            return self._dispatched(x, h_0, c_0, lengths, reset, seed, Options(*options))
+        own = self._parameters
+        try:
+            parameters = [own[name] for name in self._names()]
+        except KeyError:  # what is computed from others, by a parametrization or a hook
+            parameters = [getattr(self, name) for name in self._names()]
+        return operators.run(x, h_0, c_0, lengths, reset, seed, parameters, options, self._frozen)
+
+    def _dispatched(self, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """Do what `_run` does by PyTorch's dispatcher."""
+        *given, options = arguments
+        if not self._computes(given[0]):
+            raise Unfit(f"input: expected float32 or float64 on the CPU, without autocast, got {given[0].dtype}")
+        parameters = [getattr(self, name) for name in self._names()]
+        if torch._C._get_tracing_state() is not None:
+            raise NotImplementedError(_NO_SCRIPT)
+        inputs = (*given[:3], *parameters)
+        if not torch.compiler.is_compiling() and any(each is not None and _has_tangent(each) for each in inputs):
+            raise NotImplementedError("gru_native's modules have no forward-mode gradients; PyTorch's own have them")
+        # A tensor of a transform may not say that what it stands for has a gradient.
+        keep = torch._C._are_functorch_transforms_active() or operators.any_requires_grad(*inputs)
+        return operators.dispatch(given, parameters, options, torch.is_grad_enabled() and keep)[:3]
+
+
+def _has_tangent(tensor: Tensor) -> bool:
+    forward_ad = torch.autograd.forward_ad
+    return forward_ad._current_level >= 0 and forward_ad.unpack_dual(tensor).tangent is not None
+
+
+def _shown(value: Any) -> str:
+    return f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
+
+
+_NO_SCRIPT = (
+    "TorchScript is not there for gru_native's modules: gru_native.torch.restore(model) gives PyTorch's own back, "
+    "and torch.compile and torch.export work"
+)

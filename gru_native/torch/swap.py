@@ -1,0 +1,114 @@
+"""Puts this package's modules in the places of PyTorch's, in a model that is there, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+
+from gru_native.torch.cells import GRUCell, LSTMCell, RNNCell
+from gru_native.torch.layers import GRU, LSTM, RNN
+from gru_native.torch.module import Accelerated
+
+_OURS: dict[type[torch.nn.Module], type[Accelerated]] = {
+    torch.nn.GRU: GRU,
+    torch.nn.LSTM: LSTM,
+    torch.nn.RNN: RNN,
+    torch.nn.GRUCell: GRUCell,
+    torch.nn.LSTMCell: LSTMCell,
+    torch.nn.RNNCell: RNNCell,
+}
+_THEIRS = {own: theirs for theirs, own in _OURS.items()}
+
+
+@dataclass
+class Report:
+    """What `accelerate` did.
+
+    Attributes
+    ----------
+    swapped
+        The names of the modules that are this package's now.
+    left
+        Those of other recurrent modules, and why they are as they were.
+    """
+
+    swapped: list[str] = field(default_factory=list)
+    left: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        lines = [f"swapped: {', '.join(self.swapped) or 'none'}"]
+        return "\n".join(lines + [f"left: {name}: {why}" for name, why in self.left.items()])
+
+
+def accelerate(model: torch.nn.Module, *, frozen: bool = False) -> Report:
+    """Let this package compute every recurrent module of a model.
+
+    The modules stay the same objects, of another class: names, parameters, hooks, optimizers and modules that are
+    shared are not touched. `restore` undoes it.
+
+    Parameters
+    ----------
+    model
+        Any module; it may be a recurrent one itself.
+    frozen
+        Whether to `freeze` them.
+
+    Returns
+    -------
+    Report
+        Which were swapped, and which were not and why. A module that was this package's already counts as swapped.
+    """
+    report = Report()
+    for name, module in _recurrent_modules(model):
+        why = _why_not(module)
+        if why:
+            report.left[name] = why
+            continue
+        report.swapped.append(name)
+        if type(module) in _OURS:
+            module.__class__ = _OURS[type(module)]
+        if frozen:
+            module.freeze()
+    return report
+
+
+def restore(model: torch.nn.Module) -> list[str]:
+    """Give every module that PyTorch can compute back to it, and return their names.
+
+    Raises
+    ------
+    ValueError
+        When a module has an option that PyTorch's class does not have: then none is changed.
+    """
+    ours = [(name, module) for name, module in _recurrent_modules(model) if type(module) in _THEIRS]
+    for name, module in ours:
+        if own := module.beyond_torch():
+            options = ", ".join(f"{option}={value}" for option, value in own.items())
+            raise ValueError(f"model: expected options that PyTorch has, got {name or 'the model'} with {options}")
+    for _, module in ours:
+        module.unfreeze()
+        module.__class__ = _THEIRS[type(module)]
+    return [name for name, _ in ours]
+
+
+def _recurrent_modules(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
+    for name, module in model.named_modules():
+        if isinstance(module, (torch.nn.RNNBase, torch.nn.RNNCellBase)):
+            yield name, module
+
+
+def _why_not(module: torch.nn.Module) -> str:
+    """Return why a recurrent module cannot be swapped, or nothing."""
+    kind = type(module)
+    if kind in _THEIRS:
+        return ""
+    if torch.nn.utils.parametrize.is_parametrized(module):
+        return "it is parametrized, which gives it a class of its own: accelerate before that"
+    if kind not in _OURS:
+        return f"its class is {kind.__module__}.{kind.__qualname__}, which may compute something else"
+    for name, parameter in module.named_parameters(recurse=False):
+        if not parameter.is_cpu or parameter.dtype not in (torch.float32, torch.float64):
+            return f"{name} is {parameter.dtype} on {parameter.device}"
+    return ""
