@@ -39,7 +39,8 @@ class _Cell(Accelerated):
         return self._cell, 1, False, self.bias
 
     def extra_repr(self) -> str:
-        return ", ".join([super().extra_repr(), *(f"{name}={value}" for name, value in self.beyond_torch().items())])
+        own = "".join([f", {name}={value}" for name, value in self.beyond_torch().items()])
+        return f"{super().extra_repr()}{own}"
 
 
 class GRUCell(OfGRU, _Cell, torch.nn.GRUCell):

@@ -107,7 +107,8 @@ class _Stack(Accelerated):
         return {name: value for name, value in own.items() if value}
 
     def extra_repr(self) -> str:
-        return ", ".join([super().extra_repr(), *(f"{name}={value}" for name, value in self.beyond_torch().items())])
+        own = "".join([f", {name}={value}" for name, value in self.beyond_torch().items()])
+        return f"{super().extra_repr()}{own}"
 
 
 class GRU(OfGRU, _Stack, torch.nn.GRU):

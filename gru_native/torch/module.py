@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from gru_native._layer import Unfit
-from gru_native.torch import operators
+from gru_native.torch import operators, tracing
 from gru_native.torch._calls import Weights
 from gru_native.torch.operators import Options
 
@@ -28,6 +28,10 @@ class Accelerated(torch.nn.Module):
     _frozen: Weights | None = None
     #: The parameters that had a gradient before `freeze`.
     _trainable: tuple[str, ...] = ()
+
+    def __init_subclass__(cls, **named: Any) -> None:
+        super().__init_subclass__(**named)
+        tracing.allow(cls, but="_packed")
 
     @property
     def _cell(self) -> str:

@@ -170,6 +170,8 @@ class Recurrent(torch.autograd.Function):
         wants_x, *wants_states = ctx.needs_input_grad[:3]
         options = Options(*ctx.options)
         own = *_there(options, d_results), output, tape, wants_x, any(wants_states)
+        if any(d is not None and torch._C._functorch.is_legacy_batchedtensor(d) for d in d_results):
+            raise NotImplementedError("gru_native has no gradients of batches of losses but by torch.func.vmap")
         if torch.is_grad_enabled() or intercepted():
             if ctx.frozen is not None:
                 raise NotImplementedError("a frozen module has no gradients of gradients, and no transforms of them")

@@ -1,0 +1,62 @@
+"""Lets ``torch.compile`` trace this package's modules.
+
+It refuses PyTorch's recurrent classes and all that is one of them, because it would unroll their steps. Ours are one
+operator each. What refuses is loaded with the compiler, long after this package.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+import torch
+
+_COMPILER = "torch._dynamo"
+
+
+def allow(kind: type[torch.nn.Module], but: str) -> None:
+    """Let modules of a class be traced, but for a method, as soon as the compiler is loaded."""
+
+    def wrap(builder: Any, module: torch.nn.Module) -> Any:
+        with torch._dynamo.config.patch(allow_rnn=True):
+            return builder.wrap_module(module)
+
+    def register() -> None:
+        torch._dynamo.variables.builder.VariableBuilder._type_dispatch()[kind] = wrap
+        if but in vars(kind):
+            setattr(kind, but, torch._dynamo.disable(getattr(kind, but)))
+
+    if _COMPILER in sys.modules:
+        register()
+    else:
+        sys.meta_path.insert(0, _Finder(register))
+
+
+class _Finder(MetaPathFinder):
+    """Finds the compiler as the others do, and has something done behind its import."""
+
+    def __init__(self, then: Callable[[], None]) -> None:
+        self._then = then
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != _COMPILER:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec is None or spec.loader is None:
+            return None
+        load = spec.loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            load(module)
+            self._then()
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
