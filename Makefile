@@ -77,7 +77,7 @@ full: build
 # Adds PyTorch, after which tests and benchmarks compare with it.
 # PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu gets the small build, without CUDA.
 torch: build
-	$(INSTALL) ".[torch]"
+	$(INSTALL) ".[torch]" torch==2.13.0
 
 peers:
 	$(MAKE) VENV=$(PEERS_VENV) $(PEERS_VENV)/peers
