@@ -46,18 +46,25 @@ cdef str described(object tensor):
     return f"{tensor.dtype} of shape {tuple(tensor.shape)} on {tensor.device}"
 
 
-# Looks at a tensor of the CPU, and returns it, or what stands for it where its numbers are another one's negated.
-cdef object seen(str name, object tensor, DLTensor* view):
+# Looks at a tensor of the CPU.
+cdef int look_at(str name, object tensor, DLTensor* view) except -1:
     if not PyObject_TypeCheck(tensor, <PyTypeObject*>Tensor):
-        refuse(name, "a tensor", type(tensor).__name__)
-    if tensor.is_neg():
-        tensor = tensor.resolve_neg()
+        return refuse(name, "a tensor", type(tensor).__name__)
     if exchange.look(<void*>tensor, view) != 0:
         PyErr_Clear()
-        refuse(name, "a dense tensor", described(tensor))
+        return refuse(name, "a dense tensor", described(tensor))
     if view.device.device_type != on_cpu or view.dtype.lanes != 1:
-        refuse(name, "a tensor on the CPU", described(tensor))
+        return refuse(name, "a tensor on the CPU", described(tensor))
     view.data = <char*>view.data + view.byte_offset
+    return 0
+
+
+# The same, and returns it, or what stands for it where its numbers are those of another one negated.
+cdef object seen(str name, object tensor, DLTensor* view):
+    look_at(name, tensor, view)
+    if tensor.is_neg():
+        tensor = tensor.resolve_neg()
+        look_at(name, tensor, view)
     return tensor
 
 
@@ -144,8 +151,8 @@ cdef class Weights:
         self.layers, self.directions, self.gates = num_layers, 2 if bidirectional else 1, gn_cell_gates(options.cell)
         self.cell, self.states = cell, 2 if cell == "lstm" else 1
         self.find_present(bias, cell == "gru_layer_norm", len(parameters))
-        seen("parameters", parameters[0], &first)
-        seen("parameters", parameters[1], &second)
+        look_at("parameters", parameters[0], &first)
+        look_at("parameters", parameters[1], &second)
         if first.ndim != 2 or second.ndim != 2 or first.dtype.code != of_float or first.dtype.bits not in (32, 64):
             refuse("parameters", "matrices of float32 or float64", described(parameters[0]))
         self.type = options.type = GN_FLOAT64 if first.dtype.bits == 64 else GN_FLOAT32
@@ -196,22 +203,18 @@ cdef class Weights:
     cdef Py_ssize_t inputs_of(self, int layer) noexcept:
         return self.input_size if layer == 0 else self.output_size * self.directions
 
-    cdef tuple shape_of(self, int kind, Py_ssize_t inputs):
-        rows = self.gates * self.hidden_size
-        if kind == 0:
-            return rows, inputs
-        if kind == 1:
-            return rows, self.output_size
+    # Of a parameter; the second axis is 0 for a vector.
+    cdef (Py_ssize_t, Py_ssize_t) shape_of(self, int kind, Py_ssize_t inputs) noexcept:
         if kind == 7:
             return self.output_size, self.hidden_size
-        return (rows,)
+        return self.gates * self.hidden_size, inputs if kind == 0 else self.output_size if kind == 1 else 0
 
     cdef void* parameter(self, object tensor, int kind, Py_ssize_t inputs) except? NULL:
         cdef DLTensor view
-        cdef tuple shape
+        rows, columns = self.shape_of(kind, inputs)
         tensor = seen("parameters", tensor, &view)
-        shape = self.shape_of(kind, inputs)
-        if not self.has_type(&view) or not has_shape(&view, len(shape), shape[0], shape[1] if len(shape) > 1 else 0):
+        if not self.has_type(&view) or not has_shape(&view, 2 if columns > 0 else 1, rows, columns):
+            shape = (rows, columns) if columns > 0 else f"({rows},)"
             refuse("parameters", f"float{32 if self.type == GN_FLOAT32 else 64} of shape {shape}", described(tensor))
         if not is_contiguous(&view):
             tensor = seen("parameters", tensor.contiguous(), &view)
@@ -446,7 +449,12 @@ cdef class Call:
         if tensor is None:
             return View(NULL, 0, 0)
         self.readable(name, tensor, &view)
-        if tensor.shape != self.state_shape(size):
+        if (
+            view.ndim != layers + rows + 1
+            or (layers and view.shape[0] != self.weights.layers * self.weights.directions)
+            or (rows and view.shape[layers] != <int64_t>self.call.batch)
+            or view.shape[layers + rows] != size
+        ):
             refuse(name, f"shape {self.state_shape(size)}", described(tensor))
         return View(view.data, view.strides[0] if layers else 0, view.strides[layers] if rows else 0)
 
@@ -730,10 +738,9 @@ def backward(
             raise MemoryError
         for place in range(weights.layers * weights.directions):
             for kind in weights.present[: weights.present_count]:
-                shape = weights.shape_of(kind, weights.inputs_of(place // weights.directions))
-                found.append(
-                    new_tensor(shape, weights.type == GN_FLOAT64, &gradients[place * kinds + kind])
-                )
+                rows, columns = weights.shape_of(kind, weights.inputs_of(place // weights.directions))
+                shape = (rows, columns)[: 2 if columns > 0 else 1]
+                found.append(new_tensor(shape, weights.type == GN_FLOAT64, &gradients[place * kinds + kind]))
         with nogil:
             status = call.run_back(&last, output_view, d_x_view, states, gradients, memory, between, &error)
         check(status, &error)

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from gru_native._layer import Unfit
-from gru_native.functional import gru_cell
 from gru_native.torch.gru import OfGRU
 from gru_native.torch.module import Accelerated
 
@@ -55,7 +54,6 @@ class GRUCell(OfGRU, _Cell, torch.nn.GRUCell):
     """
 
     def __init__(self, *arguments: Any, layer_norm: bool = False, reset_after: bool = True, **named: Any) -> None:
-        gru_cell(reset_after, layer_norm)
         super().__init__(*arguments, **named)
         self._choose(layer_norm, reset_after)
 

@@ -20,7 +20,8 @@ class OfGRU(Accelerated):
     reset_after: bool = True
 
     def _choose(self, layer_norm: bool, reset_after: bool) -> None:
-        """Take the options, which are checked, and make the gains of layer normalization."""
+        """Take the options, and make the gains of layer normalization."""
+        gru_cell(reset_after, layer_norm)
         self.layer_norm, self.reset_after = flag("layer_norm", layer_norm), flag("reset_after", reset_after)
         for name in self._names():
             if name.startswith("gamma"):
@@ -35,7 +36,7 @@ class OfGRU(Accelerated):
 
     @property
     def _cell(self) -> str:
-        return gru_cell(self.reset_after, self.layer_norm)
+        return "gru_layer_norm" if self.layer_norm else "gru_reset_after" if self.reset_after else "gru_reset_before"
 
     def _names(self) -> Sequence[str]:
         names = super()._names()

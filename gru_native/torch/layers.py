@@ -11,7 +11,6 @@ from torch.nn.utils.rnn import PackedSequence
 
 from gru_native._layer import Unfit
 from gru_native.arguments import number
-from gru_native.functional import gru_cell
 from gru_native.torch.gru import OfGRU
 from gru_native.torch.module import Accelerated
 
@@ -159,7 +158,6 @@ class GRU(OfGRU, _Stack, torch.nn.GRU):
         reset_after: bool = True,
         **named: Any,
     ) -> None:
-        gru_cell(reset_after, layer_norm)
         super().__init__(*arguments, zoneout=zoneout, recurrent_dropout=recurrent_dropout, **named)
         self._choose(layer_norm, reset_after)
 

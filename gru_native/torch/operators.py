@@ -226,17 +226,23 @@ def _there(options: Options, d_results: tuple[Tensor | None, ...]) -> tuple[Tens
     return d_output, d_h_n if options.steps_axis >= 0 else None, d_c_n if options.cell == "lstm" else None
 
 
+_dispatch_modes, _function_modes = torch._C._len_torch_dispatch_stack, torch._C._len_torch_function_stack
+_is_profiled, _is_autocast = torch._C._autograd._profiler_enabled, torch._C._is_any_autocast_enabled
+_is_in_transform, _script = torch._C._are_functorch_transforms_active, torch._C._get_tracing_state
+_is_compiling, _forward_ad = torch.compiler.is_compiling, torch.autograd.forward_ad
+
+
 def intercepted() -> bool:
     """Whether operators are traced, transformed, recorded or overridden: then all of them must go by the dispatcher."""
     return (
-        torch.compiler.is_compiling()
-        or torch._C._len_torch_dispatch_stack() > 0
-        or torch._C._len_torch_function_stack() > 0
-        or torch._C._are_functorch_transforms_active()
-        or torch._C._get_tracing_state() is not None
-        or torch.autograd.forward_ad._current_level >= 0
-        or torch._C._autograd._profiler_enabled()
-        or torch._C._is_any_autocast_enabled()
+        _is_compiling()
+        or _dispatch_modes() > 0
+        or _function_modes() > 0
+        or _is_in_transform()
+        or _script() is not None
+        or _forward_ad._current_level >= 0
+        or _is_profiled()
+        or _is_autocast()
     )
 
 
