@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 # The benchmark's other engines are large, and none of them is needed otherwise.
 PEERS_VENV ?= .venv-bench
+# The packages of other people whose programs are timed.
+PROGRAMS_VENV ?= .venv-programs
 # The build under AddressSanitizer and UBSan, and the instruction set whose kernels it has beside scalar's.
 SANITIZE_ISA ?= avx2
 SANITIZE_VENV ?= .venv-sanitized-$(SANITIZE_ISA)
@@ -31,7 +33,7 @@ SANITIZE_TESTS ?= tests/test_robustness.py tests/test_races.py tests/test_parity
 	tests/test_parity.py::test_ragged_batches_with_resets tests/test_parity.py::test_zoneout
 SANITIZE_FUZZ ?= --seconds 120 --patience 600
 
-.PHONY: build demo test test-core fuzz full sanitize sanitize-python sanitize-core torch peers bench bench-avx2 bench-sweeps bench-growth bench-overheads bench-idling bench-sequences bench-cells bench-quick \
+.PHONY: build demo test test-core fuzz full sanitize sanitize-python sanitize-core torch peers bench bench-avx2 bench-sweeps bench-growth bench-overheads bench-idling bench-sequences bench-cells bench-quick programs \
 	examples tables lint format test-blas neon test-neon wheel sdist clean
 
 build: $(VENV)/built
@@ -94,6 +96,11 @@ bench-sweeps: peers
 bench-growth bench-overheads bench-idling bench-sequences bench-cells: bench-%: peers
 	$(BENCH) --suite $* --json $(RESULTS)/$*.json $(ARGS)
 
+# Other people's programs with PyTorch's recurrent modules and with ours; ARGS names some of them.
+programs:
+	$(MAKE) VENV=$(PROGRAMS_VENV) $(PROGRAMS_VENV)/programs
+	$(PROGRAMS_VENV)/bin/python benchmarks/programs/compare.py --json $(RESULTS)/programs.json $(ARGS)
+
 # All examples on the data beside the checkout, one after the other: half an hour or so.
 examples: build
 	for example in $$(grep -l __main__ examples/*.py); do \
@@ -147,7 +154,7 @@ sdist: $(VENV)/ready
 	$(BIN)/python -m build --sdist --no-isolation
 
 clean:
-	rm -rf build dist $(VENV) $(PEERS_VENV) .venv-sanitized-*
+	rm -rf build dist $(VENV) $(PEERS_VENV) $(PROGRAMS_VENV) .venv-sanitized-*
 
 # Debian's python3 may lack ensurepip, which venv needs; virtualenv brings its own pip.
 $(BIN)/python:
@@ -166,6 +173,11 @@ $(VENV)/built: $(VENV)/ready $(BUILT_FROM)
 
 $(VENV)/peers: $(VENV)/built
 	$(INSTALL) ".[bench]"
+	touch $@
+
+$(VENV)/programs: $(VENV)/built
+	$(INSTALL) ".[torch]"
+	$(PIP) install -q --group programs
 	touch $@
 
 $(VENV)/linters: $(VENV)/ready

@@ -1,0 +1,79 @@
+"""How long a process is inside recurrent modules, forward and backward, by hooks of PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from time import perf_counter
+from typing import Any
+from weakref import WeakSet
+
+import torch
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+
+RECURRENT = (torch.nn.RNNBase, torch.nn.RNNCellBase)
+
+
+class Inside:
+    """Counts the seconds of every recurrent module from now on.
+
+    A call's backward begins when the gradient of one of its results is there, and lasts until the last gradient of its
+    arguments and parameters. Arguments by name are not followed.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._since = 0.0
+        self._call: object = None
+        self._known: WeakSet[torch.nn.Module] = WeakSet()
+        self._hooks = [register_module_forward_pre_hook(self._enter), register_module_forward_hook(self._leave)]
+
+    def close(self) -> None:
+        """Follow no further calls."""
+        for hook in self._hooks:
+            hook.remove()
+
+    def _enter(self, module: torch.nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        if not isinstance(module, RECURRENT):
+            return None
+        if module not in self._known:
+            self._known.add(module)
+            for parameter in module.parameters():
+                parameter.register_post_accumulate_grad_hook(self._count)
+        args = self._own(args)
+        self._since = perf_counter()
+        return args
+
+    def _leave(self, module: torch.nn.Module, args: tuple[Any, ...], results: Any) -> None:
+        if not isinstance(module, RECURRENT):
+            return
+        self._count()
+        call = object()
+        for result in _tensors(results):
+            if result.requires_grad:
+                result.register_hook(lambda _, call=call: self._begin(call))
+
+    def _own(self, value: Any) -> Any:
+        """Return arguments whose gradients are of this call only: those of others would come later."""
+        if type(value) is tuple:
+            return tuple(self._own(one) for one in value)
+        if isinstance(value, torch.Tensor) and value.requires_grad:
+            value = value.view_as(value)
+            value.register_hook(self._count)
+        return value
+
+    def _begin(self, call: object) -> None:
+        if call is not self._call:
+            self._call, self._since = call, perf_counter()
+
+    def _count(self, _: Any = None) -> None:
+        now = perf_counter()
+        self.seconds += now - self._since
+        self._since = now
+
+
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, tuple):
+        for one in value:
+            yield from _tensors(one)

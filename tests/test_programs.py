@@ -1,0 +1,116 @@
+"""What times other people's programs: the clock in recurrent modules, the comparison and the record."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[1] / "benchmarks" / "programs"
+PAUSE = 0.02
+
+
+def imported(name: str) -> ModuleType:
+    """Return a file of the folder as a module."""
+    if not FOLDER.is_dir():
+        pytest.skip("the programs are in a checkout")
+    specification = importlib.util.spec_from_file_location(f"programs_{name}", FOLDER / f"{name}.py")
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def harness() -> ModuleType:
+    return imported("compare")
+
+
+def answer(side: str, figures: list[float], inside: bool) -> dict[str, Any]:
+    seconds = 2.0 if side == "torch" else 0.5
+    return {
+        "title": "a program",
+        "mode": "training",
+        "shapes": "GRU 3,4,5,6,1",
+        "tolerance": 1e-3,
+        "packages": {"torch": "2"},
+        "seconds": 2 * seconds if inside else seconds,
+        "inside": seconds if inside else None,
+        "figures": figures,
+    }
+
+
+def test_the_clock_counts_recurrent_modules_forward_and_backward() -> None:
+    torch = pytest.importorskip("torch")
+
+    class Slow(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            time.sleep(PAUSE)
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx: Any, grad: Any) -> Any:
+            time.sleep(PAUSE)
+            return grad
+
+    class Layer(torch.nn.GRU):  # type: ignore[misc]
+        def forward(self, x: Any, hx: Any = None) -> Any:
+            return super().forward(Slow.apply(x), hx)
+
+    first, second = Layer(3, 4), Layer(4, 4)
+    x = torch.ones(2, 1, 3, requires_grad=True)
+    watch = imported("inside").Inside()
+    try:
+        for calls in (1, 2):
+            between = Slow.apply(first(Slow.apply(x))[0])
+            Slow.apply(second(between)[0]).sum().backward()
+            assert calls * 4 * PAUSE <= watch.seconds < calls * 5.5 * PAUSE
+    finally:
+        watch.close()
+
+
+@pytest.fixture
+def sides(harness: ModuleType, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[float]]:
+    figures = {"torch": [1.0, -4.0], "native": [1.0, -4.0]}
+    monkeypatch.setattr(harness, "run", lambda program, side, threads, *more: answer(side, figures[side], bool(more)))
+    return figures
+
+
+def test_a_comparison(harness: ModuleType, sides: dict[str, list[float]]) -> None:
+    sides["native"] = [1.002, -4.0]
+    entry = harness.compare("text", 1, 3)
+    assert entry["torch"] / entry["native"] == 4
+    assert (entry["torch_inside"], entry["native_inside"]) == (1.0, 0.25)
+    assert entry["difference"] == pytest.approx(0.0005)
+    assert " 2.000     0.500   4.00     1.000     0.250   4.00     5.0e-04" in harness.line(entry)
+
+
+@pytest.mark.parametrize("figures", [[1.005, -4.0], [1.0, float("nan")]])
+def test_sides_that_differ(harness: ModuleType, sides: dict[str, list[float]], figures: list[float]) -> None:
+    sides["native"] = figures
+    with pytest.raises(ValueError, match="text: expected figures within 0.001, got"):
+        harness.compare("text", 1, 3)
+
+
+def test_a_record_keeps_other_programs(harness: ModuleType, sides: dict[str, list[float]], tmp_path: Path) -> None:
+    path = tmp_path / "programs.json"
+    harness.write(path, [harness.compare("text", 1, 3), harness.compare("crnn", 1, 3)])
+    changed = {**harness.compare("text", 1, 3), "native": 7.0}
+    harness.write(path, [changed])
+    record = json.loads(path.read_text())
+    assert [(entry["program"], entry["native"]) for entry in record["programs"]] == [("text", 7.0), ("crnn", 0.5)]
+    assert record["machine"]["cpus"] > 0
+
+
+def test_every_program_says_what_it_is(harness: ModuleType) -> None:
+    for program in harness.PROGRAMS:
+        text = (FOLDER / f"{program}.py").read_text()
+        assert all(f"\n{name} = " in text for name in ("SHAPES", "MODE", "TOLERANCE", "PACKAGES"))
+        assert "\ndef build(native: bool) -> Callable[[], list[float]]:" in text
