@@ -76,10 +76,10 @@ sanitize-core: $(VENV)/ready
 full: build
 	.ci/full
 
-# Adds PyTorch, after which tests and benchmarks compare with it.
+# Adds PyTorch and sb3-contrib, after which tests and benchmarks compare with them.
 # PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu gets the small build, without CUDA.
 torch: build
-	$(INSTALL) ".[torch]" torch==2.13.0
+	$(INSTALL) ".[sb3]" torch==2.13.0
 
 peers:
 	$(MAKE) VENV=$(PEERS_VENV) $(PEERS_VENV)/peers

@@ -58,6 +58,8 @@ TOLERANCES: dict[str, tuple[float, float]] = {
     # exp, its sum and its logarithm in float32.
     "float32_softmax": (2e-7, 5e-7),
     "float64_softmax": (1e-15, 1e-15),
+    # A policy beside another library's in float32, of gradients that nearly cancel; 2e-6 is found.
+    "policy": (0.0, 1e-5),
     # 200 steps beside PyTorch's optimizers in float64, which round a few terms in another way.
     "trajectory": (0.0, 1e-9),
     # 200 steps of a whole model beside PyTorch in float64: each step builds on the last.

@@ -1,0 +1,129 @@
+"""Policies for RecurrentPPO of sb3-contrib: a batch of sequences is one call, wherever episodes start in it.
+
+Their policy takes a batch in which an episode starts through the LSTM step by step. Here the starts are the flags
+`reset` of one call. `MlpLstmPolicy`, `CnnLstmPolicy` and `MultiInputLstmPolicy` compute what theirs of the same names
+compute, with the same arguments and parameters; `MlpGruPolicy`, `CnnGruPolicy` and `MultiInputGruPolicy` have GRUs in
+the place of the LSTMs::
+
+    model = RecurrentPPO(gru_native.torch.sb3.MlpLstmPolicy, env)  # "MlpLstmPolicy" for theirs
+
+A model that was trained with an LSTM of one side loads with that of the other::
+
+    RecurrentPPO.load(path, custom_objects={"policy_class": gru_native.torch.sb3.MlpLstmPolicy})
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from gru_native.torch import GRU, LSTM, accelerate
+
+try:
+    from sb3_contrib.common.recurrent.policies import (
+        RecurrentActorCriticCnnPolicy,
+        RecurrentActorCriticPolicy,
+        RecurrentMultiInputActorCriticPolicy,
+    )
+except ImportError as error:
+    raise ImportError(f"gru_native.torch.sb3 needs sb3-contrib ({error}): pip install 'gru_native[sb3]'") from error
+
+__all__ = [
+    "CnnGruPolicy",
+    "CnnLstmPolicy",
+    "MlpGruPolicy",
+    "MlpLstmPolicy",
+    "MultiInputGruPolicy",
+    "MultiInputLstmPolicy",
+]
+
+Pair: TypeAlias = tuple[Tensor, Tensor]  # h and c, (layers, sequences, H) each
+
+
+class MlpLstmPolicy(RecurrentActorCriticPolicy):
+    """sb3-contrib's policy of this name, with its arguments; `lstm_actor` and `lstm_critic` are `gru_native`'s."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        accelerate(self)
+
+    @staticmethod
+    def _process_sequence(
+        features: Tensor, lstm_states: Pair, episode_starts: Tensor, lstm: LSTM
+    ) -> tuple[Tensor, Pair]:
+        return _run(lstm, features, lstm_states, episode_starts, lstm_states[0].shape[1])
+
+
+class MlpGruPolicy(RecurrentActorCriticPolicy):
+    """`MlpLstmPolicy` with GRUs, whose further arguments are `lstm_kwargs`.
+
+    RecurrentPPO and its buffers know modules `lstm_actor` and `lstm_critic` and pairs of states (h, c). The GRUs go by
+    these names. Their state is h; c is handed on as it came, which is zeros.
+    """
+
+    lstm_actor: Any
+    lstm_critic: Any
+
+    def __init__(
+        self,
+        observation_space: Any,
+        action_space: Any,
+        lr_schedule: Any,
+        *,
+        lstm_kwargs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(observation_space, action_space, lr_schedule, **kwargs)
+        self.lstm_kwargs = lstm_kwargs or {}
+        self.lstm_actor = self._gru_for(self.lstm_actor)
+        if self.lstm_critic is not None:
+            self.lstm_critic = self._gru_for(self.lstm_critic)
+        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+
+    def _gru_for(self, lstm: Any) -> GRU:
+        return GRU(lstm.input_size, lstm.hidden_size, lstm.num_layers, **self.lstm_kwargs)
+
+    @staticmethod
+    def _process_sequence(
+        features: Tensor, lstm_states: Pair, episode_starts: Tensor, lstm: GRU
+    ) -> tuple[Tensor, Pair]:
+        h, c = lstm_states
+        output, h = _run(lstm, features, h, episode_starts, h.shape[1])
+        return output, (h, c)
+
+
+class CnnLstmPolicy(MlpLstmPolicy, RecurrentActorCriticCnnPolicy):
+    """`MlpLstmPolicy` for images."""
+
+
+class MultiInputLstmPolicy(MlpLstmPolicy, RecurrentMultiInputActorCriticPolicy):
+    """`MlpLstmPolicy` for observations that are dictionaries."""
+
+
+class CnnGruPolicy(MlpGruPolicy, RecurrentActorCriticCnnPolicy):
+    """`MlpGruPolicy` for images."""
+
+
+class MultiInputGruPolicy(MlpGruPolicy, RecurrentMultiInputActorCriticPolicy):
+    """`MlpGruPolicy` for observations that are dictionaries."""
+
+
+def _run(module: Any, features: Tensor, states: Any, episode_starts: Tensor, sequences: int) -> tuple[Tensor, Any]:
+    """Run sequences of T steps whose rows lie one after the other: features (sequences * T, I), output alike."""
+    x = features.reshape(sequences, -1, module.input_size).transpose(0, 1)
+    reset = episode_starts.reshape(sequences, -1).transpose(0, 1) != 0
+    output, states = module(x, states, reset=reset) if module._computes(x) else _by_steps(module, x, states, reset)
+    return output.transpose(0, 1).flatten(end_dim=1), states
+
+
+def _by_steps(module: Any, x: Tensor, states: Any, reset: Tensor) -> tuple[Tensor, Any]:
+    """Do so where PyTorch computes, which knows no `reset`: on other devices and in other types."""
+    outputs = []
+    for step, starts in zip(x.split(1), reset, strict=True):
+        keep = ~starts[:, None]
+        states = tuple(part * keep for part in states) if isinstance(states, tuple) else states * keep
+        output, states = module(step, states)
+        outputs.append(output)
+    return torch.cat(outputs), states

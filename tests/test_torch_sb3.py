@@ -1,0 +1,246 @@
+"""Policies for sb3-contrib's RecurrentPPO, beside its own: the same figures in one call, saved and loaded both ways."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tolerances import assert_gradient
+
+torch = pytest.importorskip("torch")
+sb3_contrib = pytest.importorskip("sb3_contrib")
+
+import gymnasium  # noqa: E402
+from gymnasium import spaces  # noqa: E402
+from stable_baselines3.common.env_util import make_vec_env  # noqa: E402
+
+from gru_native.torch import GRU, LSTM, sb3  # noqa: E402
+
+theirs = sb3_contrib.ppo_recurrent
+H, STEPS, SEQUENCES = 16, 12, 5
+OBSERVATIONS = {
+    "Mlp": spaces.Box(-1.0, 1.0, (5,)),
+    "Cnn": spaces.Box(0, 255, (3, 36, 36), np.uint8),
+    "MultiInput": spaces.Dict({"a": spaces.Box(-1.0, 1.0, (3,)), "b": spaces.Discrete(4)}),
+}
+CRITICS: dict[str, dict[str, Any]] = {
+    "separate": {},
+    "shared": {"shared_lstm": True, "enable_critic_lstm": False},
+    "without": {"enable_critic_lstm": False},
+}
+each_input = pytest.mark.parametrize("inputs", OBSERVATIONS)
+each_critic = pytest.mark.parametrize("critic", CRITICS.values(), ids=CRITICS.keys())
+each_cell = pytest.mark.parametrize("cell", ["Lstm", "Gru"])
+
+
+def policy(of: Any, cell: str = "Lstm", inputs: str = "Mlp", **own: Any) -> Any:
+    """Return a policy with the same initial values each time."""
+    torch.manual_seed(3)
+    made = getattr(of, f"{inputs}{cell}Policy")
+    own = {"lstm_hidden_size": H, "net_arch": [8], **own}
+    return made(OBSERVATIONS[inputs], spaces.Box(-1.0, 1.0, (2,)), lambda _: 1e-3, **own)
+
+
+def rows(inputs: str, layers: int = 1) -> tuple[Any, ...]:
+    """Return what a policy evaluates: sequences one after the other, with episode starts anywhere in them."""
+    rng, space = np.random.default_rng(1), OBSERVATIONS[inputs]
+    space.seed(1)
+    samples = [space.sample() for _ in range(STEPS * SEQUENCES)]
+    if isinstance(space, spaces.Dict):
+        observations: Any = {key: torch.tensor(np.stack([sample[key] for sample in samples])) for key in space}
+    else:
+        observations = torch.tensor(np.stack(samples))
+    actions = torch.tensor(rng.normal(size=(len(samples), 2)), dtype=torch.float32)
+    h, c = torch.tensor(rng.normal(size=(2, layers, SEQUENCES, H)), dtype=torch.float32)
+    states = sb3_contrib.common.recurrent.type_aliases.RNNStates((h, c), (c, h))
+    return observations, actions, states, torch.tensor(rng.random(len(samples)) < 0.2, dtype=torch.float32)
+
+
+def evaluated(made: Any, batch: tuple[Any, ...]) -> dict[str, Any]:
+    """Return what a policy says of a batch, and the gradients of a loss that all of it is in."""
+    values, log_prob, entropy = made.evaluate_actions(*batch)
+    ((values**2).sum() + log_prob.sum() + entropy.sum()).backward()
+    figures = {"values": values, "log_prob": log_prob, "entropy": entropy}
+    return {**{name: value.detach() for name, value in figures.items()}, **gradients(made)}
+
+
+def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Compare arrays by the largest element of each."""
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        if value is None:
+            assert found[name] is None
+        else:
+            assert_gradient(np.asarray(found[name]), np.asarray(value), "policy", name)
+
+
+def gradients(made: Any) -> dict[str, Any]:
+    return {name: value.grad for name, value in made.named_parameters()}
+
+
+@each_input
+@each_critic
+@pytest.mark.parametrize(("layers", "own"), [(1, {}), (2, {"bias": False})], ids=["one layer", "two without bias"])
+def test_figures_and_gradients_are_theirs(
+    inputs: str, critic: dict[str, Any], layers: int, own: dict[str, Any]
+) -> None:
+    options = {**critic, "n_lstm_layers": layers, "lstm_kwargs": own}
+    found, expected = (
+        evaluated(policy(of, inputs=inputs, **options), rows(inputs, layers)) for of in (sb3, theirs.policies)
+    )
+    assert_same(found, expected)
+
+
+@each_cell
+def test_starts_anywhere_are_one_call(cell: str) -> None:
+    made, calls = policy(sb3, cell), []
+    made.lstm_actor.register_forward_hook(lambda *_: calls.append(1))
+    evaluated(made, rows("Mlp"))
+    assert calls == [1]
+    assert isinstance(made.lstm_actor, {"Lstm": LSTM, "Gru": GRU}[cell])
+
+
+def learned(policy_class: Any, env_id: str, environments: int) -> Any:
+    """Return a model after its first update, whose minibatches have episode starts."""
+    model = sb3_contrib.RecurrentPPO(
+        policy_class,
+        make_vec_env(env_id, environments, seed=1),
+        n_steps=96,
+        batch_size=96 * environments,
+        n_epochs=1,
+        seed=2,
+        policy_kwargs={"lstm_hidden_size": 32},
+        device="cpu",
+    )
+    model.learn(96 * environments)
+    assert model.rollout_buffer.episode_starts.sum() > environments or env_id != "CartPole-v1"
+    return model
+
+
+@pytest.mark.parametrize(("env_id", "environments"), [("CartPole-v1", 1), ("CartPole-v1", 3), ("Pendulum-v1", 2)])
+def test_the_first_update_is_theirs(env_id: str, environments: int) -> None:
+    found, expected = (learned(of.MlpLstmPolicy, env_id, environments) for of in (sb3, theirs))
+    kept = ("actions", "values", "log_probs", "returns", "hidden_states_pi", "cell_states_vf")
+    assert_same(*({name: getattr(model.rollout_buffer, name) for name in kept} for model in (found, expected)))
+    for name in ("train/policy_gradient_loss", "train/value_loss", "train/entropy_loss", "train/loss"):
+        values = (model.logger.name_to_value[name] for model in (found, expected))
+        np.testing.assert_allclose(*values, rtol=1e-5, atol=1e-5, err_msg=name)
+    assert_same(gradients(found.policy), gradients(expected.policy))
+
+
+def steps(model: Any) -> dict[str, Any]:
+    """Return the actions of a few steps of two environments, an episode's start among them, and the last states."""
+    rng, state, actions = np.random.default_rng(4), None, []
+    for step in range(6):
+        starts = np.array([step == 0, step in (0, 3)])
+        observation = rng.normal(size=(2, *model.observation_space.shape)).astype("float32")
+        action, state = model.predict(observation, state, starts, deterministic=True)
+        actions.append(action)
+    return {"actions": np.stack(actions), "h": state[0], "c": state[1]}
+
+
+def test_predicted_steps_are_theirs() -> None:
+    found, expected = (steps(policy(of)) for of in (sb3, theirs.policies))
+    assert_same(found, expected)
+
+
+@pytest.mark.parametrize(("saved", "loaded"), [(theirs, sb3), (sb3, theirs)], ids=["theirs here", "ours there"])
+def test_models_load_both_ways(saved: Any, loaded: Any, tmp_path: Path) -> None:
+    model = learned(saved.MlpLstmPolicy, "CartPole-v1", 1)
+    model.save(tmp_path / "model.zip")
+    other = sb3_contrib.RecurrentPPO.load(
+        tmp_path / "model.zip", model.env, custom_objects={"policy_class": loaded.MlpLstmPolicy}, device="cpu"
+    )
+    assert type(other.policy) is loaded.MlpLstmPolicy
+    assert_same(steps(other), steps(model))
+    other.learn(96)
+
+
+@each_cell
+def test_a_saved_model_goes_on(cell: str, tmp_path: Path) -> None:
+    model = learned(getattr(sb3, f"Mlp{cell}Policy"), "CartPole-v1", 1)
+    model.save(tmp_path / "model.zip")
+    other = sb3_contrib.RecurrentPPO.load(tmp_path / "model.zip", model.env, device="cpu")
+    assert type(other.policy) is type(model.policy)
+    torch.testing.assert_close(other.policy.optimizer.state_dict(), model.policy.optimizer.state_dict())
+    assert_same(steps(other), steps(model))
+    other.learn(96)
+
+
+def by_steps(features: Any, states: Any, starts: Any, module: Any) -> tuple[Any, Any]:
+    """Do what `_process_sequence` does with PyTorch's GRU, step by step."""
+    outputs, h = [], states[0]
+    x, starts = features.reshape(SEQUENCES, STEPS, -1), starts.reshape(SEQUENCES, STEPS, 1)
+    for step in range(STEPS):
+        output, h = torch.nn.GRU.forward(module, x[None, :, step], h * (1 - starts[:, step]))
+        outputs.append(output[0])
+    return torch.stack(outputs, 1).flatten(end_dim=1), (h, states[1])
+
+
+@each_input
+@each_critic
+def test_gru_agrees_with_a_loop_over_steps(
+    inputs: str, critic: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = policy(sb3, "Gru", inputs, n_lstm_layers=2, lstm_kwargs={"bias": False}, **critic)
+    batch = rows(inputs, layers=2)
+    found = evaluated(made, batch)
+    made.zero_grad()
+    monkeypatch.setattr(made, "_process_sequence", by_steps)
+    assert_same(found, evaluated(made, batch))
+
+
+@each_cell
+def test_what_pytorch_computes_is_done_step_by_step(cell: str) -> None:
+    made, batch = policy(sb3, cell), rows("Mlp")
+    expected = evaluated(made, batch)["values"]
+    with torch.autocast("cpu"):
+        found = made.predict_values(batch[0], batch[2].vf, batch[3])
+    torch.testing.assert_close(found.float().detach(), expected, rtol=0.0, atol=0.02)
+
+
+class Recall(gymnasium.Env):  # type: ignore[misc]
+    """The first observation of an episode says which action is right at its last step; the others say nothing."""
+
+    observation_space = spaces.Box(-1.0, 1.0, (2,))
+    action_space = spaces.Discrete(2)
+    length = 4
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.step_count, self.cue = 0, int(self.np_random.integers(2))
+        return np.array([2 * self.cue - 1, 0], np.float32), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.step_count += 1
+        done = self.step_count == self.length
+        observation = np.array([0, self.step_count / self.length], np.float32)
+        return observation, float(done and action == self.cue), done, False, {}
+
+
+@each_cell
+def test_what_only_memory_can_tell_is_learned(cell: str) -> None:
+    model = sb3_contrib.RecurrentPPO(
+        getattr(sb3, f"Mlp{cell}Policy"),
+        make_vec_env(Recall, 8, seed=0),
+        n_steps=32,
+        batch_size=256,
+        learning_rate=5e-3,
+        seed=0,
+        policy_kwargs={"lstm_hidden_size": 32, "net_arch": []},
+        device="cpu",
+    )
+    model.learn(4_096)
+    returns = [episode["r"] for episode in model.ep_info_buffer]
+    assert np.mean(returns) > 0.9, "without memory 0.5"
+
+
+def test_the_message_says_how_to_get_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "gru_native.torch.sb3")
+    monkeypatch.setitem(sys.modules, "sb3_contrib.common.recurrent.policies", None)
+    with pytest.raises(ImportError, match=r"pip install 'gru_native\[sb3\]'"):
+        importlib.import_module("gru_native.torch.sb3")
