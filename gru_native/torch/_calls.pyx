@@ -46,7 +46,7 @@ cdef str described(object tensor):
     return f"{tensor.dtype} of shape {tuple(tensor.shape)} on {tensor.device}"
 
 
-# Looks at a tensor of the CPU.
+# Looks at a tensor of the CPU, which must outlive the view: shape and strides are its own.
 cdef int look_at(str name, object tensor, DLTensor* view) except -1:
     if not PyObject_TypeCheck(tensor, <PyTypeObject*>Tensor):
         return refuse(name, "a tensor", type(tensor).__name__)
@@ -372,7 +372,7 @@ cdef class Call:
         self.element = 8 if weights.type == GN_FLOAT64 else 4
         call.size, call.threads = sizeof(gn_call), min(threads, GN_MAX_THREADS)
         last = self.dimensions - 1
-        self.readable("input", x, &view)
+        x = self.readable("input", x, &view)
         if view.ndim != self.dimensions or view.shape[last] != weights.input_size:
             refuse("input", f"{self.dimensions} axes, the last one of {weights.input_size}", described(x))
         call.steps = view.shape[steps_axis] if steps_axis >= 0 else 1
@@ -405,15 +405,15 @@ cdef class Call:
     def __dealloc__(self):
         free(self.places)
 
-    # A tensor of the weights' dtype, whose last axis is contiguous, or a copy that is so.
-    cdef int readable(self, str name, object tensor, DLTensor* view) except -1:
+    # Looks at a tensor of the weights' dtype, whose last axis is contiguous, or at a copy that is so, and returns it.
+    cdef object readable(self, str name, object tensor, DLTensor* view):
         tensor = seen(name, tensor, view)
         if not self.weights.has_type(view):
             refuse(name, f"float{8 * self.element}", described(tensor))
         if not has_contiguous_last_axis(view):
             tensor = seen(name, tensor.contiguous(), view)
         self.held.append(tensor.untyped_storage())
-        return 0
+        return tensor
 
     cdef View sequence(self, DLTensor* view) noexcept:
         return View(
@@ -437,7 +437,7 @@ cdef class Call:
         cdef DLTensor view
         if tensor is None:
             return View(NULL, 0, 0)
-        self.readable(name, tensor, &view)
+        tensor = self.readable(name, tensor, &view)
         shape = self.sequence_shape(features)
         if view.ndim != len(shape) or tensor.shape != shape:
             refuse(name, f"shape {shape}", described(tensor))
@@ -448,7 +448,7 @@ cdef class Call:
         cdef int layers = self.steps_axis >= 0, rows = self.batch_axis >= 0
         if tensor is None:
             return View(NULL, 0, 0)
-        self.readable(name, tensor, &view)
+        tensor = self.readable(name, tensor, &view)
         if (
             view.ndim != layers + rows + 1
             or (layers and view.shape[0] != self.weights.layers * self.weights.directions)
