@@ -29,7 +29,7 @@ def sequence(*shape: int, dtype: Any = None) -> Any:
 
 
 def arguments(module: Any, x: Any, *, keep: bool, lengths: Any = None, reset: Any = None) -> tuple[Any, ...]:
-    options, seed = module._options(0, 1)
+    options, seed = module._options(x, 0, 1)
     return (x, None, None, lengths, reset, seed, [getattr(module, name) for name in module._names()], *options, keep)
 
 

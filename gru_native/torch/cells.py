@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gru_native._layer import Unfit
 from gru_native.torch.gru import OfGRU
-from gru_native.torch.module import Accelerated
+from gru_native.torch.module import Accelerated, pair
 
 
 class _Cell(Accelerated):
@@ -20,13 +20,11 @@ class _Cell(Accelerated):
         try:
             return self._step(input, hx)
         except Unfit as error:
-            unfit = error
-        if self._computes(input) and self.beyond_torch():
-            raise unfit
-        return self._leave_to_torch(input, hx)
+            why = str(error)
+        return self._leave_to_torch(why, input, hx)
 
     def _step(self, x: Tensor, hx: Any) -> Any:
-        h, c = hx if self._cell == "lstm" and hx is not None else (hx, None)
+        h, c = (hx, None) if hx is None or self._cell != "lstm" else pair(hx)
         options = *self._of_weights(), -1, 0 if x.dim() == 2 else -1, 0.0, 0.0, 0.0
         h_next, _, c_next = self._run(x, h, c, None, None, None, options)
         return (h_next, c_next) if self._cell == "lstm" else h_next

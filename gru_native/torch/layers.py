@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 from gru_native._layer import Unfit
 from gru_native.arguments import number
 from gru_native.torch.gru import OfGRU
-from gru_native.torch.module import Accelerated
+from gru_native.torch.module import Accelerated, pair
 
 
 class _Stack(Accelerated):
@@ -34,41 +34,32 @@ class _Stack(Accelerated):
         lengths: Tensor | None = None,
         reset: Tensor | None = None,
     ) -> tuple[Any, Any]:
-        if isinstance(input, PackedSequence):
-            return self._packed(input, hx, lengths, reset)
         if lengths is not None or reset is not None:
             lengths, reset = _checked(lengths, reset)
+        is_packed = isinstance(input, PackedSequence)
         try:
-            return self._stacked(input, hx, lengths, reset)
+            return self._packed(input, hx, lengths, reset) if is_packed else self._stacked(input, hx, lengths, reset)
         except Unfit as error:
-            unfit = error
-        if self._computes(input) and (lengths is not None or reset is not None or self.beyond_torch()):
-            raise unfit
-        return self._leave_to_torch(input, hx, lengths=lengths, reset=reset)
+            why = str(error)
+        return self._leave_to_torch(why, input, hx, lengths=lengths, reset=reset)
 
     def _stacked(self, x: Tensor, hx: Any, lengths: Tensor | None, reset: Tensor | None) -> tuple[Tensor, Any]:
         axes = (0, -1) if x.dim() == 2 else (1, 0) if self.batch_first else (0, 1)
         h_0, c_0 = self._parts(hx)
-        options, seed = self._options(*axes)
+        options, seed = self._options(x, *axes)
         output, h_n, c_n = self._run(x, h_0, c_0, lengths, reset, seed, options)
         return output, (h_n, c_n) if self.mode == "LSTM" else h_n
 
     def _parts(self, hx: Any) -> tuple[Tensor | None, Tensor | None]:
-        if hx is None:
-            return None, None
-        if self.mode != "LSTM":
-            return hx, None
-        if not isinstance(hx, (tuple, list)) or len(hx) != 2:
-            raise Unfit(f"hx: expected a pair (h_0, c_0), got {type(hx).__name__}")
-        return hx[0], hx[1]
+        return (hx, None) if hx is None or self.mode != "LSTM" else pair(hx)
 
-    def _options(self, steps_axis: int, batch_axis: int) -> tuple[tuple[Any, ...], Tensor | None]:
-        """Return the options of a call, and a seed of PyTorch's generator where something is drawn."""
+    def _options(self, x: Tensor, steps_axis: int, batch_axis: int) -> tuple[tuple[Any, ...], Tensor | None]:
+        """Return the options of a call, and a seed of PyTorch's generator where something is drawn here."""
         own = self._cell, self.num_layers, self.bidirectional, self.bias, steps_axis, batch_axis
         if not self.training:
             return (*own, 0.0, 0.0, self.zoneout), None
         noise = self.dropout if self.num_layers > 1 else 0.0, self.recurrent_dropout, self.zoneout
-        return (*own, *noise), torch.randint(2**63 - 1, ()) if any(noise) else None
+        return (*own, *noise), torch.randint(2**63 - 1, ()) if any(noise) and self._computes(x) else None
 
     def _packed(
         self, packed: PackedSequence, hx: Any, lengths: Tensor | None, reset: Tensor | None
@@ -77,19 +68,18 @@ class _Stack(Accelerated):
         if lengths is not None:
             raise ValueError("lengths: expected None for a PackedSequence, which has them, got some")
         if not self._computes(data):
-            return self._leave_to_torch(packed, hx, reset=reset)
+            raise Unfit(f"input: expected float32 or float64 on the CPU, without autocast, got {data.dtype}")
         if hx is not None:
             hx = self.permute_hidden(hx, order)
             self.check_forward_args(data, hx, batch_sizes)
         else:
             self.check_input(data, batch_sizes)
-        _, reset = _checked(None, reset)
         if reset is not None:
             reset = reset.transpose(0, 1) if self.batch_first else reset
             reset = reset if order is None else reset.index_select(1, order)
         x, sizes = torch._VF._pad_packed_sequence(data, batch_sizes, False, 0.0, len(batch_sizes))
         h_0, c_0 = self._parts(hx)
-        options, seed = self._options(0, 1)
+        options, seed = self._options(data, 0, 1)
         output, h_n, c_n = self._run(x, h_0, c_0, sizes, reset, seed, options)
         data, _ = torch._VF._pack_padded_sequence(output, sizes, False)
         final = self.permute_hidden((h_n, c_n) if self.mode == "LSTM" else h_n, back)

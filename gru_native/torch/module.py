@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import Parameter
+from torch.nn.utils.rnn import PackedSequence
 
 from gru_native._layer import Unfit
 from gru_native.torch import operators, tracing
@@ -97,11 +98,14 @@ class Accelerated(torch.nn.Module):
             and not torch.is_autocast_enabled("cpu")
         )
 
-    def _leave_to_torch(self, x: Any, hx: Any, **others: Any) -> Any:
-        """Call PyTorch's own module, which has no arguments and options of ours."""
+    def _leave_to_torch(self, why: str, x: Any, hx: Any, **others: Any) -> Any:
+        """Call PyTorch's own module, which has no arguments and options of ours; `why` says what does not fit here."""
+        data = x.data if isinstance(x, PackedSequence) else x
         for name, value in (others | self.beyond_torch()).items():
             if value is not None:
-                kind = f"{x.dtype} on {x.device}" if isinstance(x, Tensor) else type(x).__name__
+                if self._computes(data):
+                    raise ValueError(why)
+                kind = f"{data.dtype} on {data.device}" if isinstance(data, Tensor) else type(data).__name__
                 raise ValueError(
                     f"{name}: expected PyTorch's own where it computes, as for {kind}, got {_shown(value)}"
                 )
@@ -132,6 +136,8 @@ class Accelerated(torch.nn.Module):
         *given, options = arguments
         if not self._computes(given[0]):
             raise Unfit(f"input: expected float32 or float64 on the CPU, without autocast, got {given[0].dtype}")
+        if not all(each is None or isinstance(each, Tensor) for each in given[1:3]):
+            raise Unfit("hx: expected tensors, got something else")
         parameters = [getattr(self, name) for name in self._names()]
         if torch._C._get_tracing_state() is not None:
             raise NotImplementedError(_NO_SCRIPT)
@@ -141,6 +147,13 @@ class Accelerated(torch.nn.Module):
         # A tensor of a transform may not say that what it stands for has a gradient.
         keep = torch._C._are_functorch_transforms_active() or operators.any_requires_grad(*inputs)
         return operators.dispatch(given, parameters, options, torch.is_grad_enabled() and keep)[:3]
+
+
+def pair(hx: Any) -> tuple[Tensor, Tensor]:
+    """Return the two parts of an LSTM's state."""
+    if not isinstance(hx, (tuple, list)) or len(hx) != 2 or hx[0] is None or hx[1] is None:
+        raise Unfit(f"hx: expected a pair of tensors, got {type(hx).__name__}")
+    return hx[0], hx[1]
 
 
 def _has_tangent(tensor: Tensor) -> bool:
