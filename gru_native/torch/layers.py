@@ -21,9 +21,8 @@ class _Stack(Accelerated):
     zoneout: float = 0.0
     recurrent_dropout: float = 0.0
 
-    def __init__(self, *arguments: Any, zoneout: float = 0.0, recurrent_dropout: float = 0.0, **named: Any) -> None:
+    def __init__(self, *arguments: Any, recurrent_dropout: float = 0.0, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self.zoneout = number("zoneout", zoneout, most=1.0)
         self.recurrent_dropout = number("recurrent_dropout", recurrent_dropout, most=1.0)
 
     def forward(
@@ -100,7 +99,15 @@ class _Stack(Accelerated):
         return f"{super().extra_repr()}{own}"
 
 
-class GRU(OfGRU, _Stack, torch.nn.GRU):
+class _Zoned(_Stack):
+    """A stack of cells of one state, which may keep it."""
+
+    def __init__(self, *arguments: Any, zoneout: float = 0.0, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.zoneout = number("zoneout", zoneout, most=1.0)
+
+
+class GRU(OfGRU, _Zoned, torch.nn.GRU):
     """`torch.nn.GRU`, computed by this package, and with more options.
 
     Constructor, parameters, call and errors are PyTorch's; gradients are those of the input, the first state and the
@@ -163,15 +170,12 @@ class LSTM(_Stack, torch.nn.LSTM):
         As of `GRU`.
     """
 
-    def __init__(self, *arguments: Any, recurrent_dropout: float = 0.0, **named: Any) -> None:
-        super().__init__(*arguments, recurrent_dropout=recurrent_dropout, **named)
-
     @property
     def _cell(self) -> str:
         return "lstm"
 
 
-class RNN(_Stack, torch.nn.RNN):
+class RNN(_Zoned, torch.nn.RNN):
     """`torch.nn.RNN`, computed by this package; see `GRU`.
 
     Parameters
