@@ -55,9 +55,11 @@ class Accelerated(torch.nn.Module):
         """Pack the weights for good, and return the module: calls no longer do it.
 
         The parameters need no gradient from here on, and what is written to them has no effect on results, but for
-        ``load_state_dict`` and ``to``, which freeze anew. `unfreeze` undoes it. Traced and transformed calls compute
-        with the parameters as they are.
+        ``load_state_dict`` and ``to``, which freeze anew, or unfreeze for a dtype or device that PyTorch computes.
+        `unfreeze` undoes it. Traced and transformed calls compute with the parameters as they are.
         """
+        if computed := computed_weights(self):
+            raise ValueError(f"{computed[0]}: expected a parameter to freeze, got what is computed from others")
         named = self._named()
         self._frozen = Weights(*self._of_weights(), [own.detach().clone() for own in named.values()])
         self._trainable += tuple(name for name, own in named.items() if own.requires_grad)
@@ -76,13 +78,30 @@ class Accelerated(torch.nn.Module):
     def _named(self) -> dict[str, Tensor]:
         return {name: getattr(self, name) for name in self._names()}
 
+    def _freeze_anew(self) -> None:
+        """Freeze what has changed, if it is frozen."""
+        if self._frozen is not None:
+            try:
+                self.freeze()
+            except ValueError:  # of a dtype or on a device that PyTorch computes, or computed from others
+                self.unfreeze()
+
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         found = super()._apply(fn, recurse)
-        return found if self._frozen is None else self.freeze()
+        self._freeze_anew()
+        return found
 
     def _load_from_state_dict(self, *arguments: Any) -> None:
         super()._load_from_state_dict(*arguments)
-        if self._frozen is not None:
+        self._freeze_anew()
+
+    def __getstate__(self) -> dict[str, Any]:
+        own = super().__getstate__() if isinstance(self, torch.nn.RNNBase) else self.__dict__
+        return own | {"_frozen": self._frozen is not None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state | {"_frozen": None})
+        if state.get("_frozen"):
             self.freeze()
 
     def __prepare_scriptable__(self) -> Any:
@@ -147,6 +166,12 @@ class Accelerated(torch.nn.Module):
         # A tensor of a transform may not say that what it stands for has a gradient.
         keep = torch._C._are_functorch_transforms_active() or operators.any_requires_grad(*inputs)
         return operators.dispatch(given, parameters, options, torch.is_grad_enabled() and keep)[:3]
+
+
+def computed_weights(module: torch.nn.Module) -> list[str]:
+    """Return the names of a recurrent module's weights that a parametrization or a hook computes from parameters."""
+    names = getattr(module, "_flat_weights_names", ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+    return [name for name in names if name not in module._parameters]
 
 
 def pair(hx: Any) -> tuple[Tensor, Tensor]:

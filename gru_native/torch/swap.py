@@ -9,7 +9,7 @@ import torch
 
 from gru_native.torch.cells import GRUCell, LSTMCell, RNNCell
 from gru_native.torch.layers import GRU, LSTM, RNN
-from gru_native.torch.module import Accelerated
+from gru_native.torch.module import Accelerated, computed_weights
 
 _OURS: dict[type[torch.nn.Module], type[Accelerated]] = {
     torch.nn.GRU: GRU,
@@ -38,8 +38,8 @@ class Report:
     left: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        lines = [f"swapped: {', '.join(self.swapped) or 'none'}"]
-        return "\n".join(lines + [f"left: {name}: {why}" for name, why in self.left.items()])
+        swapped = ", ".join(map(_shown, self.swapped)) or "none"
+        return "\n".join([f"swapped: {swapped}", *(f"left: {_shown(name)}: {why}" for name, why in self.left.items())])
 
 
 def accelerate(model: torch.nn.Module, *, frozen: bool = False) -> Report:
@@ -62,7 +62,7 @@ def accelerate(model: torch.nn.Module, *, frozen: bool = False) -> Report:
     """
     report = Report()
     for name, module in _recurrent_modules(model):
-        why = _why_not(module)
+        why = _why_not(module, frozen)
         if why:
             report.left[name] = why
             continue
@@ -86,11 +86,15 @@ def restore(model: torch.nn.Module) -> list[str]:
     for name, module in ours:
         if own := module.beyond_torch():
             options = ", ".join(f"{option}={value}" for option, value in own.items())
-            raise ValueError(f"model: expected options that PyTorch has, got {name or 'the model'} with {options}")
+            raise ValueError(f"model: expected options that PyTorch has, got {_shown(name)} with {options}")
     for _, module in ours:
         module.unfreeze()
         module.__class__ = _THEIRS[type(module)]
     return [name for name, _ in ours]
+
+
+def _shown(name: str) -> str:
+    return name or "the model"
 
 
 def _recurrent_modules(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
@@ -99,16 +103,17 @@ def _recurrent_modules(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.M
             yield name, module
 
 
-def _why_not(module: torch.nn.Module) -> str:
-    """Return why a recurrent module cannot be swapped, or nothing."""
+def _why_not(module: torch.nn.Module, frozen: bool) -> str:
+    """Return why a recurrent module cannot be swapped and frozen, or nothing."""
     kind = type(module)
-    if kind in _THEIRS:
-        return ""
-    if torch.nn.utils.parametrize.is_parametrized(module):
-        return "it is parametrized, which gives it a class of its own: accelerate before that"
-    if kind not in _OURS:
-        return f"its class is {kind.__module__}.{kind.__qualname__}, which may compute something else"
+    if not isinstance(module, Accelerated):
+        if torch.nn.utils.parametrize.is_parametrized(module):
+            return "it is parametrized, which gives it a class of its own: accelerate before that"
+        if kind not in _OURS:
+            return f"its class is {kind.__module__}.{kind.__qualname__}, which may compute something else"
     for name, parameter in module.named_parameters(recurse=False):
         if not parameter.is_cpu or parameter.dtype not in (torch.float32, torch.float64):
             return f"{name} is {parameter.dtype} on {parameter.device}"
+    if frozen and (computed := computed_weights(module)):
+        return f"{computed[0]} is computed from other parameters and cannot be frozen"
     return ""
