@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 import torch
 
+from gru_native.arguments import number, wholes
 from gru_native.torch.cells import GRUCell, LSTMCell, RNNCell
+from gru_native.torch.gain import measured
 from gru_native.torch.layers import GRU, LSTM, RNN
 from gru_native.torch.module import Accelerated, computed_weights
 
@@ -42,7 +44,13 @@ class Report:
         return "\n".join([f"swapped: {swapped}", *(f"left: {_shown(name)}: {why}" for name, why in self.left.items())])
 
 
-def accelerate(model: torch.nn.Module, *, frozen: bool = False) -> Report:
+def accelerate(
+    model: torch.nn.Module,
+    *,
+    frozen: bool = False,
+    min_gain: float | None = None,
+    shape: tuple[int, int] = (100, 32),
+) -> Report:
     """Let this package compute every recurrent module of a model.
 
     The modules stay the same objects, of another class: names, parameters, hooks, optimizers and modules that are
@@ -54,15 +62,30 @@ def accelerate(model: torch.nn.Module, *, frozen: bool = False) -> Report:
         Any module; it may be a recurrent one itself.
     frozen
         Whether to `freeze` them.
+    min_gain
+        Leave modules alone that would not be so many times as fast as PyTorch's. Each is timed for a moment with
+        PyTorch's threads, in training mode with gradients, at the given shape. ``None`` swaps all, and times nothing.
+    shape
+        The steps T and the batch B to time with.
 
     Returns
     -------
     Report
         Which were swapped, and which were not and why. A module that was this package's already counts as swapped.
     """
+    if min_gain is not None:
+        min_gain = number("min_gain", min_gain)
+    sizes = wholes("shape", shape)
+    if len(sizes) != 2:
+        raise ValueError(f"shape: expected steps and batch, got {sizes}")
+    steps, batch = sizes
     report = Report()
     for name, module in _recurrent_modules(model):
         why = _why_not(module, frozen)
+        if not why and min_gain is not None and type(module) in _OURS:
+            gain = measured(module, _OURS[type(module)], frozen, steps, batch)
+            if gain < min_gain:
+                why = f"it would be {gain:.2f} times as fast, and {min_gain} are asked for"
         if why:
             report.left[name] = why
             continue
