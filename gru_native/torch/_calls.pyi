@@ -19,18 +19,4 @@ def backward(
     x: Tensor,
     *arguments: Any,
 ) -> tuple[Any, ...]: ...
-def tape_size(
-    cell: str,
-    is_double: bool,
-    layers: int,
-    directions: int,
-    input_size: int,
-    hidden_size: int,
-    output_size: int,
-    steps: Any,
-    batch: Any,
-    has_lengths: bool,
-    has_reset: bool,
-    masked: bool,
-    dropped: bool,
-) -> Any: ...
+def tape_size(steps: Any, batch: Any, *sizes: Any) -> Any: ...

@@ -225,9 +225,8 @@ cdef class Weights:
         return view.dtype.code == of_float and view.dtype.bits == (32 if self.type == GN_FLOAT32 else 64)
 
 
-@cache
-def tape_terms(str cell not None, bint is_double, int directions, Py_ssize_t inputs, Py_ssize_t hidden, Py_ssize_t units):
-    """Return the bytes of the tape of a layer without steps, and what each step of a row adds."""
+# Of a layer's own tape: its bytes without any steps, and what each step of a row adds.
+cdef tuple layer_terms(str cell, bint is_double, int directions, Py_ssize_t inputs, Py_ssize_t hidden, Py_ssize_t units):
     cdef gn_weights_options options
     cdef gn_weights* weights = NULL
     cdef gn_call call
@@ -261,30 +260,33 @@ def tape_terms(str cell not None, bint is_double, int directions, Py_ssize_t inp
     return least, (size - least) // 128
 
 
-def tape_size(
-    str cell, bint is_double, int layers, int directions, input_size, hidden_size, output_size, steps, batch,
-    bint has_lengths, bint has_reset, bint masked, bint dropped,
+@cache
+def tape_terms(
+    str cell not None, bint is_double, int layers, int directions, Py_ssize_t input_size, Py_ssize_t hidden_size,
+    Py_ssize_t output_size, bint has_lengths, bint has_reset, bint masked, bint dropped,
 ):
-    """Return the bytes of the tape of a call of all layers, which are symbols when its steps and batch are.
+    """Return what the bytes of a tape of all layers are at most.
 
-    It holds for each layer its own tape, a mask where there are any, and what stands between two layers.
+    It holds for each layer its own tape, a mask where there are any, and what stands between two layers, each part at
+    a multiple of a line. All are (constant, what each row adds, what each step of a row adds): the first for the whole,
+    the others for the layers' own tapes.
     """
-    cells, between = steps * batch, output_size * directions * (8 if is_double else 4)
-    total = 0
+    between = output_size * directions * (8 if is_double else 4)
+    own, whole = [], [line, masked * layers * between, (layers - 1) * (1 + dropped) * between]
     for layer in range(layers):
         inputs = input_size if layer == 0 else output_size * directions
-        least, each = tape_terms(cell, is_double, directions, inputs, hidden_size, output_size)
-        total = total + layer_bytes(least, each, cells, batch, has_lengths, has_reset) + line
-        if masked:
-            total = total + batch * between + line
-        if layer + 1 < layers:
-            total = total + (1 + dropped) * (cells * between + line)
-    return (total + line - 1) // line * line
+        least, each = layer_terms(cell, is_double, directions, inputs, hidden_size, output_size)
+        # Its parts are aligned, and it may have a row more.
+        own.append((least + each + 4 * line, 8 * has_lengths, each + has_reset))
+        whole = [ours + theirs for ours, theirs in zip(whole, own[layer])]
+        whole[0] += line * (1 + masked + (layer + 1 < layers) * (1 + dropped))
+    return tuple(whole), *own
 
 
-# Of a layer's own tape, at most: its parts are aligned, and it may have a row more.
-def layer_bytes(least, each, cells, batch, bint has_lengths, bint has_reset):
-    return least + (cells + 1) * each + cells * has_reset + batch * (8 * has_lengths) + 4 * line
+def tape_size(steps, batch, *sizes):
+    """Return the bytes of the tape of a call, which are symbols when its steps and batch are; see `tape_terms`."""
+    constant, row, cell = tape_terms(*sizes)[0]
+    return (constant + row * batch + cell * (steps * batch) + line - 1) // line * line
 
 
 # A tensor's place, by its strides along two axes.
@@ -473,18 +475,21 @@ cdef class Call:
     # Lays out a tape, or without one the memory between layers.
     cdef int lay_out(self) except -1:
         cdef Weights weights = self.weights
-        cdef size_t offset = 0, mask, between
+        cdef size_t offset = 0, mask, between, constant, row, cell
+        cdef size_t batch = self.call.batch, cells = self.call.steps * batch
         cdef int layer
         cdef Places* own
-        total = tape_size(
+        terms = tape_terms(
             weights.cell, weights.type == GN_FLOAT64, weights.layers, weights.directions, weights.input_size,
-            weights.hidden_size, weights.output_size, self.call.steps, self.call.batch, self.has_lengths,
-            self.has_reset, self.recurrent_dropout > 0, self.dropout > 0,
+            weights.hidden_size, weights.output_size, self.has_lengths, self.has_reset, self.recurrent_dropout > 0,
+            self.dropout > 0,
         )
-        if total > 1 << 62:
+        constant, row, cell = terms[0]
+        if <double>(row + 1) * batch + <double>(cell + 1) * self.call.steps * batch > 1e18:
             raise MemoryError
-        mask = weights.directions * self.call.batch * weights.output_size * self.element
+        mask = weights.directions * batch * weights.output_size * self.element
         between = self.call.steps * mask
+        self.bytes = lines(constant + row * batch + cell * cells)
         for layer in range(weights.layers):
             own = &self.places[layer]
             own.mask = offset
@@ -492,13 +497,8 @@ cdef class Call:
                 offset += lines(mask)
             if self.keep:
                 own.tape = offset
-                least, each = tape_terms(
-                    weights.cell, weights.type == GN_FLOAT64, weights.directions, weights.inputs_of(layer),
-                    weights.hidden_size, weights.output_size,
-                )
-                offset += lines(layer_bytes(
-                    least, each, self.call.steps * self.call.batch, self.call.batch, self.has_lengths, self.has_reset
-                ))
+                constant, row, cell = terms[1 + layer]
+                offset += lines(constant + row * batch + cell * cells)
             if layer + 1 == weights.layers:
                 break
             if not self.keep and layer >= 2:  # two parts take turns
@@ -509,7 +509,8 @@ cdef class Call:
             if self.keep and self.dropout > 0:
                 own.dropped = offset
                 offset += lines(between)
-        self.bytes = max(<size_t>total if self.keep else offset, line)
+        if not self.keep:
+            self.bytes = max(offset, <size_t>line)
         return 0
 
     # The call of a layer whose tape, and what is between layers, is in a memory.

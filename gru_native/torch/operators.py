@@ -331,9 +331,9 @@ def _forward_shapes(
     if keep:
         steps, batch = (x.shape[axis] if axis >= 0 else 1 for axis in (own.steps_axis, own.batch_axis))
         size = _calls.tape_size(
-            own.cell, x.dtype == torch.float64, own.num_layers, 1 + own.bidirectional, int(parameters[0].shape[1]),
-            hidden, units, steps, batch, lengths is not None, reset is not None, own.recurrent_dropout > 0,
-            own.dropout > 0,
+            steps, batch, own.cell, x.dtype == torch.float64, own.num_layers, 1 + own.bidirectional,
+            int(parameters[0].shape[1]), hidden, units, lengths is not None, reset is not None,
+            own.recurrent_dropout > 0, own.dropout > 0,
         )  # fmt: skip
         tape = x.new_empty(size, dtype=torch.uint8)
     output = x.new_empty((*x.shape[:-1], units * (1 + own.bidirectional)))
