@@ -134,3 +134,27 @@ def test_build_requirements_are_listed_for_builds_without_isolation() -> None:
     tomllib = pytest.importorskip("tomllib", reason="Python 3.11 and later read TOML")
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
     assert set(project["build-system"]["requires"]) <= set(project["dependency-groups"]["build"])
+
+
+@pytest.mark.parametrize(
+    ("before", "message"),
+    [
+        ("sys.modules['torch'] = None", "pip install 'gru_native[torch]'"),
+        ("sys.modules['torch'] = type(sys)('torch'); sys.modules['torch'].__version__ = '2.9.1'", "2.10 or later"),
+    ],
+)
+def test_the_face_for_pytorch_says_what_it_needs(before: str, message: str) -> None:
+    script = f"""
+import sys
+{before}
+import gru_native
+try:
+    import gru_native.torch
+except ImportError as error:
+    print(error)
+"""
+    assert message in " ".join(printed(script))
+
+
+def test_pytorch_is_imported_only_when_asked_for() -> None:
+    assert printed("import sys, gru_native; gru_native.train; print('torch' in sys.modules)") == ["False"]
