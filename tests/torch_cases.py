@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -65,7 +65,7 @@ def gradients(module: Any, *call: Any, **named: Any) -> list[Any]:
     return list(torch.autograd.grad(loss, wanted))
 
 
-def assert_same_gradients(ours: list[Any], theirs: list[Any], dtype: str) -> None:
+def assert_same_gradients(ours: Iterable[Any], theirs: Iterable[Any], dtype: str) -> None:
     for own, expected in zip(ours, theirs, strict=True):
         assert own.shape == expected.shape
         assert_gradient(own, expected, f"{dtype}_gradient")
