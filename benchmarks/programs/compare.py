@@ -110,10 +110,12 @@ def _known(program: str) -> str:
 
 def write(path: Path, entries: list[dict[str, Any]]) -> None:
     """Put entries into a record, in place of those of the same programs and threads."""
-    machine = description()
     record = json.loads(path.read_text()) if path.exists() else {"programs": []}
     known = {(entry["program"], entry["threads"]): entry for entry in record["programs"]}
     known |= {(entry["program"], entry["threads"]): entry for entry in entries}
+    machine = description()
+    for entry in known.values():
+        machine["packages"] |= entry["packages"]
     with atomic_write(path) as file:
         file.write(json.dumps({"machine": machine, "programs": list(known.values())}, indent=1).encode() + b"\n")
 

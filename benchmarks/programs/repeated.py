@@ -12,10 +12,10 @@ from gru_native.torch import accelerate
 def running(
     model: torch.nn.Module, native: bool, times: int, call: Callable[[], torch.Tensor]
 ) -> Callable[[], list[float]]:
-    """Return what runs a model so many times and returns some of the last output."""
+    """Return what runs a model so many times, with weights that stay, and returns some of the last output."""
     model.eval()
     if native:
-        accelerate(model)
+        accelerate(model, frozen=True)
 
     @torch.inference_mode()
     def work() -> list[float]:

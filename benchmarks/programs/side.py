@@ -1,6 +1,7 @@
 """One program on one side, in a process of its own: ``python side.py PROGRAM torch|native THREADS [inside]``.
 
-It prints one line of JSON. ``inside`` also measures the seconds in recurrent modules, by hooks that cost some time.
+It prints one line of JSON. Seconds are those of the work, without what its thread waited for a CPU that others used.
+``inside`` also measures the seconds in recurrent modules, by hooks that cost some time.
 A program is a file of this folder with
 
 - the docstring's first line: what it is;
@@ -19,10 +20,16 @@ import sys
 import warnings
 from importlib import import_module
 from importlib.metadata import version
+from pathlib import Path
 from time import perf_counter
 
 import torch
 from inside import Inside
+
+
+def waited() -> float:
+    """Return for how many seconds this thread has waited for a CPU that others used."""
+    return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
 
 
 def main(program: str, side: str, threads: int, inside: bool) -> None:
@@ -36,9 +43,9 @@ def main(program: str, side: str, threads: int, inside: bool) -> None:
     module = import_module(program)
     work = module.build(side == "native")
     watch = Inside() if inside else None
-    start = perf_counter()
+    start = perf_counter() - waited()
     figures = work()
-    seconds = perf_counter() - start
+    seconds = perf_counter() - waited() - start
     answer = {
         "title": (module.__doc__ or "").splitlines()[0].rstrip("."),
         "shapes": module.SHAPES,
