@@ -492,3 +492,57 @@ def test_a_tape_of_another_call_is_refused() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             torch.ops.gru_native.recurrent_backward(output, None, None, output, bad, True, True, *call[:-1])
+
+
+# ---- What PyTorch computes, and what is not plain -------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_what_pytorch_computes_breaks_the_graph(compiler: Any) -> None:
+    model, x = torch.nn.Sequential(gt.LSTM(5, 7)), sequence()
+    compiled = torch.compile(model, backend="aot_eager")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        compiled(x)[0].sum().backward()
+    torch.compile(gt.LSTM(5, 7).bfloat16(), backend="aot_eager")(x.bfloat16())[0].sum().backward()
+
+
+def test_unaligned_tensors_are_copied() -> None:
+    module, x = gt.GRU(5, 7), sequence()
+    memory = bytearray(x.numel() * 4 + 1)
+    memory[1:] = x.numpy().tobytes()
+    moved = torch.frombuffer(memory, dtype=torch.float32, offset=1, count=x.numel()).view(x.shape)
+    assert moved.data_ptr() % 4
+    torch.testing.assert_close(module(moved)[0], module(x)[0], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", [gt.GRU, gt.LSTM])
+def test_a_frozen_module_computes_with_parameters_that_are_put_in_place(kind: Any) -> None:
+    module, x = kind(5, 7).freeze(), sequence()
+    zeros = {name: torch.zeros_like(own) for name, own in module.named_parameters()}
+    assert float(torch.func.functional_call(module, zeros, (x,))[0].abs().max()) == 0
+    assert float(module(x)[0].detach().abs().max()) > 0
+    module.weight_hh_l0 = torch.nn.Parameter(torch.zeros_like(module.weight_hh_l0))
+    frozen = kind(5, 7)
+    frozen.load_state_dict(module.state_dict())
+    torch.testing.assert_close(module(x)[0], frozen(x)[0])
+
+
+def test_restoring_names_what_it_cannot_give_back() -> None:
+    model = torch.nn.Sequential(gt.GRU(5, 7), torch.nn.utils.parametrizations.weight_norm(gt.GRU(5, 7), "weight_hh_l0"))
+    with pytest.raises(ValueError, match="got 1 of ParametrizedGRU"):
+        gt.restore(model)
+    assert type(model[0]) is gt.GRU
+    assert "frozen=True" in repr(gt.GRU(5, 7).freeze())
+
+
+@pytest.mark.parametrize("lengths", ["abc", {1: 2}, [None, 1, 2], [2**70, 1, 1], [1.5, 2, 3], [True, True, False]])
+def test_lengths_of_another_kind_are_refused(lengths: Any) -> None:
+    with pytest.raises(TypeError, match="lengths: expected"):
+        gt.GRU(5, 7)(sequence(), lengths=lengths)
+
+
+@pytest.mark.parametrize("shape", [(7, 3), (3, 4), (4,)])
+def test_resets_of_a_packed_sequence_have_its_shape(shape: tuple[int, ...]) -> None:
+    packed = torch.nn.utils.rnn.pack_padded_sequence(sequence(), [2, 4, 3], enforce_sorted=False)
+    with pytest.raises(ValueError, match=r"reset: expected shape \(T, B\) = \(4, 3\)"):
+        gt.GRU(5, 7)(packed, reset=torch.zeros(shape, dtype=torch.bool))

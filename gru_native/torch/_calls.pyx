@@ -87,6 +87,10 @@ cdef inline bint is_contiguous(DLTensor* view) noexcept:
     )
 
 
+cdef inline bint is_aligned(DLTensor* view) noexcept:
+    return <size_t>view.data % (view.dtype.bits // 8) == 0
+
+
 # A new tensor, and where it is; the memory of a large one is kept for the next one when it is freed.
 cdef object new_tensor(tuple shape, bint is_double, void** data):
     cdef size_t bytes = 8 if is_double else 4
@@ -216,8 +220,8 @@ cdef class Weights:
         if not self.has_type(&view) or not has_shape(&view, 2 if columns > 0 else 1, rows, columns):
             shape = (rows, columns) if columns > 0 else f"({rows},)"
             refuse("parameters", f"float{32 if self.type == GN_FLOAT32 else 64} of shape {shape}", described(tensor))
-        if not is_contiguous(&view):
-            tensor = seen("parameters", tensor.contiguous(), &view)
+        if not is_contiguous(&view) or not is_aligned(&view):
+            tensor = seen("parameters", (tensor if is_aligned(&view) else tensor.clone()).contiguous(), &view)
         self.storages.append(tensor.untyped_storage())
         return view.data
 
@@ -379,6 +383,8 @@ cdef class Call:
             refuse("input", f"{self.dimensions} axes, the last one of {weights.input_size}", described(x))
         call.steps = view.shape[steps_axis] if steps_axis >= 0 else 1
         call.batch = view.shape[batch_axis] if batch_axis >= 0 else 1
+        if call.steps == 0:
+            refuse("input", "at least one step", described(x))
         if steps_axis < 0 and weights.layers * weights.directions != 1:
             refuse("steps_axis", "an axis for a stack of layers", steps_axis)
         self.x = self.sequence(&view)
@@ -386,8 +392,10 @@ cdef class Call:
         self.c_0 = self.given_state("cx", c_0, weights.hidden_size)
         if lengths is not None:
             lengths = seen("lengths", lengths.contiguous(), &view)
-            if batch_axis < 0 or view.dtype.code != of_int or view.dtype.bits != 64 or not has_shape(&view, 1, call.batch):
-                refuse("lengths", f"({call.batch},) of int64, for x with a batch axis", described(lengths))
+            if batch_axis < 0:
+                refuse("lengths", "none for x without a batch axis", described(lengths))
+            if view.dtype.code != of_int or view.dtype.bits != 64 or not has_shape(&view, 1, call.batch):
+                refuse("lengths", f"({call.batch},) of int64", described(lengths))
             call.lengths = <const int64_t*>view.data
             self.held.append(lengths.untyped_storage())
         if reset is not None:
@@ -412,8 +420,8 @@ cdef class Call:
         tensor = seen(name, tensor, view)
         if not self.weights.has_type(view):
             refuse(name, f"float{8 * self.element}", described(tensor))
-        if not has_contiguous_last_axis(view):
-            tensor = seen(name, tensor.contiguous(), view)
+        if not has_contiguous_last_axis(view) or not is_aligned(view):
+            tensor = seen(name, (tensor if is_aligned(view) else tensor.clone()).contiguous(), view)
         self.held.append(tensor.untyped_storage())
         return tensor
 

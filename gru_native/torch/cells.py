@@ -35,10 +35,6 @@ class _Cell(Accelerated):
     def _of_weights(self) -> tuple[str, int, bool, bool]:
         return self._cell, 1, False, self.bias
 
-    def extra_repr(self) -> str:
-        own = "".join([f", {name}={value}" for name, value in self.beyond_torch().items()])
-        return f"{super().extra_repr()}{own}"
-
 
 class GRUCell(OfGRU, _Cell, torch.nn.GRUCell):
     """`torch.nn.GRUCell`, computed by this package.

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 #: Both sides take turns for so long, and at least three times.
-SECONDS = 0.2
+SECONDS = 0.5
 
 
 def measured(theirs: torch.nn.Module, ours: type[torch.nn.Module], frozen: bool, steps: int, batch: int) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import torch
@@ -33,6 +32,7 @@ class OfGRU(Accelerated):
         for name, own in self._parameters.items():
             if name.startswith("gamma"):
                 torch.nn.init.ones_(own)
+        self._freeze_anew()
 
     @property
     def _cell(self) -> str:
@@ -47,7 +47,6 @@ class OfGRU(Accelerated):
         return super().beyond_torch() | own | ({} if self.reset_after else {"reset_after": False})
 
 
-@cache
 def _with_gains(names: tuple[str, ...]) -> tuple[str, ...]:
     """Put the names of the gains behind the others of each direction."""
     each = len(names) // sum(name.startswith("weight_hh") for name in names)

@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from gru_native._layer import Unfit
-from gru_native.arguments import number
+from gru_native.arguments import number, shown
 from gru_native.torch.gru import OfGRU
 from gru_native.torch.module import Accelerated, pair
+from gru_native.torch.tracing import untraced
 
 
 class _Stack(Accelerated):
@@ -60,6 +61,7 @@ class _Stack(Accelerated):
         noise = self.dropout if self.num_layers > 1 else 0.0, self.recurrent_dropout, self.zoneout
         return (*own, *noise), torch.randint(2**63 - 1, ()) if any(noise) and self._computes(x) else None
 
+    @untraced
     def _packed(
         self, packed: PackedSequence, hx: Any, lengths: Tensor | None, reset: Tensor | None
     ) -> tuple[PackedSequence, Any]:
@@ -74,6 +76,11 @@ class _Stack(Accelerated):
         else:
             self.check_input(data, batch_sizes)
         if reset is not None:
+            shape = (len(batch_sizes), int(batch_sizes[0]))
+            shape = shape[::-1] if self.batch_first else shape
+            if reset.shape != shape:
+                axes = "(B, T)" if self.batch_first else "(T, B)"
+                raise ValueError(f"reset: expected shape {axes} = {shape}, got {tuple(reset.shape)}")
             reset = reset.transpose(0, 1) if self.batch_first else reset
             reset = reset if order is None else reset.index_select(1, order)
         x, sizes = torch._VF._pad_packed_sequence(data, batch_sizes, False, 0.0, len(batch_sizes))
@@ -93,10 +100,6 @@ class _Stack(Accelerated):
     def beyond_torch(self) -> dict[str, Any]:
         own = {"zoneout": self.zoneout, "recurrent_dropout": self.recurrent_dropout}
         return {name: value for name, value in own.items() if value}
-
-    def extra_repr(self) -> str:
-        own = "".join([f", {name}={value}" for name, value in self.beyond_torch().items()])
-        return f"{super().extra_repr()}{own}"
 
 
 class _Zoned(_Stack):
@@ -193,12 +196,20 @@ class RNN(_Zoned, torch.nn.RNN):
 
 def _checked(lengths: Any, reset: Any) -> tuple[Tensor | None, Tensor | None]:
     if lengths is not None:
-        lengths = torch.as_tensor(lengths)
-        if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype is torch.bool:
-            raise TypeError(f"lengths: expected whole numbers, got {lengths.dtype}")
+        lengths = _tensor("lengths", lengths, "whole numbers")
+        kind = lengths.dtype
+        if (kind.is_floating_point and lengths.numel() > 0) or kind.is_complex or kind is torch.bool:
+            raise TypeError(f"lengths: expected whole numbers, got {kind}")
         lengths = lengths.to(torch.int64)
     if reset is not None:
-        reset = torch.as_tensor(reset)
+        reset = _tensor("reset", reset, "bool")
         if reset.dtype is not torch.bool:
             raise TypeError(f"reset: expected bool, got {reset.dtype}")
     return lengths, reset
+
+
+def _tensor(name: str, value: Any, expected: str) -> Tensor:
+    try:
+        return torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{name}: expected a tensor of {expected}, got {shown(value)}") from error

@@ -27,12 +27,14 @@ class Accelerated(torch.nn.Module):
 
     #: Packed once, by `freeze`, in place of the parameters.
     _frozen: Weights | None = None
-    #: The parameters that had a gradient before `freeze`.
+    #: The parameters that it was packed from.
+    _frozen_of: tuple[Tensor, ...] = ()
+    #: Those of them that had a gradient before `freeze`.
     _trainable: tuple[str, ...] = ()
 
     def __init_subclass__(cls, **named: Any) -> None:
         super().__init_subclass__(**named)
-        tracing.allow(cls, but="_packed")
+        tracing.allow(cls)
 
     @property
     def _cell(self) -> str:
@@ -54,14 +56,16 @@ class Accelerated(torch.nn.Module):
     def freeze(self) -> Accelerated:
         """Pack the weights for good, and return the module: calls no longer do it.
 
-        The parameters need no gradient from here on, and what is written to them has no effect on results, but for
-        ``load_state_dict`` and ``to``, which freeze anew, or unfreeze for a dtype or device that PyTorch computes.
-        `unfreeze` undoes it. Traced and transformed calls compute with the parameters as they are.
+        The parameters get no gradient from here on, and what is written to them has no effect on results, but for
+        ``load_state_dict``, ``reset_parameters`` and ``to``, which freeze anew, or unfreeze for a dtype or device that
+        PyTorch computes. `unfreeze` undoes it. Traced and transformed calls, and those with other parameters in the
+        place of these, compute with the parameters as they are.
         """
         if computed := computed_weights(self):
             raise ValueError(f"{computed[0]}: expected a parameter to freeze, got what is computed from others")
         named = self._named()
         self._frozen = Weights(*self._of_weights(), [own.detach().clone() for own in named.values()])
+        self._frozen_of = tuple(named.values())
         self._trainable += tuple(name for name, own in named.items() if own.requires_grad)
         for name in self._trainable:
             named[name].requires_grad_(False)
@@ -72,7 +76,7 @@ class Accelerated(torch.nn.Module):
         named = self._named()
         for name in self._trainable:
             named[name].requires_grad_()
-        self._frozen, self._trainable = None, ()
+        self._frozen, self._frozen_of, self._trainable = None, (), ()
         return self
 
     def _named(self) -> dict[str, Tensor]:
@@ -91,18 +95,27 @@ class Accelerated(torch.nn.Module):
         self._freeze_anew()
         return found
 
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        self._freeze_anew()
+
     def _load_from_state_dict(self, *arguments: Any) -> None:
         super()._load_from_state_dict(*arguments)
         self._freeze_anew()
 
     def __getstate__(self) -> dict[str, Any]:
         own = super().__getstate__() if isinstance(self, torch.nn.RNNBase) else self.__dict__
-        return own | {"_frozen": self._frozen is not None}
+        return own | {"_frozen": self._frozen is not None, "_frozen_of": ()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state | {"_frozen": None})
         if state.get("_frozen"):
             self.freeze()
+
+    def extra_repr(self) -> str:
+        frozen = {"frozen": True} if self._frozen is not None else {}
+        own = "".join([f", {name}={value}" for name, value in (self.beyond_torch() | frozen).items()])
+        return f"{super().extra_repr()}{own}"
 
     def __prepare_scriptable__(self) -> Any:
         raise NotImplementedError(_NO_SCRIPT)
@@ -125,9 +138,11 @@ class Accelerated(torch.nn.Module):
                 if self._computes(data):
                     raise ValueError(why)
                 kind = f"{data.dtype} on {data.device}" if isinstance(data, Tensor) else type(data).__name__
-                raise ValueError(
-                    f"{name}: expected PyTorch's own where it computes, as for {kind}, got {_shown(value)}"
-                )
+                raise ValueError(f"{name}: expected none for {kind}, which PyTorch computes, got {_shown(value)}")
+        return self._by_torch(x, hx)
+
+    @tracing.untraced
+    def _by_torch(self, x: Any, hx: Any) -> Any:
         return super().forward(x, hx)
 
     def _run(
@@ -148,7 +163,10 @@ class Accelerated(torch.nn.Module):
             parameters = [own[name] for name in self._names()]
         except KeyError:  # what is computed from others, by a parametrization or a hook
             parameters = [getattr(self, name) for name in self._names()]
-        return operators.run(x, h_0, c_0, lengths, reset, seed, parameters, options, self._frozen)
+        frozen = self._frozen
+        if frozen is not None and any(own is not then for own, then in zip(parameters, self._frozen_of, strict=True)):
+            frozen = None
+        return operators.run(x, h_0, c_0, lengths, reset, seed, parameters, options, frozen)
 
     def _dispatched(self, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
         """Do what `_run` does by PyTorch's dispatcher."""
@@ -166,6 +184,9 @@ class Accelerated(torch.nn.Module):
         # A tensor of a transform may not say that what it stands for has a gradient.
         keep = torch._C._are_functorch_transforms_active() or operators.any_requires_grad(*inputs)
         return operators.dispatch(given, parameters, options, torch.is_grad_enabled() and keep)[:3]
+
+
+tracing.allow(Accelerated)
 
 
 def computed_weights(module: torch.nn.Module) -> list[str]:

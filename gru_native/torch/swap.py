@@ -103,10 +103,13 @@ def restore(model: torch.nn.Module) -> list[str]:
     Raises
     ------
     ValueError
-        When a module has an option that PyTorch's class does not have: then none is changed.
+        When a module has an option that PyTorch's class does not have, or a class of its own, such as a parametrization
+        gives it: then none is changed.
     """
-    ours = [(name, module) for name, module in _recurrent_modules(model) if type(module) in _THEIRS]
+    ours = [(name, module) for name, module in _recurrent_modules(model) if isinstance(module, Accelerated)]
     for name, module in ours:
+        if (kind := type(module)) not in _THEIRS:
+            raise ValueError(f"model: expected classes of gru_native's, got {_shown(name)} of {kind.__qualname__}")
         if own := module.beyond_torch():
             options = ", ".join(f"{option}={value}" for option, value in own.items())
             raise ValueError(f"model: expected options that PyTorch has, got {_shown(name)} with {options}")

@@ -19,8 +19,8 @@ import torch
 _COMPILER = "torch._dynamo"
 
 
-def allow(kind: type[torch.nn.Module], but: str) -> None:
-    """Let modules of a class be traced, but for a method, as soon as the compiler is loaded."""
+def allow(kind: type[torch.nn.Module]) -> None:
+    """Let modules of a class be traced, but for what is marked with `untraced`, as soon as the compiler is loaded."""
 
     def wrap(builder: Any, module: torch.nn.Module) -> Any:
         with torch._dynamo.config.patch(allow_rnn=True):
@@ -28,13 +28,20 @@ def allow(kind: type[torch.nn.Module], but: str) -> None:
 
     def register() -> None:
         torch._dynamo.variables.builder.VariableBuilder._type_dispatch()[kind] = wrap
-        if but in vars(kind):
-            setattr(kind, but, torch._dynamo.disable(getattr(kind, but)))
+        for name, own in list(vars(kind).items()):
+            if getattr(own, "is_untraced", False):
+                setattr(kind, name, torch._dynamo.disable(own))
 
     if _COMPILER in sys.modules:
         register()
     else:
         sys.meta_path.insert(0, _Finder(register))
+
+
+def untraced(method: Any) -> Any:
+    """Mark a method of a class that is traced: it breaks the graph. PyTorch's own mark would load the compiler."""
+    method.is_untraced = True
+    return method
 
 
 class _Finder(MetaPathFinder):
