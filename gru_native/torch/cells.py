@@ -41,14 +41,24 @@ class GRUCell(OfGRU, _Cell, torch.nn.GRUCell):
 
     Parameters
     ----------
-    *arguments, **named
+    input_size, hidden_size, bias, device, dtype
         Those of `torch.nn.GRUCell`.
     layer_norm, reset_after
         As of `GRU`.
     """
 
-    def __init__(self, *arguments: Any, layer_norm: bool = False, reset_after: bool = True, **named: Any) -> None:
-        super().__init__(*arguments, **named)
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        layer_norm: bool = False,
+        reset_after: bool = True,
+    ) -> None:
+        super().__init__(input_size, hidden_size, bias, device, dtype)
         self._choose(layer_norm, reset_after)
 
 
