@@ -206,9 +206,9 @@ SAVED = {
     "GRU": ["x", "h_0", "output", "weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0", "lengths", "reset"],
     "LSTM": ["x", "h_0", "c_0", "output", "weight_ih_l0", "weight_hr_l0"],
     "RNN": ["x", "h_0", "output", "weight_hh_l0"],
-    "GRUCell": ["x", "h_0", "output", "weight_ih"],
-    "LSTMCell": ["x", "h_0", "c_0", "output", "weight_hh"],
-    "RNNCell": ["x", "h_0", "output", "bias_ih"],
+    "GRUCell": ["x", "h_0", "weight_ih"],
+    "LSTMCell": ["x", "h_0", "c_0", "weight_hh"],
+    "RNNCell": ["x", "h_0", "bias_ih"],
 }
 
 
@@ -239,6 +239,39 @@ def test_last_states_may_be_changed_between_the_passes(name: str) -> None:
                 each.mul_(0)
         output.square().sum().backward()
     assert_same_gradients([own.grad for own in ours.parameters()], [own.grad for own in theirs.parameters()], "float32")
+
+
+@pytest.mark.parametrize("how", [torch.enable_grad, lambda: torch.device("cpu")], ids=["direct", "dispatched"])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("GRUCell", {}),
+        ("GRUCell", {"layer_norm": True}),
+        ("GRUCell", {"reset_after": False}),
+        ("LSTMCell", {}),
+        ("RNNCell", {}),
+        ("RNNCell", {"nonlinearity": "relu"}),
+    ],
+    ids=str,
+)
+def test_a_cells_results_may_be_changed_between_the_passes(
+    name: str, options: dict[str, Any], how: Callable[[], Any]
+) -> None:
+    """As programs do that begin an episode: ``h *= 1 - done``."""
+    module = OURS[name](5, 7, **options)
+    steps, begins = torch.randn(4, 3, 5), torch.rand(4, 3, 1) < 0.5
+    found = []
+    for in_place in (True, False):
+        state = None
+        with how():
+            for x, begin in zip(steps, begins, strict=True):
+                state = module(x, state)
+                for each in tensors(state) if in_place else ():
+                    each.masked_fill_(begin, 0)
+                state = mapped(lambda each, begin=begin: each.masked_fill(begin, 0), state)
+            loss = sum(each.square().sum() for each in tensors(state))
+        found.append(torch.autograd.grad(loss, list(module.parameters())))
+    assert all(map(torch.equal, *found))
 
 
 # ---- Changes that nothing counts -------------------------------------------------------------------------------------

@@ -160,7 +160,7 @@ class Recurrent(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor | None, ...]) -> None:
         *given, ctx.frozen, ctx.options = inputs[:8]
-        ctx.save_for_backward(output[0], output[3], *given, *inputs[8:])
+        ctx.save_for_backward(_read_again(output[0], ctx.options), output[3], *given, *inputs[8:])
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -218,6 +218,11 @@ class RecurrentBackward(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *_: Any) -> Any:
         raise NotImplementedError("gru_native has no gradients of gradients; PyTorch's own modules have them")
+
+
+def _read_again(output: Tensor, options: Sequence[Any]) -> Tensor:
+    """Return what to save of an output. No last step is read again, so PyTorch need not count changes of a cell's."""
+    return output if options[4] >= 0 else output.data  # by the axis of steps
 
 
 def _there(options: Options, d_results: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
@@ -387,7 +392,7 @@ def _state_shape(options: Options, x: Tensor, size: int) -> tuple[Any, ...]:
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     *given, parameters = inputs[:7]
     ctx.keep, ctx.options = inputs[-1], Options(*inputs[7:-1])
-    ctx.save_for_backward(output[0], output[3], *given, *parameters)
+    ctx.save_for_backward(_read_again(output[0], ctx.options), output[3], *given, *parameters)
     ctx.set_materialize_grads(False)
 
 
