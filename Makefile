@@ -101,8 +101,8 @@ programs:
 	$(MAKE) VENV=$(PROGRAMS_VENV) $(PROGRAMS_VENV)/programs
 	$(PROGRAMS_VENV)/bin/python benchmarks/programs/compare.py --json $(RESULTS)/programs.json $(ARGS)
 
-# All examples on the data beside the checkout, one after the other: half an hour or so.
-examples: build
+# All examples on the data beside the checkout, one after the other: half an hour or so. One of them needs PyTorch.
+examples: torch
 	for example in $$(grep -l __main__ examples/*.py); do \
 		$(BIN)/python $$example $(ARGS) || exit 1; done
 

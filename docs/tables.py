@@ -273,6 +273,7 @@ EXAMPLES: dict[str, Callable[[Path], str]] = {
         "air_pollution",
         "adding_problem",
         "copy_memory",
+        "recurrent_ppo",
     )
 }
 

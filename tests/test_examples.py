@@ -11,12 +11,15 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = sorted(path for path in (ROOT / "examples").glob("*.py") if "__main__" in path.read_text())
-MADE_UP_DATA = ("adding_problem", "copy_memory")
+MADE_UP_DATA = ("adding_problem", "copy_memory", "recurrent_ppo")
+NEEDS = {"recurrent_ppo": ("torch", "gymnasium")}
 
 
 @pytest.mark.shared
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_it_learns(example: Path, request: pytest.FixtureRequest) -> None:
+    for package in NEEDS.get(example.stem, ()):
+        pytest.importorskip(package)
     command = [sys.executable, str(example), "--quick", "--no-torch"]
     if example.stem not in MADE_UP_DATA:
         command += ["--data", str(request.getfixturevalue("shared") / "data")]
