@@ -32,6 +32,9 @@ PROGRAMS = (
     "deepfilter",
     "deepfilter_live",
     "crnn",
+    "sb3_cartpole",
+    "sb3_pendulum",
+    "ppo_update",
 )
 SIDES = ("torch", "native")
 
