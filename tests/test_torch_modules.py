@@ -1066,6 +1066,31 @@ def test_a_subclass_of_a_tensor_comes_back() -> None:
     assert type(ours(torch.nn.Parameter(R(4, 3, 5)))[0]) is torch.Tensor
 
 
+@pytest.mark.parametrize("which", ["input", "state", "weight"])
+@each_module
+def test_tensors_that_intercept_operators_do(name: str, which: str) -> None:
+    """A pair of tensors stands for one: what is done to it is done to both."""
+    two_tensor = pytest.importorskip("torch.testing._internal.two_tensor").TwoTensor
+
+    def two(tensor: Any) -> Any:
+        return two_tensor(tensor, 2 * tensor)
+
+    def changed(change: Callable[[Any], Any]) -> Any:
+        """Return the results with a part of the call changed."""
+        module, [x, state] = copy.deepcopy(ours), call
+        if which == "weight":
+            for key, own in list(module.named_parameters()):
+                module.register_parameter(key, torch.nn.Parameter(change(own.detach())))
+        return module(change(x) if which == "input" else x, mapped(change, state) if which == "state" else state)
+
+    ours, call = OURS[name](5, 7), call_of(name)
+    results = tensors(changed(two))
+    assert {type(each) for each in results} == {two_tensor}
+    for part, factor in (("a", 1), ("b", 2)):
+        expected = changed(lambda each, factor=factor: factor * each)
+        assert all(map(torch.equal, [getattr(each, part) for each in results], tensors(expected)))
+
+
 @each_module
 def test_nothing_else_differs_from_pytorchs_class(name: str) -> None:
     ours, theirs = pair(name, 5, 7)

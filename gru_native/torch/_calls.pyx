@@ -30,7 +30,7 @@ if exchange.major != 1:
 
 cdef object from_numpy = torch.from_numpy, numpy_empty = numpy.empty
 cdef object of_float32 = numpy.dtype("float32"), of_float64 = numpy.dtype("float64")
-cdef object Tensor = torch.Tensor
+cdef object Tensor = torch.Tensor, Parameter = torch.nn.Parameter
 cdef size_t least_kept = gn_least_kept()
 
 cdef enum:
@@ -40,6 +40,18 @@ cdef enum:
 
 cdef int refuse(str name, object expected, object got) except -1:
     raise Unfit(f"{name}: expected {expected}, got {got}")
+
+
+cdef inline bint is_plain(object tensor) noexcept:
+    return tensor is None or type(tensor) is Tensor or type(tensor) is Parameter
+
+
+def are_plain(x, h_0, c_0, list parameters not None):
+    """Return whether tensors, where there are any, are of PyTorch's own classes, which intercept nothing."""
+    for parameter in parameters:
+        if not is_plain(parameter):
+            return False
+    return is_plain(x) and is_plain(h_0) and is_plain(c_0)
 
 
 cdef str described(object tensor):

@@ -7,15 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
 from torch.nn.utils.rnn import PackedSequence
 
 from gru_native._layer import Unfit
 from gru_native.torch import operators, tracing
-from gru_native.torch._calls import Weights
+from gru_native.torch._calls import Weights, are_plain
 from gru_native.torch.operators import Options
 
-_PLAIN = (Tensor, Parameter, type(None))
 _COMPUTED = (torch.float32, torch.float64)
 
 
@@ -156,17 +154,20 @@ class Accelerated(torch.nn.Module):
         options: tuple[Any, ...],
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Run the layers by the shortest way; see `operators.run`."""
-        if operators.intercepted() or type(x) not in _PLAIN or type(h_0) not in _PLAIN or type(c_0) not in _PLAIN:
-            return self._dispatched(x, h_0, c_0, lengths, reset, seed, Options(*options))
+        given = x, h_0, c_0, lengths, reset, seed
+        if operators.intercepted():
+            return self._dispatched(*given, Options(*options))
         own = self._parameters
         try:
             parameters = [own[name] for name in self._names()]
         except KeyError:  # what is computed from others, by a parametrization or a hook
             parameters = [getattr(self, name) for name in self._names()]
+        if not are_plain(x, h_0, c_0, parameters):
+            return self._dispatched(*given, Options(*options))
         frozen = self._frozen
         if frozen is not None and any(own is not then for own, then in zip(parameters, self._frozen_of, strict=True)):
             frozen = None
-        return operators.run(x, h_0, c_0, lengths, reset, seed, parameters, options, frozen)
+        return operators.run(*given, parameters, options, frozen)
 
     def _dispatched(self, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
         """Do what `_run` does by PyTorch's dispatcher."""
