@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks" / "programs"
-PAUSE = 0.02
+PAUSE = 0.05
 
 
 def imported(name: str) -> ModuleType:
@@ -41,7 +41,7 @@ def answer(side: str, figures: list[float], inside: bool) -> dict[str, Any]:
         "tolerance": 1e-3,
         "packages": {"torch": "2"},
         "seconds": 2 * seconds if inside else seconds,
-        "inside": seconds if inside else None,
+        "share": 0.5 if inside else None,
         "figures": figures,
     }
 
@@ -71,7 +71,7 @@ def test_the_clock_counts_recurrent_modules_forward_and_backward() -> None:
         for calls in (1, 2):
             between = Slow.apply(first(Slow.apply(x))[0])
             Slow.apply(second(between)[0]).sum().backward()
-            assert calls * 4 * PAUSE <= watch.seconds < calls * 5.5 * PAUSE
+            assert calls * 4 * PAUSE <= watch.seconds < calls * 8 * PAUSE
     finally:
         watch.close()
 

@@ -67,7 +67,7 @@ def compare(program: str, threads: int, runs: int) -> dict[str, Any]:
         raise ValueError(f"{program}: expected figures within {entry['tolerance']}, got {entry['difference']:.3g}")
     for side in SIDES:
         seconds = [one[side]["seconds"] for one in whole]
-        share = median(one[side]["inside"] / one[side]["seconds"] for one in within)
+        share = median(one[side]["share"] for one in within)
         entry |= {side: median(seconds), f"{side}_least": min(seconds), f"{side}_inside": share * median(seconds)}
     return entry
 

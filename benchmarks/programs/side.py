@@ -1,7 +1,7 @@
 """One program on one side, in a process of its own: ``python side.py PROGRAM torch|native THREADS [inside]``.
 
 It prints one line of JSON. Seconds are those of the work, without what its thread waited for a CPU that others used.
-``inside`` also measures the seconds in recurrent modules, by hooks that cost some time.
+``inside`` also measures what share of them is in recurrent modules, by hooks that cost some time.
 A program is a file of this folder with
 
 - the docstring's first line: what it is;
@@ -43,17 +43,17 @@ def main(program: str, side: str, threads: int, inside: bool) -> None:
     module = import_module(program)
     work = module.build(side == "native")
     watch = Inside() if inside else None
-    start = perf_counter() - waited()
+    start, waits = perf_counter(), waited()
     figures = work()
-    seconds = perf_counter() - waited() - start
+    seconds = perf_counter() - start
     answer = {
         "title": (module.__doc__ or "").splitlines()[0].rstrip("."),
         "shapes": module.SHAPES,
         "mode": module.MODE,
         "tolerance": module.TOLERANCE,
         "packages": {package: version(package) for package in ("torch", *module.PACKAGES)},
-        "seconds": seconds,
-        "inside": watch.seconds if watch else None,
+        "seconds": seconds - (waited() - waits),
+        "share": watch.seconds / seconds if watch else None,
         "figures": figures,
     }
     print(json.dumps(answer), file=answers, flush=True)
