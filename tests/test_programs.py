@@ -65,6 +65,7 @@ def test_the_clock_counts_recurrent_modules_forward_and_backward() -> None:
             return super().forward(Slow.apply(x), hx)
 
     first, second = Layer(3, 4), Layer(4, 4)
+    first.weight_hh_l0.requires_grad_(False)  # as a frozen module's
     x = torch.ones(2, 1, 3, requires_grad=True)
     watch = imported("inside").Inside()
     try:

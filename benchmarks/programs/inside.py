@@ -38,7 +38,8 @@ class Inside:
         if module not in self._known:
             self._known.add(module)
             for parameter in module.parameters():
-                parameter.register_post_accumulate_grad_hook(self._count)
+                if parameter.requires_grad:
+                    parameter.register_post_accumulate_grad_hook(self._count)
         args = self._own(args)
         self._since = perf_counter()
         return args
