@@ -33,7 +33,7 @@ SANITIZE_TESTS ?= tests/test_robustness.py tests/test_races.py tests/test_parity
 	tests/test_parity.py::test_ragged_batches_with_resets tests/test_parity.py::test_zoneout
 SANITIZE_FUZZ ?= --seconds 120 --patience 600
 
-.PHONY: build demo test test-core fuzz full sanitize sanitize-python sanitize-core torch peers bench bench-avx2 bench-sweeps bench-growth bench-overheads bench-idling bench-sequences bench-cells bench-quick programs \
+.PHONY: build demo test test-core fuzz full sanitize sanitize-python sanitize-core torch peers bench bench-avx2 bench-sweeps bench-growth bench-overheads bench-idling bench-sequences bench-cells bench-quick programs layers others \
 	examples tables lint format test-blas neon test-neon wheel sdist clean
 
 build: $(VENV)/built
@@ -97,9 +97,15 @@ bench-growth bench-overheads bench-idling bench-sequences bench-cells: bench-%: 
 	$(BENCH) --suite $* --json $(RESULTS)/$*.json $(ARGS)
 
 # Other people's programs with PyTorch's recurrent modules and with ours; ARGS names some of them.
-programs:
-	$(MAKE) VENV=$(PROGRAMS_VENV) $(PROGRAMS_VENV)/programs
+programs: others
 	$(PROGRAMS_VENV)/bin/python benchmarks/programs/compare.py --json $(RESULTS)/programs.json $(ARGS)
+
+# Recurrent modules alone, over shapes.
+layers: others
+	$(PROGRAMS_VENV)/bin/python benchmarks/programs/layers.py --json $(RESULTS)/layers.json $(ARGS)
+
+others:
+	$(MAKE) VENV=$(PROGRAMS_VENV) $(PROGRAMS_VENV)/programs
 
 # All examples on the data beside the checkout, one after the other: half an hour or so. One of them needs PyTorch.
 examples: torch

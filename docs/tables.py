@@ -10,7 +10,9 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from math import exp, log
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from gru_native.bench import report
@@ -288,9 +290,62 @@ def _study(results: Path) -> str:
 
 STUDY: dict[str, Callable[[Path], str]] = {"study": _study}
 
+
+def _programs(results: Path) -> str:
+    """Return the times of other people's programs, of the whole and of their recurrent modules."""
+    rows = []
+    for entry in _read(results, "programs")["programs"]:
+        whole, inside = (
+            [
+                f"{entry['torch' + of]:.3g}",
+                f"{entry['native' + of]:.3g}",
+                f"{entry['torch' + of] / entry['native' + of]:.2f}",
+            ]
+            for of in ("", "_inside")
+        )
+        share = f"{entry['torch_inside'] / entry['torch']:.0%}"
+        rows.append([entry["title"], entry["mode"], entry["shapes"], str(entry["threads"]), *whole, share, inside[-1]])
+    whole = ["torch, s", "ours, s", "ratio"]
+    return _markdown(["program", "what", "layers", "threads", *whole, "recurrent share", "its ratio"], rows)
+
+
+def _layers(results: Path) -> str:
+    rows = []
+    for layer in _read(results, "layers")["layers"]:
+        ratios = _ratios(layer)
+        least = min(ratios, key=lambda name: ratios[name])
+        figures = [str(len(ratios)), f"{exp(fmean(map(log, ratios.values()))):.2f}", f"{ratios[least]:.2f} ({least})"]
+        below = sum(ratio < 0.95 for ratio in ratios.values())
+        rows.append([layer["cell"], layer["mode"], str(layer["threads"]), *figures, str(below)])
+    header = ["cell", "mode", "threads", "shapes", "ratio, geometric mean", "least ratio", "below 0.95"]
+    return _markdown(header, rows)
+
+
+def _of_cell(results: Path, cell: str) -> str:
+    layers = [layer for layer in _read(results, "layers")["layers"] if layer["cell"] == cell]
+    columns = [_ratios(layer) for layer in layers]
+    rows = [[name, *(f"{column[name]:.2f}" for column in columns)] for name in columns[0]]
+    return _markdown(["T,B,I,H,L", *(f"{layer['mode']} ({layer['threads']})" for layer in layers)], rows)
+
+
+def _ratios(layer: dict[str, Any]) -> dict[str, float]:
+    """Return PyTorch's time over ours, by shape."""
+    return {name: theirs / ours for name, (theirs, ours) in layer["ms"].items()}
+
+
+PROGRAMS: dict[str, Callable[[Path], str]] = {
+    "machine-programs": partial(_machine, name="programs"),
+    "programs": _programs,
+    "machine-layers": partial(_machine, name="layers"),
+    "layers": _layers,
+    "lstm": partial(_of_cell, cell="LSTM"),
+    "gru": partial(_of_cell, cell="GRU"),
+}
+
 PAGES = {
     HERE / "performance.md": (TABLES, HERE.parent / "benchmarks" / "results"),
     HERE / "machines.md": (OTHER_MACHINES, HERE.parent / "benchmarks" / "results"),
+    HERE / "programs.md": (PROGRAMS, HERE.parent / "benchmarks" / "results"),
     HERE / "results.md": (EXAMPLES, HERE.parent / "examples" / "results"),
     HERE / "study.md": (STUDY, HERE.parent / "examples" / "results"),
 }

@@ -11,15 +11,16 @@ from typing import Any
 
 import pytest
 
-FOLDER = Path(__file__).resolve().parents[1] / "benchmarks" / "programs"
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "benchmarks" / "programs"
 PAUSE = 0.05
 
 
-def imported(name: str) -> ModuleType:
-    """Return a file of the folder as a module."""
+def imported(name: str, folder: Path = FOLDER) -> ModuleType:
+    """Return a file of a folder as a module."""
     if not FOLDER.is_dir():
         pytest.skip("the programs are in a checkout")
-    specification = importlib.util.spec_from_file_location(f"programs_{name}", FOLDER / f"{name}.py")
+    specification = importlib.util.spec_from_file_location(f"programs_{name}", folder / f"{name}.py")
     assert specification is not None
     assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)
@@ -107,7 +108,7 @@ def test_a_record_keeps_other_programs(harness: ModuleType, sides: dict[str, lis
     harness.write(path, [changed])
     record = json.loads(path.read_text())
     assert [(entry["program"], entry["native"]) for entry in record["programs"]] == [("text", 7.0), ("crnn", 0.5)]
-    assert record["machine"]["cpus"] > 0
+    assert record["machine"]["packages"]["torch"] == "2"
 
 
 def test_every_program_says_what_it_is(harness: ModuleType) -> None:
@@ -115,3 +116,22 @@ def test_every_program_says_what_it_is(harness: ModuleType) -> None:
         text = (FOLDER / f"{program}.py").read_text()
         assert all(f"\n{name} = " in text for name in ("SHAPES", "MODE", "TOLERANCE", "PACKAGES"))
         assert "\ndef build(native: bool) -> Callable[[], list[float]]:" in text
+
+
+def test_the_tables_of_the_page(
+    harness: ModuleType, sides: dict[str, list[float]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    layers = imported("layers")
+    harness.write(tmp_path / "programs.json", [harness.compare("text", 1, 3)])
+    monkeypatch.setattr(layers, "CASES", layers.CASES[:2])
+    arguments = ["--threads", "1", "--blocks", "1", "--block-seconds", "0", "--json", str(tmp_path / "layers.json")]
+    monkeypatch.setattr("sys.argv", ["layers.py", *arguments])
+    layers.main()
+
+    tables = imported("tables", ROOT / "docs")
+    made = {name: table(tmp_path) for name, table in tables.PROGRAMS.items()}
+    assert "| a program | training | GRU 3,4,5,6,1 | 1 | 2 | 0.5 | 4.00 | 50% | 4.00 |" in made["programs"]
+    assert made["layers"].count("\n| GRU | ") == 3
+    assert "| T,B,I,H,L | train (1) | infer (1) | frozen (1) |" in made["lstm"]
+    assert [line.split()[1] for line in made["gru"].splitlines()[2:]] == ["1,1,16,16,1", "1,1,64,64,1"]
