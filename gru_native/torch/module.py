@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import is_not
 from typing import Any
 
 import torch
@@ -165,7 +166,7 @@ class Accelerated(torch.nn.Module):
         if not are_plain(x, h_0, c_0, parameters):
             return self._dispatched(*given, Options(*options))
         frozen = self._frozen
-        if frozen is not None and any(own is not then for own, then in zip(parameters, self._frozen_of, strict=True)):
+        if frozen is not None and any(map(is_not, parameters, self._frozen_of)):
             frozen = None
         return operators.run(*given, parameters, options, frozen)
 
