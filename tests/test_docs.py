@@ -13,6 +13,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_page_for_users_of_pytorch() -> None:
     torch = pytest.importorskip("torch")
+    pytest.importorskip("sb3_contrib")
     torch.manual_seed(0)
     page = (DOCS / "pytorch.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
