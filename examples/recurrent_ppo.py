@@ -12,6 +12,8 @@ Environments say something else: ``done`` of a step says that it was an episode'
 The environments must start the next episode in the same step (``AutoresetMode.SAME_STEP``), so that what they return
 with ``done`` is its first observation. An episode that its time limit ends counts as ended.
 
+It needs PyTorch and gymnasium: ``pip install ".[sb3]"``. There is no data, and no other side that is timed::
+
     python examples/recurrent_ppo.py --cell lstm
 """
 
@@ -39,7 +41,7 @@ GAMMA, LAMBDA = 0.99, 0.95
 CLIP, VALUE_SHARE, ENTROPY_SHARE, MAX_NORM = 0.2, 0.5, 0.01, 0.5
 REWARD = 0.05  # of a step: returns of order one, so that values do not drown the actions in the shared layers
 RETURNS = 50  # the last episodes, whose mean is the result
-BOUND = Bound("mean_return", 75, at_most=False)  # without memory 50 to 58, however long it learns
+BOUND = Bound("mean_return", 75, at_most=False)  # more than is reached without memory
 
 
 class Agent(nn.Module):
