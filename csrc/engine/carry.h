@@ -20,7 +20,12 @@ class Carry {
         width_(weights.kernels.vector),
         row_(vectors * width_),
         panel_(product(schedule.batch(), row_)),
-        buffer_(product(weights.panels(), panel_)) {}
+        size_(product(weights.panels(), panel_)),
+        buffer_(product(schedule.batch() + alignment, sizeof(T*)) + product(size_, sizeof(T))),
+        rows_(static_cast<T**>(static_cast<void*>(buffer_.data()))),
+        values_(static_cast<T*>(static_cast<void*>(rows_ + (schedule.batch() + alignment) / alignment * alignment))) {
+    for (size_t place = 0; place < schedule.batch(); ++place) rows_[place] = at(0, place);
+  }
 
   // Takes (B, H), or zeros when there is none.
   void load(const Slice& slice, size_t which, const Rows<const T>& from) {
@@ -39,7 +44,7 @@ class Carry {
   }
 
   // To and from memory of `size` elements, in this order.
-  size_t size() const { return buffer_.size(); }
+  size_t size() const { return size_; }
   void save(const Slice& slice, T* to) const {
     for (size_t panel = slice.panels.first; panel < slice.panels.last; ++panel)
       std::copy_n(at(panel, slice.rows.first), slice.rows.size() * row_, to + offset(panel, slice.rows.first));
@@ -74,16 +79,17 @@ class Carry {
   T* units(size_t place, size_t unit) const { return at(unit / width_, place); }
 
   void describe(Pass<T>& pass, const Slice& slice) const {
-    pass.carry = units(slice.rows.first, 0);
+    pass.carry = rows(slice.rows.first);
     pass.carry_panel = panel_stride();
-    pass.carry_row = row_stride();
   }
+  // The addresses of the rows from a place on.
+  T* const* rows(size_t place) const { return rows_ + place; }
   ptrdiff_t panel_stride() const { return static_cast<ptrdiff_t>(panel_); }
   ptrdiff_t row_stride() const { return static_cast<ptrdiff_t>(row_); }
 
  private:
   size_t offset(size_t panel, size_t place) const { return panel * panel_ + place * row_; }
-  T* at(size_t panel, size_t place) const { return buffer_.data() + offset(panel, place); }
+  T* at(size_t panel, size_t place) const { return values_ + offset(panel, place); }
 
   template <class Function>
   void for_each_row(const Slice& slice, size_t which, Function function) const {
@@ -93,8 +99,10 @@ class Carry {
   }
 
   const Schedule* schedule_ = nullptr;
-  size_t units_ = 0, width_ = 0, row_ = 0, panel_ = 0;
-  Buffer<T> buffer_;
+  size_t units_ = 0, width_ = 0, row_ = 0, panel_ = 0, size_ = 0;
+  Buffer<std::byte> buffer_;  // the values, and before them the addresses of the rows
+  T** rows_ = nullptr;
+  T* values_ = nullptr;
 };
 
 }  // namespace gru

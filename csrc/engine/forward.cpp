@@ -3,6 +3,7 @@
 #include <initializer_list>
 
 #include "engine/carry.h"
+#include "engine/forward_passes.h"
 #include "engine/recurrence.h"
 #include "engine/recurrent.h"
 #include "engine/zoneout.h"
@@ -17,7 +18,7 @@ namespace {
 template <class T>
 class ForwardRun : Recurrence<T> {
   using Base = Recurrence<T>;
-  using Base::meet, Base::run_pass, Base::slice_of, Base::states_of, Base::units_of, Base::work_of_row, Base::of_slots;
+  using Base::meet, Base::slice_of, Base::states_of, Base::units_of, Base::work_of_row;
   using Base::w_, Base::schedule_, Base::panels_, Base::width_, Base::plan_;
 
  public:
@@ -26,12 +27,12 @@ class ForwardRun : Recurrence<T> {
         call_(direction.call),
         tape_(direction.tape),
         gates_of_tape_(tape_ && tape_->keep == Keep::gates ? &tape_->gates : nullptr),
-        packs_(w_.forward(), reads_once(schedule_.steps(), schedule_.batch())) {}
+        passes_(w_, reads_once(schedule_.steps(), schedule_.batch())) {}
 
   // For this direction and, if there are two, one that is like it.
   Plans plan(int directions, int threads) const {
-    const size_t filled = packs_.filled();
-    const size_t packing = (tape_ ? training_packing_work : packing_work) * (filled + packs_.unpacked());
+    const size_t filled = passes_.packs().filled();
+    const size_t packing = (tape_ ? training_packing_work : packing_work) * (filled + passes_.packs().unpacked());
     const size_t input_bytes = w_.cell.gates * w_.hidden_size * w_.input_size * sizeof(T);  // read once for all steps
     const size_t step_bytes = this->hidden_bytes() + input_bytes / std::max<size_t>(schedule_.steps(), 1);
     const Work work{panels_, this->row_work(), step_bytes, state_exchange * w_.output_size, filled};
@@ -42,7 +43,6 @@ class ForwardRun : Recurrence<T> {
   // `team`: how many may pack weights.
   void begin(const Plan& plan, int team, const Interruption& interruption) {
     Base::begin(plan, interruption);
-    packs_.prepare(team);
     const size_t row_size = (gates_of_tape_ ? w_.cell.taped_slots : w_.cell.slots) * width_;
     for (int member = 0; member < plan.members; ++member)
       block_ = std::max(block_, std::min(slice_of(member).rows.size(), most_rows_in_block));
@@ -65,6 +65,7 @@ class ForwardRun : Recurrence<T> {
       std::fill_n(zeros_.data(), w_.output_size, T(0));
     }
     if (has_c()) carry_ = Carry<T>(w_, schedule_, 1);
+    passes_.begin(team, gates_of_tape_, plan.by_panels, panel_stride_, carry_.panel_stride());
     if (call_.zoneout.p > 0) zoneout_ = ZoneoutRows<T>(w_, call_.zoneout, schedule_, plan.members);
     if (call_.mask.data) masked_ = Buffer<T>(product(product(2, schedule_.batch()), w_.output_size));
   }
@@ -128,15 +129,9 @@ class ForwardRun : Recurrence<T> {
   void project(int member, size_t region, size_t first, size_t last, const Slice& slice, Progress& progress) const {
     size_t rows = 0;
     for (size_t s = first; s < last; ++s) rows += schedule_.live(s, slice.rows).size();
-    Pass<T> pass = pass_over(slice);
-    pass.bias = w_.input_bias();
     const size_t work = work_of_row(slice.panels, w_.input_size), begin = begin_of(region);
-    in_portions(begin, begin + rows, work, most_rows_in_block, progress, [&](size_t from, size_t to) {
-      pass.rows = to - from;
-      pass.left = plain_operand<T>(x_rows_ + from, w_.input_size);
-      pass.gates.rows = gate_rows_ + from;
-      packs_.input.run(w_.cell.project, pass, member);
-    });
+    in_portions(begin, begin + rows, work, most_rows_in_block, progress,
+                [&](size_t from, size_t to) { passes_.project(rows_at(from, to - from), slice.panels, member); });
   }
 
   // Where the masked state stands that a step begins with: the one after next is written over it.
@@ -154,45 +149,28 @@ class ForwardRun : Recurrence<T> {
 
   // Step s of all rows of a slice, of which the tables hold the first one at `row`.
   void step(int member, size_t row, size_t s, const Slice& slice) {
-    Pass<T> pass = pass_over(slice);
-    pass.descending = s % 2 == 1;
-    const T* const* const read = (call_.mask.data ? left_rows_ : h_rows_) + row;
-    pass.left = plain_operand<T>(read, w_.output_size);
-    pass.bias = w_.hidden_bias();
-    // Reset before has r * h from its first pass, which the hidden weights read, and h' from its second.
-    pass.h_previous = w_.cell.second ? read : h_rows_ + row;
-    pass.output = output_rows_ + row;
-    pass.gates.rows = gate_rows_ + row;
-    if (has_c()) carry_.describe(pass, slice);
-    run_pass(packs_.hidden, gates_of_tape_ ? w_.cell.step_taped : w_.cell.step, pass, member);
+    const StepRows<T> rows = rows_at(row, slice.rows.size(), slice.rows.first);
+    const bool descending = s % 2 == 1;
+    passes_.hidden(rows, slice.panels, descending, member);
     if (w_.cell.second) {
       meet(member);
-      pass.left = {pass.gates.rows, -of_slots(1), w_.hidden_size, width_, panel_stride_};
-      pass.h_previous = h_rows_ + row;
-      run_pass(packs_.second, w_.cell.second, pass, member);
+      passes_.second(rows, slice.panels, descending, member);
     }
     const Slice states = states_of(slice, member);
     if (w_.projects()) {
       meet(member);
-      project_states(member, row, states);
+      passes_.project_states(rows, states.panels, member);
     }
     if (zoneout_.active()) zoneout_.mix_into(member, slice, s, h_rows_ + row, output_rows_ + row);
     if (call_.mask.data) mask_states({schedule_.live(s + 1, slice.rows), states.panels}, s + 1);
     meet(member);
   }
 
-  // The output, from what the cell has computed of h.
-  void project_states(int member, size_t row, const Slice& states) const {
-    Pass<T> pass = Base::pass_over(states, w_.output_size);
-    pass.left = {gate_rows_ + row, of_slots(w_.cell.projected), w_.hidden_size, width_, panel_stride_};
-    pass.output = output_rows_ + row;
-    run_pass(packs_.second, w_.kernels.affine, pass, member);
-  }
-
-  Pass<T> pass_over(const Slice& slice) const {
-    Pass<T> pass = Base::pass_over(slice, w_.hidden_size);
-    pass.gates.panel_stride = panel_stride_;
-    return pass;
+  // Those of the tables from a place on, and the carry of the rows from `first` on.
+  StepRows<T> rows_at(size_t row, size_t count, size_t first = 0) const {
+    const T* const* const read = (call_.mask.data ? left_rows_ : h_rows_) + row;
+    T* const* const carry = has_c() ? carry_.rows(first) : nullptr;
+    return {count, x_rows_ + row, h_rows_ + row, read, gate_rows_ + row, carry, output_rows_ + row};
   }
 
   // The last states.
@@ -210,7 +188,7 @@ class ForwardRun : Recurrence<T> {
   const RecurrentForward<T>& call_;
   RecurrentTape<T>* const tape_;
   const GateRows<T>* const gates_of_tape_;  // null when there are none
-  PackReaders<T> packs_;
+  ForwardPasses<T> passes_;
   size_t block_ = 0, chunk_ = 0;
   ptrdiff_t panel_stride_ = 0;
   Buffer<std::byte> scratch_;  // the gates and the tables below

@@ -12,6 +12,12 @@
 
 namespace gru {
 
+// taken * a + (1 - taken) * b, without a rounding where it is random.
+template <class T>
+T zoneout_mix(T taken, T a, T b) {
+  return taken == T(1) ? a : taken == T(0) ? b : taken * a + (T(1) - taken) * b;
+}
+
 // Units for the members of a team, which each need whole groups of random numbers: a scratch for each.
 template <class T>
 class ZoneoutRows {
@@ -37,7 +43,7 @@ class ZoneoutRows {
     for (size_t place = slice.rows.first; place < slice.rows.last; ++place, ++h, ++to) {
       const T* const share = taken(member, step, place, slice.panels.first * width, last);
       for (size_t unit = slice.panels.first * width; unit < last; ++unit)
-        (*to)[unit] = mix(share[unit], (*to)[unit], (*h)[unit]);
+        (*to)[unit] = zoneout_mix(share[unit], (*to)[unit], (*h)[unit]);
     }
   }
 
@@ -61,9 +67,6 @@ class ZoneoutRows {
   }
 
  private:
-  // taken * a + (1 - taken) * b, without a rounding where it is random.
-  static T mix(T taken, T a, T b) { return taken == T(1) ? a : taken == T(0) ? b : taken * a + (T(1) - taken) * b; }
-
   // For the units of a row, from the first to the last one: how much of the step's own result is taken, 0 or 1 when it
   // is random. The address is that of unit 0.
   const T* taken(int member, size_t step, size_t place, size_t first, size_t last) const {

@@ -64,7 +64,7 @@ GRU_INLINE void fetch_output(const Pass<T>& pass, size_t row, size_t panel) {
 
 template <class T>
 GRU_INLINE T* carry_of(const Pass<T>& pass, size_t row, size_t panel) {
-  return pass.carry + static_cast<ptrdiff_t>(panel) * pass.carry_panel + static_cast<ptrdiff_t>(row) * pass.carry_row;
+  return pass.carry[row] + static_cast<ptrdiff_t>(panel) * pass.carry_panel;
 }
 
 // Adds to what of a row goes into one of the cell's own sums.

@@ -83,10 +83,10 @@ struct Pass {
   Gates<T> gates;
   const T* const* h_previous;  // rows
   const T* const* d_output;    // rows
-  // [panel][row][vector]: what goes from step to step beside h. Forward: c of the LSTM. Backward: the part of d_h that
-  // bypasses the product and, of the LSTM, behind it d_c.
-  T* carry;
-  ptrdiff_t carry_panel, carry_row;
+  // Rows, [panel][vector] each: what goes from step to step beside h. Forward: c of the LSTM. Backward: the part of d_h
+  // that bypasses the product and, of the LSTM, behind it d_c.
+  T* const* carry;
+  ptrdiff_t carry_panel;
   T* const* output;  // rows
   bool accumulate;   // affine: begin from what `output` holds
   const Choices<T>* choices;

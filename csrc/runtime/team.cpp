@@ -3,31 +3,11 @@
 #include <thread>
 
 #include "runtime/clock.h"
+#include "runtime/numbers.h"
 
 namespace gru {
 
 namespace {
-
-// Subnormal operands and results are taken as zero: they would make the gates up to 87 times slower.
-class FlushToZero {
- public:
-#if defined(__x86_64__)
-  FlushToZero() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040); }  // FTZ and DAZ
-  ~FlushToZero() { _mm_setcsr(saved_); }
-
- private:
-  unsigned saved_;
-#elif defined(__aarch64__)
-  FlushToZero() {
-    __asm__ volatile("mrs %0, fpcr" : "=r"(saved_));
-    __asm__ volatile("msr fpcr, %0" : : "r"(saved_ | (uint64_t{1} << 24)));  // FZ
-  }
-  ~FlushToZero() { __asm__ volatile("msr fpcr, %0" : : "r"(saved_)); }
-
- private:
-  uint64_t saved_;
-#endif
-};
 
 thread_local uint64_t last_end = 0;
 thread_local bool follows = false;
@@ -44,7 +24,7 @@ struct Job {
 
 void run_member(void* data, int member) {
   Job& job = *static_cast<Job*>(data);
-  FlushToZero guard;
+  const FlushToZero guard;
   try {
     job.work(job.context, member);
   } catch (const Interrupted&) {
