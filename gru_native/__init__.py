@@ -16,7 +16,7 @@ from gru_native import functional, nn
 from gru_native._runtime import release_memory, set_team
 
 if TYPE_CHECKING:
-    from gru_native import convert, heatmaps, inspection, io, losses, optim, reference, schedules, train
+    from gru_native import convert, heatmaps, inspection, io, losses, optim, reference, schedules, stream, train
     from gru_native.io import ModelFileError, load, load_metadata, load_state, save
 
     __version__: str
@@ -40,6 +40,7 @@ __all__ = [
     "save",
     "schedules",
     "set_team",
+    "stream",
     "train",
 ]
 

@@ -4,7 +4,7 @@ from libcpp cimport bool as cbool
 
 cdef extern from "gru_native.h" nogil:
     ctypedef enum gn_status:
-        GN_OK, GN_INVALID, GN_NO_MEMORY, GN_INTERRUPTED, GN_USED, GN_FAILED
+        GN_OK, GN_INVALID, GN_NO_MEMORY, GN_INTERRUPTED, GN_USED, GN_FAILED, GN_BUSY, GN_FULL
     ctypedef enum gn_type:
         GN_FLOAT32, GN_FLOAT64
     ctypedef enum gn_keep:
@@ -111,6 +111,69 @@ cdef extern from "gru_native.h" nogil:
     gn_status gn_dropout(
         gn_type type, size_t size, const void* x, void* y, uint64_t key, double p, int threads, gn_error* error
     )
+
+    ctypedef struct gn_file:
+        pass
+
+    ctypedef struct gn_model:
+        pass
+
+    ctypedef struct gn_model_info:
+        size_t size
+        gn_type type
+        size_t input_size, indices, output_size, states, work
+        unsigned char digest[32]
+
+    ctypedef struct gn_state:
+        size_t size
+        const char* name
+        size_t elements
+        cbool is_whole
+
+    ctypedef struct gn_session:
+        pass
+
+    ctypedef struct gn_pool:
+        pass
+
+    ctypedef struct gn_pool_info:
+        size_t size
+        size_t capacity, open, shards, bytes
+
+    gn_status gn_file_read(const void* content, size_t bytes, gn_file** file, gn_error* error)
+    void gn_file_destroy(gn_file* file)
+    gn_status gn_model_create(const gn_file* file, gn_model** model, gn_error* error)
+    void gn_model_destroy(gn_model* model)
+    gn_status gn_model_describe(const gn_model* model, gn_model_info* info, gn_error* error)
+    gn_status gn_model_state(const gn_model* model, size_t place, gn_state* state, gn_error* error)
+    gn_status gn_session_create(const gn_model* model, size_t batch, gn_session** session, gn_error* error)
+    void gn_session_destroy(gn_session* session)
+    gn_status gn_session_step(gn_session* session, const void* x, void* y, gn_error* error)
+    gn_status gn_session_run(
+        gn_session* session, size_t steps, const void* x, void* y, int threads, gn_error* error
+    )
+    gn_status gn_session_reset(gn_session* session, const cbool* rows, gn_error* error)
+    gn_status gn_session_get(gn_session* session, size_t place, void* to, gn_error* error)
+    gn_status gn_session_set(gn_session* session, size_t place, const void* from_, gn_error* error)
+    gn_status gn_session_update(gn_session* session, const gn_model* model, gn_error* error)
+    gn_status gn_snapshot_size(const gn_model* model, size_t rows, size_t* bytes, gn_error* error)
+    gn_status gn_session_snapshot(gn_session* session, void* to, size_t bytes, gn_error* error)
+    gn_status gn_session_restore(gn_session* session, const void* from_, size_t bytes, gn_error* error)
+    gn_status gn_pool_create(
+        const gn_model* model, size_t capacity, size_t shards, gn_pool** pool, gn_error* error
+    )
+    void gn_pool_destroy(gn_pool* pool)
+    gn_status gn_pool_open(gn_pool* pool, int shard, uint64_t* id, gn_error* error)
+    gn_status gn_pool_close(gn_pool* pool, uint64_t id, gn_error* error)
+    gn_status gn_pool_step(gn_pool* pool, size_t n, const uint64_t* ids, const void* x, void* y, gn_error* error)
+    gn_status gn_pool_reset(gn_pool* pool, size_t n, const uint64_t* ids, gn_error* error)
+    gn_status gn_pool_snapshot(gn_pool* pool, uint64_t id, void* to, size_t bytes, gn_error* error)
+    gn_status gn_pool_restore(
+        gn_pool* pool, const void* from_, size_t bytes, int shard, uint64_t* id, gn_error* error
+    )
+    gn_status gn_pool_grow(gn_pool* pool, size_t capacity, gn_error* error)
+    gn_status gn_pool_update(gn_pool* pool, const gn_model* model, gn_error* error)
+    gn_status gn_pool_describe(gn_pool* pool, gn_pool_info* info, gn_error* error)
 
 
 # Raises what the core says.

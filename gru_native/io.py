@@ -147,17 +147,28 @@ def load_metadata(path: StrPath) -> dict[str, str]:
 
 def save_arrays(path: StrPath, arrays: Mapping[str, Array], header: Mapping[str, Any]) -> None:
     """Save arrays and a JSON-able header in one file, atomically; `save` and checkpoints stand on this."""
+    pieces = _pieces(arrays, header)
+    # Array by array, not by the library: it makes the whole file in memory, and ends the process where there is none.
+    with atomic_write(path) as file:
+        for piece in pieces:
+            file.write(piece)
+
+
+def content(model: nn.Module) -> bytes:
+    """Return what `save` would write, without metadata: the model as the core reads it."""
+    return b"".join(_pieces(model.state_dict(), {"config": model.config(), "metadata": {}}))
+
+
+def _pieces(arrays: Mapping[str, Array], header: Mapping[str, Any]) -> list[bytes | memoryview]:
+    """Return a file piece by piece: what it begins with, and the arrays, which are not copied."""
     given = {name: array(f"arrays[{name!r}]", each) for name, each in mapping("arrays", arrays).items()}
     try:
         entry = json.dumps({**mapping("header", header, "what JSON can hold"), "format": FORMAT})
     except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(f"header: {str(error).removeprefix('header: ')}") from error
     start, order = _layout(given, entry)
-    # Array by array, not by the library: it makes the whole file in memory, and ends the process where there is none.
-    with atomic_write(path) as file:
-        file.write(start)
-        for name in order:
-            file.write(np.asarray(given[name], given[name].dtype.newbyteorder("<"), order="C").data)
+    ordered = [np.asarray(given[name], given[name].dtype.newbyteorder("<"), order="C") for name in order]
+    return [start, *(each.data for each in ordered)]
 
 
 def _layout(arrays: Mapping[str, Array], entry: str) -> tuple[bytes, list[str]]:

@@ -50,6 +50,8 @@ typedef enum gn_status {
   GN_INTERRUPTED = 3, /* see gn_watch */
   GN_USED = 4,        /* the tape has served a backward pass that overwrote it */
   GN_FAILED = 5,      /* anything else */
+  GN_BUSY = 6,        /* another thread is using it */
+  GN_FULL = 7,        /* there is no place left */
   GN_STATUS_MAX = GN_ANY
 } gn_status;
 
@@ -319,6 +321,10 @@ GN_API gn_status gn_dropout(gn_type type, size_t size, const void* x, void* y, u
 GN_API gn_status gn_sigmoid(gn_type type, size_t size, const void* x, void* y, gn_error* error);
 GN_API gn_status gn_tanh(gn_type type, size_t size, const void* x, void* y, gn_error* error);
 
+/* means and variances (N), the biased ones, of rows x (N, size), summed in float64. Subnormal numbers count. */
+GN_API gn_status gn_moments(gn_type type, size_t rows, size_t size, const void* x, double* means, double* variances,
+                            gn_error* error);
+
 /* One step of an optimizer for a parameter of n values, from its gradient and what is remembered of those before, to
    new arrays. The formulas are those of PyTorch. l2: the weight decay that is added to the gradient. */
 typedef struct gn_sgd {
@@ -350,6 +356,116 @@ GN_API gn_status gn_adam_step(gn_type type, size_t n, const gn_adam* step, gn_er
 
 /* For a benchmark: the seconds in which each thread reads a buffer of its own so many times, all at the same time. */
 GN_API gn_status gn_read_seconds(size_t bytes, size_t repeats, int threads, double* seconds, gn_error* error);
+
+/* ---- Files and models -------------------------------------------------------------------------------------------- */
+
+/* A file in the safetensors format: arrays by name. It is read whole, and checked. */
+typedef struct gn_file gn_file;
+GN_API gn_status gn_file_load(const char* path, gn_file** file, gn_error* error);
+/* Of its content, which is copied. */
+GN_API gn_status gn_file_read(const void* content, size_t bytes, gn_file** file, gn_error* error);
+GN_API void gn_file_destroy(gn_file* file);
+
+#define GN_MAX_AXES 8
+
+/* An array of a file, which lives as long as the file. */
+typedef struct gn_array {
+  size_t size;
+  const char* type; /* as the format calls it: "F32", "F64", "I64" and so on */
+  const void* data; /* contiguous */
+  size_t axes;
+  size_t shape[GN_MAX_AXES];
+} gn_array;
+GN_API gn_status gn_file_array(const gn_file* file, const char* name, gn_array* array, gn_error* error);
+/* The names in their order; NULL behind the last one. */
+GN_API const char* gn_file_name(const gn_file* file, size_t place);
+
+/* A model that the Python package saved, for sessions and pools: layers that run forward, with weights that are packed
+   for good. It may be destroyed before its sessions and pools, which keep what they need. The file may go. */
+typedef struct gn_model gn_model;
+GN_API gn_status gn_model_create(const gn_file* file, gn_model** model, gn_error* error);
+GN_API void gn_model_destroy(gn_model* model);
+
+typedef struct gn_model_info {
+  size_t size;
+  gn_type type;
+  size_t input_size;        /* I */
+  size_t indices;           /* of an embedding in front: x is then int64, 0 to indices - 1; else 0 */
+  size_t output_size;       /* O */
+  size_t states;            /* the parts of a state, see gn_model_state */
+  size_t work;              /* multiply-adds of a step of a row */
+  unsigned char digest[32]; /* SHA-256 of configuration and arrays: it names the model in snapshots */
+} gn_model_info;
+GN_API gn_status gn_model_describe(const gn_model* model, gn_model_info* info, gn_error* error);
+
+/* A part of a row's state: h and c of each recurrent layer, sum and count of a mean. */
+typedef struct gn_state {
+  size_t size;
+  const char* name; /* the layer's name and the part's, which live as long as the model */
+  size_t elements;  /* of a row */
+  bool is_whole;    /* int64 instead of the model's type */
+} gn_state;
+GN_API gn_status gn_model_state(const gn_model* model, size_t place, gn_state* state, gn_error* error);
+
+/* ---- Sessions ---------------------------------------------------------------------------------------------------- */
+
+/* B sequences that go through a model together. Results have the bits of the model over the whole sequence. A session
+   is used by one thread at a time; the others get GN_BUSY. */
+typedef struct gn_session gn_session;
+GN_API gn_status gn_session_create(const gn_model* model, size_t batch, gn_session** session, gn_error* error);
+GN_API void gn_session_destroy(gn_session* session);
+
+/* y (B, O) from x (B, I), or from indices (B). On the calling thread; it neither allocates nor calls the system. */
+GN_API gn_status gn_session_step(gn_session* session, const void* x, void* y, gn_error* error);
+/* y (T, B, O) from x (T, B, I), or from indices (T, B). */
+GN_API gn_status gn_session_run(gn_session* session, size_t steps, const void* x, void* y, int threads,
+                                gn_error* error);
+/* Begins anew: the rows whose flag (B) is true, or all when it is NULL. */
+GN_API gn_status gn_session_reset(gn_session* session, const bool* rows, gn_error* error);
+/* A part of the states, (B, elements), by its place. */
+GN_API gn_status gn_session_get(gn_session* session, size_t place, void* to, gn_error* error);
+GN_API gn_status gn_session_set(gn_session* session, size_t place, const void* from, gn_error* error);
+/* Goes on with other weights, of a model with the same sizes. */
+GN_API gn_status gn_session_update(gn_session* session, const gn_model* model, gn_error* error);
+
+/* Bytes of a snapshot of so many rows: their states, the model's digest, and a digest of all of it. */
+GN_API gn_status gn_snapshot_size(const gn_model* model, size_t rows, size_t* bytes, gn_error* error);
+GN_API gn_status gn_session_snapshot(gn_session* session, void* to, size_t bytes, gn_error* error);
+/* Refused, with nothing changed, when it is damaged, or of other weights or another number of rows. */
+GN_API gn_status gn_session_restore(gn_session* session, const void* from, size_t bytes, gn_error* error);
+
+/* ---- Pools ------------------------------------------------------------------------------------------------------- */
+
+/* Many sequences, of which any take a step together; what one computes does not depend on the others. They lie in
+   shards. A shard is used by one thread at a time, and the others get GN_BUSY; calls whose sequences lie in different
+   shards may run at the same time. A call with sequences of several shards uses a thread for each, where it pays. */
+typedef struct gn_pool gn_pool;
+GN_API gn_status gn_pool_create(const gn_model* model, size_t capacity, size_t shards, gn_pool** pool, gn_error* error);
+GN_API void gn_pool_destroy(gn_pool* pool);
+
+/* A sequence that begins, in a shard, or, when that is negative, in the one with the fewest; GN_FULL when there are
+   `capacity` of them. An identifier is never 0, and never used again. */
+GN_API gn_status gn_pool_open(gn_pool* pool, int shard, uint64_t* id, gn_error* error);
+GN_API gn_status gn_pool_close(gn_pool* pool, uint64_t id, gn_error* error);
+/* y (n, O) from x (n, I), or from indices (n): a step of n sequences in any order, each of them once. It neither
+   allocates nor, with one shard, calls the system. */
+GN_API gn_status gn_pool_step(gn_pool* pool, size_t n, const uint64_t* ids, const void* x, void* y, gn_error* error);
+GN_API gn_status gn_pool_reset(gn_pool* pool, size_t n, const uint64_t* ids, gn_error* error);
+/* A snapshot of one row, which a session of one row takes, too. */
+GN_API gn_status gn_pool_snapshot(gn_pool* pool, uint64_t id, void* to, size_t bytes, gn_error* error);
+GN_API gn_status gn_pool_restore(gn_pool* pool, const void* from, size_t bytes, int shard, uint64_t* id,
+                                 gn_error* error);
+/* A larger capacity. Nothing moves. */
+GN_API gn_status gn_pool_grow(gn_pool* pool, size_t capacity, gn_error* error);
+/* All go on with other weights, of a model with the same sizes. */
+GN_API gn_status gn_pool_update(gn_pool* pool, const gn_model* model, gn_error* error);
+
+typedef struct gn_pool_info {
+  size_t size;
+  size_t capacity, open, shards;
+  size_t bytes; /* of all sequences' memory */
+} gn_pool_info;
+GN_API gn_status gn_pool_describe(gn_pool* pool, gn_pool_info* info, gn_error* error);
 
 #ifdef __cplusplus
 }

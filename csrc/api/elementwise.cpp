@@ -77,6 +77,17 @@ gn_status gn_tanh(gn_type type, size_t size, const void* x, void* y, gn_error* e
   return guarded(error, [&] { for_type(type, [&](auto zero) { apply(gru::tanh<decltype(zero)>, size, x, y); }); });
 }
 
+gn_status gn_moments(gn_type type, size_t rows, size_t size, const void* x, double* means, double* variances,
+                     gn_error* error) {
+  return guarded(error, [&] {
+    for_type(type, [&](auto zero) {
+      using T = decltype(zero);
+      gru::row_moments(rows, size, typed<const T>(x, "x", gru::product(rows, size) > 0),
+                       typed<double>(means, "means", rows > 0), typed<double>(variances, "variances", rows > 0));
+    });
+  });
+}
+
 gn_status gn_read_seconds(size_t bytes, size_t repeats, int threads, double* seconds, gn_error* error) {
   return guarded(error, [&] {
     if (!seconds) refuse("seconds", "where to put them", "NULL");

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "gru_native.h"
+#include "models/errors.h"
 #include "runtime/team.h"
 
 namespace gru::api {
@@ -47,6 +48,10 @@ gn_status guarded(gn_error* error, Function function) noexcept {
     return fail(GN_INVALID, wrong.what(), error);
   } catch (const UsedTape& used) {
     return fail(GN_USED, used.what(), error);
+  } catch (const Busy& busy) {
+    return fail(GN_BUSY, busy.what(), error);
+  } catch (const Full& full) {
+    return fail(GN_FULL, full.what(), error);
   } catch (const std::exception& other) {
     return fail(GN_FAILED, other.what(), error);
   }

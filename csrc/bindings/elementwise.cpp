@@ -53,12 +53,22 @@ void activation(const py::array& x, const py::array& y) {
   run([&](gn_error* error) { return function(type, size, from, to, error); });
 }
 
+void row_moments(const py::array& x, const py::array& means, const py::array& variances) {
+  const size_t rows = axis_size(x, "x", 0), size = axis_size(x, "x", 1);
+  const gn_type type = type_of(x);
+  const void* const from = read(x, "x", dtype_of(type), {rows, size});
+  auto* const mean = static_cast<double*>(written(means, "means", py::dtype::of<double>(), {rows}));
+  auto* const variance = static_cast<double*>(written(variances, "variances", py::dtype::of<double>(), {rows}));
+  run([&](gn_error* error) { return gn_moments(type, rows, size, from, mean, variance, error); });
+}
+
 }  // namespace
 
 void bind_elementwise(py::module_& module) {
   module.def("softmax_cross_entropy", &cross_entropy);
   module.def("embedding_backward", &embedding);
   module.def("dropout", &drop);
+  module.def("moments", &row_moments);
   module.def("sigmoid", &activation<gn_sigmoid>);
   module.def("tanh", &activation<gn_tanh>);
 }

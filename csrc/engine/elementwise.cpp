@@ -6,6 +6,7 @@
 #include "engine/plan.h"
 #include "kernels/dispatch.h"
 #include "runtime/buffer.h"
+#include "runtime/numbers.h"
 #include "runtime/team.h"
 
 namespace gru {
@@ -118,6 +119,46 @@ void dropout(size_t size, const T* x, T* y, uint64_t key, double p, int threads)
 
 namespace {
 
+// The sum of some terms, in an order of its own: many sums do not wait for each other.
+template <class Term>
+double sum_of(size_t size, Term term) {
+  constexpr size_t lanes = 8;
+  double sums[lanes] = {};
+  size_t i = 0;
+  for (; i + lanes <= size; i += lanes)
+    for (size_t lane = 0; lane < lanes; ++lane) sums[lane] += term(i + lane);
+  for (size_t lane = 0; i < size; ++i, ++lane) sums[lane] += term(i);
+  return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+}
+
+}  // namespace
+
+template <class T>
+Moments moments(size_t size, const T* x) {
+  const IeeeNumbers numbers;
+  const auto count = static_cast<double>(size);
+  const double mean = sum_of(size, [&](size_t i) { return static_cast<double>(x[i]); }) / count;
+  const double squares = sum_of(size, [&, middle = static_cast<T>(mean)](size_t i) {
+    const T apart = x[i] - middle;
+    return static_cast<double>(apart * apart);
+  });
+  return {mean, squares / count};
+}
+
+template <class T>
+void row_moments(size_t rows, size_t size, const T* x, double* means, double* variances) {
+  Interruption interruption;
+  Progress progress(interruption, 0);
+  for (size_t row = 0; row < rows; ++row) {
+    const Moments own = moments(size, x + row * size);
+    means[row] = own.mean;
+    variances[row] = own.variance;
+    progress.add(2 * size);
+  }
+}
+
+namespace {
+
 // to = function(from), on one thread.
 template <class T>
 void activation(void (*function)(size_t, const T*, T*), size_t size, const T* from, T* to) {
@@ -150,6 +191,10 @@ template void embedding_backward(size_t, const int64_t*, Rows<const float>, size
 template void embedding_backward(size_t, const int64_t*, Rows<const double>, size_t, size_t, int64_t, double*, int);
 template void dropout(size_t, const float*, float*, uint64_t, double, int);
 template void dropout(size_t, const double*, double*, uint64_t, double, int);
+template Moments moments(size_t, const float*);
+template Moments moments(size_t, const double*);
+template void row_moments(size_t, size_t, const float*, double*, double*);
+template void row_moments(size_t, size_t, const double*, double*, double*);
 template void sigmoid(size_t, const float*, float*);
 template void sigmoid(size_t, const double*, double*);
 template void tanh(size_t, const float*, float*);

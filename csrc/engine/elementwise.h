@@ -26,6 +26,16 @@ GRU_API void softmax_cross_entropy(size_t rows, size_t classes, const T* logits,
 template <class T>
 GRU_API void dropout(size_t size, const T* x, T* y, uint64_t key, double p, int threads);
 
+// Mean and biased variance of a row, summed in float64; subnormal numbers count.
+struct Moments {
+  double mean, variance;
+};
+template <class T>
+GRU_API Moments moments(size_t size, const T* x);
+// Of rows that follow each other.
+template <class T>
+GRU_API void row_moments(size_t rows, size_t size, const T* x, double* means, double* variances);
+
 template <class T>
 GRU_API void sigmoid(size_t size, const T* x, T* y);
 template <class T>

@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -23,6 +23,9 @@ from gru_native.arguments import flag, instance, mapping
 from gru_native.changes import Change, make
 from gru_native.nn.signal import Signal
 from gru_native.passes import repeatable
+
+if TYPE_CHECKING:
+    from gru_native.stream import Stream, StreamPool
 
 Gradients = dict[str, Array]
 Derived = TypeVar("Derived")
@@ -215,6 +218,20 @@ class Module:
     def eval(self) -> Module:
         """Set inference mode in this module and all below it; return ``self``."""
         return self.train(False)
+
+    # Step by step
+
+    def stream(self, batch: int = 1) -> Stream:
+        """Return a `gru_native.stream.Stream`: `batch` sequences that take steps together, with the present weights."""
+        from gru_native.stream import Stream
+
+        return Stream(self, batch)
+
+    def pool(self, capacity: int, shards: int = 1) -> StreamPool:
+        """Return a `gru_native.stream.StreamPool` of up to `capacity` sequences, of which any take a step together."""
+        from gru_native.stream import StreamPool
+
+        return StreamPool(self, capacity, shards)
 
     # Arrays
 

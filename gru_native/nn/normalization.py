@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from gru_native import _core
 from gru_native.arguments import flag, float_dtype, number, shaped_array, typed_array, whole, wholes
 from gru_native.nn import init
 from gru_native.nn.module import Array, Gradients, Module, Snapshot, Version, sealed
@@ -280,7 +282,7 @@ class LayerNorm(_Normalization):
 
     def _normalise(self, version: Version, x: Array, training: bool) -> _Normalised:
         axes = tuple(range(-len(self.normalized_shape), 0))
-        return _normalised(x, *_moments(x, axes), self.eps, axes)
+        return _normalised(x, *_row_moments(x, axes), self.eps, axes)
 
 
 class _Normalised(NamedTuple):
@@ -314,6 +316,14 @@ def _moments(x: Array, axes: Axes) -> tuple[Array, Array]:
     mean: Array = x.mean(axes, np.float64, keepdims=True)
     var: Array = np.square(x - mean.astype(x.dtype)).mean(axes, np.float64, keepdims=True)
     return mean, var
+
+
+def _row_moments(x: Array, axes: Axes) -> tuple[Array, Array]:
+    """Return the same over the last axes, as a model that goes step by step computes them."""
+    shape = *x.shape[: len(x.shape) - len(axes)], *(1 for _ in axes)
+    mean, var = np.empty((2, math.prod(shape)))
+    _core.moments(np.ascontiguousarray(x).reshape(len(mean), -1), mean, var)
+    return mean.reshape(shape), var.reshape(shape)
 
 
 @np.errstate(invalid="ignore", over="ignore", divide="ignore")

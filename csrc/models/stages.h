@@ -1,0 +1,67 @@
+// The layers that a model can have.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "engine/linear.h"
+#include "engine/recurrent.h"
+#include "models/stage.h"
+
+namespace gru {
+
+// One recurrent layer that runs forward. Its state is h and, of an LSTM, c. `owner` keeps the weights.
+template <class T>
+class RecurrentStage : public Stage<T> {
+ public:
+  RecurrentStage(std::shared_ptr<const void> owner, const RecurrentWeights<T>& weights, double zoneout,
+                 const std::string& name);
+  std::unique_ptr<Stepper<T>> stepper(size_t rows) const override;
+  void run(size_t steps, size_t batch, const Sequence<const T>& x, const Rows<T>& states, const Sequence<T>& y,
+           int threads) const override;
+
+ private:
+  const std::shared_ptr<const void> owner_;
+  const RecurrentWeights<T>& weights_;
+  const double zoneout_;
+};
+
+// y = x W^T + b.
+template <class T>
+class LinearStage : public Stage<T> {
+ public:
+  LinearStage(std::shared_ptr<const void> owner, const LinearWeights<T>& weights);
+  std::unique_ptr<Stepper<T>> stepper(size_t rows) const override;
+  void run(size_t steps, size_t batch, const Sequence<const T>& x, const Rows<T>& states, const Sequence<T>& y,
+           int threads) const override;
+
+ private:
+  const std::shared_ptr<const void> owner_;
+  const LinearWeights<T>& weights_;
+};
+
+// y = (x - mean) * scale * weight + bias: mean and scale of each feature, or, without them, of each row.
+template <class T>
+class NormStage : public Stage<T> {
+ public:
+  struct Parameters {
+    std::vector<T> mean, scale, weight, bias;  // of each feature, or empty
+    double eps;
+  };
+  NormStage(size_t size, Parameters parameters);
+  std::unique_ptr<Stepper<T>> stepper(size_t rows) const override;
+
+ private:
+  const Parameters parameters_;
+};
+
+// The mean of all steps up to the present one. Its state is their sum and their number.
+template <class T>
+class MeanStage : public Stage<T> {
+ public:
+  MeanStage(size_t size, const std::string& name);
+  std::unique_ptr<Stepper<T>> stepper(size_t rows) const override;
+};
+
+}  // namespace gru
