@@ -1,8 +1,9 @@
-"""Policies for sb3-contrib's RecurrentPPO, beside its own: the same figures in one call, saved and loaded both ways."""
+"""RecurrentPPO and its policies beside sb3-contrib's: the same figures in one call, saved and loaded both ways."""
 
 from __future__ import annotations
 
 import importlib
+import itertools
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ sb3_contrib = pytest.importorskip("sb3_contrib")
 
 import gymnasium  # noqa: E402
 from gymnasium import spaces  # noqa: E402
+from stable_baselines3.common.callbacks import BaseCallback  # noqa: E402
 from stable_baselines3.common.env_util import make_vec_env  # noqa: E402
 
 from gru_native.torch import GRU, LSTM, sb3  # noqa: E402
@@ -104,10 +106,10 @@ def test_starts_anywhere_are_one_call(cell: str) -> None:
     assert isinstance(made.lstm_actor, {"Lstm": LSTM, "Gru": GRU}[cell])
 
 
-def learned(policy_class: Any, env_id: str, environments: int) -> Any:
+def learned(policy: Any, env_id: str, environments: int, algorithm: Any = sb3_contrib.RecurrentPPO) -> Any:
     """Return a model after its first update, whose minibatches have episode starts."""
-    model = sb3_contrib.RecurrentPPO(
-        policy_class,
+    model = algorithm(
+        policy,
         make_vec_env(env_id, environments, seed=1),
         n_steps=96,
         batch_size=96 * environments,
@@ -122,14 +124,65 @@ def learned(policy_class: Any, env_id: str, environments: int) -> Any:
 
 
 @pytest.mark.parametrize(("env_id", "environments"), [("CartPole-v1", 1), ("CartPole-v1", 3), ("Pendulum-v1", 2)])
-def test_the_first_update_is_theirs(env_id: str, environments: int) -> None:
-    found, expected = (learned(of.MlpLstmPolicy, env_id, environments) for of in (sb3, theirs))
+@pytest.mark.parametrize("algorithm", [sb3, sb3_contrib], ids=["our algorithm", "their algorithm"])
+def test_the_first_update_is_theirs(algorithm: Any, env_id: str, environments: int) -> None:
+    found = learned(sb3.MlpLstmPolicy, env_id, environments, algorithm.RecurrentPPO)
+    expected = learned("MlpLstmPolicy", env_id, environments)
     kept = ("actions", "values", "log_probs", "returns", "hidden_states_pi", "cell_states_vf")
     assert_same(*({name: getattr(model.rollout_buffer, name) for name in kept} for model in (found, expected)))
     for name in ("train/policy_gradient_loss", "train/value_loss", "train/entropy_loss", "train/loss"):
         values = (model.logger.name_to_value[name] for model in (found, expected))
         np.testing.assert_allclose(*values, rtol=1e-5, atol=1e-5, err_msg=name)
     assert_same(gradients(found.policy), gradients(expected.policy))
+
+
+def test_policies_are_known_by_name() -> None:
+    for inputs, cell in itertools.product(OBSERVATIONS, ("Lstm", "Gru")):
+        name = f"{inputs}{cell}Policy"
+        assert sb3.RecurrentPPO.policy_aliases[name] is getattr(sb3, name)
+    assert set(theirs.RecurrentPPO.policy_aliases) < set(sb3.RecurrentPPO.policy_aliases)
+
+
+@pytest.mark.parametrize(("inputs", "env"), [("Mlp", "CartPole-v1"), ("MultiInput", lambda: Cards())])
+def test_padding_is_not_computed(inputs: str, env: Any) -> None:
+    model = sb3.RecurrentPPO(f"{inputs}GruPolicy", make_vec_env(env, 2, seed=1), n_steps=64, n_epochs=1, seed=2)
+    seen = []
+    model.policy.lstm_actor.register_forward_hook(lambda _, x, own, y: seen.append((own, y[0])), with_kwargs=True)
+    model.learn(128)
+    own, output = seen[-1]
+    assert own["lengths"].sum() == model.rollout_buffer.buffer_size * 2
+    assert own["lengths"].min() < len(output), "sequences of different lengths"
+    for row, length in enumerate(own["lengths"]):
+        assert not output[length:, row].any()
+
+
+class Watch(BaseCallback):
+    """Keeps what a rollout's steps say, and fails at one of them."""
+
+    def __init__(self, fails_at: int) -> None:
+        super().__init__()
+        self.fails_at, self.frozen = fails_at, set[bool]()
+
+    def _on_step(self) -> bool:
+        self.frozen.add(self.model.policy.lstm_actor._frozen is not None)
+        if self.n_calls == self.fails_at:
+            raise KeyboardInterrupt
+        return True
+
+
+@each_cell
+def test_weights_are_packed_for_a_rollout_and_no_longer(cell: str) -> None:
+    model = sb3.RecurrentPPO(f"Mlp{cell}Policy", "CartPole-v1", n_steps=16, n_epochs=1, seed=2)
+    before, watch = {name: value.clone() for name, value in model.policy.named_parameters()}, Watch(fails_at=20)
+    with pytest.raises(KeyboardInterrupt):
+        model.learn(64, callback=watch)
+    assert watch.frozen == {True}
+    assert all(value.requires_grad and not value.equal(before[name]) for name, value in model.policy.named_parameters())
+    module = model.policy.lstm_actor
+    assert module._frozen is None
+    module.freeze()
+    model.learn(16)
+    assert module._frozen is not None, "what its user froze stays so"
 
 
 def steps(model: Any) -> dict[str, Any]:
@@ -150,9 +203,9 @@ def test_predicted_steps_are_theirs() -> None:
 
 @pytest.mark.parametrize(("saved", "loaded"), [(theirs, sb3), (sb3, theirs)], ids=["theirs here", "ours there"])
 def test_models_load_both_ways(saved: Any, loaded: Any, tmp_path: Path) -> None:
-    model = learned(saved.MlpLstmPolicy, "CartPole-v1", 1)
+    model = learned("MlpLstmPolicy", "CartPole-v1", 1, saved.RecurrentPPO)
     model.save(tmp_path / "model.zip")
-    other = sb3_contrib.RecurrentPPO.load(
+    other = loaded.RecurrentPPO.load(
         tmp_path / "model.zip", model.env, custom_objects={"policy_class": loaded.MlpLstmPolicy}, device="cpu"
     )
     assert type(other.policy) is loaded.MlpLstmPolicy
@@ -162,9 +215,9 @@ def test_models_load_both_ways(saved: Any, loaded: Any, tmp_path: Path) -> None:
 
 @each_cell
 def test_a_saved_model_goes_on(cell: str, tmp_path: Path) -> None:
-    model = learned(getattr(sb3, f"Mlp{cell}Policy"), "CartPole-v1", 1)
+    model = learned(f"Mlp{cell}Policy", "CartPole-v1", 1, sb3.RecurrentPPO)
     model.save(tmp_path / "model.zip")
-    other = sb3_contrib.RecurrentPPO.load(tmp_path / "model.zip", model.env, device="cpu")
+    other = sb3.RecurrentPPO.load(tmp_path / "model.zip", model.env, device="cpu")
     assert type(other.policy) is type(model.policy)
     torch.testing.assert_close(other.policy.optimizer.state_dict(), model.policy.optimizer.state_dict())
     assert_same(steps(other), steps(model))
@@ -203,6 +256,21 @@ def test_what_pytorch_computes_is_done_step_by_step(cell: str) -> None:
     torch.testing.assert_close(found.float().detach(), expected, rtol=0.0, atol=0.02)
 
 
+class Cards(gymnasium.Env):  # type: ignore[misc]
+    """Observations that are dictionaries; episodes of one to nine steps."""
+
+    observation_space, action_space = OBSERVATIONS["MultiInput"], spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.left = int(self.np_random.integers(1, 10))
+        return self.observation_space.sample(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.left -= 1
+        return self.observation_space.sample(), float(action), self.left == 0, False, {}
+
+
 class Recall(gymnasium.Env):  # type: ignore[misc]
     """The first observation of an episode says which action is right at its last step; the others say nothing."""
 
@@ -224,8 +292,8 @@ class Recall(gymnasium.Env):  # type: ignore[misc]
 
 @each_cell
 def test_what_only_memory_can_tell_is_learned(cell: str) -> None:
-    model = sb3_contrib.RecurrentPPO(
-        getattr(sb3, f"Mlp{cell}Policy"),
+    model = sb3.RecurrentPPO(
+        f"Mlp{cell}Policy",
         make_vec_env(Recall, 8, seed=0),
         n_steps=32,
         batch_size=256,

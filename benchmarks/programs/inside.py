@@ -35,11 +35,11 @@ class Inside:
     def _enter(self, module: torch.nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         if not isinstance(module, RECURRENT):
             return None
-        if module not in self._known:
+        trained = [parameter for parameter in module.parameters() if parameter.requires_grad]  # none while frozen
+        if trained and module not in self._known:
             self._known.add(module)
-            for parameter in module.parameters():
-                if parameter.requires_grad:
-                    parameter.register_post_accumulate_grad_hook(self._count)
+            for parameter in trained:
+                parameter.register_post_accumulate_grad_hook(self._count)
         args = self._own(args)
         self._since = perf_counter()
         return args

@@ -1,4 +1,4 @@
-"""What RecurrentPPO of sb3-contrib reaches on CartPole with its policy and with ours, seed by seed.
+"""What sb3-contrib's LSTM policy reaches on CartPole with their RecurrentPPO and with ours, seed by seed.
 
 python benchmarks/programs/sb3_returns.py [--seeds 5] [--steps 20000] [--json FILE]
 
@@ -15,19 +15,23 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+import sb3_contrib
 import torch
-from sb3_contrib import RecurrentPPO
 from stable_baselines3.common.env_util import make_vec_env
 
 from gru_native.io import atomic_write
-from gru_native.torch.sb3 import MlpGruPolicy, MlpLstmPolicy
+from gru_native.torch import sb3
 
-POLICIES: dict[str, Any] = {"theirs": "MlpLstmPolicy", "ours": MlpLstmPolicy, "our GRU": MlpGruPolicy}
+SIDES: dict[str, tuple[Any, str]] = {
+    "theirs": (sb3_contrib.RecurrentPPO, "MlpLstmPolicy"),
+    "ours": (sb3.RecurrentPPO, "MlpLstmPolicy"),
+    "our GRU": (sb3.RecurrentPPO, "MlpGruPolicy"),
+}
 
 
-def returned(policy: Any, seed: int, steps: int) -> float:
+def returned(algorithm: Any, policy: str, seed: int, steps: int) -> float:
     """Train, and return the mean return of the last hundred episodes."""
-    model = RecurrentPPO(policy, make_vec_env("CartPole-v1", 4, seed=seed), seed=seed, device="cpu")
+    model = algorithm(policy, make_vec_env("CartPole-v1", 4, seed=seed), seed=seed, device="cpu")
     model.learn(steps)
     return fmean(float(episode["r"]) for episode in model.ep_info_buffer)
 
@@ -42,8 +46,8 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     record = {}
-    for name, policy in POLICIES.items():
-        found = [round(returned(policy, seed, options.steps), 1) for seed in range(options.seeds)]
+    for name, side in SIDES.items():
+        found = [round(returned(*side, seed, options.steps), 1) for seed in range(options.seeds)]
         print(f"{name:8} mean {fmean(found):.1f} deviation {stdev(found):.1f} of {found}", flush=True)
         record[name] = found
     if options.json:

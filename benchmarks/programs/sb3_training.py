@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sb3_contrib import RecurrentPPO
+import sb3_contrib
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 
-from gru_native.torch.sb3 import MlpLstmPolicy
+from gru_native.torch import sb3
 
 
 class FirstUpdate(BaseCallback):
@@ -29,8 +29,8 @@ class FirstUpdate(BaseCallback):
 
 def training(native: bool, name: str, environments: int, steps: int) -> Callable[[], list[float]]:
     """Return what trains a policy with an LSTM of 256, by sb3-contrib's own settings, for so many steps."""
-    policy = MlpLstmPolicy if native else "MlpLstmPolicy"
-    model = RecurrentPPO(policy, make_vec_env(name, environments, seed=0), seed=0, device="cpu")
+    algorithm = sb3.RecurrentPPO if native else sb3_contrib.RecurrentPPO
+    model = algorithm("MlpLstmPolicy", make_vec_env(name, environments, seed=0), seed=0, device="cpu")
 
     def work() -> list[float]:
         first = FirstUpdate()

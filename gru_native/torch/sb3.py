@@ -1,27 +1,35 @@
-"""Policies for RecurrentPPO of sb3-contrib: a batch of sequences is one call, wherever episodes start in it.
+"""RecurrentPPO of sb3-contrib with our cells: a batch of sequences is one call, wherever episodes start in it.
 
 Their policy takes a batch in which an episode starts through the LSTM step by step. Here the starts are the flags
-`reset` of one call. `MlpLstmPolicy`, `CnnLstmPolicy` and `MultiInputLstmPolicy` compute what theirs of the same names
-compute, with the same arguments and parameters; `MlpGruPolicy`, `CnnGruPolicy` and `MultiInputGruPolicy` have GRUs in
-the place of the LSTMs::
+`reset` of one call. The import is the line that changes::
 
-    model = RecurrentPPO(gru_native.torch.sb3.MlpLstmPolicy, env)  # "MlpLstmPolicy" for theirs
+    from gru_native.torch.sb3 import RecurrentPPO  # from sb3_contrib import RecurrentPPO
 
-A model that was trained with an LSTM of one side loads with that of the other::
+    model = RecurrentPPO("MlpLstmPolicy", env)
+
+`MlpLstmPolicy`, `CnnLstmPolicy` and `MultiInputLstmPolicy` compute what theirs of the same names compute, with the same
+arguments and parameters; `MlpGruPolicy`, `CnnGruPolicy` and `MultiInputGruPolicy` have GRUs in the place of the LSTMs.
+These classes work with their `RecurrentPPO`, too, but compute padding and pack weights at every step there.
+
+A model that was trained with an LSTM on one side loads on the other::
 
     RecurrentPPO.load(path, custom_objects={"policy_class": gru_native.torch.sb3.MlpLstmPolicy})
 """
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from contextlib import ExitStack, suppress
+from typing import Any, ClassVar, TypeAlias
 
 import torch
 from torch import Tensor
 
 from gru_native.torch import GRU, LSTM, accelerate
+from gru_native.torch.module import Accelerated
 
 try:
+    import sb3_contrib
+    from sb3_contrib.common.recurrent.buffers import RecurrentDictRolloutBuffer, RecurrentRolloutBuffer
     from sb3_contrib.common.recurrent.policies import (
         RecurrentActorCriticCnnPolicy,
         RecurrentActorCriticPolicy,
@@ -37,6 +45,7 @@ __all__ = [
     "MlpLstmPolicy",
     "MultiInputGruPolicy",
     "MultiInputLstmPolicy",
+    "RecurrentPPO",
 ]
 
 Pair: TypeAlias = tuple[Tensor, Tensor]  # h and c, (layers, sequences, H) each
@@ -110,11 +119,76 @@ class MultiInputGruPolicy(MlpGruPolicy, RecurrentMultiInputActorCriticPolicy):
     """`MlpGruPolicy` for observations that are dictionaries."""
 
 
+class _RolloutBuffer(RecurrentRolloutBuffer):
+    def _get_samples(self, *args: Any, **kwargs: Any) -> Any:
+        return _with_lengths(super()._get_samples(*args, **kwargs), len(self.seq_start_indices))
+
+
+class _DictRolloutBuffer(RecurrentDictRolloutBuffer):
+    def _get_samples(self, *args: Any, **kwargs: Any) -> Any:
+        return _with_lengths(super()._get_samples(*args, **kwargs), len(self.seq_start_indices))
+
+
+def _with_lengths(samples: Any, sequences: int) -> Any:
+    """Give a batch's episode starts, which are what policies see of it, an attribute: the lengths of its sequences."""
+    samples.episode_starts.lengths = samples.mask.reshape(sequences, -1).sum(1).long()
+    return samples
+
+
+class RecurrentPPO(sb3_contrib.RecurrentPPO):
+    """sb3-contrib's algorithm with its arguments, and the policies here by name.
+
+    Batches tell their sequences' lengths, so that padding is not computed. For the length of a rollout the policy's
+    modules are frozen (`gru_native.torch.LSTM.freeze`): a callback that changes weights within one, other than by
+    ``load_state_dict``, must call `freeze` again.
+    """
+
+    rollout_buffer: Any
+    policy_aliases: ClassVar[dict[str, Any]] = {
+        policy.__name__: policy
+        for policy in (
+            MlpLstmPolicy,
+            CnnLstmPolicy,
+            MultiInputLstmPolicy,
+            MlpGruPolicy,
+            CnnGruPolicy,
+            MultiInputGruPolicy,
+        )
+    }
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        theirs = self.rollout_buffer
+        ours = _DictRolloutBuffer if isinstance(theirs, RecurrentDictRolloutBuffer) else _RolloutBuffer
+        self.rollout_buffer = ours(
+            self.n_steps,
+            self.observation_space,
+            self.action_space,
+            theirs.hidden_state_shape,
+            self.device,
+            gamma=self.gamma,
+            gae_lambda=self.gae_lambda,
+            n_envs=self.n_envs,
+        )
+
+    def collect_rollouts(self, *args: Any, **kwargs: Any) -> bool:
+        """Play, with weights packed once. Arguments and result are theirs."""
+        with ExitStack() as stack:
+            for module in self.policy.modules():
+                if isinstance(module, Accelerated) and module._frozen is None:
+                    with suppress(ValueError):  # where PyTorch computes
+                        stack.callback(module.freeze().unfreeze)
+            return super().collect_rollouts(*args, **kwargs)
+
+
 def _run(module: Any, features: Tensor, states: Any, episode_starts: Tensor, sequences: int) -> tuple[Tensor, Any]:
     """Run sequences of T steps whose rows lie one after the other: features (sequences * T, I), output alike."""
     x = features.reshape(sequences, -1, module.input_size).transpose(0, 1)
     reset = episode_starts.reshape(sequences, -1).transpose(0, 1) != 0
-    output, states = module(x, states, reset=reset) if module._computes(x) else _by_steps(module, x, states, reset)
+    if module._computes(x):
+        output, states = module(x, states, lengths=getattr(episode_starts, "lengths", None), reset=reset)
+    else:
+        output, states = _by_steps(module, x, states, reset)
     return output.transpose(0, 1).flatten(end_dim=1), states
 
 
