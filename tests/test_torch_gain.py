@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -65,3 +66,12 @@ def test_arguments_are_checked(named: dict[str, Any], message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         gt.accelerate(found, **named)
     assert type(found["stack"]) is torch.nn.LSTM
+
+
+def test_what_cannot_be_timed_is_left_and_said() -> None:
+    model = torch.nn.Sequential(torch.nn.GRU(3, 4), torch.nn.GRU(4, 4))
+    model[1].lock = threading.Lock()  # which nobody can copy
+    with torch.no_grad():
+        report = gt.accelerate(model, min_gain=0.0)
+    assert report.swapped == ["0"]
+    assert report.left["1"].startswith("it cannot be timed: ")

@@ -1265,3 +1265,31 @@ def test_numbers_of_numpy_are_fine() -> None:
     expected = module(x, lengths=[4, 2, 1])
     for lengths in (np.array([4, 2, 1]), np.array([4, 2, 1], np.uint8), (4, 2, 1), torch.tensor([4, 0, 2, 0, 1])[::2]):
         assert all(map(torch.equal, tensors(module(x, lengths=lengths)), tensors(expected)))
+
+
+@pytest.mark.parametrize("name", ["GRU", "GRUCell", "LSTMCell"])
+def test_a_compiled_module_is_copied_without_what_is_compiled(name: str) -> None:
+    module = getattr(gt, name)(3, 4)
+    module.compile(backend="eager")
+    pickle.loads(pickle.dumps(module))
+    twin = copy.deepcopy(module)
+    for parameter in twin.parameters():
+        torch.nn.init.zeros_(parameter)
+    output = twin(torch.ones(2, 3))
+    assert not (output[0] if isinstance(output, tuple) else output).any()
+
+
+@pytest.mark.parametrize("name", ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"])
+def test_a_symbolic_trace_has_a_module_as_a_leaf(name: str) -> None:
+    model = torch.nn.Sequential(getattr(gt, name)(3, 4))
+    x = torch.randn(2, 3)
+    traced = torch.fx.symbolic_trace(model)
+    assert [node.op for node in traced.graph.nodes] == ["placeholder", "call_module", "output"]
+    torch.testing.assert_close(traced(x), model(x))
+
+
+def test_weights_that_were_born_in_inference_mode_are_frozen_and_given_back() -> None:
+    with torch.inference_mode():
+        model = torch.nn.Sequential(torch.nn.GRU(3, 4))
+    gt.accelerate(model, frozen=True)
+    assert gt.restore(model) == ["0"]

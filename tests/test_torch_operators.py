@@ -438,11 +438,12 @@ def test_compiling_needs_no_order_of_imports() -> None:
 import torch
 {first}
 import gru_native.torch as gt
+{first}
 class Own(gt.GRU): pass
 for module in (gt.GRU(5, 7), Own(5, 7)):
     print(tuple(torch.compile(module, fullgraph=True, backend="eager")(torch.ones(2, 3, 5))[0].shape))
 """
-    for first in ("", "import torch._dynamo"):
+    for first in ("", "import torch._dynamo", "import importlib.util; importlib.util.find_spec('torch._dynamo')"):
         command = [sys.executable, "-W", "ignore", "-c", script.format(first=first)]
         run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=200)
         assert run.stdout.split("\n")[:2] == ["(2, 3, 7)"] * 2

@@ -17,7 +17,6 @@ sb3_contrib = pytest.importorskip("sb3_contrib")
 
 import gymnasium  # noqa: E402
 from gymnasium import spaces  # noqa: E402
-from stable_baselines3.common.callbacks import BaseCallback  # noqa: E402
 from stable_baselines3.common.env_util import make_vec_env  # noqa: E402
 
 from gru_native.torch import GRU, LSTM, sb3  # noqa: E402
@@ -156,33 +155,58 @@ def test_padding_is_not_computed(inputs: str, env: Any) -> None:
         assert not output[length:, row].any()
 
 
-class Watch(BaseCallback):
-    """Keeps what a rollout's steps say, and fails at one of them."""
+class Tired(gymnasium.Wrapper):  # type: ignore[type-arg]
+    """An environment that fails after some steps."""
 
-    def __init__(self, fails_at: int) -> None:
-        super().__init__()
-        self.fails_at, self.frozen = fails_at, set[bool]()
+    left = 20
 
-    def _on_step(self) -> bool:
-        self.frozen.add(self.model.policy.lstm_actor._frozen is not None)
-        if self.n_calls == self.fails_at:
+    def step(self, action: Any) -> Any:
+        self.left -= 1
+        if self.left < 0:
             raise KeyboardInterrupt
-        return True
+        return self.env.step(action)
 
 
 @each_cell
-def test_weights_are_packed_for_a_rollout_and_no_longer(cell: str) -> None:
-    model = sb3.RecurrentPPO(f"Mlp{cell}Policy", "CartPole-v1", n_steps=16, n_epochs=1, seed=2)
-    before, watch = {name: value.clone() for name, value in model.policy.named_parameters()}, Watch(fails_at=20)
+@pytest.mark.parametrize("callback", [None, lambda *_: True], ids=["no callback", "a callback"])
+def test_weights_are_packed_for_a_rollout_that_nothing_disturbs(cell: str, callback: Any) -> None:
+    env = make_vec_env("CartPole-v1", wrapper_class=Tired, seed=1)
+    model = sb3.RecurrentPPO(f"Mlp{cell}Policy", env, n_steps=16, n_epochs=1, seed=2)
+    module, packed = model.policy.lstm_actor, {"rollout": set[bool](), "update": set[bool]()}
+
+    def watch(*_: Any) -> None:
+        assert module.weight_hh_l0.requires_grad
+        packed["update" if model.policy.training else "rollout"].add(module._frozen is not None)
+
+    hook = module.register_forward_hook(watch)
     with pytest.raises(KeyboardInterrupt):
-        model.learn(64, callback=watch)
-    assert watch.frozen == {True}
-    assert all(value.requires_grad and not value.equal(before[name]) for name, value in model.policy.named_parameters())
-    module = model.policy.lstm_actor
+        model.learn(64, callback=callback)
+    hook.remove()
+    assert packed == {"rollout": {callback is None}, "update": {False}}
     assert module._frozen is None
     module.freeze()
-    model.learn(16)
+    with pytest.raises(KeyboardInterrupt):
+        model.learn(64)
     assert module._frozen is not None, "what its user froze stays so"
+
+
+def test_a_policy_with_a_module_of_pytorchs() -> None:
+    class Own(sb3.MlpLstmPolicy):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.lstm_actor = torch.nn.LSTM(self.features_dim, 16)
+            self.optimizer = self.optimizer_class(self.parameters(), lr=1e-3)
+
+    model = sb3.RecurrentPPO(Own, "CartPole-v1", n_steps=16, n_epochs=1, policy_kwargs={"lstm_hidden_size": 16})
+    model.learn(16)
+    assert all(value.grad is not None for value in model.policy.lstm_actor.parameters())
+
+
+def test_arguments_of_a_gru_policy_have_the_places_of_theirs() -> None:
+    torch.manual_seed(3)
+    made = sb3.MlpGruPolicy(OBSERVATIONS["Mlp"], spaces.Discrete(2), lambda _: 2e-3, [8])
+    assert made.net_arch == [8]
+    assert made.optimizer.param_groups[0]["lr"] == 2e-3
 
 
 def steps(model: Any) -> dict[str, Any]:

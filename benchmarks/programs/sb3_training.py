@@ -5,26 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import sb3_contrib
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 
 from gru_native.torch import sb3
-
-
-class FirstUpdate(BaseCallback):
-    """Keeps the losses of the first update: later ones are those of other actions, because rounding decides some."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.losses: list[float] = []
-
-    def _on_step(self) -> bool:
-        return True
-
-    def _on_rollout_start(self) -> None:
-        known = self.logger.name_to_value
-        if known and not self.losses:
-            self.losses = [float(known[f"train/{name}"]) for name in ("loss", "value_loss", "entropy_loss")]
 
 
 def training(native: bool, name: str, environments: int, steps: int) -> Callable[[], list[float]]:
@@ -32,9 +15,13 @@ def training(native: bool, name: str, environments: int, steps: int) -> Callable
     algorithm = sb3.RecurrentPPO if native else sb3_contrib.RecurrentPPO
     model = algorithm("MlpLstmPolicy", make_vec_env(name, environments, seed=0), seed=0, device="cpu")
 
+    first_update = model.n_steps * environments
+
     def work() -> list[float]:
-        first = FirstUpdate()
-        model.learn(steps, callback=first)
-        return first.losses
+        # Later losses are those of other actions, because rounding decides some.
+        model.learn(first_update)
+        losses = [float(model.logger.name_to_value[f"train/{name}"]) for name in ("loss", "value_loss", "entropy_loss")]
+        model.learn(steps - first_update, reset_num_timesteps=False)
+        return losses
 
     return work

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.fx import Proxy
 
 from gru_native._layer import Unfit
 from gru_native.torch.gru import OfGRU
@@ -17,6 +18,8 @@ class _Cell(Accelerated):
     """One step; a subclass stands before PyTorch's."""
 
     def forward(self, input: Tensor, hx: Any = None) -> Any:
+        if isinstance(input, Proxy):
+            return self._traced(input, hx)
         try:
             return self._step(input, hx)
         except Unfit as error:

@@ -29,7 +29,11 @@ def measured(theirs: torch.nn.Module, ours: type[torch.nn.Module], frozen: bool,
     steps, batch
         T and B of the calls; a cell has one step.
     """
-    module = copy.deepcopy(theirs)
+    with torch.inference_mode(False), torch.enable_grad():
+        return _gain(copy.deepcopy(theirs), ours, frozen, steps, batch)
+
+
+def _gain(module: torch.nn.Module, ours: type[torch.nn.Module], frozen: bool, steps: int, batch: int) -> float:
     module.dropout = 0.0  # what is drawn takes either side as long
     for hooks in (module._forward_pre_hooks, module._forward_hooks, module._backward_pre_hooks, module._backward_hooks):
         hooks.clear()

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.fx import Proxy
 from torch.nn.utils.rnn import PackedSequence
 
 from gru_native._layer import Unfit
@@ -34,6 +35,8 @@ class _Stack(Accelerated):
         lengths: Tensor | None = None,
         reset: Tensor | None = None,
     ) -> tuple[Any, Any]:
+        if isinstance(input, Proxy):
+            return self._traced(input, hx, lengths=lengths, reset=reset)
         if lengths is not None or reset is not None:
             lengths, reset = _checked(lengths, reset)
         is_packed = isinstance(input, PackedSequence)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from operator import is_not
 from typing import Any
 
@@ -74,9 +75,28 @@ class Accelerated(torch.nn.Module):
         """Undo `freeze`, and return the module."""
         named = self._named()
         for name in self._trainable:
-            named[name].requires_grad_()
+            if not named[name].is_inference():  # which has no gradient either way
+                named[name].requires_grad_()
         self._frozen, self._frozen_of, self._trainable = None, (), ()
         return self
+
+    @contextmanager
+    def packed(self) -> Iterator[None]:
+        """Pack the weights once for what is done within, where nothing may change them and no gradient is asked for.
+
+        Nothing else is seen of it. What is frozen, or PyTorch computes, stays as it is.
+        """
+        ours = self._frozen is None and not computed_weights(self)
+        if ours:
+            parameters = tuple(self._named().values())
+            with suppress(ValueError):  # of what PyTorch computes
+                self._frozen = Weights(*self._of_weights(), [own.detach().clone() for own in parameters])
+                self._frozen_of = parameters
+        try:
+            yield
+        finally:
+            if ours:
+                self._frozen, self._frozen_of = None, ()
 
     def _named(self) -> dict[str, Tensor]:
         return {name: getattr(self, name) for name in self._names()}
@@ -103,8 +123,9 @@ class Accelerated(torch.nn.Module):
         self._freeze_anew()
 
     def __getstate__(self) -> dict[str, Any]:
-        own = super().__getstate__() if isinstance(self, torch.nn.RNNBase) else self.__dict__
-        return own | {"_frozen": self._frozen is not None, "_frozen_of": ()}
+        own = super().__getstate__() | {"_frozen": self._frozen is not None, "_frozen_of": ()}
+        own.pop("_compiled_call_impl", None)  # of `compile`: it computes with the weights of this module
+        return own
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state | {"_frozen": None})
@@ -128,6 +149,12 @@ class Accelerated(torch.nn.Module):
             and x.layout is torch.strided
             and not torch.is_autocast_enabled("cpu")
         )
+
+    def _traced(self, x: Any, hx: Any, **others: Any) -> Any:
+        """Be a leaf of a symbolic trace, whose tracers take PyTorch's classes alone for leaves."""
+        named = {name: value for name, value in others.items() if value is not None}
+        given = (x,) if hx is None else (x, hx)
+        return x.tracer.create_proxy("call_module", x.tracer.path_of_module(self), given, named)
 
     def _leave_to_torch(self, why: str, x: Any, hx: Any, **others: Any) -> Any:
         """Call PyTorch's own module, which has no arguments and options of ours; `why` says what does not fit here."""

@@ -18,7 +18,7 @@ A model that was trained with an LSTM on one side loads on the other::
 
 from __future__ import annotations
 
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import Any, ClassVar, TypeAlias
 
 import torch
@@ -35,6 +35,7 @@ try:
         RecurrentActorCriticPolicy,
         RecurrentMultiInputActorCriticPolicy,
     )
+    from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback, ProgressBarCallback
 except ImportError as error:
     raise ImportError(f"gru_native.torch.sb3 needs sb3-contrib ({error}): pip install 'gru_native[sb3]'") from error
 
@@ -74,22 +75,16 @@ class MlpGruPolicy(RecurrentActorCriticPolicy):
 
     lstm_actor: Any
     lstm_critic: Any
+    optimizer: Any
 
-    def __init__(
-        self,
-        observation_space: Any,
-        action_space: Any,
-        lr_schedule: Any,
-        *,
-        lstm_kwargs: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(observation_space, action_space, lr_schedule, **kwargs)
+    def __init__(self, *args: Any, lstm_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.lstm_kwargs = lstm_kwargs or {}
         self.lstm_actor = self._gru_for(self.lstm_actor)
         if self.lstm_critic is not None:
             self.lstm_critic = self._gru_for(self.lstm_critic)
-        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+        lr = self.optimizer.param_groups[0]["lr"]
+        self.optimizer = self.optimizer_class(self.parameters(), lr=lr, **self.optimizer_kwargs)
 
     def _gru_for(self, lstm: Any) -> GRU:
         return GRU(lstm.input_size, lstm.hidden_size, lstm.num_layers, **self.lstm_kwargs)
@@ -138,9 +133,8 @@ def _with_lengths(samples: Any, sequences: int) -> Any:
 class RecurrentPPO(sb3_contrib.RecurrentPPO):
     """sb3-contrib's algorithm with its arguments, and the policies here by name.
 
-    Batches tell their sequences' lengths, so that padding is not computed. For the length of a rollout the policy's
-    modules are frozen (`gru_native.torch.LSTM.freeze`): a callback that changes weights within one, other than by
-    ``load_state_dict``, must call `freeze` again.
+    Batches tell their sequences' lengths, so that padding is not computed: its outputs are zeros. Where no callback can
+    change weights meanwhile, those of recurrent modules are packed once for a rollout.
     """
 
     rollout_buffer: Any
@@ -173,19 +167,26 @@ class RecurrentPPO(sb3_contrib.RecurrentPPO):
 
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> bool:
         """Play, with weights packed once. Arguments and result are theirs."""
+        callback = kwargs["callback"] if "callback" in kwargs else args[1]
         with ExitStack() as stack:
             for module in self.policy.modules():
-                if isinstance(module, Accelerated) and module._frozen is None:
-                    with suppress(ValueError):  # where PyTorch computes
-                        stack.callback(module.freeze().unfreeze)
+                if isinstance(module, Accelerated) and _only_watches(callback):
+                    stack.enter_context(module.packed())
             return super().collect_rollouts(*args, **kwargs)
+
+
+def _only_watches(callback: BaseCallback) -> bool:
+    """Whether a callback does nothing of a user's."""
+    if isinstance(callback, CallbackList):
+        return all(map(_only_watches, callback.callbacks))
+    return type(callback) is ProgressBarCallback or (type(callback) is ConvertCallback and callback.callback is None)
 
 
 def _run(module: Any, features: Tensor, states: Any, episode_starts: Tensor, sequences: int) -> tuple[Tensor, Any]:
     """Run sequences of T steps whose rows lie one after the other: features (sequences * T, I), output alike."""
     x = features.reshape(sequences, -1, module.input_size).transpose(0, 1)
     reset = episode_starts.reshape(sequences, -1).transpose(0, 1) != 0
-    if module._computes(x):
+    if isinstance(module, Accelerated) and module._computes(x):
         output, states = module(x, states, lengths=getattr(episode_starts, "lengths", None), reset=reset)
     else:
         output, states = _by_steps(module, x, states, reset)

@@ -83,9 +83,7 @@ def accelerate(
     for name, module in _recurrent_modules(model):
         why = _why_not(module, frozen)
         if not why and min_gain is not None and type(module) in _OURS:
-            gain = measured(module, _OURS[type(module)], frozen, steps, batch)
-            if gain < min_gain:
-                why = f"it would be {gain:.2f} times as fast, and {min_gain} are asked for"
+            why = _too_slow(module, frozen, min_gain, steps, batch)
         if why:
             report.left[name] = why
             continue
@@ -127,6 +125,15 @@ def _recurrent_modules(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.M
     for name, module in model.named_modules():
         if isinstance(module, (torch.nn.RNNBase, torch.nn.RNNCellBase)):
             yield name, module
+
+
+def _too_slow(module: torch.nn.Module, frozen: bool, min_gain: float, steps: int, batch: int) -> str:
+    """Return why a module does not gain enough, or nothing."""
+    try:
+        gain = measured(module, _OURS[type(module)], frozen, steps, batch)
+    except Exception as error:  # of copying it, or of what its user made of it
+        return f"it cannot be timed: {type(error).__name__}: {error}"
+    return "" if gain >= min_gain else f"it would be {gain:.2f} times as fast, and {min_gain} are asked for"
 
 
 def _why_not(module: torch.nn.Module, frozen: bool) -> str:

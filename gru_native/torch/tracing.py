@@ -17,6 +17,8 @@ from typing import Any
 import torch
 
 _COMPILER = "torch._dynamo"
+# What is to be done when the compiler has been imported.
+_waiting: list[Callable[[], None]] = []
 
 
 def allow(kind: type[torch.nn.Module]) -> None:
@@ -34,8 +36,10 @@ def allow(kind: type[torch.nn.Module]) -> None:
 
     if _COMPILER in sys.modules:
         register()
-    else:
-        sys.meta_path.insert(0, _Finder(register))
+        return
+    if not _waiting:
+        sys.meta_path.insert(0, _Finder())
+    _waiting.append(register)
 
 
 def untraced(method: Any) -> Any:
@@ -45,25 +49,28 @@ def untraced(method: Any) -> Any:
 
 
 class _Finder(MetaPathFinder):
-    """Finds the compiler as the others do, and has something done behind its import."""
-
-    def __init__(self, then: Callable[[], None]) -> None:
-        self._then = then
+    """Finds the compiler as the others do, and has done what waits for it behind its import."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if fullname != _COMPILER:
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
+        sys.meta_path.remove(self)  # which asks the others
+        try:
+            spec = importlib.util.find_spec(fullname)
+        finally:
+            sys.meta_path.insert(0, self)  # to ask is not to import
         if spec is None or spec.loader is None:
             return None
         load = spec.loader.exec_module
 
         def exec_module(module: ModuleType) -> None:
             load(module)
-            self._then()
+            sys.meta_path.remove(self)
+            for register in _waiting:
+                register()
+            _waiting.clear()
 
         spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
