@@ -33,7 +33,7 @@ SANITIZE_TESTS ?= tests/test_robustness.py tests/test_races.py tests/test_parity
 	tests/test_parity.py::test_ragged_batches_with_resets tests/test_parity.py::test_zoneout
 SANITIZE_FUZZ ?= --seconds 120 --patience 600
 
-.PHONY: build demo test test-core fuzz full sanitize sanitize-python sanitize-core torch peers bench bench-avx2 bench-sweeps bench-growth bench-overheads bench-idling bench-sequences bench-cells bench-quick programs layers others \
+.PHONY: build demo test test-core fuzz full sanitize sanitize-python sanitize-core torch peers bench bench-avx2 bench-sweeps bench-growth bench-overheads bench-idling bench-sequences bench-cells bench-streams bench-quick step-times programs layers others \
 	examples tables lint format test-blas neon test-neon wheel sdist clean
 
 build: $(VENV)/built
@@ -93,8 +93,12 @@ bench-avx2: peers
 bench-sweeps: peers
 	$(BENCH) --suite sweeps --json $(RESULTS)/sweeps.json --png $(RESULTS)/sweeps.png $(ARGS)
 
-bench-growth bench-overheads bench-idling bench-sequences bench-cells: bench-%: peers
+bench-growth bench-overheads bench-idling bench-sequences bench-cells bench-streams: bench-%: peers
 	$(BENCH) --suite $* --json $(RESULTS)/$*.json $(ARGS)
+
+# A step of a live sequence from C, beside its kernels alone.
+step-times: build
+	$(BIN)/python benchmarks/step_times.py build/$(notdir $(VENV))/*/csrc/tests/gru_native_step_times
 
 # Other people's programs with PyTorch's recurrent modules and with ours; ARGS names some of them.
 programs: others

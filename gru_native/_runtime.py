@@ -9,6 +9,8 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # For GNU's and LLVM's OpenMP, unless the user says how threads wait: some 40 µs. That spans the gaps between the calls
 # of a training step, and waking a thread takes longer. And for OpenBLAS.
@@ -68,6 +70,25 @@ def set_team(team: str) -> None:
     if not isinstance(team, str):
         raise TypeError(f"team: expected 'openmp' or 'threads', got {type(team).__name__}")
     _core.set_team(team)
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let calls of this thread that say no `threads` use so many: ``with gn.threads(2): ...``.
+
+    Parameters
+    ----------
+    count
+        1 to 256.
+    """
+    from gru_native._layer import MAX_THREADS
+    from gru_native.arguments import whole
+
+    before = _core.use_threads(whole("count", count, 1, MAX_THREADS))
+    try:
+        yield
+    finally:
+        _core.use_threads(before)
 
 
 def release_memory() -> int:

@@ -14,7 +14,7 @@ import pytest
 
 from gru_native.bench import suites, sweep
 from gru_native.bench.cases import Case
-from gru_native.bench.peers import OWN, installed
+from gru_native.bench.peers import OWN, PEERS, installed
 from gru_native.bench.sweep import Sweep
 from gru_native.cli import main
 
@@ -106,12 +106,15 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(suites, "IDLE_SECONDS", 0.001)
         patch.setattr(suites, "SEQUENCE_CASES", (Case(4, 3, 3, 3),))
         patch.setattr(suites, "CELL_CASES", (Case(4, 2, 3, 3),))
+        patch.setattr(suites, "STREAM_SIZES", (3,))
+        patch.setattr(suites, "POOL_CASES", (Case(1, 2, 3, 3),))
         patch.setattr(sweep, "sweeps", lambda axes, quick: lines)
         run(folder, "growth", *TINY)
         run(folder, "overheads", *TINY)
         run(folder, "idling", *TINY)
         run(folder, "sequences", *TINY)
         run(folder, "cells", *TINY)
+        run(folder, "streams", *TINY)
         run(folder, "sweeps", "--threads", "1")
         run(folder, "grid", "--case", "3,4,5,6", *TINY, "--threads", "1", "2", *one_peer)
     shutil.copy(folder / "grid.json", folder / "grid-avx2.json")
@@ -156,6 +159,16 @@ def test_other_sequences_and_cells(results: Path, suite: str) -> None:
     if "torch" in installed():
         theirs = [figure["what"] for figure in figures if figure["peer"] == "torch"]
         assert theirs == [what for what, mode in every.items() if mode != "states_train"]
+
+
+def test_streams(results: Path) -> None:
+    figures = read(results, "streams")["figures"]
+    assert all(figure["value"] > 0 for figure in figures)
+    own = [(figure["what"], figure["unit"]) for figure in figures if figure["peer"] == OWN]
+    steps = [("a step of a live sequence", "µs"), ("reading its weights", "µs")]
+    assert own == [*steps, ("2 of 1000, a second", "steps")]
+    able = {peer for peer in installed() if "stream" in PEERS[peer].modes}
+    assert {figure["peer"] for figure in figures} == able
 
 
 def test_growth(results: Path) -> None:

@@ -51,6 +51,20 @@ def same(a, b):
 """
 
 
+def test_threads_of_calls_that_do_not_say() -> None:
+    before = _core.default_threads()
+    with gru_native.threads(3):
+        assert _core.default_threads() == 3
+        with gru_native.threads(1), ThreadPoolExecutor(1) as other:
+            assert _core.default_threads() == 1
+            assert other.submit(_core.default_threads).result() == before
+        assert _core.default_threads() == 3
+    assert _core.default_threads() == before
+    for wrong in (0, 257, None, 1.5):
+        with pytest.raises((ValueError, TypeError), match="count: expected"), gru_native.threads(wrong):  # type: ignore[arg-type]
+            pass
+
+
 def run(script: str, timeout: float = 60, prelude: str = PRELUDE, **environment: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", prelude + script],

@@ -106,7 +106,17 @@ void gn_context_destroy(gn_context* context) { delete context; }
 
 void gn_use_context(const gn_context* context) { gru::use_context(context ? &context->own : nullptr); }
 
-int gn_default_threads(void) { return std::min(gru::default_threads(), GN_MAX_THREADS); }
+namespace {
+thread_local int own_threads = 0;
+}
+
+int gn_default_threads(void) { return own_threads ? own_threads : std::min(gru::default_threads(), GN_MAX_THREADS); }
+
+int gn_use_threads(int threads) {
+  const int before = own_threads;
+  if (threads >= 0 && threads <= GN_MAX_THREADS) own_threads = threads;
+  return before;
+}
 
 int gn_cpu_quota(const char* root) { return gru::cpu_quota_under(root ? root : ""); }
 

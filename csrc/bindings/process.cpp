@@ -66,6 +66,7 @@ void bind_process(py::module_& module) {
   module.def("release_memory", &gn_release_kept, py::call_guard<py::gil_scoped_release>());
   module.def("cpu_quota", [](const std::string& root) { return gn_cpu_quota(root.c_str()); });
   module.def("default_threads", &gn_default_threads);
+  module.def("use_threads", &gn_use_threads);
   module.def("built_isas", [] { return names(gn_built_isa); });
   module.def("supported_isas", [] { return names(gn_supported_isa); });
   module.def("active_isa", &active_isa);

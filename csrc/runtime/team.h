@@ -110,7 +110,7 @@ void in_portions(size_t first, size_t last, size_t work_of_one, size_t least, Pr
 }
 
 namespace detail {
-bool run_team(int members, void (*work)(void*, int), void* context);
+GRU_API bool run_team(int members, void (*work)(void*, int), void* context);
 }
 
 // Runs work(member) for each member of a team, flushing subnormal numbers to zero meanwhile. `work` may throw

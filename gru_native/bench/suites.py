@@ -10,6 +10,7 @@ from statistics import median
 from gru_native.bench.cases import Case
 from gru_native.bench.compare import calls_in, take_turn
 from gru_native.bench.peers import OWN, PEERS
+from gru_native.bench.peers.base import POOL_SIZE
 from gru_native.bench.process import Worker
 
 LENGTHS = (1_000, 10_000)
@@ -22,6 +23,9 @@ IDLE_SECONDS = 0.05
 
 SEQUENCE_CASES = (Case(100, 8, 128, 128), Case(100, 32, 256, 256), Case(50, 128, 512, 512))
 CELL_CASES = (Case(100, 1, 16, 16), Case(100, 1, 256, 256), *SEQUENCE_CASES)
+
+STREAM_SIZES = (16, 64, 256, 512)
+POOL_CASES = tuple(Case(1, rows, size, size) for size in (64, 256) for rows in (1, 8, 64))
 
 # The modes of a training step, by what its tape keeps.
 TAPES = {"gates": "train", "states": "states_train"}
@@ -180,6 +184,33 @@ def _modes(settings: Settings, cases: Sequence[Case], modes: Mapping[str, str]) 
                     yield settings.figure(what, worker.name, case, 1e3 * seconds, "ms")
 
 
+def streams(settings: Settings) -> Iterator[Figure]:
+    """Yield what a step of a live sequence takes, beside reading its weights, and how many a pool steps a second."""
+    for case in (Case(1, 1, size, size) for size in STREAM_SIZES):
+        for worker, seconds in _beside_each_other(settings, case, "stream"):
+            yield settings.figure("a step of a live sequence", worker, case, 1e6 * seconds, "µs")
+        weights = sum(array.nbytes for array in case.weights().values())
+        with Worker(OWN, settings.threads, settings.isa) as reader:
+            speed = median(
+                reader.order("read", bytes=weights, seconds=settings.block_seconds) for _ in range(settings.blocks)
+            )
+        yield settings.figure("reading its weights", OWN, case, 1e6 * weights / speed, "µs")
+    for case in POOL_CASES:
+        for worker, seconds in _beside_each_other(settings, case, "pool"):
+            yield settings.figure(f"{case.batch} of {POOL_SIZE}, a second", worker, case, case.batch / seconds, "steps")
+
+
+def _beside_each_other(settings: Settings, case: Case, mode: str) -> Iterator[tuple[str, float]]:
+    """Yield the name of every peer that has a mode, and its seconds."""
+    able = [peer for peer in settings.peers if mode in PEERS[peer].modes]
+    with ExitStack() as stack:
+        workers = [settings.worker(stack, peer) for peer in able]
+        for worker in workers:
+            worker.order("build", peer=worker.name, case=astuple(case), mode=mode)
+        for worker, seconds in _interleaved(settings, workers).items():
+            yield worker.name, seconds
+
+
 def idling(settings: Settings) -> Iterator[Figure]:
     """Yield what calls take one after the other, and after a pause in which threads fall asleep."""
     with ExitStack() as stack:
@@ -213,6 +244,7 @@ SUITES: dict[str, Callable[[Settings], Iterator[Figure]]] = {
     "idling": idling,
     "sequences": sequences,
     "cells": cells,
+    "streams": streams,
 }
 
 HEADER = f"{'what':36} {'peer':12} {'threads':>7}  {'T,B,I,H,L':18} {'value':>12}"

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
 
 from gru_native.bench.cases import Array, Case
+
+#: The live sequences of which the mode `pool` steps as many as a case has rows.
+POOL_SIZE = 1000
+
+
+def subsets(rows: int) -> Iterator[Array]:
+    """Yield which of the `POOL_SIZE` sequences take a step, again and again."""
+    rng = np.random.default_rng(0)
+    yield from itertools.cycle([rng.permutation(POOL_SIZE)[:rows] for _ in range(64)])
 
 
 class Peer(ABC):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,7 +12,10 @@ from gru_native import functional as F
 from gru_native import nn
 from gru_native._layer import RecurrentLayer, RecurrentStep
 from gru_native.bench.cases import Array, Case
-from gru_native.bench.peers.base import Peer
+from gru_native.bench.peers.base import POOL_SIZE, Peer, subsets
+
+if TYPE_CHECKING:
+    from gru_native.stream import Stream, StreamPool
 
 
 class Native(Peer):
@@ -20,6 +24,7 @@ class Native(Peer):
     packages = ("gru_native",)
     modes = (
         *("forward", "train", "given", "cell", "step", "new"),
+        *("stream", "pool"),
         *("ragged", "ragged_train", "states_train", "lstm", "lstm_train", "rnn", "rnn_train"),
     )
 
@@ -92,6 +97,27 @@ class Native(Peer):
         stack.assign(stack.parameters())  # as an optimizer does: the next call packs anew
         _, tape = stack.forward(self._x, threads=self._threads, **options)
         return stack.backward(tape, self._d_output, threads=self._threads)
+
+    # ---- Live sequences ----
+
+    def stream(self) -> Array:
+        """Take the rows one step further."""
+        return self._stream.step(self._x[0], self._h_n)
+
+    def pool(self) -> Array:
+        """Take some of many sequences one step further."""
+        pool, subsets = self._pool
+        return pool.step(next(subsets), self._x[0], self._h_n)
+
+    @cached_property
+    def _stream(self) -> Stream:
+        return self._gru.stream(self._case.batch)
+
+    @cached_property
+    def _pool(self) -> tuple[StreamPool, Iterator[Array]]:
+        pool = self._gru.pool(POOL_SIZE)
+        ids = np.array([pool.open() for _ in range(POOL_SIZE)], np.uint64)
+        return pool, (ids[subset] for subset in subsets(self._case.batch))
 
     # ---- What lies below ----
 

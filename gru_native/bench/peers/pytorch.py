@@ -6,15 +6,20 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from gru_native.bench.cases import Case
-from gru_native.bench.peers.base import Peer
+from gru_native.bench.peers.base import POOL_SIZE, Peer, subsets
 
 
 class Torch(Peer):
     """PyTorch's ``torch.nn.GRU``, and its ``GRUCell`` for the overheads."""
 
     packages = ("torch",)
-    modes = ("forward", "train", "cell", "ragged", "ragged_train", "lstm", "lstm_train", "rnn", "rnn_train")
+    modes = (
+        *("forward", "train", "cell", "stream", "pool"),
+        *("ragged", "ragged_train", "lstm", "lstm_train", "rnn", "rnn_train"),
+    )
 
     def __init__(self, case: Case, threads: int) -> None:
         import torch
@@ -30,6 +35,8 @@ class Torch(Peer):
         self._first = self._x[0].detach(), self._h_0[0].detach()
         self._d_output = torch.from_numpy(case.d_output())
         self._lengths = torch.from_numpy(case.lengths())
+        self._h = self._first[1]
+        self._states, self._subsets = np.zeros((POOL_SIZE, case.hidden_size), np.float32), subsets(case.batch)
 
     def forward(self) -> Any:
         with self._torch.inference_mode():
@@ -90,6 +97,22 @@ class Torch(Peer):
             leaf.grad = None
         run().backward(self._d_output)
         return self._x.grad
+
+    # ---- Live sequences ----
+
+    def stream(self) -> Any:
+        """Take the rows one step further, through ``torch.nn.GRUCell``, which is quicker than ``GRU``."""
+        with self._torch.inference_mode():
+            self._h = self._cell(self._first[0], self._h)
+        return self._h
+
+    def pool(self) -> Any:
+        """Do so with some of many sequences, whose states NumPy gathers and puts back."""
+        rows = next(self._subsets)
+        with self._torch.inference_mode():
+            h = self._cell(self._first[0], self._torch.from_numpy(self._states[rows]))
+        self._states[rows] = h.numpy()
+        return h
 
     # ---- The cell ----
 
