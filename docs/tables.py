@@ -333,6 +333,32 @@ def _ratios(layer: dict[str, Any]) -> dict[str, float]:
     return {name: theirs / ours for name, (theirs, ours) in layer["ms"].items()}
 
 
+def _streams(results: Path, pools: bool) -> str:
+    """Return what steps of live sequences take, or how many a pool takes a second."""
+    found: dict[tuple[str, ...], dict[str, float]] = {}
+    for figure in _read(results, "streams")["figures"]:
+        case = Case(**figure["case"])
+        if (figure["unit"] == "steps") == pools:
+            sizes = (str(case.hidden_size), str(case.batch))[: 2 if pools else 1]
+            name = "reading" if figure["what"] == "reading its weights" else figure["peer"]
+            found.setdefault(sizes, {})[name] = figure["value"]
+    engines = ["gru_native", "onnxruntime", "torch"]
+    columns, form = (engines, "{:,.0f}") if pools else ([*engines, "reading"], "{:.3g}")
+    rows = [
+        [*sizes, *(form.format(values[name]) if name in values else "" for name in columns)]
+        for sizes, values in found.items()
+    ]
+    if pools:
+        return _markdown(["I = H", "rows", *engines], rows)
+    return _markdown(["I = H", *(f"{name}, µs" for name in engines), "reading the weights, µs"], rows)
+
+
+STREAMS: dict[str, Callable[[Path], str]] = {
+    "machine-streams": partial(_machine, name="streams"),
+    "streams": partial(_streams, pools=False),
+    "pools": partial(_streams, pools=True),
+}
+
 PROGRAMS: dict[str, Callable[[Path], str]] = {
     "machine-programs": partial(_machine, name="programs"),
     "programs": _programs,
@@ -346,6 +372,7 @@ PAGES = {
     HERE / "performance.md": (TABLES, HERE.parent / "benchmarks" / "results"),
     HERE / "machines.md": (OTHER_MACHINES, HERE.parent / "benchmarks" / "results"),
     HERE / "programs.md": (PROGRAMS, HERE.parent / "benchmarks" / "results"),
+    HERE / "streams.md": (STREAMS, HERE.parent / "benchmarks" / "results"),
     HERE / "results.md": (EXAMPLES, HERE.parent / "examples" / "results"),
     HERE / "study.md": (STUDY, HERE.parent / "examples" / "results"),
 }

@@ -10,14 +10,23 @@ import pytest
 DOCS = Path(__file__).parent.parent / "docs"
 
 
+def run_page(name: str, least: int) -> None:
+    """Run a page's blocks of Python, at least so many, one after the other."""
+    page = (DOCS / name).read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    assert len(blocks) >= least
+    names: dict[str, object] = {"__name__": "page"}
+    for block in blocks:
+        exec(compile(block, f"docs/{name}", "exec"), names)
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_page_for_users_of_pytorch() -> None:
     torch = pytest.importorskip("torch")
     pytest.importorskip("sb3_contrib")
     torch.manual_seed(0)
-    page = (DOCS / "pytorch.md").read_text()
-    blocks = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
-    assert len(blocks) > 8
-    names: dict[str, object] = {"__name__": "page"}
-    for block in blocks:
-        exec(compile(block, "docs/pytorch.md", "exec"), names)
+    run_page("pytorch.md", 9)
+
+
+def test_the_page_on_steps() -> None:
+    run_page("streams.md", 4)
