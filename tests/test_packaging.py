@@ -15,7 +15,7 @@ import gru_native
 from gru_native import _core, _layer
 
 FOLDER = Path(_core.__file__).parent
-OURS = [Path(_core.__file__), Path(_layer.__file__), FOLDER / "libgru_native_core.so", *FOLDER.glob("torch/*.so")]
+OURS = [Path(_core.__file__), Path(_layer.__file__), FOLDER / "libgru_native.so", *FOLDER.glob("torch/*.so")]
 
 
 def printed(script: str) -> list[str]:
@@ -68,7 +68,7 @@ def test_run_time_libraries_come_from_the_package() -> None:
 def test_bundled_libraries_come_with_their_terms() -> None:
     terms = metadata.distribution("gru_native").read_text("licenses/LICENSE-bundled.txt") or ""
     terms += "".join(path.read_text() for path in FOLDER.glob("LICENSE*"))
-    bundled = {path.name.partition(".")[0] for path in FOLDER.glob("lib*.so*")} - {"libgru_native_core"}
+    bundled = {path.name.partition(".")[0] for path in FOLDER.glob("lib*.so*")} - {"libgru_native"}
     assert {name for name in bundled if name not in terms} == set()
     assert ("OpenBLAS" in terms) == ("libscipy_openblas" in bundled)
 

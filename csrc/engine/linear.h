@@ -4,7 +4,6 @@
 #include <cstddef>
 
 #include "engine/views.h"
-#include "export.h"
 #include "formats/pack.h"
 #include "kernels/table.h"
 #include "runtime/buffer.h"
@@ -13,7 +12,7 @@ namespace gru {
 
 // The weights of y = x W^T + b. The matrix is not copied, as with RecurrentWeights.
 template <class T>
-class GRU_API LinearWeights {
+class LinearWeights {
  public:
   // weight (O, I) and bias (O), contiguous; bias may be null.
   LinearWeights(size_t input_size, size_t output_size, const T* weight, const T* bias);
@@ -33,14 +32,14 @@ class GRU_API LinearWeights {
 
 // y (N, O) from x (N, I).
 template <class T>
-GRU_API void linear_forward(const LinearWeights<T>& weights, size_t rows, Rows<const T> x, Rows<T> y, int threads);
+void linear_forward(const LinearWeights<T>& weights, size_t rows, Rows<const T> x, Rows<T> y, int threads);
 
 // d_x (N, I) and d_weight (O, I), d_bias (O) contiguous, from x (N, I) and d_y (N, O); each of the three may be null.
 template <class T>
-GRU_API void linear_backward(const LinearWeights<T>& weights, size_t rows, Rows<const T> x, Rows<const T> d_y,
-                             Rows<T> d_x, T* d_weight, T* d_bias, int threads);
+void linear_backward(const LinearWeights<T>& weights, size_t rows, Rows<const T> x, Rows<const T> d_y, Rows<T> d_x,
+                     T* d_weight, T* d_bias, int threads);
 
 // What the BLAS behind the gradients of weights says of itself; "none" in a build without one.
-GRU_API const char* blas_description();
+const char* blas_description();
 
 }  // namespace gru

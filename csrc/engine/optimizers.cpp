@@ -82,11 +82,11 @@ void adam_step(size_t n, const T* __restrict parameter, const T* __restrict grad
   }
 }
 
-#define GRU_INSTANTIATE(T)                                                                                     \
-  template GRU_API void sgd_step(size_t, const T*, const T*, const T*, T*, T*, const SgdRates&);               \
-  template GRU_API void rmsprop_step(size_t, const T*, const T*, const T*, const T*, const T*, T*, T*, T*, T*, \
-                                     const RmspropRates&);                                                     \
-  template GRU_API void adam_step(size_t, const T*, const T*, const T*, const T*, T*, T*, T*, const AdamRates&);
+#define GRU_INSTANTIATE(T)                                                                             \
+  template void sgd_step(size_t, const T*, const T*, const T*, T*, T*, const SgdRates&);               \
+  template void rmsprop_step(size_t, const T*, const T*, const T*, const T*, const T*, T*, T*, T*, T*, \
+                             const RmspropRates&);                                                     \
+  template void adam_step(size_t, const T*, const T*, const T*, const T*, T*, T*, T*, const AdamRates&);
 GRU_INSTANTIATE(float)
 GRU_INSTANTIATE(double)
 #undef GRU_INSTANTIATE

@@ -4,8 +4,6 @@
 
 #include <cstddef>
 
-#include "export.h"
-
 namespace gru {
 
 // l2: the weight decay that is added to the gradient.
@@ -26,17 +24,16 @@ struct AdamRates {
 
 // Without momentum `buffer` and `new_buffer` are null.
 template <class T>
-GRU_API void sgd_step(size_t n, const T* parameter, const T* gradient, const T* buffer, T* new_parameter, T* new_buffer,
-                      const SgdRates& rates);
+void sgd_step(size_t n, const T* parameter, const T* gradient, const T* buffer, T* new_parameter, T* new_buffer,
+              const SgdRates& rates);
 
 // The mean is null unless the variance is to be centred, and the buffer without momentum.
 template <class T>
-GRU_API void rmsprop_step(size_t n, const T* parameter, const T* gradient, const T* square, const T* mean,
-                          const T* buffer, T* new_parameter, T* new_square, T* new_mean, T* new_buffer,
-                          const RmspropRates& rates);
+void rmsprop_step(size_t n, const T* parameter, const T* gradient, const T* square, const T* mean, const T* buffer,
+                  T* new_parameter, T* new_square, T* new_mean, T* new_buffer, const RmspropRates& rates);
 
 template <class T>
-GRU_API void adam_step(size_t n, const T* parameter, const T* gradient, const T* mean, const T* square,
-                       T* new_parameter, T* new_mean, T* new_square, const AdamRates& rates);
+void adam_step(size_t n, const T* parameter, const T* gradient, const T* mean, const T* square, T* new_parameter,
+               T* new_mean, T* new_square, const AdamRates& rates);
 
 }  // namespace gru

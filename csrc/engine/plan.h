@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <vector>
 
-#include "export.h"
 #include "runtime/machine.h"
 
 namespace gru {
@@ -17,7 +16,7 @@ struct Part {
   size_t first, last;
   size_t size() const { return last - first; }
 };
-GRU_API Part part_of(size_t total, int member, int members);
+Part part_of(size_t total, int member, int members);
 
 // Few enough rows that what a step reads and writes of them stays in the second-level cache until the next step.
 constexpr size_t most_rows_in_block = 64;
@@ -46,7 +45,7 @@ struct Plan {
   std::vector<Part> rows = {};  // of each member, where rows are ragged
   double cost = 0;              // in multiply-adds of a member
 
-  GRU_API Slice slice(int member, size_t batch, size_t panels) const;
+  Slice slice(int member, size_t batch, size_t panels) const;
 };
 
 // Multiply-adds that take as long as packing a weight, and as an activation, or its gradient.
@@ -61,7 +60,7 @@ constexpr size_t state_exchange = 15, gradient_exchange = 50;
 constexpr size_t training_packing_work = 2 * packing_work;
 
 // Members for `work` multiply-adds that can be cut into `parts` without meeting.
-GRU_API int plan_members(size_t work, size_t parts, int threads, size_t per_member = machine().member);
+int plan_members(size_t work, size_t parts, int threads, size_t per_member = machine().member);
 
 // A step of a recurrence: `row_work` is the multiply-adds of a row, `weight_bytes` what is read, `exchange` what
 // it costs the others to read a row's results; `filled` are the weights that are packed as they are read.
@@ -69,8 +68,8 @@ struct Work {
   size_t panels, row_work, weight_bytes, exchange, filled;
 };
 // Of the slowest member, in multiply-adds: what plan_recurrence goes by.
-GRU_API double predicted_cost(const Plan& plan, const Schedule& schedule, const Work& work);
-GRU_API Plan plan_recurrence(const Schedule& schedule, const Work& work, int members);
+double predicted_cost(const Plan& plan, const Schedule& schedule, const Work& work);
+Plan plan_recurrence(const Schedule& schedule, const Work& work, int members);
 
 // How directions of a layer are computed that differ in nothing but their weights: one after the other, each by as many
 // members as `each` has, or two of them side by side, each by members of its own.
@@ -83,6 +82,6 @@ Plans plan_directions(int directions, const Schedule& schedule, const Work& work
                       size_t per_member);
 
 // Steps whose projections are computed ahead: few enough to stay in cache until the recurrence reads them.
-GRU_API size_t plan_chunk(size_t steps, size_t step_bytes, size_t weight_bytes);
+size_t plan_chunk(size_t steps, size_t step_bytes, size_t weight_bytes);
 
 }  // namespace gru

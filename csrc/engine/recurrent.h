@@ -16,7 +16,6 @@
 
 #include "engine/schedule.h"
 #include "engine/views.h"
-#include "export.h"
 #include "formats/pack.h"
 #include "kernels/table.h"
 #include "runtime/buffer.h"
@@ -37,7 +36,7 @@ struct RecurrentParameters {
 // Such parameters as the kernels read them. The matrices are not copied: they may neither change nor go while this
 // object lives.
 template <class T>
-class GRU_API RecurrentWeights {
+class RecurrentWeights {
  public:
   // Throws std::bad_alloc, and std::invalid_argument for a wrong GRU_NATIVE_ISA. Of the choices, which are null for the
   // usual cell, the peepholes are those of the parameters.
@@ -79,7 +78,7 @@ class GRU_API RecurrentWeights {
 
 // Rows of gates as a tape holds them, [panel][row][slot][vector], in memory of somebody else's: see Gates.
 template <class T>
-class GRU_API GateRows {
+class GateRows {
  public:
   GateRows() = default;
   GateRows(const RecurrentWeights<T>& weights, size_t rows, T* memory);
@@ -103,7 +102,7 @@ class GRU_API GateRows {
 enum class Keep { gates, states };
 
 template <class T>
-class GRU_API RecurrentTape {
+class RecurrentTape {
  public:
   // In memory of size(...) elements at a multiple of `alignment`.
   RecurrentTape(const RecurrentWeights<T>& weights, const Schedule& schedule, Keep keep, T* memory);
@@ -151,13 +150,12 @@ struct ForwardDirection {
 // Computes output and the last states of each direction, and fills its tape, made of the same schedule. Directions have
 // the same sizes; `threads` is an upper limit.
 template <class T>
-GRU_API void recurrent_forward(std::span<const ForwardDirection<T>> directions, int threads);
+void recurrent_forward(std::span<const ForwardDirection<T>> directions, int threads);
 
 // out (T, B, H) = a gate over all steps, from a tape that keeps the gates and no backward pass has used; zeros in
 // padding.
 template <class T>
-GRU_API void copy_gate(const RecurrentWeights<T>& weights, const RecurrentTape<T>& tape, size_t gate,
-                       const Sequence<T>& out);
+void copy_gate(const RecurrentWeights<T>& weights, const RecurrentTape<T>& tape, size_t gate, const Sequence<T>& out);
 
 template <class T>
 struct RecurrentBackward {
@@ -184,6 +182,6 @@ struct BackwardDirection {
 // Computes all gradients by back-propagation through time. The tapes' gates are overwritten: they serve once. A second
 // direction adds to the d_x of the first.
 template <class T>
-GRU_API void recurrent_backward(std::span<const BackwardDirection<T>> directions, int threads);
+void recurrent_backward(std::span<const BackwardDirection<T>> directions, int threads);
 
 }  // namespace gru

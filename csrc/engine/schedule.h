@@ -7,7 +7,6 @@
 
 #include "engine/plan.h"
 #include "engine/views.h"
-#include "export.h"
 
 namespace gru {
 
@@ -22,7 +21,7 @@ struct Steps {
 // Step s of a row is the s-th that is computed of it, whatever the direction. Rows stand at places, the longest first,
 // so that those alive at a step are the first ones. What belongs to a step of a row has an index: all live places of
 // step 0 come first, then those of step 1, and so on.
-class GRU_API Schedule {
+class Schedule {
  public:
   // Copies lengths and resets before it looks at them: they decide where memory is touched, and others may write to the
   // caller's. Throws std::invalid_argument for a length that is not 0 to T, and std::bad_alloc.

@@ -6,7 +6,6 @@
 #include <mutex>
 
 #include "engine/plan.h"
-#include "export.h"
 #include "kernels/table.h"
 #include "runtime/buffer.h"
 
@@ -54,7 +53,7 @@ class Pack {
 // of one step computes: one that reads them once, of weights that are new, as in every training step, fills a few
 // panels at a time, just before a pass reads them. Whoever comes after it packs.
 template <class T>
-class GRU_API PackReader {
+class PackReader {
  public:
   // `once`: whether the call reads each panel once at most.
   PackReader(const Pack<T>& pack, bool once);
@@ -89,7 +88,7 @@ struct Packs {
 
 // How a call reads them: one after the other, so that they share their scratch.
 template <class T>
-struct GRU_API PackReaders {
+struct PackReaders {
   PackReaders(const Packs<T>& packs, bool once)
       : hidden(packs.hidden, once), second(packs.second, once), input(packs.input, once) {}
 

@@ -4,22 +4,21 @@
 #include <string>
 #include <vector>
 
-#include "../export.h"
 #include "table.h"
 
 namespace gru {
 
 // Names of the sets that were compiled in, lowest first; of those, the ones that this CPU has and its OS enables.
-GRU_API std::vector<std::string> built_isas();
-GRU_API std::vector<std::string> supported_isas();
+std::vector<std::string> built_isas();
+std::vector<std::string> supported_isas();
 
 // The set that new weights are packed for: the highest supported one, or the one that the environment variable
 // GRU_NATIVE_ISA names, which can only lower the choice.
 // Throws std::invalid_argument for an unknown name or for a set that is not supported here.
-GRU_API const Isa& active_isa();
+const Isa& active_isa();
 
 // One that every CPU has.
-GRU_API const Isa& lowest_isa();
+const Isa& lowest_isa();
 
 template <class T>
 const Kernels<T>& kernels_of(const Isa& isa);

@@ -111,9 +111,12 @@ void* fresh(size_t bytes, size_t aligned_to) {
   }
 }
 
-// For what the core allocates by operator new, of which this library has its own.
-[[maybe_unused]] const auto former_handler = std::set_new_handler([] {
-  if (release_kept() == 0) throw std::bad_alloc();
+// For what the core allocates by operator new, which the shared library has of its own. A program that links the static
+// one had a handler, perhaps.
+const std::new_handler former_handler = std::set_new_handler([] {
+  if (release_kept() > 0) return;
+  if (!former_handler) throw std::bad_alloc();
+  former_handler();
 });
 
 void* fresh_block(size_t size, size_t bytes) {

@@ -6,8 +6,6 @@
 #include <memory>
 #include <new>
 
-#include "export.h"
-
 namespace gru {
 
 constexpr size_t alignment = 64;
@@ -25,14 +23,14 @@ struct Allocator {
   void* user;
 };
 // Returns false, with nothing done, when memory was asked for before.
-GRU_API bool use_allocator(const Allocator& allocator);
+bool use_allocator(const Allocator& allocator);
 
 // So many bytes; throws std::bad_alloc when there are none, even after what is kept was given back. What is released
 // may be kept for later calls.
-GRU_API void* allocate(size_t bytes);
-GRU_API void release(void* data, size_t bytes) noexcept;
+void* allocate(size_t bytes);
+void release(void* data, size_t bytes) noexcept;
 // Gives all that is kept back to the system, and returns its bytes.
-GRU_API size_t release_kept() noexcept;
+size_t release_kept() noexcept;
 
 template <class T>
 class Buffer {

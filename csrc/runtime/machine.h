@@ -4,8 +4,6 @@
 
 #include <cstddef>
 
-#include "export.h"
-
 namespace gru {
 
 struct Machine {
@@ -34,11 +32,11 @@ struct Costs {
   double barrier, first_level, second_level, far;
 };
 
-GRU_API const Machine& machine();
+const Machine& machine();
 // Measured when first asked for, in a millisecond.
-GRU_API const Costs& costs();
+const Costs& costs();
 
 // For tests: what the two functions say from now on, or, if null, what is so. No call may be under way.
-GRU_API void pretend(const Machine* machine, const Costs* costs);
+void pretend(const Machine* machine, const Costs* costs);
 
 }  // namespace gru

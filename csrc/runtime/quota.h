@@ -3,14 +3,12 @@
 
 #include <string>
 
-#include "export.h"
-
 namespace gru {
 
 // The CPUs that the quota of this process's control groups comes to, rounded down, at least 1; INT_MAX without one.
 int cpu_quota();
 
 // The same, where /proc/self/cgroup and /sys/fs/cgroup stand under another root.
-GRU_API int cpu_quota_under(const std::string& root);
+int cpu_quota_under(const std::string& root);
 
 }  // namespace gru

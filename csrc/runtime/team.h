@@ -6,12 +6,10 @@
 #include <cstdint>
 #include <vector>
 
-#include "export.h"
-
 namespace gru {
 
 // How the members of a team come to run. Its functions are called by many threads at once.
-class GRU_API Executor {
+class Executor {
  public:
   virtual ~Executor();
   // How many members a team of the calling thread can have, from 1 to `wanted`. Makes ready what they need.
@@ -23,22 +21,22 @@ class GRU_API Executor {
 
 // OpenMP's threads; and threads of this library, which a forked child gets anew, and of which there are fewer when the
 // system gives no more. Each calling thread has its own.
-GRU_API Executor& openmp_executor();
-GRU_API Executor& thread_executor();
+Executor& openmp_executor();
+Executor& thread_executor();
 // For all calls that begin later; it must live on. At first OpenMP's.
-GRU_API void use_executor(Executor& executor);
-GRU_API Executor& current_executor();
+void use_executor(Executor& executor);
+Executor& current_executor();
 
 // What a call ends with that is given up.
-struct GRU_API Interrupted {};
+struct Interrupted {};
 
 // `asked` is called some times a second, by the thread that made a call and only within it: true gives the call up.
 // Null is never asked, which is so at first. What the call would have written is then undefined.
-GRU_API void set_interruption(bool (*asked)());
+void set_interruption(bool (*asked)());
 
 // The number of threads that a call uses when none is given: OMP_NUM_THREADS, or the CPUs of this process within the
 // quota of its control groups.
-GRU_API int default_threads();
+int default_threads();
 // An executor and a question of some calls, in place of those of all. `asked` may be null.
 struct Context {
   Executor* executor;
@@ -46,7 +44,7 @@ struct Context {
   void* user;
 };
 // For the calls that this thread makes from now on; null for those of all.
-GRU_API void use_context(const Context* context);
+void use_context(const Context* context);
 
 // How many threads a call that asks for `wanted` can have.
 int usable_threads(int wanted);
@@ -110,7 +108,7 @@ void in_portions(size_t first, size_t last, size_t work_of_one, size_t least, Pr
 }
 
 namespace detail {
-GRU_API bool run_team(int members, void (*work)(void*, int), void* context);
+bool run_team(int members, void (*work)(void*, int), void* context);
 }
 
 // Runs work(member) for each member of a team, flushing subnormal numbers to zero meanwhile. `work` may throw
