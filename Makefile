@@ -23,8 +23,10 @@ INSTALL := $(PIP) install -q --no-build-isolation \
 	$(addprefix -C cmake.define.,GRU_NATIVE_WERROR=ON GRU_NATIVE_TESTS=ON $(DEFINES)) -e
 # The folders too: an editable install has to learn of new Python files.
 BUILT_FROM := CMakeLists.txt \
-	$(shell find cmake csrc gru_native -name '*.cmake' -o -name '*.txt' -o -name '*.cpp' -o -name '*.h' -o -name '*.p[yx][xd]') \
+	$(shell find cmake csrc include gru_native -name '*.cmake' -o -name '*.txt' -o -name '*.cpp' -o -name '*.h*' -o -name '*.p[yx][xd]') \
 	$(shell find gru_native -type d -not -name __pycache__)
+
+FORMATTED := find csrc include examples tests/abi -name '*.c' -o -name '*.cpp' -o -name '*.h' -o -name '*.hpp'
 
 BENCH := $(PEERS_VENV)/bin/python -m gru_native bench
 RESULTS := benchmarks/results
@@ -127,12 +129,12 @@ lint: $(VENV)/linters
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	find csrc -name '*.cpp' -o -name '*.h' | xargs $(BIN)/clang-format --dry-run --Werror
+	$(FORMATTED) | xargs $(BIN)/clang-format --dry-run --Werror
 
 format: $(VENV)/linters
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	find csrc -name '*.cpp' -o -name '*.h' | xargs $(BIN)/clang-format -i
+	$(FORMATTED) | xargs $(BIN)/clang-format -i
 
 # The core and its tests in C++ with another BLAS than the default's, make BLAS=system. The product is the same for all
 # instruction sets: one is enough.

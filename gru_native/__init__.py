@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from gru_native import _runtime as _runtime  # loads the compiled core, before anything that needs it
 from gru_native import functional, nn
-from gru_native._runtime import release_memory, set_team, threads
+from gru_native._runtime import get_include, get_library, release_memory, set_team, threads
 
 if TYPE_CHECKING:
     from gru_native import convert, heatmaps, inspection, io, losses, optim, reference, schedules, stream, train
@@ -26,6 +26,8 @@ __all__ = [
     "__version__",
     "convert",
     "functional",
+    "get_include",
+    "get_library",
     "heatmaps",
     "inspection",
     "io",

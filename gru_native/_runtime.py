@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 # of a training step, and waking a thread takes longer. And for OpenBLAS.
 WAITING = {"GOMP_SPINCOUNT": "4000", "KMP_BLOCKTIME": "0"}
 ALONE = {"OPENBLAS_NUM_THREADS": "1"}
+_LIBRARY = "libgru_native.dylib" if sys.platform == "darwin" else "libgru_native.so"
 
 
 def _refuse_subinterpreter() -> None:
@@ -98,6 +100,22 @@ def release_memory() -> int:
     machine's memory at the most. All of it is given back before a request of this package fails.
     """
     return _core.release_memory()
+
+
+def get_include() -> str:
+    """Return the folder of ``gru_native.h``, the core's interface in C, and of ``gru_native.hpp``, for C++20.
+
+    With it and `get_library`, programs in other languages use the core: see docs/embed.md.
+    """
+    return os.path.join(os.path.dirname(_core.__file__), "include")
+
+
+def get_library() -> str:
+    """Return the path of the core's shared library, to link with or to load: the one that this package itself uses.
+
+    It needs nothing of Python. What it needs besides lies in its folder.
+    """
+    return os.path.join(os.path.dirname(_core.__file__), _LIBRARY)
 
 
 _refuse_subinterpreter()

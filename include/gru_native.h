@@ -36,7 +36,8 @@ extern "C" {
 
 /* ---- Status ------------------------------------------------------------------------------------------------------ */
 
-/* Of the functions and structures below. A library of the same number has all of them. */
+/* Of the functions and structures below. A program runs with all later libraries of the number that it was compiled
+   with: what is only added does not change it. */
 #define GN_ABI_VERSION 1
 GN_API uint32_t gn_abi_version(void);
 

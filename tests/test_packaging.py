@@ -15,7 +15,7 @@ import gru_native
 from gru_native import _core, _layer
 
 FOLDER = Path(_core.__file__).parent
-OURS = [Path(_core.__file__), Path(_layer.__file__), FOLDER / "libgru_native.so", *FOLDER.glob("torch/*.so")]
+OURS = [Path(_core.__file__), Path(_layer.__file__), Path(gru_native.get_library()), *FOLDER.glob("torch/*.so")]
 
 
 def printed(script: str) -> list[str]:
@@ -128,6 +128,14 @@ for thread in threads: thread.join()
 print(*(name for name in gn.__all__ if found.get(name) == dir(getattr(gn, name))))
 """
     assert printed(script) == gru_native.__all__
+
+
+def test_what_other_languages_need_is_there() -> None:
+    assert {path.name for path in Path(gru_native.get_include()).iterdir()} == {"gru_native.h", "gru_native.hpp"}
+    assert "GN_ABI_VERSION" in (Path(gru_native.get_include()) / "gru_native.h").read_text()
+    library = Path(gru_native.get_library())
+    assert library == FOLDER / library.name
+    assert str(library) in printed("import gru_native; print(open('/proc/self/maps').read())")
 
 
 def test_build_requirements_are_listed_for_builds_without_isolation() -> None:
