@@ -2,8 +2,8 @@
 // thrown.
 //
 // Arrays are contiguous ranges, such as std::vector, std::array and std::span. Classes have the functions of their
-// handles; what these do and promise stands in gru_native.h. All others are called as call(gn_forward, &structure), with
-// structures that sized<gn_call>() makes.
+// handles; what these do and promise stands in gru_native.h. All others are called as call(gn_forward, &structure),
+// with structures that sized<gn_call>() makes.
 #ifndef GRU_NATIVE_HPP
 #define GRU_NATIVE_HPP
 
