@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -18,7 +19,7 @@ import gru_native as gn
 pytestmark = pytest.mark.timeout(900)  # the first test with the installed library compiles it
 
 ROOT = Path(__file__).resolve().parents[1]
-EXAMPLES = ROOT / "examples" / "embed"
+EXAMPLES, ABI = ROOT / "examples" / "embed", ROOT / "tests" / "abi"
 LIBRARY = Path(gn.get_library())
 # What any compiler may be told to warn of.
 STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror"]
@@ -263,3 +264,27 @@ def test_the_pages_commands(folder: Path, scalar: tuple[Path, str, np.ndarray], 
         run("bash", "-ec", f"cd {tmp_path}; {command}", **where)
         where["GRU_NATIVE_ISA"] = "scalar"
         check_stream([tmp_path / "stream"], scalar, **where)
+
+
+# ---- Programs that were compiled before -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def present(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What the program prints that is compiled against the present header."""
+    program = tmp_path_factory.mktemp("abi") / "program"
+    return run(compiled(ABI / "program.c", program), ABI / "model.safetensors")
+
+
+def test_the_first_header_still_holds(present: str, tmp_path: Path) -> None:
+    program = compiled(ABI / "program.c", tmp_path / "program", [f"-I{ABI}", *OF_PACKAGE[1:]])
+    assert run(program, ABI / "model.safetensors") == present
+
+
+@pytest.mark.skipif(
+    (sys.platform, platform.machine()) != ("linux", "x86_64") or platform.libc_ver() < ("glibc", "2.34"),
+    reason="the program is one for Linux on x86-64 with glibc 2.34 or later",
+)
+def test_a_program_that_was_compiled_with_the_first_header_still_runs(present: str) -> None:
+    assert run(ABI / "program", ABI / "model.safetensors", LD_LIBRARY_PATH=str(LIBRARY.parent)) == present
+    assert "gn_pool_describe 0" in present
