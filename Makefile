@@ -26,7 +26,7 @@ BUILT_FROM := CMakeLists.txt \
 	$(shell find cmake csrc include gru_native -name '*.cmake' -o -name '*.txt' -o -name '*.cpp' -o -name '*.h*' -o -name '*.p[yx][xd]') \
 	$(shell find gru_native -type d -not -name __pycache__)
 
-FORMATTED := find csrc include examples tests/abi -name '*.c' -o -name '*.cpp' -o -name '*.h' -o -name '*.hpp'
+FORMATTED := find csrc include examples tests -name '*.c' -o -name '*.cpp' -o -name '*.h' -o -name '*.hpp'
 
 BENCH := $(PEERS_VENV)/bin/python -m gru_native bench
 RESULTS := benchmarks/results

@@ -109,6 +109,10 @@ def test_many_sequences_run_in_cpp(saved: tuple[Path, str, np.ndarray], tmp_path
         np.testing.assert_array_equal(rows_of("\n".join(own)), expected[:count])
 
 
+def test_the_classes_for_cpp(saved: tuple[Path, str, np.ndarray], tmp_path: Path) -> None:
+    run(compiled(ROOT / "tests" / "wrapper.cpp", tmp_path / "wrapper"), saved[0])
+
+
 def test_a_program_in_c_trains(tmp_path: Path) -> None:
     steps, batch, inputs, hidden, classes = 12, 9, 5, 21, 4
     gru, linear = gn.nn.GRU(inputs, hidden, seed=1), gn.nn.Linear(hidden, classes, seed=2)
