@@ -57,13 +57,17 @@ gn_status guarded(gn_error* error, Function function) noexcept {
   }
 }
 
+// More bytes than any structure will have: a size that was never set most often says more.
+constexpr size_t most_bytes = 4096;
+
 // A structure of the caller's, or in `room` what it means in the size that is known here. Fields that are not known
 // here must be zero.
 template <class Structure>
 const Structure& taken(const Structure* given, const char* name, Structure& room) {
   if (!given) refuse(name, "a structure", "NULL");
   if (given->size == sizeof(Structure)) return *given;
-  if (given->size < sizeof given->size) refuse(std::string(name) + ".size", "its size", std::to_string(given->size));
+  if (given->size < sizeof given->size || given->size > most_bytes)
+    refuse(std::string(name) + ".size", "its size", std::to_string(given->size));
   const auto* const bytes = reinterpret_cast<const unsigned char*>(given);
   if (given->size > sizeof(Structure) &&
       std::any_of(bytes + sizeof(Structure), bytes + given->size, [](unsigned char byte) { return byte != 0; }))

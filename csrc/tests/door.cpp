@@ -78,6 +78,8 @@ TEST(fields_of_a_later_version_must_be_zero) {
   CHECK(gn_forward(&longer.call, error()) == GN_OK);
   longer.later = 1;
   CHECK(refuses(gn_forward(&longer.call, error()), "call.size"));
+  longer.call.size = ~size_t{0};
+  CHECK(refuses(gn_forward(&longer.call, error()), "call.size"));
   // An older program knows fewer fields, and means what is usual by the others.
   gn_call shorter = training.call;
   shorter.size = offsetof(gn_call, keep);
