@@ -7,6 +7,7 @@ import pytest
 from tolerances import assert_close
 from vectors import write
 
+import gru_native as gn
 from gru_native import reference
 
 
@@ -37,3 +38,12 @@ def test_inputs_are_the_same_in_float32() -> None:
     for name, array in write.arrays("lstm", write.CASES["plain"], write.Draw(0)):
         if name.startswith(("x", "h_0", "c_0", "weight", "bias", "d_output", "d_h_n", "d_c_n")):
             np.testing.assert_array_equal(array, array.astype(np.float32))
+
+
+def test_a_saved_model_is_what_is_saved_now() -> None:
+    model = write.model()
+    assert (write.FOLDER / "model.safetensors").read_bytes() == gn.io.content(model)
+    saved = gn.load_state(write.FOLDER / "model_steps.safetensors")
+    for name, array in write.steps(model).items():
+        assert_close(saved[name], array, "float64")
+    assert_close(model.stream(3).run(saved["x"]), saved["y"], "float64")

@@ -1,6 +1,7 @@
 """Write the test vectors beside this file: layers in every cell, their results and gradients by the reference.
 
-Whoever implements the cells in another language reads them in a few lines: see `HEAD`.
+Whoever implements the cells in another language reads them in a few lines: see `HEAD`. And a model of every kind of
+layer that goes step by step, as the package saves it, with what it gives at each step.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tolerances import TOLERANCES
 
-from gru_native import reference
+from gru_native import nn, reference, save
 from gru_native._layer import FUNCTIONS
 from gru_native.activations import DEFAULTS, ActivationLike, activation
 from gru_native.functional import USUAL
+from gru_native.io import save_arrays
 
 Array = np.ndarray[Any, Any]
 
@@ -212,6 +214,35 @@ def text(cell: str) -> str:
     return HEAD.format(cell=cell) + "\n".join(lines) + "\n"
 
 
+def model() -> nn.Sequential:
+    """Return a model of every kind of layer that goes step by step."""
+    layers = nn.Sequential(
+        nn.Embedding(5, 4, dtype="float64"),
+        nn.GRU(4, (5, 3), zoneout=0.25, dtype="float64"),
+        nn.LayerNorm(3, dtype="float64"),
+        nn.Dropout(0.5),
+        nn.LSTM(3, 4, peepholes=True, proj_size=2, recurrent_activation=("hard_sigmoid", 0.2, 0.5), dtype="float64"),
+        nn.RNN(2, 3, nonlinearity="relu", dtype="float64"),
+        nn.MeanPooling(),
+        nn.BatchNorm1d(3, dtype="float64"),
+        nn.Linear(3, 2, dtype="float64"),
+    )
+    draw, arrays = Draw(100), {}
+    for name, array in layers.state_dict().items():
+        if array.dtype == np.float64:
+            arrays[name] = draw(*array.shape) + 1.5 * name.endswith("running_var")
+    layers.load_state_dict(layers.state_dict() | arrays)
+    return layers
+
+
+def steps(layers: nn.Sequential) -> dict[str, Array]:
+    """Return indices x (T, B), and what a model gives of them at each step, y (T, B, O)."""
+    x = (8 * (1 + Draw(101)(6, 3))).astype(np.int64) % 5
+    return {"x": x, "y": np.stack([layers(x[: step + 1])[0] for step in range(len(x))])}
+
+
 if __name__ == "__main__":
+    save(model(), FOLDER / "model.safetensors")
+    save_arrays(FOLDER / "model_steps.safetensors", steps(model()), {})
     for cell in reference.CELLS:
         (FOLDER / f"{cell}.txt").write_text(text(cell))
