@@ -35,13 +35,13 @@ MODELS: dict[str, Make] = {
     "gru stack": lambda n, h, **own: nn.GRU(n, [h, 9, h], dropout=0.5, seed=1, **own),
     "lstm": lambda n, h, **own: nn.LSTM(n, h, seed=1, **own),
     "lstm peepholes": lambda n, h, **own: nn.LSTM(
-        n, [h, h + 1], peepholes=True, activation=("elu", 0.5), recurrent_activation="softplus", clip=2.0, seed=1, **own
+        n, [h, h + 1], peepholes=True, activation="elu", recurrent_activation="softplus", clip=2.0, seed=1, **own
     ),
     "lstm input_forget": lambda n, h, **own: nn.LSTM(n, h, input_forget=True, seed=1, **own),
     "lstm proj_size": lambda n, h, **own: nn.LSTM(n, h + 1, 2, proj_size=(h + 1) // 2, seed=1, **own),
     "rnn": lambda n, h, **own: nn.RNN(n, h, 2, seed=1, **own),
     "rnn relu": lambda n, h, **own: nn.RNN(n, h, nonlinearity="relu", seed=1, **own),
-    "rnn leaky_relu": lambda n, h, **own: nn.RNN(n, h, nonlinearity=("leaky_relu", 0.2), clip=1.0, seed=1, **own),
+    "rnn leaky_relu": lambda n, h, **own: nn.RNN(n, h, nonlinearity="leaky_relu", clip=1.0, seed=1, **own),
     "linear": lambda n, h, **own: nn.Linear(n, h, seed=1, dtype=own["dtype"]),
     "chain": lambda n, h, *, dtype, batch_first=False: nn.Sequential(
         nn.LayerNorm(n, dtype=dtype),
@@ -174,6 +174,19 @@ def test_the_bits_behind_an_embedding(rng: np.random.Generator, isa: str, dtype:
         x = rng.integers(0, 11, (6, batch))
         check(model, x, whole(model, x), rng)
         check(model, x.astype(np.uint8), whole(model, x), rng)
+
+
+@pytest.mark.parametrize(
+    "activation", ["linear", "hard_sigmoid", "leaky_relu", "elu", "softsign", "softplus", "scaled_tanh", ("linear", 2)]
+)
+def test_the_numbers_of_activations(rng: np.random.Generator, activation: Any) -> None:
+    x = rng.standard_normal((4, 3, 5)).astype(f4)
+    for model in (
+        nn.GRU(5, 6, activation=activation, recurrent_activation=activation, clip=1.0, seed=1),
+        nn.LSTM(5, 6, activation=activation, recurrent_activation=activation, clip=1.0, seed=1),
+        nn.RNN(5, 6, nonlinearity=activation, clip=1.0, seed=1),
+    ):
+        check(model, x, whole(model, x), rng)
 
 
 @pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM])

@@ -51,24 +51,24 @@ const Json* find_dtype(const Json& layer) {
   return nullptr;
 }
 
-// In the order of gn_function, behind GN_USUAL.
-constexpr std::string_view function_names[] = {"sigmoid",         "tanh", "relu",     "linear",   "hard_sigmoid",
-                                               "leaky_relu",      "elu",  "softsign", "softplus", "scaled_tanh",
-                                               "thresholded_relu"};
+// In the order of gn_function, behind GN_USUAL. Numbers that are as here are not written.
+constexpr struct {
+  std::string_view name;
+  double alpha, beta;
+} functions[] = {
+    {"sigmoid", 0, 0},         {"tanh", 0, 0}, {"relu", 0, 0},     {"linear", 1, 0},   {"hard_sigmoid", 1.0 / 6, 0.5},
+    {"leaky_relu", 0.01, 0},   {"elu", 1, 0},  {"softsign", 0, 0}, {"softplus", 0, 0}, {"scaled_tanh", 1, 1},
+    {"thresholded_relu", 1, 0}};
 
 gn_activation activation_of(const Option& option) {
-  gn_activation made{};
-  const Json* name = &option.json();
-  if (option.is_array()) {
-    const Json::Array& parts = option.array();
-    if (parts.empty() || parts.size() > 3) refuse("expected a name and up to two numbers as an activation");
-    name = &parts[0];
-    if (parts.size() > 1) made.alpha = parts[1].number(option.what());
-    if (parts.size() > 2) made.beta = parts[2].number(option.what());
-  }
-  const auto found = std::find(std::begin(function_names), std::end(function_names), name->text(option.what()));
-  if (found == std::end(function_names)) refuse("expected a known activation, got " + name->text(option.what()));
-  made.function = static_cast<gn_function>(found - std::begin(function_names) + 1);
+  const Json::Array alone{option.json()}, &parts = option.is_array() ? option.array() : alone;
+  if (parts.empty() || parts.size() > 3) refuse("expected a name and up to two numbers as an activation");
+  const std::string& name = parts[0].text(option.what());
+  const auto* const found = std::ranges::find(functions, name, [](const auto& each) { return each.name; });
+  if (found == std::end(functions)) refuse("expected a known activation, got " + name);
+  gn_activation made{static_cast<gn_function>(found - std::begin(functions) + 1), found->alpha, found->beta};
+  if (parts.size() > 1) made.alpha = parts[1].number(option.what());
+  if (parts.size() > 2) made.beta = parts[2].number(option.what());
   return made;
 }
 
