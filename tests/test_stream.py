@@ -240,6 +240,12 @@ def test_no_steps() -> None:
         assert stream.snapshot() == before
 
 
+def test_an_embedding_may_be_pooled_at_once(rng: np.random.Generator) -> None:
+    model = nn.Sequential(nn.Embedding(7, 4, seed=0), nn.MeanPooling(), nn.Linear(4, 2, seed=1))
+    x = rng.integers(0, 7, (5, 3))
+    check(model, x, whole(model, x), rng)
+
+
 def test_the_weights_of_the_moment_stay(rng: np.random.Generator) -> None:
     model, x = nn.GRU(3, 4, seed=0), rng.standard_normal((2, 1, 3)).astype(f4)
     stream, expected = model.stream(), whole(model, x)

@@ -136,7 +136,7 @@ void ModelBuilder<T>::add(const Json& layer, const std::string& name) {
   if (is("LayerNorm")) return add_layer_norm(options, name);
   if (is("BatchNorm1d")) return add_batch_norm(options, name);
   if (is("MeanPooling")) {
-    if (made_.stages.empty()) refuse("expected another layer before MeanPooling");
+    if (made_.stages.empty() && made_.indices == 0) refuse("expected another layer before MeanPooling, got none");
     return add_stage(std::make_unique<MeanStage<T>>(features(), name), name);
   }
   if (is("Dropout")) return;
