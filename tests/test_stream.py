@@ -374,6 +374,19 @@ def test_snapshots_of_others_are_refused() -> None:
         model.stream(2).restore(kept)
 
 
+def test_arrays_that_change_places_are_other_weights() -> None:
+    model = nn.RNN(3, 3, bias=False, seed=0)
+    content, arrays = gn.io.content(model), model.state_dict()
+    swapped = nn.RNN(3, 3, bias=False)
+    swapped.load_state_dict({"weight_ih_l0": arrays["weight_hh_l0"], "weight_hh_l0": arrays["weight_ih_l0"]})
+    # The same bytes of arrays in the same order, under the other names.
+    other = content.replace(b"weight_ih_l0", b"weight_xx_l0").replace(b"weight_hh_l0", b"weight_ih_l0")
+    other = other.replace(b"weight_xx_l0", b"weight_hh_l0")
+    models = [gn._session.Model(each) for each in (content, other, gn.io.content(swapped))]
+    assert models[0].digest != models[1].digest
+    assert models[1].digest == models[2].digest
+
+
 # ---- New weights ----------------------------------------------------------------------------------------------------
 
 

@@ -110,8 +110,11 @@ Layers<T> ModelBuilder<T>::build() {
   if (made_.stages.empty()) refuse("expected a layer behind the embedding, got none");
   if (arrays_used_ != file_.arrays().size()) refuse("expected arrays of its layers alone, got others");
   const std::string_view source = config.layers().source();
-  made_.digest =
-      Sha256().add({reinterpret_cast<const unsigned char*>(source.data()), source.size()}).add(file_.data()).digest();
+  // The arrays in the order of their names: where they lie in the file says nothing.
+  Sha256 sum;
+  sum.add({reinterpret_cast<const unsigned char*>(source.data()), source.size()});
+  for (const auto& [name, array] : file_.arrays()) sum.add({array.data, array.bytes});
+  made_.digest = sum.digest();
   return std::move(made_);
 }
 
