@@ -313,6 +313,14 @@ def test_rows_begin_anew(rng: np.random.Generator) -> None:
     assert not np.array_equal(stream.step(x[0]), first)
 
 
+def test_a_count_of_any_size_does_no_harm() -> None:
+    stream = nn.Sequential(nn.Linear(1, 1, seed=0), nn.MeanPooling()).stream(3)
+    stream.state = {"1.count": np.array([[2**63 - 1], [-1], [-(2**63)]]), "1.sum": np.full((3, 1), 1e18, f4)}
+    with np.errstate(all="ignore"):
+        y = stream.step(np.zeros((3, 1), f4))
+    assert y[0] > 0
+
+
 # ---- Snapshots ------------------------------------------------------------------------------------------------------
 
 

@@ -174,7 +174,7 @@ std::unique_ptr<Stepper<T>> MeanStage<T>::stepper(size_t) const {
     const IeeeNumbers numbers;
     for (size_t row = 0; row < rows; ++row) {
       T* const sum = states[row];
-      int64_t count;
+      uint64_t count;  // whoever sets states may give any
       std::memcpy(&count, sum + size, sizeof count);
       ++count;
       std::memcpy(sum + size, &count, sizeof count);
