@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import pickle
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from cases import ISAS, Array, assert_same_bits
 
 import gru_native as gn
 from gru_native import _core, nn
-from gru_native.stream import Stream
+from gru_native.stream import BusyError, Stream
 
 both_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
 f4 = np.float32
@@ -607,6 +608,60 @@ def test_a_stream_is_no_value() -> None:
 
 
 # ---- Who comes meanwhile --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timers")
+def test_who_comes_during_a_call_is_refused() -> None:
+    """A signal's handler runs within the call that it interrupts."""
+    model = nn.GRU(64, 256, seed=0)
+    stream, x = model.stream(16), np.zeros((1500, 16, 64), f4)
+    kept, refused = stream.snapshot(), []
+
+    def handler(*_: Any) -> None:
+        for call in (
+            lambda: stream.step(x[0]),
+            lambda: stream.run(x[:2]),
+            lambda: stream.state,
+            lambda: setattr(stream, "state", {"l0.h": np.zeros((16, 256), f4)}),
+            stream.reset,
+            stream.snapshot,
+            lambda: stream.restore(kept),
+            lambda: stream.update(model),
+        ):
+            with pytest.raises(BusyError, match="^session: expected one thread at a time, got another one$"):
+                call()
+            refused.append(call)
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        y = stream.run(x, threads=1)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert len(refused) == 8
+    assert_same_bits(y, whole(model, x))
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timers")
+def test_a_run_that_is_given_up_changes_nothing(rng: np.random.Generator) -> None:
+    model = nn.GRU(64, [256, 32], seed=0)
+    stream, x = model.stream(16), rng.standard_normal((4000, 16, 64)).astype(f4)
+    stream.step(x[0])
+    kept = stream.snapshot()
+
+    def handler(*_: Any) -> None:
+        raise InterruptedError
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(InterruptedError):
+            stream.run(x, threads=1)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert stream.snapshot() == kept
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no forks")

@@ -49,6 +49,17 @@ void Session<T>::step(const void* x, T* y) {
 template <class T>
 void Session<T>::run(size_t steps, const void* x, T* y, int threads) {
   const InUse guard(in_use_, in_use);
+  const std::vector<T> before(states_.data(), states_.data() + states_.size());
+  try {
+    run_pieces(steps, x, y, threads);
+  } catch (...) {
+    std::copy(before.begin(), before.end(), states_.data());
+    throw;
+  }
+}
+
+template <class T>
+void Session<T>::run_pieces(size_t steps, const void* x, T* y, int threads) {
   const size_t in = shape_->input_size, out = shape_->output_size, all = product(steps, batch());
   if (all == 0) return;
   // Few enough rows to stay in cache from layer to layer, and enough for a pass over them.
@@ -61,7 +72,9 @@ void Session<T>::run(size_t steps, const void* x, T* y, int threads) {
     for (const int64_t index : indices) embedded(*model_, index);
     rows = Buffer<T>(product(piece * batch(), in));
   }
+  Interruption interruption;  // a piece alone may be too short to ask
   for (size_t first = 0; first < steps; first += piece) {
+    interruption.check(0);
     const size_t count = std::min(piece, steps - first), begin = first * batch();
     const T* from = rows.data();
     if (indices.empty())

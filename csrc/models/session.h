@@ -22,7 +22,8 @@ class Session {
 
   // y (B, O) from x (B, I), or from indices (B). Throws std::invalid_argument for an index that there is not.
   void step(const void* x, T* y);
-  // y (T, B, O) from x (T, B, I), or from indices (T, B), to the same bits.
+  // y (T, B, O) from x (T, B, I), or from indices (T, B), to the same bits. One that ends with an exception leaves the
+  // states as they were.
   void run(size_t steps, const void* x, T* y, int threads);
   // The rows whose flag is set, or all; flags are bytes.
   void reset(const unsigned char* rows);
@@ -35,6 +36,7 @@ class Session {
   void update(std::shared_ptr<const Model<T>> model);
 
  private:
+  void run_pieces(size_t steps, const void* x, T* y, int threads);
   void run_piece(size_t steps, const T* x, T* y, int threads);
 
   std::atomic<bool> in_use_{false};

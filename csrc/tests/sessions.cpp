@@ -507,6 +507,59 @@ TEST(what_is_wrong_in_a_call_of_a_pool_is_named) {
 
 namespace {
 
+constexpr size_t long_steps = 4000, long_batch = 16;
+
+struct Asked {
+  gn_session* session = nullptr;
+  gn_model* model = nullptr;
+  bool gives_up = false;
+  int refused = 0;
+};
+
+bool ask(void* user) {
+  Asked& asked = *static_cast<Asked*>(user);
+  std::vector<float> x(long_batch * 64), y(long_batch * 256);
+  std::vector<char> kept(1 << 20);
+  gn_session* const session = asked.session;
+  for (const gn_status status :
+       {gn_session_step(session, x.data(), y.data(), error()),
+        gn_session_run(session, 1, x.data(), y.data(), 1, error()), gn_session_reset(session, nullptr, error()),
+        gn_session_get(session, 0, y.data(), error()), gn_session_set(session, 0, y.data(), error()),
+        gn_session_update(session, asked.model, error()),
+        gn_session_snapshot(session, kept.data(), kept.size(), error()),
+        gn_session_restore(session, kept.data(), kept.size(), error())}) {
+    CHECK(status == GN_BUSY && std::strncmp(error()->message, "session: ", 9) == 0 && error()->argument[0] == '\0');
+    ++asked.refused;
+  }
+  return asked.gives_up;
+}
+
+}  // namespace
+
+TEST(who_comes_during_a_run_is_refused_and_who_gives_up_changes_nothing) {
+  const ModelHandle model = model_of(ModelFile<float>(64).gru(256).gru(32).content());
+  const SessionHandle session = session_of(model, long_batch);
+  const auto x = draw<float>(long_steps * long_batch * 64, 1);
+  std::vector<float> y(long_steps * long_batch * 32);
+  must(gn_session_run(session.get(), 3, x.data(), y.data(), 1, error()));
+  const std::string before = snapshot(session.get(), model, long_batch);
+  Asked asked{session.get(), model.get(), true};
+  const gn_context_options options{sizeof options, GN_THREADS, nullptr, ask, &asked};
+  gn_context* context = nullptr;
+  must(gn_context_create(&options, &context, error()));
+  for (const int threads : {1, 2}) {
+    asked.refused = 0;
+    gn_use_context(context);
+    const gn_status status = gn_session_run(session.get(), long_steps, x.data(), y.data(), threads, error());
+    gn_use_context(nullptr);
+    CHECK(status == GN_INTERRUPTED && asked.refused == 8);
+    CHECK(snapshot(session.get(), model, long_batch) == before);
+  }
+  gn_context_destroy(context);
+}
+
+namespace {
+
 // Tries a pool before it runs a team, which it may refuse.
 struct PoolAsked {
   gn_pool* pool = nullptr;
