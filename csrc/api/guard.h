@@ -44,6 +44,8 @@ gn_status guarded(gn_error* error, Function function) noexcept {
     return fail(GN_INTERRUPTED, "the call was interrupted", error);
   } catch (const std::bad_alloc&) {
     return fail(GN_NO_MEMORY, "there is not enough memory", error);
+  } catch (const std::length_error&) {  // more than a std::vector can ever hold
+    return fail(GN_NO_MEMORY, "there is not enough memory", error);
   } catch (const std::invalid_argument& wrong) {
     return fail(GN_INVALID, wrong.what(), error);
   } catch (const UsedTape& used) {
