@@ -37,7 +37,12 @@ _MOST_IDS, _MOST_SHARDS, _MOST_THREADS = 2**64 - 1, 256, 256
 
 
 def _packed(model: nn.Module) -> _session.Model:
-    return _session.Model(io.content(instance("model", model, nn.Module, "a Module")))
+    for _, module in instance("model", model, nn.Module, "a Module").named_modules():
+        kind = type(module)
+        # By its name alone, the core would take it for the layer that it is not.
+        if getattr(nn, kind.__name__, kind) is not kind:
+            raise ValueError(f"model: expected layers of this package, got {kind.__module__}.{kind.__qualname__}")
+    return _session.Model(io.content(model))
 
 
 class Stream(_session.Session):

@@ -464,6 +464,9 @@ class Own(nn.Module):
         (lambda: nn.Sequential(nn.LastPooling(True), nn.Linear(2, 3)), "0.bidirectional: expected false"),
         (lambda: nn.Sequential(nn.MeanPooling(), nn.Linear(2, 3)), "before MeanPooling"),
         (Own, "step by step, got Own"),
+        (lambda: type("Linear", (Own,), {})(), "expected layers of this package, got test_stream.Linear"),
+        (lambda: type("GRU", (nn.GRU,), {})(2, 3), "expected layers of this package, got test_stream.GRU"),
+        (lambda: nn.Sequential(nn.Linear(2, 3), type("Dropout", (nn.Dropout,), {})(0.1)), "got test_stream.Dropout"),
     ],
 )
 def test_what_cannot_go_step_by_step(make: Callable[[], nn.Module], message: str) -> None:
