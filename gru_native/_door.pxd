@@ -184,4 +184,4 @@ cdef inline int check(gn_status status, gn_error* error) except -1:
         return -1  # the handler of the signal has raised
     if status == GN_NO_MEMORY:
         raise MemoryError
-    raise (ValueError if status == GN_INVALID else RuntimeError)(error.message.decode())
+    raise (ValueError if status == GN_INVALID else RuntimeError)(error.message.decode(errors="replace"))

@@ -464,6 +464,7 @@ class Own(nn.Module):
         (lambda: nn.Sequential(nn.LastPooling(True), nn.Linear(2, 3)), "0.bidirectional: expected false"),
         (lambda: nn.Sequential(nn.MeanPooling(), nn.Linear(2, 3)), "before MeanPooling"),
         (Own, "step by step, got Own"),
+        (lambda: type("A" + "Ä" * 200, (Own,), {})(), "step by step, got AÄ"),
         (lambda: type("Linear", (Own,), {})(), "expected layers of this package, got test_stream.Linear"),
         (lambda: type("GRU", (nn.GRU,), {})(2, 3), "expected layers of this package, got test_stream.GRU"),
         (lambda: nn.Sequential(nn.Linear(2, 3), type("Dropout", (nn.Dropout,), {})(0.1)), "got test_stream.Dropout"),
