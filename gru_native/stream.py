@@ -84,7 +84,7 @@ class Stream(_session.Session):
         y : (T, B, O) or (B, T, O)
         """
         model = self._model
-        rows = index_array("x", x, model.indices) if model.indices else typed_array("x", x, model.dtype)
+        rows = _indices(model, x) if model.indices else typed_array("x", x, model.dtype)
         batch_axis = 0 if self._batch_first else 1
         expected = (2,) if model.indices else (3, model.input_size)
         if rows.ndim != expected[0] or rows.shape[batch_axis] != self.batch or rows.shape[2:] != expected[1:]:
@@ -237,7 +237,7 @@ class StreamPool(_session.Pool):
         given = array("ids", ids)
         if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
             raise ValueError(f"ids: expected identifiers (n,), got {given.dtype} with shape {given.shape}")
-        return np.ascontiguousarray(given, np.uint64)
+        return np.ascontiguousarray(given, np.uint64).view(np.uint64)
 
     def _converted(self, x: ArrayLike, rows: int) -> Array:
         return _rows(self._model, x, rows)
@@ -247,10 +247,15 @@ def _id(id: int) -> int:
     return whole("id", id, most=_MOST_IDS)
 
 
+def _indices(model: _session.Model, x: ArrayLike) -> Array:
+    # NumPy has several types of 64 bits: the view is of the one that the core takes.
+    return index_array("x", x, model.indices).view(np.int64)
+
+
 def _rows(model: _session.Model, x: ArrayLike, rows: int) -> Array:
     """Return x as the core takes it: (rows, I), or (rows) indices."""
     if model.indices:
-        indices = index_array("x", x, model.indices)
+        indices = _indices(model, x)
         if indices.shape != (rows,):
             raise ValueError(f"x: expected shape ({rows},), got {indices.shape}")
         return np.ascontiguousarray(indices)

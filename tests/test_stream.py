@@ -580,6 +580,12 @@ def test_indices_outside_are_refused(rng: np.random.Generator) -> None:
         with pytest.raises((TypeError, ValueError), match="^x: expected "):
             stream.step(index)
     assert stream.snapshot() == before
+    # NumPy has two types of the same whole numbers.
+    for whole_number in (np.longlong, np.int_):
+        stream.restore(before)
+        y = stream.step(x.astype(whole_number))
+        stream.restore(before)
+        assert_same_bits(stream.run(x[None].astype(whole_number))[0], y)
 
 
 class Subclass(np.ndarray[Any, Any]):
