@@ -408,6 +408,21 @@ def test_who_comes_during_a_step_is_refused() -> None:
             assert until(refused)
 
 
+def test_one_shard_does_not_keep_another() -> None:
+    pool = nn.GRU(3, 256, seed=0).pool(10_000, shards=2)
+    busy = [pool.open(0) for _ in range(1000)]
+    with stepping(pool, busy) as wrong:
+        end = time.monotonic() + 0.5
+        while time.monotonic() < end:
+            id = pool.open(1)
+            pool.step([id], np.ones((1, 3), f4))
+            pool.close(id)
+            pool.grow(pool.capacity + 1)
+            assert (len(pool), pool.shards) == (1000, 2)
+            assert pool.nbytes > 0
+    assert not wrong
+
+
 def test_threads_with_a_shard_each(rng: np.random.Generator) -> None:
     model = nn.LSTM(3, 100, seed=0)
     pool, alone = model.pool(400, shards=4), model.pool(400)

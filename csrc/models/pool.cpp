@@ -36,13 +36,6 @@ PoolShard<T>::PoolShard(std::shared_ptr<const Model<T>> model)
 }
 
 template <class T>
-size_t PoolShard<T>::bytes() const {
-  size_t sum = of_call_.capacity() * sizeof(Row) + embedded_.capacity() * sizeof(T*);
-  for (const Chunk& each : chunks_) sum += each.states.size() * sizeof(T) + each.slots.capacity() * sizeof(Slot);
-  return sum;
-}
-
-template <class T>
 uint32_t PoolShard<T>::take(const ModelShape& shape) {
   if (free_ == none && places_ == chunks_.size() << shift_) {
     if (places_ == most_places) throw Full("pool: expected fewer sequences in a shard");
@@ -50,6 +43,8 @@ uint32_t PoolShard<T>::take(const ModelShape& shape) {
     of_call_.resize(places_ + places);
     if (shape.indices > 0) embedded_.resize(places_ + places);
     chunks_.push_back({Buffer<T>(product(places, shape.state_size)), std::vector<Slot>(places)});
+    bytes_ = of_call_.capacity() * sizeof(Row) + embedded_.capacity() * sizeof(T*) +
+             chunks_.size() * places * (shape.state_size * sizeof(T) + sizeof(Slot));
   }
   uint32_t place = free_;
   if (place == none)
@@ -143,12 +138,8 @@ Pool<T>::Pool(std::shared_ptr<const Model<T>> model, size_t capacity, size_t sha
 
 template <class T>
 size_t Pool<T>::bytes() const {
-  Taken taken(shards_);
   size_t sum = 0;
-  for (size_t i = 0; i < shards_.size(); ++i) {
-    taken.take(i);
-    sum += shards_[i]->bytes();
-  }
+  for (const auto& shard : shards_) sum += shard->bytes();
   return sum;
 }
 

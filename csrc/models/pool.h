@@ -22,7 +22,8 @@ class PoolShard {
   std::atomic<bool> in_use{false};
 
   size_t open() const { return open_.load(std::memory_order_relaxed); }
-  size_t bytes() const;  // of states and what belongs to them
+  // Of states and what belongs to them. Any thread may ask, as with open().
+  size_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
 
   // A place whose state is zeros. Throws std::bad_alloc, and Full when no more can be told apart.
   uint32_t take(const ModelShape& shape);
@@ -65,7 +66,7 @@ class PoolShard {
   std::vector<Chunk> chunks_;
   uint32_t shift_ = 0;  // a chunk has 2^shift_ places
   uint32_t places_ = 0, free_ = none, call_ = 0;
-  std::atomic<size_t> open_{0};
+  std::atomic<size_t> open_{0}, bytes_{0};
   size_t rows_ = 0;
   std::vector<Row> of_call_;
   std::vector<const T*> embedded_;  // of the same rows, where they are indices

@@ -584,6 +584,9 @@ bool run_pool_team(void* user, int members, void (*task)(void*, int), void* data
         gn_pool_restore(of.pool, kept.data(), kept.size(), 0, &id, error()),
         gn_pool_update(of.pool, of.model, error())})
     CHECK(status == GN_BUSY && std::strncmp(error()->message, "shard: ", 7) == 0);
+  gn_pool_info info{};
+  info.size = sizeof info;
+  CHECK(gn_pool_describe(of.pool, &info, error()) == GN_OK && info.open > 0 && info.bytes > 0);
   CHECK(gn_pool_step(of.pool, 1, &of.other, x.data(), y.data(), error()) == GN_OK);
   if (!of.runs) return false;
   std::vector<std::thread> threads;
@@ -660,7 +663,7 @@ TEST(a_pool_of_many_threads) {
         case 4: {
           gn_pool_info info{};
           info.size = sizeof info;
-          good(gn_pool_describe(pool.get(), &info, error()));
+          CHECK(gn_pool_describe(pool.get(), &info, error()) == GN_OK && info.open <= 64);
           break;
         }
         case 5:
