@@ -264,10 +264,12 @@ uint64_t Pool<T>::restore(std::span<const unsigned char> from, int shard) {
 
 template <class T>
 void Pool<T>::grow(size_t capacity) {
-  if (capacity < capacity_)
-    throw std::invalid_argument("capacity: expected at least " + std::to_string(capacity_) + ", got " +
-                                std::to_string(capacity));
-  capacity_ = capacity;
+  size_t present = capacity_;
+  do {
+    if (capacity < present)
+      throw std::invalid_argument("capacity: expected at least " + std::to_string(present) + ", got " +
+                                  std::to_string(capacity));
+  } while (!capacity_.compare_exchange_weak(present, capacity));
 }
 
 template <class T>

@@ -685,6 +685,24 @@ TEST(a_pool_of_many_threads) {
   CHECK(info.open == 0);
 }
 
+TEST(capacities_only_grow) {
+  const ModelHandle model = model_of(ModelFile<float>(1).linear(1).content());
+  const PoolHandle pool = pool_of(model, 1, 1);
+  std::atomic<size_t> largest{1};
+  const auto work = [&](size_t first) {
+    for (size_t capacity = first; capacity < 20'000; capacity += 2)
+      if (gn_pool_grow(pool.get(), capacity, error()) == GN_OK) {
+        gn_pool_info info{};
+        info.size = sizeof info;
+        must(gn_pool_describe(pool.get(), &info, error()));
+        CHECK(info.capacity >= capacity);
+      }
+  };
+  std::thread other(work, 1);
+  work(2);
+  other.join();
+}
+
 TEST(a_session_of_many_threads) {
   const ModelHandle model = model_of(ModelFile<float>(4).gru(9).content());
   const SessionHandle session = session_of(model, 2);
