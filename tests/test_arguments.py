@@ -16,6 +16,7 @@ import pytest
 
 from gru_native import convert, heatmaps, inspection, io, losses, nn, optim, random, schedules, train
 from gru_native import functional as F
+from gru_native import stream as streams
 from gru_native.activations import Activation, activation
 
 PACKAGE = Path(losses.__file__).parent
@@ -456,10 +457,37 @@ def other_calls(folder: Path) -> dict[str, Call]:
     }
 
 
+def stream_calls() -> dict[str, Call]:
+    chain = model()
+    stream, pool = chain.stream(B), chain.pool(1000, shards=2)
+    ids, x = [pool.open() for _ in range(B)], zeros(B, IN)
+    return {
+        "Module.stream": Call(chain.stream, {"batch": 1}),
+        "Module.pool": Call(chain.pool, {"capacity": 1, "shards": 1}),
+        "stream.Stream": Call(streams.Stream, {"model": chain, "batch": 1}),
+        "stream.Stream.step": Call(stream.step, {"x": x, "out": zeros(B, 3)}),
+        "stream.Stream.run": Call(stream.run, {"x": zeros(T, B, IN), "threads": 1}),
+        "stream.Stream.reset": Call(stream.reset, {"rows": [True] * B}),
+        "stream.Stream.restore": Call(stream.restore, {"snapshot": stream.snapshot()}),
+        "stream.Stream.update": Call(stream.update, {"model": chain}),
+        "stream.Stream.state": Call(lambda state: setattr(stream, "state", state), {"state": stream.state}),
+        "StreamPool": Call(streams.StreamPool, {"model": chain, "capacity": 1, "shards": 1}),
+        "StreamPool.open": Call(pool.open, {"shard": 0}),
+        "StreamPool.close": Call(pool.close, {"id": pool.open()}),
+        "StreamPool.step": Call(pool.step, {"ids": ids, "x": x, "out": zeros(B, 3)}),
+        "StreamPool.reset": Call(pool.reset, {"ids": ids}),
+        "StreamPool.export": Call(pool.export, {"id": ids[0]}),
+        "StreamPool.restore": Call(pool.restore, {"snapshot": pool.export(ids[0]), "shard": 0}),
+        "StreamPool.grow": Call(pool.grow, {"capacity": 1000}),
+        "StreamPool.update": Call(pool.update, {"model": chain}),
+    }
+
+
 KINDS: dict[str, Callable[[Path], dict[str, Call]]] = {
     "functional": lambda folder: functional_calls(),
     "layers": lambda folder: layer_calls(),
     "training": training_calls,
+    "streams": lambda folder: stream_calls(),
     "others": other_calls,
 }
 
@@ -469,7 +497,9 @@ KINDS: dict[str, Callable[[Path], dict[str, Call]]] = {
 # What holds values, is a base or a protocol, or takes no argument.
 WITHOUT_ARGUMENTS = {
     "Batch",
+    "BusyError",
     "Data",
+    "FullError",
     "Inspection",
     "LossTape",
     "ModelFileError",
@@ -481,7 +511,7 @@ WITHOUT_ARGUMENTS = {
     "peak_memory_mb",
     "regression_metrics",
 }
-MODULES = [F, nn, losses, optim, schedules, train, io, convert, inspection, heatmaps, random]
+MODULES = [F, nn, losses, optim, schedules, train, io, convert, inspection, heatmaps, random, streams]
 
 
 def public(module: ModuleType) -> set[str]:

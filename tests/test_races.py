@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 
-from gru_native import functional, losses, nn
+from gru_native import functional, losses, nn, stream
 
 DECISIVE = {"lengths", "reset", "indices", "targets"}
+# And of streams, where x may be the indices of an embedding.
+DECISIVE_OF_STREAMS = {"x", "rows", "ids"}
 
 # Each call with the names of its decisive arrays in place of a loop's variable: what is written to them is valid at
 # one moment and far outside at the next.
@@ -40,6 +42,11 @@ CALLS = {
     "nn.AttentionPooling": "through(gn.nn.AttentionPooling(I, 8, seed=0), x, lengths)",
     "nn.LastPooling": "through(gn.nn.LastPooling(), x, lengths)",
     "nn.MeanPooling": "through(gn.nn.MeanPooling(), x, lengths)",
+    "stream.Stream.step": "stream.step(indices)",
+    "stream.Stream.run": "stream.run(indices[None])",
+    "stream.Stream.reset": "stream.reset(rows)",
+    "stream.StreamPool.step": "pool.step(ids, indices)",
+    "stream.StreamPool.reset": "pool.reset(ids)",
 }
 
 SCRIPT = """
@@ -56,7 +63,11 @@ gru = F.pack_gru(*(rng.uniform(-.1, .1, (3 * H, n)).astype("f4") for n in (I, H)
 table, d_embedded = np.ones((50, 64), "f4"), np.ones((N, 64), "f4")
 logits = rng.standard_normal((N, 50)).astype("f4")
 lengths, indices, targets = np.full(B, T), np.zeros(N, int), np.zeros(N, int)
-reset = np.zeros((T, B), bool)
+reset, rows = np.zeros((T, B), bool), np.zeros(N, bool)
+words = gn.nn.Sequential(gn.nn.Embedding(50, 64, seed=0), gn.nn.GRU(64, 16, seed=0))
+stream, pool = words.stream(N), words.pool(N, shards=2)
+ids = np.array([pool.open() for _ in range(N)], np.uint64)
+right_id = ids[-1]
 
 def both(results, tape):
     F.recurrent_backward(tape, results[0], threads=2)
@@ -74,7 +85,8 @@ def write():
         flip = not flip
         lengths[B // 2 :] = 10**7 if flip else T
         indices[-1] = targets[-1] = 2**40 if flip else 1
-        reset.view("u1")[:] = 7 if flip else 0
+        reset.view("u1")[:] = rows.view("u1")[:] = 7 if flip else 0
+        ids[-1] = 2**40 if flip else right_id
         time.sleep(0.0002)
 
 over, done, refused = False, 0, 0
@@ -87,7 +99,7 @@ try:
             %s
             done += 1
         except ValueError as error:
-            assert str(error).split(":")[0] in ("lengths", "indices", "targets"), error
+            assert str(error).split(":")[0] in ("lengths", "indices", "targets", "x", "ids"), error
             refused += 1
 finally:
     over = True
@@ -108,6 +120,10 @@ def decisive() -> set[str]:
             taker: Callable[..., Any] | None = item if method is None else getattr(item, method, None)
             if taker is not None and DECISIVE & inspect.signature(taker).parameters.keys():
                 found.add(f"{module.__name__.removeprefix('gru_native.')}.{name}")
+    for kind in (stream.Stream, stream.StreamPool):
+        for name, method in inspect.getmembers(kind, callable):
+            if not name.startswith("_") and DECISIVE_OF_STREAMS & inspect.signature(method).parameters.keys():
+                found.add(f"stream.{kind.__name__}.{name}")
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import os
@@ -17,9 +18,21 @@ import numpy as np
 import gru_native as gn
 from gru_native import functional as F
 
-MODULES = ("functional", "nn", "losses", "optim", "schedules", "io", "convert", "inspection", "train", "random")
+MODULES = (
+    "functional",
+    "nn",
+    "losses",
+    "optim",
+    "schedules",
+    "io",
+    "convert",
+    "inspection",
+    "train",
+    "random",
+    "stream",
+)
 # They draw, which takes long, or wait for nothing.
-SKIPPED = {"plot_history", "Data", "Batch", "OtherRunError", "ModelFileError"}
+SKIPPED = {"plot_history", "Data", "Batch", "OtherRunError", "ModelFileError", "BusyError", "FullError"}
 # `Trainer.fit` calls them with itself.
 INTERNAL = {"Checkpoint.save", "Checkpoint.restore"}
 # With large numbers these would go on for years, as they should.
@@ -122,6 +135,19 @@ class World:
         path = self.folder / "characters"
         gn.train.CharacterModel.create("abc", embedding_dim=3, hidden_size=(4,)).save(path)
         return path
+
+    def ids(self) -> list[int]:
+        """Return those of new sequences of the pool whose method is called."""
+        with contextlib.suppress(gn.stream.FullError):
+            return [self.item.open() for _ in range(self.B)]
+        return []
+
+    def snapshot(self) -> bytes:
+        """Return one of the stream whose method is called, or of a sequence of the pool."""
+        if isinstance(self.item, gn.stream.Stream):
+            return self.item.snapshot()
+        ids = self.ids()
+        return self.item.export(ids[0]) if ids else b""
 
     def log(self) -> Path:
         path = self.folder / "log"
@@ -242,6 +268,14 @@ ARGUMENTS: dict[str, Callable[[World], Any]] = {
     "grads": lambda w: w.grads(),
     "max_norm": lambda w: 1.0,
     "clip_value": lambda w: 1.0,
+    "step.x": lambda w: w.draw(w.B, w.I),
+    "run.x": lambda w: w.draw(w.B, w.T, w.I),
+    "rows": lambda w: w.rng.random(w.B) < 0.5,
+    "ids": lambda w: w.ids(),
+    "id": lambda w: next(iter(w.ids()), 1),
+    "snapshot": lambda w: w.snapshot(),
+    "capacity": lambda w: 5 * w.B,
+    "shards": lambda w: w.pick(1, 2, 3),
     "optimizer": lambda w: w.optimizer,
     "step_size": lambda w: 2,
     "gamma": lambda w: 0.9,

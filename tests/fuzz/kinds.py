@@ -25,12 +25,14 @@ from calls import INTERNAL, World, arguments, near, parameters, public
 from cases import ISAS, assert_same_bits, layer
 from cases import KINDS as CELLS
 from test_parity import LAYOUTS, check, problem
+from test_stream import MODELS, embedded, whole
 from tolerances import assert_close
 
 import gru_native as gn
+from gru_native import _session, reference
 from gru_native import functional as F
-from gru_native import reference
 from gru_native.random import key
+from gru_native.stream import BusyError, FullError
 
 warnings.simplefilter("ignore")
 
@@ -66,6 +68,8 @@ class Findings:
         try:
             yield
         except REFUSALS:
+            pass
+        except (BusyError, FullError):
             pass
         except RuntimeError as error:
             if "tape: it was used" not in str(error):
@@ -366,6 +370,59 @@ def damage(world: World, raw: bytes) -> bytes:
     return safetensors.numpy.save(arrays, {"gru_native": json.dumps(entry)})
 
 
+def streams(rng: Rng) -> None:
+    """What the core reads, damaged: refused, or the model that Python makes of the same file. And snapshots."""
+    world = World(rng)
+    names = [*MODELS, "embedding"]
+    for _ in range(8):
+        name, dtype = names[int(rng.integers(len(names)))], str(rng.choice(["float32", "float64"]))
+        model = embedded(dtype) if name == "embedding" else MODELS[name](world.I, world.H, dtype=dtype)
+        raw = gn.io.content(model)
+        with findings.none(f"{name} without damage"):
+            assert stepped(world, raw), "it was refused"
+        for i in range(40):
+            what = f"damage {i} of {name}"
+            findings.doing(what)
+            with findings.none(what):
+                stepped(world, damage(world, raw))
+
+
+def stepped(world: World, content: bytes) -> bool:
+    """Take a model some steps further, if it is one, and compare with Python's."""
+    try:
+        core = _session.Model(content)
+    except (ValueError, MemoryError):
+        return False
+    session, batch = _session.Session(core, 2), 2
+    sizes = (3, batch) if core.indices else (3, batch, core.input_size)
+    x = world.rng.integers(0, core.indices, sizes) if core.indices else world.rng.standard_normal(sizes, core.dtype)
+    kept = session.snapshot()
+    with np.errstate(all="ignore"):
+        y = np.stack([session.step(each) for each in x])
+        spoil_snapshot(world, session, kept)
+        path = world.folder / "content"
+        path.write_bytes(content)
+        try:
+            model = gn.load(path)
+        except gn.ModelFileError:
+            return True
+        if not any(getattr(module, "batch_first", False) for _, module in model.named_modules()):
+            np.testing.assert_array_equal(y, whole(model, x))
+    return True
+
+
+def spoil_snapshot(world: World, session: Any, kept: bytes) -> None:
+    changed = bytearray(kept)
+    changed[int(world.rng.integers(len(kept)))] ^= 1 << int(world.rng.integers(8))
+    before = session.snapshot()
+    for wrong in (bytes(changed), kept[: int(world.rng.integers(len(kept)))]):
+        with contextlib.suppress(ValueError):
+            session._restore(wrong)
+            raise AssertionError("a damaged snapshot was taken")
+        assert session.snapshot() == before, "half of a snapshot was taken over"
+    session._restore(kept)
+
+
 def other_arrays(world: World, arrays: dict[str, Any]) -> dict[str, Any]:
     """Return arrays of which one is gone, or has another name, shape, dtype or content."""
     name = str(world.rng.choice(sorted(arrays)))
@@ -615,4 +672,16 @@ def signals(rng: Rng) -> None:
             same(small(), wanted)
 
 
-KINDS = ("hostile", "valid", "damaged", "bits", "hostile", "writers", "forks", "hostile", "memory", "signals")
+KINDS = (
+    "hostile",
+    "valid",
+    "damaged",
+    "streams",
+    "bits",
+    "hostile",
+    "writers",
+    "forks",
+    "hostile",
+    "memory",
+    "signals",
+)
