@@ -342,6 +342,19 @@ def test_a_snapshot_goes_on(rng: np.random.Generator) -> None:
         assert_same_bits(again.run(x[2:]), expected)
 
 
+def test_a_snapshot_goes_on_with_another_instruction_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = nn.LSTM(3, 17, seed=0), np.ones((2, 3), f4)
+    stream = model.stream(2)
+    stream.step(x)
+    for isa in ISAS:
+        monkeypatch.setenv("GRU_NATIVE_ISA", isa)
+        other = model.stream(2)
+        other.restore(stream.snapshot())
+        assert_same_states(other, stream)
+        assert other.snapshot() == stream.snapshot()
+        np.testing.assert_allclose(other.step(x), model(np.stack([x, x]))[0][1], atol=1e-6)
+
+
 def test_every_damage_to_a_snapshot_is_seen() -> None:
     model = nn.GRU(2, 3, seed=0)
     stream = model.stream()

@@ -286,7 +286,19 @@ void try_content(const std::string& content, const std::string& state) {
   CHECK(restored == GN_OK || restored == GN_INVALID);
   const std::vector<double> x(2 * (info.input_size + 1));
   std::vector<double> y(2 * info.output_size + 1);
-  for (int step = 0; step < 2; ++step) must(gn_session_step(session.get(), x.data(), y.data(), error()));
+  const PoolHandle pool = pool_of(model, 2, 2);
+  uint64_t ids[2];
+  for (uint64_t& id : ids) must(gn_pool_open(pool.get(), -1, &id, error()));
+  for (int step = 0; step < 2; ++step) {
+    must(gn_session_step(session.get(), x.data(), y.data(), error()));
+    must(gn_pool_step(pool.get(), 2, ids, x.data(), y.data(), error()));
+  }
+  must(gn_session_run(session.get(), 1, x.data(), y.data(), 2, error()));
+  for (size_t place = 0; place < info.states; ++place) {
+    std::vector<double> part(2 * (info.work + 1));  // which is more than it has
+    must(gn_session_get(session.get(), place, part.data(), error()));
+    must(gn_session_set(session.get(), place, part.data(), error()));
+  }
 }
 
 void change(std::string& content, size_t within, std::mt19937& generator) {
@@ -314,6 +326,15 @@ void change(std::string& content, size_t within, std::mt19937& generator) {
 }
 
 }  // namespace
+
+TEST(sizes_of_zero_and_one_do_no_harm) {
+  for (const size_t first : {size_t{0}, size_t{1}})
+    for (const size_t second : {size_t{0}, size_t{1}}) {
+      try_content(ModelFile<float>(first).gru(second).lstm(first).mean().linear(second).content(), "");
+      try_content(ModelFile<double>(first).linear(second).norm().mean().linear(first).content(), "");
+      try_content(ModelFile<float>(first, second).gru(second).content(), "");
+    }
+}
 
 TEST(a_damaged_model_does_no_harm) {
   const std::string whole = file_at(model_path);
