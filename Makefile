@@ -31,7 +31,8 @@ FORMATTED := find csrc include examples tests -name '*.c' -o -name '*.cpp' -o -n
 BENCH := $(PEERS_VENV)/bin/python -m gru_native bench
 RESULTS := benchmarks/results
 
-SANITIZE_TESTS ?= tests/test_robustness.py tests/test_races.py tests/test_parity.py::test_sizes_of_zero_and_one \
+SANITIZE_TESTS ?= tests/test_robustness.py tests/test_races.py tests/test_stream.py tests/test_stream_pool.py \
+	tests/test_parity.py::test_sizes_of_zero_and_one \
 	tests/test_parity.py::test_ragged_batches_with_resets tests/test_parity.py::test_zoneout
 SANITIZE_FUZZ ?= --seconds 120 --patience 600
 
