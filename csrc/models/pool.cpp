@@ -61,10 +61,10 @@ uint32_t PoolShard<T>::take(const ModelShape& shape) {
 template <class T>
 void PoolShard<T>::give_back(uint32_t place) {
   Slot& own = slot(place);
-  ++own.generation;
+  --open_;
+  if (++own.generation == 0) return;  // all of its identifiers were used
   own.call = free_;
   free_ = place;
-  --open_;
 }
 
 template <class T>
