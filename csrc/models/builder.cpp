@@ -233,6 +233,7 @@ void ModelBuilder<T>::add_recurrent(const std::string& type, const Options& opti
     const std::string place = std::to_string(l);
     const std::string end = is_cell ? std::string() : std::string("_l").append(place);
     layer.hidden_size = sizes.is_array() ? sizes.array()[l].whole(sizes.what()) : sizes.whole();
+    if (layer.hidden_size == 0) refuse(name + "hidden_size: expected at least 1, got 0");
     layer.projection_size = projection;
     const size_t H = layer.hidden_size, P = projection > 0 ? projection : H, rows = product(gates, H);
     const auto own = [&](const char* which, const std::vector<size_t>& shape) -> const void* {

@@ -214,6 +214,9 @@ TEST(what_is_no_model_is_refused) {
            {R"(}}})", R"(}})"},
        })
     refused(content, from, to);
+  gn_model* model = nullptr;
+  CHECK(refuses(gn_model_create(read(ModelFile<float>(inputs).gru(0).content()).get(), &model, error()), "model") &&
+        !model);
 }
 
 namespace {
@@ -404,7 +407,7 @@ TEST(what_is_wrong_in_a_call_of_a_session_is_named) {
   CHECK(refuses(gn_session_create(nullptr, 1, &made, error()), "model"));
   CHECK(refuses(gn_session_create(model.get(), 0, &made, error()), "batch"));
   CHECK(refuses(gn_session_create(model.get(), 1, nullptr, error()), "session"));
-  for (const size_t huge : {size_t{1} << 42, size_t{1} << 62, std::numeric_limits<size_t>::max()})
+  for (const size_t huge : {size_t{1} << 62, std::numeric_limits<size_t>::max()})
     CHECK(gn_session_create(model.get(), huge, &made, error()) == GN_NO_MEMORY && !made);
   CHECK(refuses(gn_session_step(nullptr, x.data(), y.data(), error()), "session"));
   CHECK(refuses(gn_session_step(session, nullptr, y.data(), error()), "x"));
