@@ -571,7 +571,7 @@ def test_wrong_batches(batch: Any) -> None:
         nn.GRU(2, 3).stream(batch)
 
 
-@pytest.mark.parametrize("batch", [2**40, 2**60, 2**63 - 1])
+@pytest.mark.parametrize("batch", [2**60, 2**63 - 1])
 @pytest.mark.parametrize("model", [nn.GRU(2, 3), nn.Linear(2, 3)], ids=["GRU", "Linear"])
 def test_a_batch_for_which_there_is_no_memory(model: nn.Module, batch: int) -> None:
     with pytest.raises(MemoryError):
