@@ -108,8 +108,8 @@ GN_API void gn_use_context(const gn_context* context);
 /* The number of threads of a call that asks for 0: what the calling thread has said, or else OpenMP's number (which
    OMP_NUM_THREADS sets), within the quota of the process's control groups where that variable is not set. */
 GN_API int gn_default_threads(void);
-/* That number for calls of this thread, up to GN_MAX_THREADS; 0 for the usual one, which is so at first. Returns the one
-   before. What is no such number changes nothing. */
+/* That number for calls of this thread, up to GN_MAX_THREADS; 0 for the usual one, which is so at first. Returns the
+   one before. What is no such number changes nothing. */
 GN_API int gn_use_threads(int threads);
 /* That quota; the file system begins at `root`, which is "" but for tests. */
 GN_API int gn_cpu_quota(const char* root);
