@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdint>
 #include <mutex>
 #include <new>
 #include <vector>
@@ -139,6 +140,7 @@ bool use_allocator(const Allocator& allocator) {
 }
 
 void* allocate(size_t bytes) {
+  if (bytes > PTRDIFF_MAX) throw std::bad_alloc();
   const size_t size = block_size(bytes);
   if (size < least_kept) return fresh(size, alignment);
   KeptBlocks& blocks = kept_blocks;

@@ -66,6 +66,10 @@ TEST(what_is_wrong_in_a_call_is_named) {
   CHECK(gn_forward(&right, error()) == GN_OK);
 }
 
+TEST(more_memory_than_there_can_be_is_refused) {
+  for (const size_t bytes : {SIZE_MAX, SIZE_MAX / 2 + 1, SIZE_MAX / 2}) CHECK(!gn_allocate(bytes));
+}
+
 TEST(fields_of_a_later_version_must_be_zero) {
   const Problem<float> problem(by_rows);
   const Weights weights = problem.weights();
