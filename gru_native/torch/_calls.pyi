@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -5,7 +6,9 @@ from torch import Tensor
 class Weights:
     def __init__(self, *arguments: Any) -> None: ...
 
-def are_plain(x: Any, h_0: Any, c_0: Any, parameters: list[Tensor]) -> bool: ...
+def plain_parameters(
+    own: dict[str, Tensor | None], names: Sequence[str], x: Any, h_0: Any, c_0: Any
+) -> list[Tensor] | None: ...
 def forward(weights: Weights, x: Tensor, *arguments: Any, clear: bool = False) -> tuple[Any, ...]: ...
 def backward(
     d_output: Tensor | None,

@@ -46,12 +46,15 @@ cdef inline bint is_plain(object tensor) noexcept:
     return tensor is None or type(tensor) is Tensor or type(tensor) is Parameter
 
 
-def are_plain(x, h_0, c_0, list parameters not None):
-    """Return whether tensors, where there are any, are of PyTorch's own classes, which intercept nothing."""
-    for parameter in parameters:
-        if not is_plain(parameter):
-            return False
-    return is_plain(x) and is_plain(h_0) and is_plain(c_0)
+def plain_parameters(dict own not None, names, x, h_0, c_0):
+    """Return the parameters of these names where they and the tensors are PyTorch's own, which intercept nothing."""
+    cdef list found = []
+    for name in names:
+        parameter = own.get(name)
+        if parameter is None or not is_plain(parameter):
+            return None
+        found.append(parameter)
+    return found if is_plain(x) and is_plain(h_0) and is_plain(c_0) else None
 
 
 cdef str described(object tensor):

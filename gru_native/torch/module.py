@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from gru_native._layer import Unfit
 from gru_native.torch import operators, tracing
-from gru_native.torch._calls import Weights, are_plain
+from gru_native.torch._calls import Weights, plain_parameters
 from gru_native.torch.operators import Options
 
 _COMPUTED = (torch.float32, torch.float64)
@@ -185,12 +185,11 @@ class Accelerated(torch.nn.Module):
         given = x, h_0, c_0, lengths, reset, seed
         if operators.intercepted():
             return self._dispatched(*given, Options(*options))
-        own = self._parameters
-        try:
-            parameters = [own[name] for name in self._names()]
-        except KeyError:  # what is computed from others, by a parametrization or a hook
-            parameters = [getattr(self, name) for name in self._names()]
-        if not are_plain(x, h_0, c_0, parameters):
+        names = self._names()
+        parameters = plain_parameters(self._parameters, names, x, h_0, c_0)
+        if parameters is None:  # or what is computed from others, by a parametrization or a hook
+            parameters = plain_parameters({name: getattr(self, name) for name in names}, names, x, h_0, c_0)
+        if parameters is None:
             return self._dispatched(*given, Options(*options))
         frozen = self._frozen
         if frozen is not None and any(map(is_not, parameters, self._frozen_of)):
