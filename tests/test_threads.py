@@ -53,11 +53,12 @@ def same(a, b):
 
 def test_threads_of_calls_that_do_not_say() -> None:
     before = _core.default_threads()
-    with gru_native.threads(3):
+    with ThreadPoolExecutor(1) as other, gru_native.threads(3):
+        usual = other.submit(_core.default_threads).result()
         assert _core.default_threads() == 3
-        with gru_native.threads(1), ThreadPoolExecutor(1) as other:
-            assert _core.default_threads() == 1
-            assert other.submit(_core.default_threads).result() == before
+        with gru_native.threads(usual + 1):
+            assert _core.default_threads() == usual + 1
+            assert other.submit(_core.default_threads).result() == usual
         assert _core.default_threads() == 3
     assert _core.default_threads() == before
     for wrong in (0, 257, None, 1.5):
