@@ -189,7 +189,7 @@ $(VENV)/peers: $(VENV)/built
 	touch $@
 
 $(VENV)/programs: $(VENV)/built
-	$(INSTALL) ".[torch]"
+	$(INSTALL) ".[torch]" torch==2.13.0
 	$(PIP) install -q --group programs
 	touch $@
 
