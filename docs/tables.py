@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from math import exp, log
@@ -62,9 +63,12 @@ def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def _machine(results: Path, name: str) -> str:
     machine = _read(results, name)["machine"]
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
-    return (
+    return textwrap.fill(
         f"{machine['cpu']}, {machine['cpus']} CPUs, {machine['isa']}; {machine['system']}; Python {machine['python']}; "
-        f"{packages}; {machine['date'][:10]}."
+        f"{packages}; {machine['date'][:10]}.",
+        width=100,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
 
 

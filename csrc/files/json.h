@@ -19,7 +19,6 @@ class Json {
   static Json read(std::string_view text);
 
   bool is_null() const { return std::holds_alternative<std::nullptr_t>(value_); }
-  bool is_text() const { return std::holds_alternative<std::string>(value_); }
   bool is_array() const { return std::holds_alternative<Array>(value_); }
 
   // Each throws std::invalid_argument, which names `what`, where the value is of another kind.

@@ -40,7 +40,6 @@ class PoolShard {
   // What of a call belongs to this shard: added row by row, each place once, then stepped.
   void begin();
   bool add(uint32_t place, size_t row, const T* embedded);  // false when the place is there already
-  size_t rows() const { return rows_; }
   void step(const ModelShape& shape, const T* x, T* y);
   void update(ModelStepper<T>&& stepper) { stepper_ = std::move(stepper); }
 

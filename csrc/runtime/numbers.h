@@ -35,7 +35,7 @@ class SubnormalNumbers {
   SubnormalNumbers& operator=(const SubnormalNumbers&) = delete;
 };
 
-// Operands and results are taken as zero: they would make the gates up to 87 times slower.
+// Operands and results are taken as zero: they would make the gates many times slower.
 using FlushToZero = SubnormalNumbers<true>;
 // As NumPy computes.
 using IeeeNumbers = SubnormalNumbers<false>;
