@@ -135,6 +135,12 @@ def test_the_first_update_is_theirs(algorithm: Any, env_id: str, environments: i
     assert_same(gradients(found.policy), gradients(expected.policy))
 
 
+@pytest.mark.parametrize(("chosen", "fused"), [({}, True), ({"fused": False}, False), ({"foreach": True}, None)])
+def test_adam_is_fused_unless_policy_kwargs_choose(chosen: dict[str, bool], fused: bool | None) -> None:
+    model = sb3.RecurrentPPO("MlpLstmPolicy", "CartPole-v1", device="cpu", policy_kwargs={"optimizer_kwargs": chosen})
+    assert model.policy.optimizer.param_groups[0]["fused"] is fused
+
+
 def test_policies_are_known_by_name() -> None:
     for inputs, cell in itertools.product(OBSERVATIONS, ("Lstm", "Gru")):
         name = f"{inputs}{cell}Policy"

@@ -134,7 +134,8 @@ class RecurrentPPO(sb3_contrib.RecurrentPPO):
     """sb3-contrib's algorithm with its arguments, and the policies here by name.
 
     Batches tell their sequences' lengths, so that padding is not computed: its outputs are zeros. Where no callback can
-    change weights meanwhile, those of recurrent modules are packed once for a rollout.
+    change weights meanwhile, those of recurrent modules are packed once for a rollout. Adam is PyTorch's fused one,
+    unless `policy_kwargs` choose another.
     """
 
     rollout_buffer: Any
@@ -164,6 +165,10 @@ class RecurrentPPO(sb3_contrib.RecurrentPPO):
             gae_lambda=self.gae_lambda,
             n_envs=self.n_envs,
         )
+        optimizer = self.policy.optimizer
+        if type(optimizer) is torch.optim.Adam and not {"foreach", "fused"} & set(self.policy.optimizer_kwargs):
+            for group in optimizer.param_groups:
+                group["fused"] = True
 
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> bool:
         """Play, with weights packed once. Arguments and result are theirs."""
@@ -185,7 +190,7 @@ def _only_watches(callback: BaseCallback) -> bool:
 def _run(module: Any, features: Tensor, states: Any, episode_starts: Tensor, sequences: int) -> tuple[Tensor, Any]:
     """Run sequences of T steps whose rows lie one after the other: features (sequences * T, I), output alike."""
     x = features.reshape(sequences, -1, module.input_size).transpose(0, 1)
-    reset = episode_starts.reshape(sequences, -1).transpose(0, 1) != 0
+    reset = episode_starts.bool().reshape(sequences, -1).transpose(0, 1)
     if isinstance(module, Accelerated) and module._computes(x):
         output, states = module(x, states, lengths=getattr(episode_starts, "lengths", None), reset=reset)
     else:
