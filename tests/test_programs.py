@@ -103,9 +103,10 @@ def test_sides_that_differ(harness: ModuleType, sides: dict[str, list[float]], f
 
 def test_a_record_keeps_other_programs(harness: ModuleType, sides: dict[str, list[float]], tmp_path: Path) -> None:
     path = tmp_path / "programs.json"
-    harness.write(path, [harness.compare("text", 1, 3), harness.compare("crnn", 1, 3)])
+    for program in ("text", "crnn"):
+        harness.write(path, harness.compare(program, 1, 3))
     changed = {**harness.compare("text", 1, 3), "native": 7.0}
-    harness.write(path, [changed])
+    harness.write(path, changed)
     record = json.loads(path.read_text())
     assert [(entry["program"], entry["native"]) for entry in record["programs"]] == [("text", 7.0), ("crnn", 0.5)]
     assert record["machine"]["packages"]["torch"] == "2"
@@ -123,7 +124,7 @@ def test_the_tables_of_the_page(
 ) -> None:
     pytest.importorskip("torch")
     layers = imported("layers")
-    harness.write(tmp_path / "programs.json", [harness.compare("text", 1, 3)])
+    harness.write(tmp_path / "programs.json", harness.compare("text", 1, 3))
     monkeypatch.setattr(layers, "CASES", layers.CASES[:2])
     arguments = ["--threads", "1", "--blocks", "1", "--block-seconds", "0", "--json", str(tmp_path / "layers.json")]
     monkeypatch.setattr("sys.argv", ["layers.py", *arguments])

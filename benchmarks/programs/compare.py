@@ -96,13 +96,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="where the record goes; what it has of other programs stays")
     options = parser.parse_args()
     print(f"{'program':16} threads     torch      ours  ratio    inside      ours  ratio  difference", flush=True)
-    entries = []
     for program in options.programs or PROGRAMS:
         for threads in options.threads:
-            entries.append(compare(program, threads, options.runs))
-            print(line(entries[-1]), flush=True)
-    if options.json:
-        write(options.json, entries)
+            entry = compare(program, threads, options.runs)
+            print(line(entry), flush=True)
+            if options.json:
+                write(options.json, entry)
 
 
 def _known(program: str) -> str:
@@ -111,11 +110,11 @@ def _known(program: str) -> str:
     return program
 
 
-def write(path: Path, entries: list[dict[str, Any]]) -> None:
-    """Put entries into a record, in place of those of the same programs and threads."""
+def write(path: Path, new: dict[str, Any]) -> None:
+    """Put an entry into a record, in place of that of the same program and threads."""
     record = json.loads(path.read_text()) if path.exists() else {"programs": []}
     known = {(entry["program"], entry["threads"]): entry for entry in record["programs"]}
-    known |= {(entry["program"], entry["threads"]): entry for entry in entries}
+    known[new["program"], new["threads"]] = new
     machine = description()
     for entry in known.values():
         machine["packages"] |= entry["packages"]
