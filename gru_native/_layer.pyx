@@ -10,7 +10,7 @@ import numpy
 
 np.import_array()
 
-from gru_native._door cimport *
+from gru_native cimport *
 
 cdef extern from "kept_memory.h" namespace "gru::bindings":
     object make_kept_memory "gru::bindings::kept_memory"()

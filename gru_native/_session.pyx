@@ -10,7 +10,7 @@ import numpy
 
 np.import_array()
 
-from gru_native._door cimport *
+from gru_native cimport *
 
 # Multiply-adds of a step up to which it keeps the GIL: giving it up and getting it back takes longer.
 cdef size_t keeps_gil = 200_000

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,14 @@ def compiled_rust(source: Path, to: Path) -> Path:
     return to
 
 
+def compiled_cython(source: Path, folder: Path) -> None:
+    """Compile a module in Cython."""
+    generated, module = folder / f"{source.stem}.c", folder / f"{source.stem}{sysconfig.get_config_var('EXT_SUFFIX')}"
+    run(sys.executable, "-m", "cython", "-3", "-Wextra", "-I", ROOT, source, "-o", generated)
+    flags = ["-shared", "-fPIC", "-O1", f"-I{sysconfig.get_path('include')}", *OF_PACKAGE]
+    run(tool("cc"), generated, *flags, "-o", module)
+
+
 def rows_of(text: str) -> np.ndarray:
     """Return the numbers of lines of text. Nine digits name a float32."""
     return np.array([line.split() for line in text.splitlines()], np.float32)
@@ -95,6 +104,24 @@ def test_a_model_runs_step_by_step(name: str, saved: tuple[Path, str, np.ndarray
 
 def test_a_model_runs_by_ctypes(saved: tuple[Path, str, np.ndarray]) -> None:
     check_stream([sys.executable, EXAMPLES / "stream.py", LIBRARY], saved)
+
+
+def test_a_model_runs_in_cython(saved: tuple[Path, str, np.ndarray], tmp_path: Path) -> None:
+    compiled_cython(EXAMPLES / "stream.pyx", tmp_path)
+    check_stream(
+        [sys.executable, "-c", "import sys, stream; stream.main(sys.argv[1])"], saved, PYTHONPATH=str(tmp_path)
+    )
+
+
+def test_cython_knows_every_function_and_field() -> None:
+    header = re.sub(r"/\*.*?\*/", "", (ROOT / "include" / "gru_native.h").read_text(), flags=re.DOTALL)
+    known = set(re.findall(r"\w+", (ROOT / "gru_native" / "__init__.pxd").read_text()))
+    structures = re.findall(r"typedef struct (\w+) \{(.*?)\} \w+;", header, flags=re.DOTALL)
+    fields = {word for _, body in structures for word in re.findall(r"(\w+)(?:\[\w+\])?[,;]", body)}
+    values = set(re.findall(r"\b(GN_\w+) = ", header)) - set(re.findall(r"GN_\w+_MAX\b", header))
+    expected = set(re.findall(r"\b(gn_\w+)\(", header)) | {name for name, _ in structures} | fields | values
+    assert len(structures) >= 20
+    assert expected <= known, sorted(expected - known)
 
 
 def test_many_sequences_run_in_cpp(saved: tuple[Path, str, np.ndarray], tmp_path: Path) -> None:
@@ -250,6 +277,13 @@ def test_the_page_on_embedding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     Path("page.cpp").write_text(f"{includes}\nint main() {{\n{''.join(body)}}}\n")
     said = run(compiled(Path("page.cpp"), tmp_path / "page_cpp"))
     assert f"// {said}" in "".join(body)
+
+
+def test_the_page_in_cython(tmp_path: Path) -> None:
+    (module,) = snippets("cython")
+    (tmp_path / "page.pyx").write_text(module)
+    compiled_cython(tmp_path / "page.pyx", tmp_path)
+    assert run(sys.executable, "-c", "import page; print(page.version())", PYTHONPATH=str(tmp_path)) == "1\n"
 
 
 def test_the_page_in_rust(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
-from gru_native._door cimport *
+from gru_native cimport *
 from gru_native.torch._dlpack cimport *
 
 from functools import cache
