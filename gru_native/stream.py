@@ -189,7 +189,9 @@ class StreamPool(_session.Pool):
         return self._info()[3]
 
     def open(self, shard: int | None = None) -> int:
-        """Begin a sequence, in a shard or in the one with the fewest, and return its identifier.
+        """Begin a sequence and return its identifier.
+
+        Without a shard it is in the one with the fewest sequences, of those that no thread uses.
 
         Raises
         ------

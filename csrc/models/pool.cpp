@@ -21,7 +21,10 @@ constexpr uint32_t most_places = uint32_t{1} << place_bits;
 constexpr size_t most_shards = size_t{1} << shard_bits, chunk_bytes = size_t{1} << 18;
 constexpr const char* in_use = "shard: expected one thread at a time, got another one";
 
-[[noreturn]] void refuse_id() { throw std::invalid_argument("ids: expected those of open sequences, got another one"); }
+[[noreturn]] void refuse_id(bool alone) {
+  throw std::invalid_argument(alone ? "id: expected that of an open sequence, got another one"
+                                    : "ids: expected those of open sequences, got another one");
+}
 
 }  // namespace
 
@@ -119,6 +122,21 @@ class Pool<T>::Taken {
     taken_.set(i);
     return true;
   }
+  // Takes the shard with the fewest sequences of those that nobody uses, and returns it. Throws Busy.
+  size_t take_fewest() {
+    std::bitset<most_shards> tried;
+    do {
+      size_t fewest = shards_.size();
+      for (size_t i = 0; i < shards_.size(); ++i)
+        if (!tried[i] && (fewest == shards_.size() || shards_[i]->open() < shards_[fewest]->open())) fewest = i;
+      if (!shards_[fewest]->in_use.exchange(true, std::memory_order_acquire)) {
+        taken_.set(fewest);
+        return fewest;
+      }
+      tried.set(fewest);
+    } while (tried.count() < shards_.size());
+    throw Busy(in_use);
+  }
   size_t count() const { return taken_.count(); }
   bool operator[](size_t i) const { return taken_[i]; }
 
@@ -144,10 +162,10 @@ size_t Pool<T>::bytes() const {
 }
 
 template <class T>
-typename Pool<T>::Place Pool<T>::place_of(uint64_t id) const {
+typename Pool<T>::Place Pool<T>::place_of(uint64_t id, bool alone) const {
   const Place at{id >> place_bits & (most_shards - 1), static_cast<uint32_t>(id & (most_places - 1)),
-                 static_cast<uint32_t>(id >> (place_bits + shard_bits))};
-  if (at.shard >= shards_.size()) refuse_id();
+                 static_cast<uint32_t>(id >> (place_bits + shard_bits)), alone};
+  if (at.shard >= shards_.size()) refuse_id(alone);
   return at;
 }
 
@@ -158,7 +176,7 @@ uint64_t Pool<T>::id_of(const Place& at) const {
 
 template <class T>
 PoolShard<T>& Pool<T>::checked(const Place& at) const {
-  if (!shards_[at.shard]->holds(at.place, at.generation)) refuse_id();
+  if (!shards_[at.shard]->holds(at.place, at.generation)) refuse_id(at.alone);
   return *shards_[at.shard];
 }
 
@@ -167,10 +185,7 @@ typename Pool<T>::Place Pool<T>::open_in(Taken& taken, int shard) {
   if (shard >= static_cast<int>(shards_.size()))
     throw std::invalid_argument("shard: expected up to " + std::to_string(shards_.size() - 1) + ", got " +
                                 std::to_string(shard));
-  auto chosen = static_cast<size_t>(std::max(shard, 0));
-  if (shard < 0)
-    for (size_t i = 0; i < shards_.size(); ++i)
-      if (shards_[i]->open() < shards_[chosen]->open()) chosen = i;
+  const size_t chosen = shard < 0 ? taken.take_fewest() : static_cast<size_t>(shard);
   taken.take(chosen);
   if (open_.fetch_add(1) >= capacity_) {
     --open_;
@@ -178,7 +193,7 @@ typename Pool<T>::Place Pool<T>::open_in(Taken& taken, int shard) {
   }
   try {
     const uint32_t place = shards_[chosen]->take(*shape_);
-    return {chosen, place, shards_[chosen]->generation(place)};
+    return {chosen, place, shards_[chosen]->generation(place), true};
   } catch (...) {
     --open_;
     throw;
@@ -199,7 +214,7 @@ uint64_t Pool<T>::open_one(int shard) {
 
 template <class T>
 void Pool<T>::close(uint64_t id) {
-  const Place at = place_of(id);
+  const Place at = place_of(id, true);
   Taken taken(shards_);
   taken.take(at.shard);
   close_at(at);
@@ -210,7 +225,7 @@ void Pool<T>::reset(std::span<const uint64_t> ids) {
   Taken taken(shards_);
   for (const bool really : {false, true})  // all are checked before one is changed
     for (const uint64_t id : ids) {
-      const Place at = place_of(id);
+      const Place at = place_of(id, false);
       taken.take(at.shard);
       const PoolShard<T>& own = checked(at);
       if (really) std::fill_n(own.state(*shape_, at.place), shape_->state_size, T(0));
@@ -222,7 +237,7 @@ void Pool<T>::step(std::span<const uint64_t> ids, const void* x, T* y) {
   Taken taken(shards_);
   if (ids.empty()) return;
   for (size_t row = 0; row < ids.size(); ++row) {
-    const Place at = place_of(ids[row]);
+    const Place at = place_of(ids[row], false);
     if (taken.take(at.shard)) shards_[at.shard]->begin();
     const T* from = nullptr;
     if (shape_->indices > 0) from = embedded(*model_, static_cast<const int64_t*>(x)[row]);
@@ -241,7 +256,7 @@ void Pool<T>::step(std::span<const uint64_t> ids, const void* x, T* y) {
 
 template <class T>
 void Pool<T>::snapshot(uint64_t id, unsigned char* to) {
-  const Place at = place_of(id);
+  const Place at = place_of(id, true);
   Taken taken(shards_);
   taken.take(at.shard);
   T* const states[] = {checked(at).state(*shape_, at.place)};

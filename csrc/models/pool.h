@@ -87,7 +87,7 @@ class Pool {
   size_t open() const { return open_; }
   size_t bytes() const;
 
-  // In a shard, or, when it is negative, in the one with the fewest.
+  // In a shard, or, when it is negative, in the one with the fewest of those that no thread uses.
   uint64_t open_one(int shard);
   void close(uint64_t id);
   void reset(std::span<const uint64_t> ids);
@@ -102,9 +102,10 @@ class Pool {
   struct Place {
     size_t shard;
     uint32_t place, generation;
+    bool alone;  // named by itself, not in a list
   };
   class Taken;  // the shards of a call
-  Place place_of(uint64_t id) const;
+  Place place_of(uint64_t id, bool alone) const;
   uint64_t id_of(const Place& at) const;
   Place open_in(Taken& taken, int shard);
   void close_at(const Place& at);

@@ -500,13 +500,13 @@ TEST(what_is_wrong_in_a_call_of_a_pool_is_named) {
   CHECK(gn_pool_step(pool, 0, nullptr, nullptr, nullptr, error()) == GN_OK);
   CHECK(refuses(gn_pool_reset(pool, 2, nullptr, error()), "ids"));
   CHECK(refuses(gn_pool_reset(pool, 2, none, error()), "ids"));
-  CHECK(refuses(gn_pool_close(pool, 0, error()), "ids"));
+  CHECK(refuses(gn_pool_close(pool, 0, error()), "id"));
   size_t bytes = 0;
   must(gn_snapshot_size(model.get(), 1, &bytes, error()));
   std::vector<char> kept(bytes);
   CHECK(refuses(gn_pool_snapshot(pool, id, nullptr, bytes, error()), "bytes"));
   CHECK(refuses(gn_pool_snapshot(pool, id, kept.data(), bytes - 1, error()), "bytes"));
-  CHECK(refuses(gn_pool_snapshot(pool, 0, kept.data(), bytes, error()), "ids"));
+  CHECK(refuses(gn_pool_snapshot(pool, 0, kept.data(), bytes, error()), "id"));
   must(gn_pool_snapshot(pool, id, kept.data(), bytes, error()));
   CHECK(refuses(gn_pool_restore(pool, nullptr, bytes, 0, &third, error()), "from"));
   CHECK(refuses(gn_pool_restore(pool, kept.data(), bytes, 0, nullptr, error()), "id"));
@@ -761,7 +761,7 @@ TEST(identifiers_are_never_used_again) {
     if (present.size() == 100 || (!present.empty() && generator() % 2 == 0)) {
       std::swap(present[generator() % present.size()], present.back());
       must(gn_pool_close(pool.get(), present.back(), error()));
-      CHECK(refuses(gn_pool_close(pool.get(), present.back(), error()), "ids"));
+      CHECK(refuses(gn_pool_close(pool.get(), present.back(), error()), "id"));
       present.pop_back();
     } else {
       uint64_t id = 0;
