@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -25,7 +25,7 @@ from gru_native._core import LinearWeights as LinearWeights
 from gru_native._layer import MAX_THREADS as MAX_THREADS
 from gru_native._layer import PARAMETERS, RecurrentLayer, RecurrentLayerTape, empty, is_constant
 from gru_native._layer import RecurrentWeights as RecurrentWeights
-from gru_native.activations import Activation, ActivationLike, activation
+from gru_native.activations import DEFAULTS, Activation, ActivationLike, activation
 from gru_native.arguments import (
     LARGEST,
     Array,
@@ -782,6 +782,40 @@ def tanh(x: ArrayLike) -> Array:
     The error is at most 2.1 units in the last place, 2.2 in float64.
     """
     return _activation(x, _core.tanh)
+
+
+@overload
+def activate(x: ArrayLike, function: ActivationLike, *, slope: Literal[False] = False) -> Array: ...
+@overload
+def activate(x: ArrayLike, function: ActivationLike, *, slope: Literal[True]) -> tuple[Array, Array]: ...
+def activate(x: ArrayLike, function: ActivationLike, *, slope: bool = False) -> Array | tuple[Array, Array]:
+    """Return a function of each value of an array of any shape, and on request its slope there.
+
+    Parameters
+    ----------
+    x
+        float32 or float64.
+    function
+        A name, or a tuple of a name and numbers: see `gru_native.activations`.
+    """
+    x, chosen = any_float_array("x", x), activation("function", function)
+    y = empty(x.shape, x.dtype)
+    slopes = empty(x.shape, x.dtype) if flag("slope", slope) else None
+    flat = None if slopes is None else slopes.reshape(-1)
+    code = tuple(DEFAULTS).index(chosen.name) + 1
+    _core.activate(code, chosen.alpha, chosen.beta, _contiguous(x).reshape(-1), y.reshape(-1), flat)
+    return y if slopes is None else (y, slopes)
+
+
+def softmax(x: ArrayLike, *, threads: int | None = None) -> Array:
+    """Return ``exp(x) / sum of exp(x)`` over the last axis of an array (..., C)."""
+    x = any_float_array("x", x)
+    if x.ndim == 0:
+        raise ValueError("x: expected shape (..., C), got a single number")
+    y = empty(x.shape, x.dtype)
+    rows = (-1, x.shape[-1]) if x.size else (0, 0)
+    _core.softmax(_contiguous(x).reshape(rows), y.reshape(rows), thread_count(threads))
+    return y
 
 
 def _activation(x: ArrayLike, function: Any) -> Array:

@@ -324,6 +324,12 @@ GN_API gn_status gn_dropout(gn_type type, size_t size, const void* x, void* y, u
                             gn_error* error);
 GN_API gn_status gn_sigmoid(gn_type type, size_t size, const void* x, void* y, gn_error* error);
 GN_API gn_status gn_tanh(gn_type type, size_t size, const void* x, void* y, gn_error* error);
+/* y = function(x), which is not GN_USUAL, and its slope at x, or NULL. */
+GN_API gn_status gn_activate(gn_type type, const gn_activation* function, size_t size, const void* x, void* y,
+                             void* slope, gn_error* error);
+/* y (N, size): exp(x) / sum of exp(x) of each row x (N, size). */
+GN_API gn_status gn_softmax(gn_type type, size_t rows, size_t size, const void* x, void* y, int threads,
+                            gn_error* error);
 
 /* means and variances (N), the biased ones, of rows x (N, size), summed in float64. Subnormal numbers count. */
 GN_API gn_status gn_moments(gn_type type, size_t rows, size_t size, const void* x, double* means, double* variances,
@@ -447,8 +453,8 @@ typedef struct gn_pool gn_pool;
 GN_API gn_status gn_pool_create(const gn_model* model, size_t capacity, size_t shards, gn_pool** pool, gn_error* error);
 GN_API void gn_pool_destroy(gn_pool* pool);
 
-/* A sequence that begins, in a shard, or, when that is negative, in the one with the fewest; GN_FULL when there are
-   `capacity` of them. An identifier is never 0, and never used again. */
+/* A sequence that begins, in a shard, or, when that is negative, in the one with the fewest of those that no
+   thread uses; GN_FULL when there are `capacity` of them. An identifier is never 0, and never used again. */
 GN_API gn_status gn_pool_open(gn_pool* pool, int shard, uint64_t* id, gn_error* error);
 GN_API gn_status gn_pool_close(gn_pool* pool, uint64_t id, gn_error* error);
 /* y (n, O) from x (n, I), or from indices (n): a step of n sequences in any order, each of them once. It neither

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import ISAS, Array, assert_same_bits
-from tolerances import ULPS
+from tolerances import ULPS, assert_close
 
 from gru_native import functional as F
+from gru_native import reference
+from gru_native.activations import DEFAULTS
 
 # Each function, and what a wider type makes of it.
 FUNCTIONS: dict[str, tuple[Callable[[Any], Array], Callable[[Any], Any]]] = {
@@ -143,3 +145,41 @@ def test_every_length_and_shape(rng: np.random.Generator, dtype: type, name: str
 def test_other_dtypes_are_refused(dtype: str, name: str) -> None:
     with pytest.raises(TypeError, match="x: expected dtype float32 or float64, got "):
         FUNCTIONS[name][0](np.zeros(3, dtype))
+
+
+@pytest.mark.parametrize("size", [0, 1, 3, 4, 5, 7, 8, 9, 15, 16, 17, 1000])
+@pytest.mark.parametrize("name", DEFAULTS)
+@both_dtypes
+def test_every_function_and_its_slope(rng: np.random.Generator, dtype: type, name: str, size: int) -> None:
+    numbers = [1.5 * number + 0.25 for number in DEFAULTS[name]]
+    x = (3 * rng.standard_normal((size, 1))).astype(dtype)
+    value, slope = F.activate(x, (name, *numbers), slope=True)
+    function, wide = reference.FUNCTIONS[name], x.astype(np.float64)
+    y = function.value(wide, *numbers)
+    for found, expected in (value, y), (slope, function.slope(wide, y, *numbers)):
+        assert (found.shape, found.dtype) == (x.shape, dtype)
+        assert_close(found, np.broadcast_to(expected, x.shape), f"{np.dtype(dtype).name}_forward_unbounded")
+    assert_same_bits(F.activate(x, (name, *numbers)), value)
+    assert np.isnan(F.activate(np.full(size, np.nan, dtype), (name, *numbers))).all()
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 8, 9, 15, 16, 17, 100])
+@both_dtypes
+def test_softmax(rng: np.random.Generator, dtype: type, size: int) -> None:
+    x = (10 * rng.standard_normal((3, 5, size))).astype(dtype)
+    x[0, 0] += 1000
+    x[0, 1, 1:] = -np.inf
+    wide = np.exp(x.astype(np.float64) - x.max(-1, keepdims=True).astype(np.float64))
+    y = F.softmax(x)
+    assert_close(y, wide / wide.sum(-1, keepdims=True), f"{np.dtype(dtype).name}_softmax")
+    for threads in (1, 2):
+        assert_same_bits(F.softmax(x[1, 2:4], threads=threads), y[1, 2:4])
+    x[2, 3, 0] = np.nan
+    assert np.isnan(F.softmax(x)[2, 3]).all()
+
+
+def test_softmax_of_nothing() -> None:
+    assert F.softmax(np.zeros((0, 3), np.float32)).shape == (0, 3)
+    assert F.softmax(np.zeros((3, 0))).shape == (3, 0)
+    with pytest.raises(ValueError, match=r"x: expected shape \(..., C\), got a single number"):
+        F.softmax(np.float32(1))

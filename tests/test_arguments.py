@@ -200,6 +200,8 @@ def functional_calls() -> dict[str, Call]:
             {**indices, "d_output": zeros(2, 2), "num_embeddings": 3, "padding_idx": 0, "threads": 1},
         ),
         "softmax_cross_entropy": Call(F.softmax_cross_entropy, {**logits, "gradient": True, "threads": 1}),
+        "activate": Call(F.activate, {"x": zeros(3), "function": ("elu", 0.5), "slope": False}),
+        "softmax": Call(F.softmax, {"x": zeros(2, 3), "threads": 1}),
         "dropout": Call(F.dropout, {"x": zeros(3), "p": 0.5, "seed": 1, "threads": 1}),
         "sigmoid": Call(F.sigmoid, {"x": zeros(3)}),
         "tanh": Call(F.tanh, {"x": zeros(3)}),
@@ -236,6 +238,8 @@ def layer_calls() -> dict[str, Call]:
             {"num_embeddings": 3, "embedding_dim": 2, "padding_idx": 0, "dtype": "float32", "seed": 0},
         ),
         "Dropout": (nn.Dropout, {"p": 0.5}),
+        "Activation": (nn.Activation, {"function": ("elu", 0.5)}),
+        "Softmax": (nn.Softmax, {}),
         "BatchNorm1d": (
             nn.BatchNorm1d,
             {"num_features": IN, "eps": 1e-5, "momentum": 0.1, "affine": True, "track_running_stats": True}
@@ -269,7 +273,7 @@ def layer_calls() -> dict[str, Call]:
     for name, state in (("GRUCell", zeros(B, H)), ("LSTMCell", (zeros(B, H),) * 2), ("RNNCell", zeros(B, H))):
         given = {"x": zeros(B, IN), "h": state, "threads": 1}
         calls |= three_calls(name, made[name][0](IN, H, seed=0), given, {"d_h": state, "threads": 1}, seed=1)
-    for name in ("Linear", "Dropout", "BatchNorm1d", "LayerNorm"):
+    for name in ("Linear", "Dropout", "Activation", "Softmax", "BatchNorm1d", "LayerNorm"):
         layer = made[name][0](**made[name][1])
         d_output = zeros(B, 3) if name == "Linear" else zeros(B, IN)
         calls |= three_calls(name, layer, {"x": zeros(B, IN), "threads": 1}, {"d_output": d_output}, seed=1)

@@ -162,6 +162,7 @@ print(gn.release_memory() > 4000 * 100_000)
 
 # Every layer and loss, and the inputs of its calls, of which the largest has 40 MB: more than what malloc keeps.
 TAKERS = {
+    "Activation": ("gn.nn.Activation('tanh')", "x"),
     "AttentionPooling": ("gn.nn.AttentionPooling(64)", "x"),
     "BatchNorm1d": ("gn.nn.BatchNorm1d(64)", "flat"),
     "Dropout": ("gn.nn.Dropout()", "x"),
@@ -177,6 +178,7 @@ TAKERS = {
     "RNN": ("gn.nn.RNN(64, 8, 2)", "turned"),
     "RNNCell": ("gn.nn.RNNCell(64, 8)", "flat"),
     "Sequential": ("gn.nn.Sequential(gn.nn.Linear(64, 64), gn.nn.Dropout(), gn.nn.LayerNorm(64))", "x"),
+    "Softmax": ("gn.nn.Softmax()", "x"),
     "BCEWithLogitsLoss": ("gn.losses.BCEWithLogitsLoss()", "x, x"),
     "CrossEntropyLoss": ("gn.losses.CrossEntropyLoss()", "flat, np.zeros(len(flat), int)"),
     "MSELoss": ("gn.losses.MSELoss()", "x, x"),

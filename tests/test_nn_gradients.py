@@ -10,6 +10,7 @@ import pytest
 from tolerances import assert_close
 
 from gru_native import nn
+from gru_native.activations import DEFAULTS
 
 STEP = 1e-6
 
@@ -145,6 +146,9 @@ def test_gru_cell(options: dict[str, Any], batched: bool, rng: np.random.Generat
         (nn.Dropout(0.0), (3, 4)),
         (nn.Dropout(1.0), (3, 4)),
         (nn.Dropout(0.3).eval(), (3, 4)),
+        *((nn.Activation(name), (3, 7)) for name in DEFAULTS),
+        (nn.Activation(("scaled_tanh", 0.7, 2.0)), (33,)),
+        (nn.Softmax(), (2, 3, 5)),
         (nn.BatchNorm1d(3, dtype="float64"), (5, 3)),
         (nn.BatchNorm1d(3, dtype="float64"), (2, 3, 4)),
         (nn.BatchNorm1d(3, dtype="float64").eval(), (2, 3, 4)),

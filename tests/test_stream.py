@@ -51,6 +51,14 @@ MODELS: dict[str, Make] = {
         nn.LayerNorm(5, elementwise_affine=False, dtype=dtype),
         nn.LSTM(5, h, batch_first=batch_first, dtype=dtype, seed=3),
     ),
+    "chain of functions": lambda n, h, *, dtype, batch_first=False: nn.Sequential(
+        nn.Linear(n, h, dtype=dtype, seed=1),
+        nn.Activation("relu"),
+        nn.GRU(h, h + 3, batch_first=batch_first, dtype=dtype, seed=2),
+        nn.Activation(("elu", 0.5)),
+        nn.Activation("sigmoid"),
+        nn.Softmax(),
+    ),
     "chain that pools": lambda n, h, *, dtype, batch_first=False: nn.Sequential(
         nn.RNN(n, h, batch_first=batch_first, dtype=dtype, seed=1),
         nn.MeanPooling(batch_first),

@@ -1,4 +1,5 @@
 #include "engine/elementwise.h"
+#include "activations.h"
 #include "checks.h"
 #include "runtime/bandwidth.h"
 #include "runtime/buffer.h"
@@ -75,6 +76,29 @@ gn_status gn_sigmoid(gn_type type, size_t size, const void* x, void* y, gn_error
 
 gn_status gn_tanh(gn_type type, size_t size, const void* x, void* y, gn_error* error) {
   return guarded(error, [&] { for_type(type, [&](auto zero) { apply(gru::tanh<decltype(zero)>, size, x, y); }); });
+}
+
+gn_status gn_activate(gn_type type, const gn_activation* function, size_t size, const void* x, void* y, void* slope,
+                      gn_error* error) {
+  return guarded(error, [&] {
+    if (!function) refuse("function", "an activation", "NULL");
+    for_type(type, [&](auto zero) {
+      using T = decltype(zero);
+      const auto f = checked_activation<T>(*function, "function", GN_SIGMOID, gru::Function::sigmoid);
+      gru::activate(f, size, typed<const T>(x, "x", size > 0), typed<T>(y, "y", size > 0),
+                    typed<T>(slope, "slope", false));
+    });
+  });
+}
+
+gn_status gn_softmax(gn_type type, size_t rows, size_t size, const void* x, void* y, int threads, gn_error* error) {
+  return guarded(error, [&] {
+    for_type(type, [&](auto zero) {
+      using T = decltype(zero);
+      const bool needed = gru::product(rows, size) > 0;
+      gru::softmax(rows, size, typed<const T>(x, "x", needed), typed<T>(y, "y", needed), checked_threads(threads));
+    });
+  });
 }
 
 gn_status gn_moments(gn_type type, size_t rows, size_t size, const void* x, double* means, double* variances,

@@ -1,37 +1,17 @@
 #include "weights.h"
 
-#include <cmath>
 #include <cstdint>
-#include <cstdio>
 #include <limits>
 #include <optional>
 #include <string>
 
+#include "activations.h"
 #include "checks.h"
 #include "kernels/dispatch.h"
 
 namespace gru::api {
 
 namespace {
-
-static_assert(static_cast<int>(Function::thresholded_relu) + 1 == GN_THRESHOLDED_RELU);
-
-std::string shown(double value) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%g", value);
-  return text;
-}
-
-template <class T>
-Activation<T> activation_of(const gn_activation& given, Function usual) {
-  if (given.function < GN_USUAL || given.function > GN_THRESHOLDED_RELU)
-    refuse("activations", "one of gn_function", std::to_string(given.function));
-  for (const double value : {given.alpha, given.beta})
-    if (!std::isfinite(static_cast<T>(value)))
-      refuse("activations", "alpha and beta that are finite in the type of the weights", shown(value));
-  if (given.function == GN_USUAL) return {usual, 0, 0};
-  return {static_cast<Function>(given.function - 1), static_cast<T>(given.alpha), static_cast<T>(given.beta)};
-}
 
 // What is chosen, if anything is not as usual.
 template <class T>
@@ -48,7 +28,7 @@ std::optional<Choices<T>> choices_of(const gn_weights_options& options, const Ke
   for (size_t i = 0; i < 3; ++i) {
     if (i >= cell.functions && options.activations[i].function != GN_USUAL)
       refuse("activations", std::to_string(cell.functions) + " for this cell", std::to_string(i + 1));
-    choices.of[i] = activation_of<T>(options.activations[i], cell.usual[i]);
+    choices.of[i] = checked_activation<T>(options.activations[i], "activations", GN_USUAL, cell.usual[i]);
     any = any || choices.of[i].function != cell.usual[i];
   }
   if (options.input_forget && !cell.has_peepholes) refuse("input_forget", "false for this cell", "true");

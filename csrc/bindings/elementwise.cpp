@@ -53,6 +53,25 @@ void activation(const py::array& x, const py::array& y) {
   run([&](gn_error* error) { return function(type, size, from, to, error); });
 }
 
+void activate(int function, double alpha, double beta, const py::array& x, const py::array& y,
+              const OptionalArray& slope) {
+  const size_t size = axis_size(x, "x", 0);
+  const gn_type type = type_of(x);
+  const void* const from = read(x, "x", dtype_of(type), {size});
+  void* const to = written(y, "output", dtype_of(type), {size});
+  void* const slopes = written(slope, "slope", dtype_of(type), {size});
+  const gn_activation chosen{static_cast<gn_function>(function), alpha, beta};
+  run([&](gn_error* error) { return gn_activate(type, &chosen, size, from, to, slopes, error); });
+}
+
+void softmax(const py::array& x, const py::array& y, int threads) {
+  const size_t rows = axis_size(x, "x", 0), size = axis_size(x, "x", 1);
+  const gn_type type = type_of(x);
+  const void* const from = read(x, "x", dtype_of(type), {rows, size});
+  void* const to = written(y, "output", dtype_of(type), {rows, size});
+  run([&](gn_error* error) { return gn_softmax(type, rows, size, from, to, threads, error); });
+}
+
 void row_moments(const py::array& x, const py::array& means, const py::array& variances) {
   const size_t rows = axis_size(x, "x", 0), size = axis_size(x, "x", 1);
   const gn_type type = type_of(x);
@@ -71,6 +90,8 @@ void bind_elementwise(py::module_& module) {
   module.def("moments", &row_moments);
   module.def("sigmoid", &activation<gn_sigmoid>);
   module.def("tanh", &activation<gn_tanh>);
+  module.def("activate", &activate);
+  module.def("softmax", &softmax);
 }
 
 }  // namespace gru::bindings

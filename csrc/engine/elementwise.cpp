@@ -159,14 +159,13 @@ void row_moments(size_t rows, size_t size, const T* x, double* means, double* va
 
 namespace {
 
-// to = function(from), on one thread.
-template <class T>
-void activation(void (*function)(size_t, const T*, T*), size_t size, const T* from, T* to) {
+// Calls function(first, last) for all elements, on one thread.
+template <class Function>
+void in_turn(size_t size, Function function) {
   Interruption interruption;
   auto work = [&](int member) {
     Progress progress(interruption, member);
-    in_portions(0, size, activation_work, most_rows_in_block, progress,
-                [&](size_t first, size_t last) { function(last - first, from + first, to + first); });
+    in_portions(0, size, activation_work, most_rows_in_block, progress, function);
   };
   run_team(1, work);
 }
@@ -175,12 +174,45 @@ void activation(void (*function)(size_t, const T*, T*), size_t size, const T* fr
 
 template <class T>
 void sigmoid(size_t size, const T* x, T* y) {
-  activation(kernels_of<T>(active_isa()).sigmoid, size, x, y);
+  const auto function = kernels_of<T>(active_isa()).sigmoid;
+  in_turn(size, [&](size_t first, size_t last) { function(last - first, x + first, y + first); });
 }
 
 template <class T>
 void tanh(size_t size, const T* x, T* y) {
-  activation(kernels_of<T>(active_isa()).tanh, size, x, y);
+  const auto function = kernels_of<T>(active_isa()).tanh;
+  in_turn(size, [&](size_t first, size_t last) { function(last - first, x + first, y + first); });
+}
+
+template <class T>
+void activate(const Activation<T>& f, size_t size, const T* x, T* y, T* slope) {
+  const auto function = kernels_of<T>(active_isa()).activate;
+  in_turn(size, [&](size_t first, size_t last) {
+    function(f, last - first, x + first, y + first, slope ? slope + first : nullptr);
+  });
+}
+
+template <class T>
+void softmax_row(const Kernels<T>& kernels, size_t size, const T* x, T* y) {
+  const T scale = T(1) / kernels.exp_sum(size, x, kernels.max(size, x), y);
+  for (size_t i = 0; i < size; ++i) y[i] *= scale;
+}
+
+template <class T>
+void softmax(size_t rows, size_t size, const T* x, T* y, int threads) {
+  const Kernels<T>& kernels = kernels_of<T>(active_isa());
+  const Call mark;
+  int members = plan_members(rows * size * activation_work, rows, threads);
+  Interruption interruption;
+  auto work = [&](int member) {
+    Progress progress(interruption, member);
+    const Part part = part_of(rows, member, members);
+    for (size_t row = part.first; row < part.last; ++row) {
+      softmax_row(kernels, size, x + row * size, y + row * size);
+      progress.add(size * activation_work);
+    }
+  };
+  if (!run_team(members, work)) run_team(members = 1, work);
 }
 
 template void softmax_cross_entropy(size_t, size_t, const float*, const int64_t*, int64_t, double, double*, float*,
@@ -199,5 +231,11 @@ template void sigmoid(size_t, const float*, float*);
 template void sigmoid(size_t, const double*, double*);
 template void tanh(size_t, const float*, float*);
 template void tanh(size_t, const double*, double*);
+template void activate(const Activation<float>&, size_t, const float*, float*, float*);
+template void activate(const Activation<double>&, size_t, const double*, double*, double*);
+template void softmax(size_t, size_t, const float*, float*, int);
+template void softmax(size_t, size_t, const double*, double*, int);
+template void softmax_row(const Kernels<float>&, size_t, const float*, float*);
+template void softmax_row(const Kernels<double>&, size_t, const double*, double*);
 
 }  // namespace gru

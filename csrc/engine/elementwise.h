@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "engine/views.h"
+#include "kernels/table.h"
 
 namespace gru {
 
@@ -39,5 +40,14 @@ template <class T>
 void sigmoid(size_t size, const T* x, T* y);
 template <class T>
 void tanh(size_t size, const T* x, T* y);
+// y = f(x), and its slope, which may be null.
+template <class T>
+void activate(const Activation<T>& f, size_t size, const T* x, T* y, T* slope);
+
+// Row by row, y = exp(x) / sum of exp(x).
+template <class T>
+void softmax(size_t rows, size_t size, const T* x, T* y, int threads);
+template <class T>
+void softmax_row(const Kernels<T>& kernels, size_t size, const T* x, T* y);
 
 }  // namespace gru

@@ -1,8 +1,8 @@
 // Functions of plain arrays.
 #pragma once
 
-#include "activations.inc.h"
 #include "epilogue.inc.h"
+#include "functions.inc.h"
 
 namespace gru {
 namespace {
@@ -24,6 +24,17 @@ void sigmoid_all(size_t size, const T* x, T* y) {
 template <class T>
 void tanh_all(size_t size, const T* x, T* y) {
   for_each_vector<T>(size, x, y, [](auto v) GRU_LAMBDA_INLINE { return tanh<Vector<T>>(v); });
+}
+
+template <class T>
+void activate_all(const Activation<T>& f, size_t size, const T* x, T* y, T* slope) {
+  using V = Vector<T>;
+  for (size_t i = 0; i < size; i += V::width) {
+    const size_t n = at_most(size - i, V::width);
+    const Applied<T> applied = value_and_slope(f, load_units<T>(x + i, n));
+    store_units<T>(y + i, applied.value, n);
+    if (slope) store_units<T>(slope + i, applied.slope, n);
+  }
 }
 
 template <class T>

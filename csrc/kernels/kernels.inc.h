@@ -38,6 +38,7 @@ constexpr Kernels<T> kernels = {
     copy_rows<T>,
     sigmoid_all<T>,
     tanh_all<T>,
+    activate_all<T>,
     max_of<T>,
     exp_sum<T>,
     dropout<T>,

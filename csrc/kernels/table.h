@@ -198,6 +198,8 @@ struct Kernels {
 
   void (*sigmoid)(size_t size, const T* x, T* y);
   void (*tanh)(size_t size, const T* x, T* y);
+  // y = f(x), and its slope, which may be null
+  void (*activate)(const Activation<T>& f, size_t size, const T* x, T* y, T* slope);
   T (*max)(size_t size, const T* x);                     // -inf for none, NaN is passed over
   T (*exp_sum)(size_t size, const T* x, T shift, T* y);  // y = exp(x - shift), returns the sum
 

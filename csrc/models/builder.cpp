@@ -5,6 +5,7 @@
 #include <memory>
 #include <stdexcept>
 
+#include "api/activations.h"
 #include "api/weights.h"
 
 namespace gru {
@@ -138,9 +139,16 @@ void ModelBuilder<T>::add(const Json& layer, const std::string& name) {
   if (is("Linear")) return add_linear(options, name);
   if (is("LayerNorm")) return add_layer_norm(options, name);
   if (is("BatchNorm1d")) return add_batch_norm(options, name);
-  if (is("MeanPooling")) {
-    if (made_.stages.empty() && made_.indices == 0) refuse("expected another layer before MeanPooling, got none");
-    return add_stage(std::make_unique<MeanStage<T>>(features(), name), name);
+  const auto behind_another = [&] {
+    if (made_.stages.empty() && made_.indices == 0) refuse("expected another layer before " + type + ", got none");
+    return features();
+  };
+  if (is("MeanPooling")) return add_stage(std::make_unique<MeanStage<T>>(behind_another(), name), name);
+  if (is("Softmax")) return add_stage(std::make_unique<SoftmaxStage<T>>(behind_another()), name);
+  if (is("Activation")) {
+    const auto f = api::checked_activation<T>(activation_of(Option(options, "function", name)), "function", GN_SIGMOID,
+                                              Function::sigmoid);
+    return add_stage(std::make_unique<ActivationStage<T>>(behind_another(), f), name);
   }
   if (is("Dropout")) return;
   if (is("LastPooling")) {

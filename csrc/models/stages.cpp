@@ -8,6 +8,7 @@
 #include "engine/layer_step.h"
 #include "engine/operands.h"
 #include "engine/schedule.h"
+#include "kernels/dispatch.h"
 #include "runtime/numbers.h"
 #include "runtime/team.h"
 
@@ -164,6 +165,26 @@ std::unique_ptr<Stepper<T>> NormStage<T>::stepper(size_t) const {
 }
 
 template <class T>
+ActivationStage<T>::ActivationStage(size_t size, const Activation<T>& f)
+    : Stage<T>(size, size, size * activation_work), f_(f) {}
+
+template <class T>
+std::unique_ptr<Stepper<T>> ActivationStage<T>::stepper(size_t) const {
+  return stepper_of<T>(
+      [this, apply = kernels_of<T>(active_isa()).activate](size_t rows, const T* const* x, T* const*, T* const* y) {
+        for (size_t row = 0; row < rows; ++row) apply(f_, this->input_size, x[row], y[row], nullptr);
+      });
+}
+
+template <class T>
+std::unique_ptr<Stepper<T>> SoftmaxStage<T>::stepper(size_t) const {
+  return stepper_of<T>(
+      [this, &kernels = kernels_of<T>(active_isa())](size_t rows, const T* const* x, T* const*, T* const* y) {
+        for (size_t row = 0; row < rows; ++row) softmax_row(kernels, this->input_size, x[row], y[row]);
+      });
+}
+
+template <class T>
 MeanStage<T>::MeanStage(size_t size, const std::string& name)
     : Stage<T>(size, size, size, {{name + "sum", 0, size}, {name + "count", size, 1, true}},
                size + sizeof(int64_t) / sizeof(T)) {}
@@ -194,6 +215,10 @@ template class LinearStage<float>;
 template class LinearStage<double>;
 template class NormStage<float>;
 template class NormStage<double>;
+template class ActivationStage<float>;
+template class ActivationStage<double>;
+template class SoftmaxStage<float>;
+template class SoftmaxStage<double>;
 template class MeanStage<float>;
 template class MeanStage<double>;
 

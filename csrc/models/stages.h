@@ -56,6 +56,25 @@ class NormStage : public Stage<T> {
   const Parameters parameters_;
 };
 
+// y = f(x), of each value.
+template <class T>
+class ActivationStage : public Stage<T> {
+ public:
+  ActivationStage(size_t size, const Activation<T>& f);
+  std::unique_ptr<Stepper<T>> stepper(size_t rows) const override;
+
+ private:
+  const Activation<T> f_;
+};
+
+// y = exp(x) / sum of exp(x).
+template <class T>
+class SoftmaxStage : public Stage<T> {
+ public:
+  explicit SoftmaxStage(size_t size) : Stage<T>(size, size, size * activation_work) {}
+  std::unique_ptr<Stepper<T>> stepper(size_t rows) const override;
+};
+
 // The mean of all steps up to the present one. Its state is their sum and their number.
 template <class T>
 class MeanStage : public Stage<T> {

@@ -1,6 +1,7 @@
 // The door: what it refuses and says, and what a tape may go through.
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
@@ -27,6 +28,26 @@ bool refuses(gn_status status, const char* argument) {
 }
 
 }  // namespace
+
+TEST(functions_of_values) {
+  const float x[] = {-1, 0, 2}, rows[] = {0, 0, 3, 3};
+  float y[4], slope[3];
+  gn_activation elu{GN_ELU, 0.5, 0};
+  must(gn_activate(GN_FLOAT32, &elu, 3, x, y, slope, error()));
+  CHECK(std::abs(y[0] - 0.5f * (std::exp(-1.f) - 1)) < 1e-6f && y[1] == 0 && y[2] == 2);
+  CHECK(std::abs(slope[0] - 0.5f * std::exp(-1.f)) < 1e-6f && slope[2] == 1);
+  must(gn_softmax(GN_FLOAT32, 2, 2, rows, y, 1, error()));
+  CHECK(std::all_of(y, y + 4, [](float share) { return share == 0.5f; }));
+  CHECK(refuses(gn_activate(GN_FLOAT32, nullptr, 3, x, y, nullptr, error()), "function"));
+  for (const gn_activation wrong : {gn_activation{GN_USUAL, 0, 0},
+                                    {static_cast<gn_function>(12), 0, 0},
+                                    {GN_ELU, std::nan(""), 0},
+                                    {GN_ELU, 1e300, 0}})
+    CHECK(refuses(gn_activate(GN_FLOAT32, &wrong, 3, x, y, nullptr, error()), "function"));
+  CHECK(refuses(gn_activate(GN_FLOAT32, &elu, 3, nullptr, y, nullptr, error()), "x"));
+  CHECK(refuses(gn_softmax(GN_FLOAT32, 2, 2, rows, nullptr, 1, error()), "y"));
+  CHECK(refuses(gn_softmax(GN_FLOAT32, 2, 2, rows, y, -1, error()), "threads"));
+}
 
 TEST(what_is_wrong_in_a_call_is_named) {
   const Problem<float> problem(by_rows, {.ragged = true, .resets = true});

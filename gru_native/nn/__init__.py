@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gru_native.arguments import mapping, shown
+from gru_native.nn.activation import Activation, Softmax
 from gru_native.nn.dropout import Dropout
 from gru_native.nn.embedding import Embedding
 from gru_native.nn.gru import GRU, GRUCell
@@ -21,6 +22,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "Activation",
     "AttentionPooling",
     "BatchNorm1d",
     "Dropout",
@@ -34,6 +36,7 @@ __all__ = [
     "Module",
     "RNNCell",
     "Sequential",
+    "Softmax",
     "Tape",
     "from_config",
 ]
@@ -49,6 +52,8 @@ _LAYERS: dict[str, type[Module]] = {
         RNNCell,
         Linear,
         Embedding,
+        Activation,
+        Softmax,
         Dropout,
         BatchNorm1d,
         LayerNorm,
