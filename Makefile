@@ -14,6 +14,9 @@ DEFINES ?=
 # What test-blas builds with.
 BLAS ?= scipy-openblas
 ARGS ?=
+# Python for 64-bit Arm, and what runs in it.
+ARM := build/aarch64-python
+ARM_TESTS ?= tests/test_activations.py tests/test_nn_gradients.py tests/test_stream_pool.py
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
@@ -36,8 +39,8 @@ SANITIZE_TESTS ?= tests/test_robustness.py tests/test_races.py tests/test_stream
 	tests/test_parity.py::test_ragged_batches_with_resets tests/test_parity.py::test_zoneout
 SANITIZE_FUZZ ?= --seconds 120 --patience 600
 
-.PHONY: build demo test test-core fuzz full sanitize sanitize-python sanitize-core torch peers bench bench-avx2 bench-sweeps bench-growth bench-overheads bench-idling bench-sequences bench-cells bench-streams bench-quick step-times programs layers others \
-	examples tables lint format test-blas neon test-neon wheel sdist clean
+.PHONY: build demo test test-core fuzz full sanitize sanitize-python sanitize-core torch peers bench bench-avx2 bench-sweeps bench-growth bench-overheads bench-idling bench-sequences bench-cells bench-streams bench-quick step-times programs layers others footprint neighbours \
+	examples tables lint format test-blas neon test-neon wheel manylinux wheel-aarch64 test-wheel-aarch64 sdist clean
 
 build: $(VENV)/built
 
@@ -103,6 +106,17 @@ bench-growth bench-overheads bench-idling bench-sequences bench-cells bench-stre
 step-times: build
 	$(BIN)/python benchmarks/step_times.py build/$(notdir $(VENV))/*/csrc/tests/gru_native_step_times
 
+# What the package takes on disk, with each BLAS, to import and in memory.
+footprint: peers
+	for blas in none scipy-openblas system; do \
+		$(PEERS_VENV)/bin/python -m pip wheel -q --no-deps -C cmake.define.GRU_NATIVE_BLAS=$$blas \
+			-w build/footprint/$$blas . || exit 1; done
+	$(PEERS_VENV)/bin/python benchmarks/footprint.py build/footprint --json $(RESULTS)/footprint.json
+
+# What NumPy, PyTorch and scikit-learn lose beside the package, and what threads of Python gain.
+neighbours: peers
+	$(PEERS_VENV)/bin/python benchmarks/neighbours.py --json $(RESULTS)/neighbours.json
+
 # Other people's programs with PyTorch's recurrent modules and with ours; ARGS names some of them.
 programs: others
 	$(PROGRAMS_VENV)/bin/python benchmarks/programs/compare.py --json $(RESULTS)/programs.json $(ARGS)
@@ -162,6 +176,33 @@ test-neon: neon
 
 wheel: $(VENV)/ready
 	$(PIP) wheel -q --no-deps -w dist .
+
+# A wheel for every Linux whose glibc is not older than this system's: auditwheel checks that, and names it so.
+manylinux: wheel
+	$(PIP) install -q --group manylinux
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair -w dist/manylinux dist/gru_native-*-linux_$$(uname -m).whl
+
+# A wheel for 64-bit Arm, by Debian's cross compiler, and for Debian's Python: this Python is of the same version.
+wheel-aarch64: $(VENV)/ready $(ARM)/root
+	_PYTHON_HOST_PLATFORM=linux-aarch64 SETUPTOOLS_EXT_SUFFIX=.cpython-311-aarch64-linux-gnu.so \
+	CMAKE_TOOLCHAIN_FILE=$(abspath cmake/aarch64-linux-gnu.cmake) \
+		$(PIP) wheel -q --no-deps --no-build-isolation -w dist . -C build-dir=build/aarch64-wheel \
+		-C cmake.define.Python_INCLUDE_DIR=$(abspath $(ARM)/root/usr/include/python3.11) \
+		-C cmake.define.Python_NumPy_INCLUDE_DIR=$$($(BIN)/python -c 'import numpy; print(numpy.get_include())') \
+		-C cmake.define.CMAKE_CXX_FLAGS=-I$(abspath $(ARM)/root/usr/include)
+
+# Its tests, by Debian's qemu-user; those that start processes of their own cannot do it there.
+test-wheel-aarch64: wheel-aarch64
+	rm -rf $(ARM)/site
+	$(PIP) install -q --target $(ARM)/site --python-version 3.11 --only-binary :all: --implementation cp \
+		--platform linux_aarch64 --platform manylinux_2_28_aarch64 --platform manylinux2014_aarch64 --platform any \
+		dist/gru_native-*-linux_aarch64.whl pytest pytest-timeout hypothesis expecttest
+	PYTHONPATH=$(ARM)/site qemu-aarch64 -cpu max -L $(ARM)/root $(ARM)/root/usr/bin/python3.11 -P .ci/smoke.py
+	PYTHONPATH=$(ARM)/site qemu-aarch64 -cpu max -L $(ARM)/root $(ARM)/root/usr/bin/python3.11 -P \
+		-m pytest -q -p no:cacheprovider $(ARM_TESTS)
+
+$(ARM)/root:
+	cmake/aarch64-python.sh $(ARM)
 
 sdist: $(VENV)/ready
 	$(BIN)/python -m build --sdist --no-isolation

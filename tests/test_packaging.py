@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import re
 import subprocess
@@ -71,6 +72,16 @@ def test_bundled_libraries_come_with_their_terms() -> None:
     bundled = {path.name.partition(".")[0] for path in FOLDER.glob("lib*.so*")} - {"libgru_native"}
     assert {name for name in bundled if name not in terms} == set()
     assert ("OpenBLAS" in terms) == ("libscipy_openblas" in bundled)
+
+
+def test_bundled_libraries_are_in_the_bill_of_materials() -> None:
+    bill = json.loads(metadata.distribution("gru_native").read_text("sboms/gru_native.cdx.json") or "{}")
+    assert bill["metadata"]["component"]["version"] == gru_native.__version__
+    named = {component["name"]: component for component in bill["components"]}
+    bundled = {path.name.partition(".")[0].replace("scipy_", "") for path in FOLDER.glob("lib*.so*")}
+    assert {f"lib{name.removeprefix('lib')}" for name in named} >= bundled - {"libgru_native"}
+    assert all(component["version"] for name, component in named.items() if name != "libgfortran")
+    assert named["cython"]["version"] == metadata.version("cython")
 
 
 def test_import_needs_run_time_dependencies_only() -> None:
