@@ -1,5 +1,6 @@
 # The interface in C, gru_native.h, for programs in Cython: `from gru_native cimport *`. The header says what all of it
 # does. A program compiles with the folder of `gru_native.get_include()` and links `gru_native.get_library()`.
+from cpython.exc cimport PyErr_Occurred
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 cdef extern from "<stdbool.h>" nogil:
@@ -338,12 +339,13 @@ cdef extern from "gru_native.h" nogil:
     gn_status gn_pool_describe(gn_pool* pool, gn_pool_info* info, gn_error* error)
 
 
-# Raises what the core says.
+# Raises what the core says. `error` may be NULL.
 cdef inline int check(gn_status status, gn_error* error) except -1:
     if status == GN_OK:
         return 0
-    if status == GN_INTERRUPTED:
+    if status == GN_INTERRUPTED and PyErr_Occurred() != NULL:
         return -1  # the handler of the signal has raised
     if status == GN_NO_MEMORY:
         raise MemoryError
-    raise (ValueError if status == GN_INVALID else RuntimeError)(error.message.decode(errors="replace"))
+    message = error.message.decode(errors="replace") if error != NULL else f"status {status}"
+    raise (ValueError if status == GN_INVALID else RuntimeError)(message)

@@ -78,6 +78,8 @@ def set_team(team: str) -> None:
 def threads(count: int) -> Iterator[None]:
     """Let calls of this thread that say no `threads` use so many: ``with gn.threads(2): ...``.
 
+    It is about a thread: a coroutine must not be suspended within it.
+
     Parameters
     ----------
     count

@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, binding=False, embedsignature=True, embedsignature.format=clinic
 """Models that go step by step, in the core: sessions and pools. `gru_native.stream` has what users see of them."""
 
 cimport cython

@@ -12,8 +12,9 @@ Both keep the states in the core, and compute the bits of the model over the who
 They have the weights that the model had when they were made, packed for good; `update` takes over new ones.
 
 A model is a layer or a `Sequential` of them: recurrent layers and cells that run forward, `Linear`, `LayerNorm`,
-`BatchNorm1d` with running values, `Dropout`, which does nothing here, and an `Embedding` in the first place. Of a
-`MeanPooling` or `LastPooling` a step gives what it has of all steps up to the present one.
+`BatchNorm1d` with running values, `Dropout`, which does nothing here, and an `Embedding` in the first place. Behind
+another layer `Activation`, `Softmax`, and a `MeanPooling` or `LastPooling`, of which a step gives what it has of all
+steps up to the present one.
 
 A stream, and each shard of a pool, is used by one thread at a time. Who comes while another thread is in a call gets
 `BusyError` at once. Steps of up to 200,000 multiply-adds keep the GIL, larger ones release it.
@@ -22,6 +23,7 @@ A stream, and each shard of a pool, is used by one thread at a time. Who comes w
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -67,6 +69,9 @@ class Stream(_session.Session):
     def __init__(self, model: nn.Module, batch: int = 1) -> None:
         layouts = [module.batch_first for _, module in model.named_modules() if hasattr(module, "batch_first")]
         self._batch_first = bool(layouts and layouts[0])
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a Stream cannot be pickled or copied: snapshot() gives its states as bytes")
 
     def run(self, x: ArrayLike, *, threads: int | None = None) -> Array:
         """Take all sequences some steps further, as single steps would, but faster.
@@ -168,6 +173,9 @@ class StreamPool(_session.Pool):
 
     def __init__(self, model: nn.Module, capacity: int, shards: int = 1) -> None:
         """See the class."""
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a StreamPool cannot be pickled or copied: export(id) gives the state of a sequence as bytes")
 
     def __len__(self) -> int:
         """Return the number of open sequences."""

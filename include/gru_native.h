@@ -448,7 +448,8 @@ GN_API gn_status gn_session_restore(gn_session* session, const void* from, size_
 
 /* Many sequences, of which any take a step together; what one computes does not depend on the others. They lie in
    shards. A shard is used by one thread at a time, and the others get GN_BUSY; calls whose sequences lie in different
-   shards may run at the same time. A call with sequences of several shards uses a thread for each, where it pays. */
+   shards may run at the same time. A call with sequences of several shards uses a thread for each, where it pays, up to
+   gn_default_threads(). */
 typedef struct gn_pool gn_pool;
 GN_API gn_status gn_pool_create(const gn_model* model, size_t capacity, size_t shards, gn_pool** pool, gn_error* error);
 GN_API void gn_pool_destroy(gn_pool* pool);

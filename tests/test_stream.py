@@ -638,11 +638,31 @@ def test_arrays_of_any_layout_are_taken(rng: np.random.Generator) -> None:
 def test_a_stream_is_no_value() -> None:
     stream = nn.GRU(2, 3).stream()
     for duplicate in (copy.copy, copy.deepcopy, pickle.dumps):
-        with pytest.raises(TypeError, match="reduce"):
+        with pytest.raises(TypeError, match=r"a Stream cannot be pickled or copied: snapshot\(\) gives"):
             duplicate(stream)
+        with pytest.raises(TypeError, match=r"a StreamPool cannot be pickled or copied: export\(id\) gives"):
+            duplicate(nn.GRU(2, 3).pool(1))
     for cls in (gn._session.Session, gn._session.Pool, gn._session.Model):
         with pytest.raises(TypeError):
             cls()
+
+
+def methods() -> list[Any]:
+    kinds = [gn._session.Session, gn._session.Pool, gn._session.Model, gn._layer.RecurrentLayer]
+    return [
+        getattr(kind, name) for kind in [*kinds, gn._layer.RecurrentStep] for name in vars(kind) if name != "__new__"
+    ]
+
+
+def test_methods_are_of_their_own_objects() -> None:
+    """What a method finds in its object is memory: another one must not pass for it."""
+    called = [method for method in methods() if callable(method)]
+    assert len(called) > 20
+    for method in called:
+        for other in (None, 3, nn.GRU(2, 3)):
+            for arguments in ((), (None,), (None,) * 4):
+                with pytest.raises(TypeError):
+                    method(other, *arguments)
 
 
 # ---- Who comes meanwhile --------------------------------------------------------------------------------------------

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -440,6 +443,26 @@ def test_a_sequence_begins_where_no_thread_is() -> None:
                 with suppress(BusyError):  # it may have begun where that thread was not just then
                     pool.close(id)
     assert not wrong
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the threads of a process are read from /proc")
+@pytest.mark.parametrize("team", ["openmp", "threads"])
+def test_a_step_of_many_shards_has_the_threads_that_calls_have(team: str) -> None:
+    script = f"""
+import os, numpy as np, gru_native as gn
+gn.set_team({team!r})
+pool = gn.nn.GRU(64, 512, seed=0).pool(256, shards=64)
+ids, x = [pool.open(shard=k % 64) for k in range(128)], np.zeros((128, 64), np.float32)
+with gn.threads(1):
+    pool.step(ids, x)
+print(len(os.listdir("/proc/self/task")))
+pool.step(ids, x)
+print(len(os.listdir("/proc/self/task")))
+"""
+    environment = {**os.environ, "OMP_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "1"}
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True)
+    alone, several = map(int, ran.stdout.split())
+    assert (alone, several) == (1, 3)
 
 
 def test_threads_with_a_shard_each(rng: np.random.Generator) -> None:

@@ -46,6 +46,7 @@ gn_status gn_cross_entropy(gn_type type, size_t rows, size_t classes, const void
                            int64_t ignore_index, double smoothing, double* losses, void* gradient, int threads,
                            gn_error* error) {
   return guarded(error, [&] {
+    if (!(smoothing >= 0 && smoothing <= 1)) refuse("smoothing", "0 to 1", std::to_string(smoothing));
     const auto* const target = typed<const int64_t>(targets, "targets", rows > 0);
     check_range(target, rows, classes, ignore_index, "targets");
     for_type(type, [&](auto zero) {

@@ -61,7 +61,7 @@ gn_status gn_pool_close(gn_pool* pool, uint64_t id, gn_error* error) {
 
 gn_status gn_pool_step(gn_pool* pool, size_t n, const uint64_t* ids, const void* x, void* y, gn_error* error) {
   return of_pool(pool, error, [&]<class T>(gru::Pool<T>& of) {
-    of.step(checked_ids(n, ids), checked_x<T>(of.shape(), n, x), checked_y<T>(of.shape(), n, y));
+    of.step(checked_ids(n, ids), checked_x<T>(of.shape(), n, x), checked_y<T>(of.shape(), n, y), gn_default_threads);
   });
 }
 
@@ -72,7 +72,8 @@ gn_status gn_pool_reset(gn_pool* pool, size_t n, const uint64_t* ids, gn_error* 
 gn_status gn_pool_snapshot(gn_pool* pool, uint64_t id, void* to, size_t bytes, gn_error* error) {
   return of_pool(pool, error, [&](auto& of) {
     const size_t needed = gru::snapshot_size(of.shape(), 1);
-    if (!to || bytes < needed) refuse("bytes", "at least " + std::to_string(needed), std::to_string(bytes));
+    if (!to) refuse("to", "where to put it", "NULL");
+    if (bytes < needed) refuse("bytes", "at least " + std::to_string(needed), std::to_string(bytes));
     of.snapshot(id, static_cast<unsigned char*>(to));
   });
 }

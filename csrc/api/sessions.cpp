@@ -91,7 +91,8 @@ gn_status gn_snapshot_size(const gn_model* model, size_t rows, size_t* bytes, gn
 gn_status gn_session_snapshot(gn_session* session, void* to, size_t bytes, gn_error* error) {
   return of_session(session, error, [&](auto& of) {
     const size_t needed = gru::snapshot_size(of.shape(), of.batch());
-    if (!to || bytes < needed) refuse("bytes", "at least " + std::to_string(needed), std::to_string(bytes));
+    if (!to) refuse("to", "where to put it", "NULL");
+    if (bytes < needed) refuse("bytes", "at least " + std::to_string(needed), std::to_string(bytes));
     of.snapshot(static_cast<unsigned char*>(to));
   });
 }

@@ -233,7 +233,7 @@ void Pool<T>::reset(std::span<const uint64_t> ids) {
 }
 
 template <class T>
-void Pool<T>::step(std::span<const uint64_t> ids, const void* x, T* y) {
+void Pool<T>::step(std::span<const uint64_t> ids, const void* x, T* y, int (*threads)()) {
   Taken taken(shards_);
   if (ids.empty()) return;
   for (size_t row = 0; row < ids.size(); ++row) {
@@ -244,7 +244,8 @@ void Pool<T>::step(std::span<const uint64_t> ids, const void* x, T* y) {
     if (!checked(at).add(at.place, row, from))
       throw std::invalid_argument("ids: expected each one once, got one again");
   }
-  const auto most = static_cast<int>(taken.count());
+  const auto several = static_cast<int>(taken.count());
+  const int most = several > 1 ? std::min(several, threads()) : 1;
   int members = plan_members(product(ids.size(), shape_->work), taken.count(), most);
   auto work = [&](int member) {
     int turn = 0;

@@ -92,7 +92,8 @@ class Pool {
   void close(uint64_t id);
   void reset(std::span<const uint64_t> ids);
   // y (n, O) from x (n, I), or from indices (n): a step of these sequences, each of them once.
-  void step(std::span<const uint64_t> ids, const void* x, T* y);
+  // When several shards are asked for, on as many threads as `threads` says, at most.
+  void step(std::span<const uint64_t> ids, const void* x, T* y, int (*threads)());
   void snapshot(uint64_t id, unsigned char* to);
   uint64_t restore(std::span<const unsigned char> from, int shard);
   void grow(size_t capacity);

@@ -507,6 +507,7 @@ TEST(what_is_wrong_in_a_call_of_a_pool_is_named) {
   CHECK(refuses(gn_pool_snapshot(pool, id, nullptr, bytes, error()), "bytes"));
   CHECK(refuses(gn_pool_snapshot(pool, id, kept.data(), bytes - 1, error()), "bytes"));
   CHECK(refuses(gn_pool_snapshot(pool, 0, kept.data(), bytes, error()), "id"));
+  CHECK(refuses(gn_pool_snapshot(pool, 0, nullptr, bytes, error()), "to"));
   must(gn_pool_snapshot(pool, id, kept.data(), bytes, error()));
   CHECK(refuses(gn_pool_restore(pool, nullptr, bytes, 0, &third, error()), "from"));
   CHECK(refuses(gn_pool_restore(pool, kept.data(), bytes, 0, nullptr, error()), "id"));

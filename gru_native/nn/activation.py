@@ -40,11 +40,13 @@ class Activation(_Function):
         return {"function": self.function.short}
 
     def _call(self, snapshot: Snapshot, x: ArrayLike, *, threads: int | None = None) -> Array:
+        F.thread_count(threads)
         return F.activate(x, self.function)
 
     def _forward(
         self, snapshot: Snapshot, x: ArrayLike, *, seed: Seed | None = None, threads: int | None = None
     ) -> tuple[Array, Array]:
+        F.thread_count(threads)
         y, slope = F.activate(x, self.function, slope=True)
         return sealed(y), slope
 

@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, binding=False, embedsignature=True, embedsignature.format=clinic
 """The calls of a stack of recurrent layers on PyTorch's tensors.
 
 Tensors are looked at through DLPack's table of C functions: no code of PyTorch's is compiled in.
