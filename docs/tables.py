@@ -253,7 +253,50 @@ def _of_machine(suffix: str, tables: Iterable[str]) -> dict[str, Callable[[Path]
     return made
 
 
+def _footprint(results: Path) -> str:
+    """Return what each engine takes."""
+    engines = _read(results, "footprint")["engines"]
+    rows = [[name, *(f"{value:.3g}" for value in figures.values())] for name, figures in engines.items()]
+    return _markdown(["", *engines["numpy"]], rows)
+
+
+def _wheels(results: Path) -> str:
+    """Return the sizes of the wheel with each BLAS."""
+    wheels = _read(results, "footprint")["wheels"]
+    rows = [[f"`{blas}`", *(f"{value:.3g}" for value in figures.values())] for blas, figures in wheels.items()]
+    return _markdown(["`GRU_NATIVE_BLAS`", *wheels["none"]], rows)
+
+
+def _neighbours(results: Path) -> str:
+    """Return what calls take alone, and after calls of others in the same process."""
+    rows = [
+        [
+            entry["what"],
+            entry["after"],
+            *(f"{entry[when]:.3g}" for when in ("alone", "beside")),
+            f"{entry['beside'] / entry['alone']:.2f}",
+        ]
+        for entry in _read(results, "neighbours")["beside"]
+    ]
+    return _markdown(["what", "after calls of", "alone, ms", "after them, ms", "ratio"], rows)
+
+
+def _threads(results: Path) -> str:
+    """Return calls a second of so many threads of Python, and how many times those of one."""
+    threads = _read(results, "neighbours")["threads"]
+    rows = [
+        [what, *(f"{rate:,.0f} ({rate / rates['1']:.2f})" for rate in rates.values())]
+        for what, rates in threads.items()
+    ]
+    return _markdown(["calls a second", *(f"{count} threads" for count in threads["forward"])], rows)
+
+
 TABLES: dict[str, Callable[[Path], str]] = {
+    "machine-footprint": partial(_machine, name="footprint"),
+    "footprint": _footprint,
+    "wheels": _wheels,
+    "neighbours": _neighbours,
+    "threads": _threads,
     **_of_machine("", OF_A_MACHINE),
     "at-limit": _at_limit,
     "onednn": _onednn,
