@@ -435,7 +435,7 @@ TEST(what_is_wrong_in_a_call_of_a_session_is_named) {
   CHECK(gn_snapshot_size(model.get(), std::numeric_limits<size_t>::max(), &bytes, error()) == GN_NO_MEMORY);
   must(gn_snapshot_size(model.get(), 2, &bytes, error()));
   std::vector<char> kept(bytes);
-  CHECK(refuses(gn_session_snapshot(session, nullptr, bytes, error()), "bytes"));
+  CHECK(refuses(gn_session_snapshot(session, nullptr, bytes, error()), "to"));
   CHECK(refuses(gn_session_snapshot(session, kept.data(), bytes - 1, error()), "bytes"));
   CHECK(refuses(gn_session_restore(session, nullptr, bytes, error()), "from"));
   CHECK(gn_session_step(session, x.data(), y.data(), nullptr) == GN_OK);
@@ -504,7 +504,7 @@ TEST(what_is_wrong_in_a_call_of_a_pool_is_named) {
   size_t bytes = 0;
   must(gn_snapshot_size(model.get(), 1, &bytes, error()));
   std::vector<char> kept(bytes);
-  CHECK(refuses(gn_pool_snapshot(pool, id, nullptr, bytes, error()), "bytes"));
+  CHECK(refuses(gn_pool_snapshot(pool, id, nullptr, bytes, error()), "to"));
   CHECK(refuses(gn_pool_snapshot(pool, id, kept.data(), bytes - 1, error()), "bytes"));
   CHECK(refuses(gn_pool_snapshot(pool, 0, kept.data(), bytes, error()), "id"));
   CHECK(refuses(gn_pool_snapshot(pool, 0, nullptr, bytes, error()), "to"));
