@@ -291,12 +291,14 @@ def _threads(results: Path) -> str:
     return _markdown(["calls a second", *(f"{count} threads" for count in threads["forward"])], rows)
 
 
-TABLES: dict[str, Callable[[Path], str]] = {
+PROCESSES: dict[str, Callable[[Path], str]] = {
     "machine-footprint": partial(_machine, name="footprint"),
     "footprint": _footprint,
     "wheels": _wheels,
     "neighbours": _neighbours,
     "threads": _threads,
+}
+TABLES: dict[str, Callable[[Path], str]] = {
     **_of_machine("", OF_A_MACHINE),
     "at-limit": _at_limit,
     "onednn": _onednn,
@@ -416,7 +418,7 @@ PROGRAMS: dict[str, Callable[[Path], str]] = {
 }
 
 PAGES = {
-    HERE / "performance.md": (TABLES, HERE.parent / "benchmarks" / "results"),
+    HERE / "performance.md": (PROCESSES | TABLES, HERE.parent / "benchmarks" / "results"),
     HERE / "machines.md": (OTHER_MACHINES, HERE.parent / "benchmarks" / "results"),
     HERE / "programs.md": (PROGRAMS, HERE.parent / "benchmarks" / "results"),
     HERE / "streams.md": (STREAMS, HERE.parent / "benchmarks" / "results"),
