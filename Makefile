@@ -191,7 +191,7 @@ wheel-aarch64: $(VENV)/ready $(ARM)/root
 		-C cmake.define.Python_NumPy_INCLUDE_DIR=$$($(BIN)/python -c 'import numpy; print(numpy.get_include())') \
 		-C cmake.define.CMAKE_CXX_FLAGS=-I$(abspath $(ARM)/root/usr/include)
 
-# Its tests, by Debian's qemu-user; those that start processes of their own cannot do it there.
+# Its tests, by Debian's qemu-user, without one that starts a process of its own: there it cannot.
 test-wheel-aarch64: wheel-aarch64
 	rm -rf $(ARM)/site
 	$(PIP) install -q --target $(ARM)/site --python-version 3.11 --only-binary :all: --implementation cp \
@@ -199,7 +199,7 @@ test-wheel-aarch64: wheel-aarch64
 		dist/gru_native-*-linux_aarch64.whl pytest pytest-timeout hypothesis expecttest
 	PYTHONPATH=$(ARM)/site qemu-aarch64 -cpu max -L $(ARM)/root $(ARM)/root/usr/bin/python3.11 -P .ci/smoke.py
 	PYTHONPATH=$(ARM)/site qemu-aarch64 -cpu max -L $(ARM)/root $(ARM)/root/usr/bin/python3.11 -P \
-		-m pytest -q -p no:cacheprovider $(ARM_TESTS)
+		-m pytest -q -p no:cacheprovider -k 'not threads_that_calls_have' $(ARM_TESTS)
 
 $(ARM)/root:
 	cmake/aarch64-python.sh $(ARM)
