@@ -8,6 +8,7 @@ _State = Any
 
 CELLS: tuple[str, ...]
 MAX_THREADS: int
+FUNCTIONS: tuple[str, ...]
 PARAMETERS: tuple[str, ...]
 
 class Unfit(ValueError): ...

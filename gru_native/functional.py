@@ -22,10 +22,10 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from gru_native import _core
 from gru_native._core import LinearWeights as LinearWeights
+from gru_native._layer import FUNCTIONS, PARAMETERS, RecurrentLayer, RecurrentLayerTape, empty, is_constant
 from gru_native._layer import MAX_THREADS as MAX_THREADS
-from gru_native._layer import PARAMETERS, RecurrentLayer, RecurrentLayerTape, empty, is_constant
 from gru_native._layer import RecurrentWeights as RecurrentWeights
-from gru_native.activations import DEFAULTS, Activation, ActivationLike, activation
+from gru_native.activations import Activation, ActivationLike, activation
 from gru_native.arguments import (
     LARGEST,
     Array,
@@ -797,18 +797,28 @@ def activate(x: ArrayLike, function: ActivationLike, *, slope: bool = False) -> 
         float32 or float64.
     function
         A name, or a tuple of a name and numbers: see `gru_native.activations`.
+    slope
+        Whether to return the slope, too.
+
+    Returns
+    -------
+    y, or y and the slope
+        New arrays of x's shape and dtype.
     """
     x, chosen = any_float_array("x", x), activation("function", function)
     y = empty(x.shape, x.dtype)
     slopes = empty(x.shape, x.dtype) if flag("slope", slope) else None
     flat = None if slopes is None else slopes.reshape(-1)
-    code = tuple(DEFAULTS).index(chosen.name) + 1
-    _core.activate(code, chosen.alpha, chosen.beta, _contiguous(x).reshape(-1), y.reshape(-1), flat)
+    code, given = FUNCTIONS.index(chosen.name) + 1, _contiguous(x).reshape(-1)
+    _core.activate(code, chosen.alpha, chosen.beta, given, y.reshape(-1), flat)
     return y if slopes is None else (y, slopes)
 
 
 def softmax(x: ArrayLike, *, threads: int | None = None) -> Array:
-    """Return ``exp(x) / sum of exp(x)`` over the last axis of an array (..., C)."""
+    """Return ``exp(x) / sum of exp(x)`` over the last axis of an array (..., C), float32 or float64.
+
+    The largest number of a row is subtracted from all first, so that none overflows.
+    """
     x = any_float_array("x", x)
     if x.ndim == 0:
         raise ValueError("x: expected shape (..., C), got a single number")

@@ -85,7 +85,7 @@ gn_status gn_activate(gn_type type, const gn_activation* function, size_t size, 
     if (!function) refuse("function", "an activation", "NULL");
     for_type(type, [&](auto zero) {
       using T = decltype(zero);
-      const auto f = checked_activation<T>(*function, "function", GN_SIGMOID, gru::Function::sigmoid);
+      const auto f = checked_activation<T>(*function, "function");
       gru::activate(f, size, typed<const T>(x, "x", size > 0), typed<T>(y, "y", size > 0),
                     typed<T>(slope, "slope", false));
     });

@@ -28,7 +28,7 @@ std::optional<Choices<T>> choices_of(const gn_weights_options& options, const Ke
   for (size_t i = 0; i < 3; ++i) {
     if (i >= cell.functions && options.activations[i].function != GN_USUAL)
       refuse("activations", std::to_string(cell.functions) + " for this cell", std::to_string(i + 1));
-    choices.of[i] = checked_activation<T>(options.activations[i], "activations", GN_USUAL, cell.usual[i]);
+    choices.of[i] = checked_activation<T>(options.activations[i], "activations", cell.usual[i]);
     any = any || choices.of[i].function != cell.usual[i];
   }
   if (options.input_forget && !cell.has_peepholes) refuse("input_forget", "false for this cell", "true");

@@ -146,8 +146,7 @@ void ModelBuilder<T>::add(const Json& layer, const std::string& name) {
   if (is("MeanPooling")) return add_stage(std::make_unique<MeanStage<T>>(behind_another(), name), name);
   if (is("Softmax")) return add_stage(std::make_unique<SoftmaxStage<T>>(behind_another()), name);
   if (is("Activation")) {
-    const auto f = api::checked_activation<T>(activation_of(Option(options, "function", name)), "function", GN_SIGMOID,
-                                              Function::sigmoid);
+    const auto f = api::checked_activation<T>(activation_of(Option(options, "function", name)), "function");
     return add_stage(std::make_unique<ActivationStage<T>>(behind_another(), f), name);
   }
   if (is("Dropout")) return;
