@@ -161,6 +161,19 @@ def test_padding_is_not_computed(inputs: str, env: Any) -> None:
         assert not output[length:, row].any()
 
 
+@pytest.mark.parametrize(("inputs", "env"), [("Mlp", "CartPole-v1"), ("MultiInput", lambda: Cards())])
+def test_batches_are_theirs(inputs: str, env: Any) -> None:
+    model = sb3.RecurrentPPO(f"{inputs}LstmPolicy", make_vec_env(env, 2, seed=1), n_steps=64, n_epochs=1, seed=2)
+    model.learn(128)
+    buffer = model.rollout_buffer
+    env_change = np.zeros((128, 1))
+    env_change[[0, 64]] = 1
+    for size, first in itertools.product((1, 7, 50, 128), (0, 30, 100)):
+        batch = np.roll(np.arange(128), -first)[:size], env_change
+        found, expected = buffer._get_samples(*batch), super(sb3._Padded, buffer)._get_samples(*batch)
+        torch.testing.assert_close(found._asdict(), expected._asdict(), rtol=0, atol=0)
+
+
 class Tired(gymnasium.Wrapper):  # type: ignore[type-arg]
     """An environment that fails after some steps."""
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import Any, ClassVar, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,6 +35,11 @@ try:
         RecurrentActorCriticCnnPolicy,
         RecurrentActorCriticPolicy,
         RecurrentMultiInputActorCriticPolicy,
+    )
+    from sb3_contrib.common.recurrent.type_aliases import (
+        RecurrentDictRolloutBufferSamples,
+        RecurrentRolloutBufferSamples,
+        RNNStates,
     )
     from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback, ProgressBarCallback
 except ImportError as error:
@@ -114,20 +120,51 @@ class MultiInputGruPolicy(MlpGruPolicy, RecurrentMultiInputActorCriticPolicy):
     """`MlpGruPolicy` for observations that are dictionaries."""
 
 
-class _RolloutBuffer(RecurrentRolloutBuffer):
-    def _get_samples(self, *args: Any, **kwargs: Any) -> Any:
-        return _with_lengths(super()._get_samples(*args, **kwargs), len(self.seq_start_indices))
+class _Padded:
+    """What a buffer of theirs becomes: its batches tell their sequences' lengths, and each array is padded at once."""
+
+    def _get_samples(self: Any, batch_inds: np.ndarray, env_change: np.ndarray, env: Any = None) -> Any:
+        starts = np.logical_or(self.episode_starts[batch_inds], env_change[batch_inds]).reshape(-1)
+        starts[0] = True
+        first = np.flatnonzero(starts)
+        lengths = np.diff(first, append=len(starts))
+        is_step = (np.arange(lengths.max()) < lengths[:, None]).reshape(-1)
+
+        def padded(array: np.ndarray) -> Tensor:
+            rows = np.zeros((len(is_step), *array.shape[1:]), array.dtype)
+            rows[is_step] = array[batch_inds]
+            return torch.as_tensor(rows, device=self.device)
+
+        def state(array: np.ndarray) -> Tensor:
+            return torch.as_tensor(array[batch_inds[first]].swapaxes(0, 1), device=self.device).contiguous()
+
+        is_dict = isinstance(self.observations, dict)
+        seen = self.observations
+        batch = {
+            "observations": {key: padded(each) for key, each in seen.items()} if is_dict else padded(seen),
+            "actions": padded(self.actions),
+            "old_values": padded(self.values).flatten(),
+            "old_log_prob": padded(self.log_probs).flatten(),
+            "advantages": padded(self.advantages).flatten(),
+            "returns": padded(self.returns).flatten(),
+            "lstm_states": RNNStates(
+                (state(self.hidden_states_pi), state(self.cell_states_pi)),
+                (state(self.hidden_states_vf), state(self.cell_states_vf)),
+            ),
+            "episode_starts": padded(self.episode_starts).flatten(),
+            "mask": torch.as_tensor(is_step.astype(self.returns.dtype), device=self.device),
+        }
+        # Episode starts are what policies see of a batch.
+        batch["episode_starts"].lengths = torch.as_tensor(lengths)
+        return (RecurrentDictRolloutBufferSamples if is_dict else RecurrentRolloutBufferSamples)(**batch)
 
 
-class _DictRolloutBuffer(RecurrentDictRolloutBuffer):
-    def _get_samples(self, *args: Any, **kwargs: Any) -> Any:
-        return _with_lengths(super()._get_samples(*args, **kwargs), len(self.seq_start_indices))
+class _RolloutBuffer(_Padded, RecurrentRolloutBuffer):
+    pass
 
 
-def _with_lengths(samples: Any, sequences: int) -> Any:
-    """Give a batch's episode starts, which are what policies see of it, an attribute: the lengths of its sequences."""
-    samples.episode_starts.lengths = samples.mask.reshape(sequences, -1).sum(1).long()
-    return samples
+class _DictRolloutBuffer(_Padded, RecurrentDictRolloutBuffer):
+    pass
 
 
 class RecurrentPPO(sb3_contrib.RecurrentPPO):
