@@ -31,7 +31,10 @@ if exchange.major != 1:
 cdef object from_numpy = torch.from_numpy, numpy_empty = numpy.empty
 cdef object of_float32 = numpy.dtype("float32"), of_float64 = numpy.dtype("float64")
 cdef object Tensor = torch.Tensor, Parameter = torch.nn.Parameter
-cdef size_t least_kept = gn_least_kept()
+cdef object torch_empty = torch.empty, of_bytes = torch.uint8
+# Memory up to this size malloc keeps when it is freed: PyTorch's own temporaries then fit where a tape has been, and no
+# page of theirs is fetched from the system again.
+cdef size_t most_of_malloc = 1 << 25
 
 cdef enum:
     kinds = 8  # of parameters, in the order of gn_parameters
@@ -106,15 +109,19 @@ cdef inline bint is_aligned(DLTensor* view) noexcept:
     return <size_t>view.data % (view.dtype.bits // 8) == 0
 
 
-# A new tensor, and where it is; the memory of a large one is kept for the next one when it is freed.
+# A new tensor, and where it is.
 cdef object new_tensor(tuple shape, bint is_double, void** data):
     cdef size_t bytes = 8 if is_double else 4
     for size in shape:
         bytes *= <size_t>size
     kind = of_float64 if is_double else of_float32
-    tensor = from_numpy(numpy_empty(shape, kind) if bytes < least_kept else empty(shape, kind))
+    tensor = from_numpy((numpy_empty if bytes <= most_of_malloc else empty)(shape, kind))
     data[0] = <void*><size_t>tensor.data_ptr()
     return tensor
+
+
+cdef object new_tape(size_t bytes):
+    return torch_empty(bytes, dtype=of_bytes) if bytes <= most_of_malloc else from_numpy(empty(bytes, numpy.uint8))
 
 
 cdef inline size_t lines(size_t bytes) noexcept nogil:
@@ -680,7 +687,7 @@ def forward(Weights weights, x, *arguments, bint clear=False):
     if call.keep or weights.layers > 1 or call.recurrent_dropout > 0:
         call.lay_out()
     if call.keep:
-        seen("tape", tape := from_numpy(empty(call.bytes, numpy.uint8)), &view)
+        seen("tape", tape := new_tape(call.bytes), &view)
         if clear:
             tape.zero_()
         memory = <char*>view.data
@@ -741,7 +748,7 @@ def backward(
     if view.dtype.code != of_uint or view.dtype.bits != 8 or not has_shape(&view, 1, call.bytes):
         refuse("tape", f"{call.bytes} bytes", described(tape))
     if <size_t>view.data % line:
-        tape = seen("tape", from_numpy(empty(call.bytes, numpy.uint8)).copy_(tape), &view)
+        tape = seen("tape", new_tape(call.bytes).copy_(tape), &view)
     memory = <char*>view.data
     last.d_output = to_read(call.given_sequence("d_output", d_output, units))
     memset(states, 0, sizeof(states))
