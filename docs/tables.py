@@ -353,8 +353,10 @@ def _programs(results: Path) -> str:
             for of in ("", "_inside")
         )
         share = f"{entry['torch_inside'] / entry['torch']:.0%}"
+        least = entry["native"] - entry["native_inside"] + entry["operations"] / entry["peak"]
+        whole.append(f"{entry['torch'] / least:.2f}")
         rows.append([entry["title"], entry["mode"], entry["shapes"], str(entry["threads"]), *whole, share, inside[-1]])
-    whole = ["torch, s", "ours, s", "ratio"]
+    whole = ["torch, s", "ours, s", "ratio", "at most"]
     return _markdown(["program", "what", "layers", "threads", *whole, "recurrent share", "its ratio"], rows)
 
 

@@ -1,4 +1,4 @@
-"""How long a process is inside recurrent modules, forward and backward, by hooks of PyTorch."""
+"""How long a process is inside recurrent modules, forward and backward, and what it computes there, by hooks."""
 
 from __future__ import annotations
 
@@ -9,12 +9,23 @@ from weakref import WeakSet
 
 import torch
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.nn.utils.rnn import PackedSequence
+
+from gru_native.bench.limits import GATE_BACKWARD_FLOPS, GATE_FLOPS
 
 RECURRENT = (torch.nn.RNNBase, torch.nn.RNNCellBase)
 
+# Operations of one unit in one step beside the products, forward and backward: a sigmoid takes 40 and a tanh 42, as
+# `gru_native.bench.limits` counts them.
+GATES = {
+    (torch.nn.GRU, torch.nn.GRUCell): (GATE_FLOPS, GATE_BACKWARD_FLOPS),
+    (torch.nn.LSTM, torch.nn.LSTMCell): (3 * 40 + 2 * 42 + 4, 26),
+    (torch.nn.RNN, torch.nn.RNNCell): (42, 4),
+}
+
 
 class Inside:
-    """Counts the seconds of every recurrent module from now on.
+    """Counts the seconds of every recurrent module from now on, and its floating-point operations.
 
     A call's backward begins when the gradient of one of its results is there, and lasts until the last gradient of its
     arguments and parameters. Arguments by name are not followed.
@@ -22,10 +33,14 @@ class Inside:
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self.operations = 0
         self._since = 0.0
         self._call: object = None
         self._known: WeakSet[torch.nn.Module] = WeakSet()
-        self._hooks = [register_module_forward_pre_hook(self._enter), register_module_forward_hook(self._leave)]
+        self._hooks = [
+            register_module_forward_pre_hook(self._enter),
+            register_module_forward_hook(self._leave, with_kwargs=True),
+        ]
 
     def close(self) -> None:
         """Follow no further calls."""
@@ -44,10 +59,12 @@ class Inside:
         self._since = perf_counter()
         return args
 
-    def _leave(self, module: torch.nn.Module, args: tuple[Any, ...], results: Any) -> None:
+    def _leave(self, module: torch.nn.Module, args: tuple[Any, ...], named: dict[str, Any], results: Any) -> None:
         if not isinstance(module, RECURRENT):
             return
         self._count()
+        trained = any(result.requires_grad for result in _tensors(results))
+        self.operations += _operations(module, args[0], named.get("lengths"), trained)
         call = object()
         for result in _tensors(results):
             if result.requires_grad:
@@ -70,6 +87,22 @@ class Inside:
         now = perf_counter()
         self.seconds += now - self._since
         self._since = now
+
+
+def _operations(module: torch.nn.Module, x: Any, lengths: torch.Tensor | None, trained: bool) -> int:
+    """Return the operations of a call: products, also for the gradients of weights, x and h, and gates."""
+    data = x.data if isinstance(x, PackedSequence) else x
+    rows = data[..., 0].numel() if lengths is None else int(lengths.sum())
+    total = 0
+    for name, weight in module.named_parameters():
+        if weight.dim() == 2:
+            wants_input = data.requires_grad or not name.startswith("weight_ih_l0")
+            products = 1 + (weight.requires_grad + wants_input if trained else 0)
+            total += 2 * rows * weight.numel() * products
+        if name.startswith("weight_hh"):
+            forward, backward = next(gates for kinds, gates in GATES.items() if isinstance(module, kinds))
+            total += rows * module.hidden_size * (forward + trained * backward)
+    return total
 
 
 def _tensors(value: Any) -> Iterator[torch.Tensor]:

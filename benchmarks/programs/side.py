@@ -54,6 +54,7 @@ def main(program: str, side: str, threads: int, inside: bool) -> None:
         "packages": {package: version(package) for package in ("torch", *module.PACKAGES)},
         "seconds": seconds - (waited() - waits),
         "share": watch.seconds / seconds if watch else None,
+        "operations": watch.operations if watch else None,
         "figures": figures,
     }
     print(json.dumps(answer), file=answers, flush=True)
