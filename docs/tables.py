@@ -385,12 +385,12 @@ def _ratios(layer: dict[str, Any]) -> dict[str, float]:
 
 
 def _streams(results: Path, pools: bool) -> str:
-    """Return what steps of live sequences take, or how many a pool takes a second."""
+    """Return what steps of live sequences take on one thread, or how many a pool takes a second."""
     found: dict[tuple[str, ...], dict[str, float]] = {}
     for figure in _read(results, "streams")["figures"]:
-        case = Case(**figure["case"])
-        if (figure["unit"] == "steps") == pools:
-            sizes = (str(case.hidden_size), str(case.batch))[: 2 if pools else 1]
+        case, threads = Case(**figure["case"]), figure["threads"]
+        if (figure["unit"] == "steps") == pools and (pools or threads == 1):
+            sizes = (str(case.hidden_size), str(case.batch), str(threads))[: 3 if pools else 1]
             name = "reading" if figure["what"] == "reading its weights" else figure["peer"]
             found.setdefault(sizes, {})[name] = figure["value"]
     engines = ["gru_native", "onnxruntime", "torch"]
@@ -400,7 +400,7 @@ def _streams(results: Path, pools: bool) -> str:
         for sizes, values in found.items()
     ]
     if pools:
-        return _markdown(["I = H", "rows", *engines], rows)
+        return _markdown(["I = H", "rows", "threads", *engines], rows)
     return _markdown(["I = H", *(f"{name}, µs" for name in engines), "reading the weights, µs"], rows)
 
 

@@ -115,8 +115,8 @@ class Native(Peer):
 
     @cached_property
     def _pool(self) -> tuple[StreamPool, Iterator[Array]]:
-        pool = self._gru.pool(POOL_SIZE)
-        ids = np.array([pool.open() for _ in range(POOL_SIZE)], np.uint64)
+        pool = self._gru.pool(POOL_SIZE, shards=self._threads)
+        ids = np.array([pool.open(shard=place % self._threads) for place in range(POOL_SIZE)], np.uint64)
         return pool, (ids[subset] for subset in subsets(self._case.batch))
 
     # ---- What lies below ----
