@@ -120,7 +120,7 @@ def test_a_comparison(harness: ModuleType, sides: dict[str, list[float]]) -> Non
     assert entry["torch"] / entry["native"] == 4
     assert (entry["torch_inside"], entry["native_inside"]) == (1.0, 0.25)
     assert entry["difference"] == pytest.approx(0.0005)
-    assert harness.at_most(entry) == 2.0 / (0.5 - 0.25 + 150 / 1000)
+    assert harness.at_peak(entry) == 2.0 / (0.5 - 0.25 + 150 / 1000)
     assert " 2.000     0.500   4.00     5.00     1.000     0.250   4.00     5.0e-04" in harness.line(entry)
 
 
