@@ -109,7 +109,7 @@ step-times: build
 # What the package takes on disk, with each BLAS, to import and in memory.
 footprint: peers
 	for blas in none scipy-openblas system; do \
-		$(PEERS_VENV)/bin/python -m pip wheel -q --no-deps -C cmake.define.GRU_NATIVE_BLAS=$$blas \
+		$(PEERS_VENV)/bin/python -m pip wheel -q --no-deps --no-build-isolation -C cmake.define.GRU_NATIVE_BLAS=$$blas \
 			-w build/footprint/$$blas . || exit 1; done
 	$(PEERS_VENV)/bin/python benchmarks/footprint.py build/footprint --json $(RESULTS)/footprint.json
 
