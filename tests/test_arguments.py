@@ -433,7 +433,7 @@ def other_calls(folder: Path) -> dict[str, Call]:
     io.save(linear, file)
     arrays = dict(zip(convert.KERAS.names, (zeros(IN, 15), zeros(5, 15), zeros(2, 15)), strict=True))
     weights = convert.to_native(arrays, convert.KERAS)
-    own = {"reset_after": True, "activation": "tanh", "recurrent_activation": "sigmoid"}
+    own = {"reset_after": True, "activation": "tanh", "recurrent_activation": "sigmoid", "nonlinearity": "tanh"}
     fields = {name: getattr(convert.PYTORCH, name) for name in inspect.signature(convert.Convention).parameters}
     looked = {"model": model(), "x": zeros(T, IN), "layer": 0, "step": 0, "index": 0, "threads": 1}
     return {

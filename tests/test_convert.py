@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import permutations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from cases import parts_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tolerances import assert_close
@@ -24,15 +26,15 @@ def sigmoid(a: np.ndarray) -> np.ndarray:
     return 1.0 / (1.0 + np.exp(-a))
 
 
-def split(stacked: np.ndarray, axis: int = 0) -> list[np.ndarray]:
-    return np.split(stacked, 3, axis=axis)
+def split(stacked: np.ndarray, axis: int = 0, gates: int = 3) -> list[np.ndarray]:
+    return np.split(stacked, gates, axis=axis)
 
 
 def beside(*parts: np.ndarray) -> np.ndarray:
     return np.concatenate(parts, axis=1)
 
 
-# A step of each convention as its source has it: x (B, I) and h (B, H), the arrays under their names.
+# A step of each convention as its source has it: x (B, I) and h (B, H), of an LSTM h and c; arrays under their names.
 
 
 def pytorch(x, h, weight_ih, weight_hh, bias_ih, bias_hh):
@@ -196,6 +198,91 @@ def openvino_linear_before_reset(x, h, W, R, B):
     return (1 - zt) * ht + zt * h
 
 
+def flax(x, h, kernel, recurrent_kernel, bias):
+    (W_r, W_z, W_n), (U_r, U_z, U_n), (b_r, b_z, b_n, b_hn) = (
+        split(kernel, 1),
+        split(recurrent_kernel, 1),
+        np.split(bias, 4),
+    )
+    r = sigmoid(x @ W_r + b_r + h @ U_r)
+    z = sigmoid(x @ W_z + b_z + h @ U_z)
+    n = np.tanh(x @ W_n + b_n + r * (h @ U_n + b_hn))
+    return (1 - z) * n + z * h
+
+
+def pytorch_lstm(x, state, weight_ih, weight_hh, bias_ih, bias_hh):
+    h, c = state
+    i, f, g, o = split(x @ weight_ih.T + bias_ih + h @ weight_hh.T + bias_hh, 1, 4)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(c), c
+
+
+def keras_lstm(x, state, kernel, recurrent_kernel, bias, gate=sigmoid):
+    h_tm1, c_tm1 = state
+    z0, z1, z2, z3 = split(x @ kernel + h_tm1 @ recurrent_kernel + bias, 1, 4)
+    c = gate(z1) * c_tm1 + gate(z0) * np.tanh(z2)
+    return gate(z3) * np.tanh(c), c
+
+
+def keras_v1_lstm(x, state, kernel, recurrent_kernel, bias):
+    return keras_lstm(x, state, kernel, recurrent_kernel, bias, hard_sigmoid)
+
+
+def rtneural_lstm(x, state, W, U, B):
+    return keras_lstm(x, state, W, U, B)
+
+
+def flax_lstm(x, state, kernel, recurrent_kernel, bias):
+    (W_i, W_f, W_g, W_o), (U_i, U_f, U_g, U_o) = split(kernel, 1, 4), split(recurrent_kernel, 1, 4)
+    (h, c), (b_i, b_f, b_g, b_o) = state, split(bias, 0, 4)
+    i, f = sigmoid(x @ W_i + h @ U_i + b_i), sigmoid(x @ W_f + h @ U_f + b_f)
+    g, o = np.tanh(x @ W_g + h @ U_g + b_g), sigmoid(x @ W_o + h @ U_o + b_o)
+    c = f * c + i * g
+    return o * np.tanh(c), c
+
+
+def onnx_lstm(x, state, W, R, B, P):
+    (Ht, Ct), (Pi, Po, Pf) = state, split(P[0])
+    it, ot, ft, ct = split(x @ W[0].T + Ht @ R[0].T + B[0, : len(W[0])] + B[0, len(W[0]) :], 1, 4)
+    C = sigmoid(ft + Pf * Ct) * Ct + sigmoid(it + Pi * Ct) * np.tanh(ct)
+    return sigmoid(ot + Po * C) * np.tanh(C), C
+
+
+def openvino_lstm(x, state, W, R, B):
+    h, c = state
+    f, i, g, o = split(x @ W[0].T + h @ R[0].T + B[0], 1, 4)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(c), c
+
+
+def concatenated_lstm(x, state, W, b):
+    (W_o, W_g, W_f, W_i), (b_o, b_g, b_f, b_i), (h, c) = split(W, 0, 4), split(b, 0, 4), state
+    xh = beside(x, h)
+    c = sigmoid(xh @ W_f.T + b_f) * c + sigmoid(xh @ W_i.T + b_i) * np.tanh(xh @ W_g.T + b_g)
+    return sigmoid(xh @ W_o.T + b_o) * np.tanh(c), c
+
+
+def pytorch_rnn(x, h, weight_ih, weight_hh, bias_ih, bias_hh):
+    return np.tanh(x @ weight_ih.T + bias_ih + h @ weight_hh.T + bias_hh)
+
+
+def keras_rnn(x, h, kernel, recurrent_kernel, bias):
+    return np.tanh(x @ kernel + bias + h @ recurrent_kernel)
+
+
+def flax_rnn(x, h, kernel, recurrent_kernel, bias):
+    return keras_rnn(x, h, kernel, recurrent_kernel, bias)
+
+
+def onnx_rnn(x, h, W, R, B):
+    Wbi, Rbi = np.split(B[0], 2)
+    return np.tanh(x @ W[0].T + h @ R[0].T + Wbi + Rbi)
+
+
+def openvino_rnn(x, h, W, R, B):
+    return np.tanh(x @ W[0].T + h @ R[0].T + B[0])
+
+
 ONE_BIAS_RESET_AFTER = Convention(gates="nzr", bias="one", update_keeps=False, names=("W", "U", "b"))
 FORMS: dict[Step, Convention] = {
     pytorch: convert.PYTORCH,
@@ -229,6 +316,20 @@ FORMS: dict[Step, Convention] = {
     onnx_linear_before_reset: convert.ONNX_LINEAR_BEFORE_RESET,
     openvino: convert.OPENVINO,
     openvino_linear_before_reset: convert.OPENVINO_LINEAR_BEFORE_RESET,
+    flax: convert.FLAX,
+    pytorch_lstm: convert.PYTORCH_LSTM,
+    keras_lstm: convert.KERAS_LSTM,
+    keras_v1_lstm: convert.KERAS_V1_LSTM,
+    rtneural_lstm: convert.RTNEURAL_LSTM,
+    flax_lstm: convert.FLAX_LSTM,
+    onnx_lstm: convert.ONNX_LSTM,
+    openvino_lstm: convert.OPENVINO_LSTM,
+    concatenated_lstm: Convention(gates="ogfi", concatenated="xh", bias="one", names=("W", "b")),
+    pytorch_rnn: convert.PYTORCH_RNN,
+    keras_rnn: convert.KERAS_RNN,
+    flax_rnn: convert.FLAX_RNN,
+    onnx_rnn: convert.ONNX_RNN,
+    openvino_rnn: convert.OPENVINO_RNN,
 }
 forms = pytest.mark.parametrize(("step", "convention"), FORMS.items(), ids=[step.__name__ for step in FORMS])
 
@@ -242,18 +343,18 @@ def random_arrays(
     directions: int = 1,
 ) -> Arrays:
     """Arrays of the shapes that the convention asks for."""
-    matrices = (
-        [(3 * hidden, inputs + hidden)] if convention.concatenated else [(3 * hidden, inputs), (3 * hidden, hidden)]
-    )
+    rows = len(convention.gates) * hidden
+    matrices = [(rows, inputs + hidden)] if convention.concatenated else [(rows, inputs), (rows, hidden)]
     shapes: list[tuple[int, ...]] = [matrix[::-1] if convention.transposed else matrix for matrix in matrices]
     shapes += {
         "none": [],
-        "one": [(3 * hidden,)],
-        "two": [(3 * hidden,), (3 * hidden,)],
-        "stacked": [(2, 3 * hidden)],
-        "concatenated": [(6 * hidden,)],
-        "four": [(4 * hidden,)],
+        "one": [(rows,)],
+        "two": [(rows,), (rows,)],
+        "stacked": [(2, rows)],
+        "concatenated": [(2 * rows,)],
+        "four": [(rows + hidden,)],
     }[convention.bias]
+    shapes += [(3 * hidden,)] if convention.peepholes else []
     lead = (directions,) if convention.directions else ()
     return {
         name: rng.standard_normal(lead + shape).astype(dtype)
@@ -261,26 +362,42 @@ def random_arrays(
     }
 
 
-def run_loop(step: Step, arrays: Arrays, x: np.ndarray, h_0: np.ndarray) -> np.ndarray:
-    states = [h_0]
+def first_state(rng: np.random.Generator, convention: Convention) -> Any:
+    state = tuple(rng.standard_normal((2, 4)) for _ in range(2))
+    return state if convention.cell == "lstm" else state[0]
+
+
+def run_loop(step: Step, arrays: Arrays, x: np.ndarray, state: Any) -> np.ndarray:
+    output = []
     for x_t in x:
-        states.append(step(x_t, states[-1], **arrays))
-    return np.stack(states[1:])
+        state = step(x_t, state, **arrays)
+        output.append(parts_of(state)[0])
+    return np.stack(output)
 
 
-def run_reference(weights: Arrays, convention: Convention, x: np.ndarray, h_0: np.ndarray) -> np.ndarray:
+def run_reference(weights: Arrays, convention: Convention, x: np.ndarray, state: Any) -> np.ndarray:
     bias: dict[str, Any] = {"bias_ih": None, "bias_hh": None}
-    cell = "gru_reset_after" if convention.reset_after else "gru_reset_before"
-    activations = convention.recurrent_activation, convention.activation
-    return reference.forward(x, h_0, **(bias | weights), cell=cell, activations=activations)[0]
+    reset = "gru_reset_after" if convention.reset_after else "gru_reset_before"
+    gate, own = convention.recurrent_activation, convention.activation
+    cell, activations = {
+        "gru": (reset, (gate, own)),
+        "lstm": ("lstm", (gate, own, own)),
+        "rnn": ("rnn_tanh", (own,)),
+    }[convention.cell]
+    return reference.forward(x, state, **(bias | weights), cell=cell, activations=activations)[0]
+
+
+NATIVE = {"gru": convert.PYTORCH, "lstm": convert.PYTORCH_LSTM, "rnn": convert.PYTORCH_RNN}
 
 
 def expressible(rng: np.random.Generator, convention: Convention) -> Arrays:
     """Native weights with every bias that the convention has a place for."""
-    weights = random_arrays(rng, convert.PYTORCH)
+    weights = random_arrays(rng, NATIVE[convention.cell])
+    if convention.peepholes:
+        weights["peephole"] = rng.standard_normal((3, 4))
     if convention.bias == "none":
         return {name: array for name, array in weights.items() if "bias" not in name}
-    if convention.bias == "one" and convention.reset_after:
+    if convention.cell == "gru" and convention.bias == "one" and convention.reset_after:
         weights["bias_hh"][8:] = 0.0
     return weights
 
@@ -298,9 +415,9 @@ def test_to_native_computes_what_the_textbook_computes(
     rng: np.random.Generator, step: Step, convention: Convention
 ) -> None:
     arrays = random_arrays(rng, convention)
-    x, h_0 = rng.standard_normal((5, 2, 3)), rng.standard_normal((2, 4))
-    output = run_reference(to_native(arrays, convention, **convention.options), convention, x, h_0)
-    assert_close(output, run_loop(step, arrays, x, h_0), "converted")
+    x, state = rng.standard_normal((5, 2, 3)), first_state(rng, convention)
+    output = run_reference(to_native(arrays, convention, **convention.options), convention, x, state)
+    assert_close(output, run_loop(step, arrays, x, state), "converted")
 
 
 @forms
@@ -308,24 +425,28 @@ def test_from_native_computes_what_the_reference_computes(
     rng: np.random.Generator, step: Step, convention: Convention
 ) -> None:
     weights = expressible(rng, convention)
-    x, h_0 = rng.standard_normal((5, 2, 3)), rng.standard_normal((2, 4))
+    x, state = rng.standard_normal((5, 2, 3)), first_state(rng, convention)
     arrays = from_native(weights, convention, **convention.options)
-    output = run_reference(weights, convention, x, h_0)
-    assert_close(run_loop(step, arrays, x, h_0), output, "converted")
+    output = run_reference(weights, convention, x, state)
+    assert_close(run_loop(step, arrays, x, state), output, "converted")
 
 
 @st.composite
 def conventions(draw: st.DrawFn) -> Convention:
     concatenated = draw(st.sampled_from([None, "xh", "hx"]))
-    bias = draw(st.sampled_from(["none", "one", "two", "stacked", "concatenated", "four"]))
-    count = (1 if concatenated else 2) + {"none": 0, "two": 2}.get(bias, 1)
-    flags: dict[str, Any] = {
-        name: draw(st.booleans()) for name in ("transposed", "reset_after", "update_keeps", "reset_keeps", "directions")
-    }
+    own = draw(st.sampled_from(["rzn", "ifgo", "h"]))
+    bias = draw(st.sampled_from(["none", "one", "two", "stacked", "concatenated", *(["four"] if own == "rzn" else [])]))
+    flags: dict[str, Any] = {name: draw(st.booleans()) for name in ("transposed", "directions")}
     flags["activation"] = draw(st.sampled_from(["tanh", "relu", ("elu", 0.5)]))
-    flags["recurrent_activation"] = draw(st.sampled_from(["sigmoid", ("hard_sigmoid", 0.2, 0.5)]))
-    gates = "".join(draw(st.permutations("rzn")))
-    return Convention(gates=gates, concatenated=concatenated, bias=bias, names=tuple("abcd"[:count]), **flags)
+    if own == "rzn":
+        flags |= {name: draw(st.booleans()) for name in ("reset_after", "update_keeps", "reset_keeps")}
+    if own == "ifgo":
+        flags["peepholes"] = draw(st.sampled_from(["", *map("".join, permutations("ifo"))]))
+    if own != "h":
+        flags["recurrent_activation"] = draw(st.sampled_from(["sigmoid", ("hard_sigmoid", 0.2, 0.5)]))
+    gates = "".join(draw(st.permutations(own)))
+    count = (1 if concatenated else 2) + {"none": 0, "two": 2}.get(bias, 1) + bool(flags.get("peepholes"))
+    return Convention(gates=gates, concatenated=concatenated, bias=bias, names=tuple("abcde"[:count]), **flags)
 
 
 @settings(deadline=None)  # the first example pays for imports
@@ -357,10 +478,11 @@ def test_round_trips_are_exact(
     assert not any(np.shares_memory(a, b) for a in arrays.values() for b in [*native.values(), *again.values()])
 
 
-def test_gates_are_stacked_in_the_order_named(rng: np.random.Generator) -> None:
-    weights = random_arrays(rng, convert.PYTORCH)
-    block = dict(zip("rzn", split(weights["bias_ih"]), strict=True))
-    for gates in permutations("rzn"):
+@pytest.mark.parametrize("own", ["rzn", "ifgo"])
+def test_gates_are_stacked_in_the_order_named(rng: np.random.Generator, own: str) -> None:
+    weights = random_arrays(rng, Convention(gates=own))
+    block = dict(zip(own, np.split(weights["bias_ih"], len(own)), strict=True))
+    for gates in permutations(own):
         bias_ih = from_native(weights, Convention(gates="".join(gates)))["bias_ih"]
         np.testing.assert_array_equal(bias_ih, np.concatenate([block[gate] for gate in gates]))
 
@@ -573,26 +695,81 @@ def test_to_native_refuses_types(arrays: Any, message: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"gates": "rzz"}, r'gates: expected a permutation of "rzn", got \'rzz\''),
-        ({"gates": "zrh"}, r'gates: expected a permutation of "rzn", got \'zrh\''),
+        ({"gates": "rzz"}, r'gates: expected "h" or a permutation of "rzn" or "ifgo", got \'rzz\''),
+        ({"gates": "zrh"}, r'gates: expected "h" or .*, got \'zrh\''),
+        ({"gates": "ifog", "reset_after": False}, r"reset_after: expected True for gates 'ifog', got False"),
+        ({"gates": "ifgo", "bias": "four"}, r"bias: expected 'two' for gates 'ifgo', got 'four'"),
+        ({"gates": "h", "recurrent_activation": "relu"}, r"recurrent_activation: expected 'sigmoid' for gates 'h'"),
+        ({"peepholes": "ifo"}, r"peepholes: expected '' for gates 'rzn', got 'ifo'"),
+        ({"gates": "ifgo", "peepholes": "ifg"}, r'peepholes: expected "" or a permutation of "ifo", got \'ifg\''),
+        ({"gates": "ifgo", "peepholes": "ifo"}, r"names: expected 2 \+ 2 \+ 1, all different"),
         ({"concatenated": "h,x"}, r"concatenated: expected 'xh' or 'hx', got 'h,x'"),
         (
             {"bias": "three"},
             r"bias: expected 'none', 'one', .* or 'four', got 'three'",
         ),
-        ({"bias": "one"}, r"names: expected 2 \+ 1, all different"),
+        ({"bias": "one"}, r"names: expected 2 \+ 1 \+ 0, all different"),
         ({"activation": "gelu"}, r"activation: expected 'sigmoid', .*, got 'gelu'"),
         ({"recurrent_activation": ("tanh", 1)}, r"recurrent_activation: expected no number for tanh, got \(1,\)"),
         (
             {"recurrent_activation": ("hard_sigmoid", 0.2, 0.4), "update_keeps": False},
             r"recurrent_activation: expected 'sigmoid', or .* with beta 0.5, where a gate .*, got \('hard_sig",
         ),
-        ({"names": ("W", "W", "b", "c")}, r"names: expected 2 \+ 2, all different"),
+        ({"names": ("W", "W", "b", "c")}, r"names: expected 2 \+ 2 \+ 0, all different"),
     ],
 )
 def test_conventions_are_checked(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Convention(**fields)
+
+
+@pytest.mark.parametrize(
+    ("layer", "convention", "message"),
+    [
+        (nn.LSTM(2, 3, peepholes=True, seed=0), convert.KERAS_LSTM, "peephole_l0: unknown name"),
+        (nn.LSTM(2, 3, proj_size=1, seed=0), convert.PYTORCH_LSTM, "weight_hr_l0: unknown name"),
+        (nn.LSTM(2, 3, seed=0), convert.KERAS, r"weight_hh_l0: expected shape \(3H, H\), got shape \(12, 3\)"),
+        (nn.RNN(2, 3, seed=0), convert.ONNX_LSTM, r"weight_hh_l0: expected shape \(4H, H\), got shape \(3, 3\)"),
+        (nn.GRU(2, 3, seed=0), convert.KERAS_RNN, r"weight_hh_l0: expected shape \(H, H\), got shape \(9, 3\)"),
+    ],
+)
+def test_what_a_convention_has_no_place_for(layer: nn.Module, convention: Convention, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        from_native(layer.state_dict(), convention, layer=0)
+
+
+@pytest.mark.parametrize(
+    ("convention", "options", "message"),
+    [
+        (convert.KERAS_V1_LSTM, {}, r"recurrent_activation: expected \('hard_sigmoid', 0.2, 0.5\)"),
+        (convert.KERAS_LSTM, {"reset_after": False}, "reset_after: expected True"),
+        (
+            convert.KERAS_RNN,
+            {"nonlinearity": "relu"},
+            "nonlinearity: expected 'tanh', which the convention has, got 'relu'",
+        ),
+        (convert.KERAS_RNN, {"activation": "relu"}, "activation: expected 'tanh'"),
+    ],
+)
+def test_weights_for_another_layer_are_refused(
+    rng: np.random.Generator, convention: Convention, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        to_native(random_arrays(rng, convention), convention, **options)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parent / "conventions").glob("*.npz")), ids=lambda path: path.stem
+)
+def test_what_a_peer_computed(path: Path) -> None:
+    """Flax and OpenVINO, as tests/conventions/write.py ran them."""
+    with np.load(path) as stored:
+        case = dict(stored)
+    convention = getattr(convert, path.stem)
+    x, expected, *state = (case.pop(name) for name in ("x", "y", "h", "c") if name in case)
+    weights = to_native(case, convention, **convention.options)
+    output = run_reference(weights, convention, x, tuple(state) if len(state) > 1 else state[0])
+    assert_close(output, expected, "golden")
 
 
 def test_gains_of_layer_normalization_are_not_lost() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -65,7 +64,7 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 
 
 def to_native(arrays: Arrays, convention: convert.Convention) -> dict[str, np.ndarray]:
-    """Convert those of a GRU to be run as the convention says."""
+    """Convert those of a layer whose activations are the convention's, or are said where it is run."""
     return convert.to_native(arrays, convention, **convention.options)
 
 
@@ -92,17 +91,12 @@ def test_rtneural_keras(shared: Path, engine: Engine, name: str) -> None:
             named = dict(zip(convert.RTNEURAL.names, arrays, strict=True))
             signal, _ = engine(to_native(named, convert.RTNEURAL))(signal)
         elif layer["type"] == "lstm":
-            signal, _ = engine(keras_weights(arrays), "lstm")(signal)
+            named = dict(zip(convert.RTNEURAL_LSTM.names, arrays, strict=True))
+            signal, _ = engine(to_native(named, convert.RTNEURAL_LSTM), "lstm")(signal)
         else:
             activation = {"tanh": np.tanh, "sigmoid": reference.sigmoid, "": np.asarray}[layer["activation"]]
             signal = activation(signal @ arrays[0] + arrays[1])
     assert_close(signal, rtneural_signal(folder, f"{name}_y_python"), "golden")
-
-
-def keras_weights(arrays: list[np.ndarray]) -> dict[str, np.ndarray]:
-    """One layer's weights as Keras has those of its LSTM (in our order of gates) and its SimpleRNN."""
-    kernel, recurrent_kernel, *bias = arrays
-    return {"weight_ih": kernel.T, "weight_hh": recurrent_kernel.T} | dict(zip(["bias_ih"], bias, strict=False))
 
 
 @pytest.mark.parametrize("kind", ["gru", "lstm"])
@@ -134,10 +128,8 @@ def test_keras_js(shared: Path, engine: Engine, kind: str, number: int) -> None:
         "LSTM": ("lstm", (gates, own, own)),
         "SimpleRNN": ("rnn_tanh", (own,)),
     }[kind]
-    weights = keras_weights(arrays)
-    if kind == "GRU":
-        convention = replace(convert.KERAS_V1, activation=own, recurrent_activation=gates)
-        weights = to_native(dict(zip(convention.names, arrays, strict=False)), convention)
+    convention = {"GRU": convert.KERAS_V1, "LSTM": convert.KERAS_V1_LSTM, "SimpleRNN": convert.KERAS_RNN}[kind]
+    weights = to_native(dict(zip(convention.names, arrays, strict=False)), convention)
     backwards, state = number in (3, 4, 7, 8), None
     run = engine(weights, cell, activations=activations)
     for _ in range(2 if number >= 5 else 1):  # these layers keep their state from a first call
@@ -292,7 +284,7 @@ def test_onnxruntime(shared: Path, engine: Engine, operator: str, number: int) -
     assert len(calls) == ONNX_CALLS[operator]
     call = calls[number]
     given, expected = (
-        {name: np.array(values).reshape(shape) for name, (shape, values) in call[side].items()}
+        {name: np.array(values, float).reshape(shape) for name, (shape, values) in call[side].items()}
         for side in ("in", "out")
     )
     directions = range(len(given["W"]))
@@ -313,11 +305,9 @@ def run_onnxruntime(
     after = bool(attributes.get("linear_before_reset", 0))
     reset = "gru_reset_after" if after else "gru_reset_before"
     cell = {"GRU": reset, "LSTM": "lstm", "RNN": "rnn_tanh"}[operator]
-    if operator == "GRU":
-        convention = convert.ONNX_LINEAR_BEFORE_RESET if after else convert.ONNX
-        weights = to_native({name: array[None] for name, array in own.items()}, convention)
-    else:
-        weights = onnx_weights(own)
+    gru = convert.ONNX_LINEAR_BEFORE_RESET if after else convert.ONNX
+    convention = {"GRU": gru, "LSTM": convert.ONNX_LSTM, "RNN": convert.ONNX_RNN}[operator]
+    weights = to_native({name: array[None] for name, array in own.items()}, convention)
     options: dict[str, Any] = {}
     if "activations" in attributes:
         options["activations"] = onnx_activations(attributes, direction, len(given["W"]))
@@ -330,17 +320,6 @@ def run_onnxruntime(
     return engine(weights, cell, **options)(
         given["X"], onnx_state(operator, given, direction), **steps, reverse=reverse
     )
-
-
-def onnx_weights(own: Arrays) -> dict[str, np.ndarray]:
-    """Return those of an LSTM, whose gates ONNX has in the order i, o, f, g and its peepholes i, o, f, or of an RNN."""
-    order = [0, 2, 3, 1] if len(own["R"]) == 4 * own["R"].shape[1] else [0]
-    arrays = [own["W"], own["R"], *(np.split(own["B"], 2) if "B" in own else [])]
-    blocks = [np.split(array, len(order)) for array in arrays]
-    weights = {name: np.concatenate([own[gate] for gate in order]) for name, own in zip(NAMES, blocks, strict=False)}
-    if "P" in own:
-        weights["peephole"] = own["P"].reshape(3, -1)[[0, 2, 1]]
-    return weights
 
 
 def onnx_state(operator: str, given: Arrays, direction: int) -> Any:
