@@ -2,8 +2,8 @@
 
 ``nn`` holds the layers, ``functional`` the same computations on plain arrays; ``losses``, ``optim`` and
 ``schedules`` train them, ``train`` runs the loop, ``io`` saves and loads, ``convert`` takes over weights from
-elsewhere, ``inspection`` looks into a model at work and ``heatmaps`` draws what it finds, and ``reference`` is the
-NumPy specification that everything compiled is compared with.
+elsewhere and ``keras`` models of Keras, ``inspection`` looks into a model at work and ``heatmaps`` draws what it finds,
+and ``reference`` is the NumPy specification that everything compiled is compared with.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gru_native import functional, nn
 from gru_native._runtime import get_include, get_library, release_memory, set_team, threads
 
 if TYPE_CHECKING:
-    from gru_native import convert, heatmaps, inspection, io, losses, optim, reference, schedules, stream, train
+    from gru_native import convert, heatmaps, inspection, io, keras, losses, optim, reference, schedules, stream, train
     from gru_native.io import ModelFileError, load, load_metadata, load_state, save
 
     __version__: str
@@ -31,6 +31,7 @@ __all__ = [
     "heatmaps",
     "inspection",
     "io",
+    "keras",
     "load",
     "load_metadata",
     "load_state",

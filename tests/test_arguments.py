@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from gru_native import convert, heatmaps, inspection, io, losses, nn, optim, random, schedules, train
+from gru_native import convert, heatmaps, inspection, io, keras, losses, nn, optim, random, schedules, train
 from gru_native import functional as F
 from gru_native import stream as streams
 from gru_native.activations import Activation, activation
@@ -434,6 +434,8 @@ def other_calls(folder: Path) -> dict[str, Call]:
     arrays = dict(zip(convert.KERAS.names, (zeros(IN, 15), zeros(5, 15), zeros(2, 15)), strict=True))
     weights = convert.to_native(arrays, convert.KERAS)
     own = {"reset_after": True, "activation": "tanh", "recurrent_activation": "sigmoid", "nonlinearity": "tanh"}
+    kept = Path(__file__).parent / "keras_files"
+    first = nn.GRU(2, 3, activation="softsign", seed=0)
     fields = {name: getattr(convert.PYTORCH, name) for name in inspect.signature(convert.Convention).parameters}
     looked = {"model": model(), "x": zeros(T, IN), "layer": 0, "step": 0, "index": 0, "threads": 1}
     return {
@@ -450,6 +452,8 @@ def other_calls(folder: Path) -> dict[str, Call]:
             convert.from_native,
             {"weights": weights, "convention": convert.KERAS, **own, "layer": None},
         ),
+        "keras.load": Call(keras.load, {"path": kept / "text_3.keras"}),
+        "load_weights": Call(keras.load_weights, {"model": first, "path": kept / "two_ways_3.weights.h5"}),
         "inspect": Call(inspection.inspect, looked),
         "draw": Call(
             heatmaps.draw, {"inspection": seen(), "path": folder / "x.png", "labels": ["a", "b", "c"], "output": "y"}
@@ -515,7 +519,7 @@ WITHOUT_ARGUMENTS = {
     "peak_memory_mb",
     "regression_metrics",
 }
-MODULES = [F, nn, losses, optim, schedules, train, io, convert, inspection, heatmaps, random, streams]
+MODULES = [F, nn, losses, optim, schedules, train, io, convert, keras, inspection, heatmaps, random, streams]
 
 
 def public(module: ModuleType) -> set[str]:
