@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,14 @@ def test_the_page_for_users_of_pytorch() -> None:
     pytest.importorskip("sb3_contrib")
     torch.manual_seed(0)
     run_page("pytorch.md", 9)
+
+
+def test_the_page_for_users_of_keras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("h5py")
+    for name, file in (("model.keras", "text_3.keras"), ("model.weights.h5", "two_ways_3.weights.h5")):
+        shutil.copy(DOCS.parent / "tests" / "keras_files" / file, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    run_page("keras.md", 5)
 
 
 def test_the_page_on_steps() -> None:
