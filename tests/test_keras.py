@@ -384,6 +384,21 @@ def test_hostile_weights(change: Callable[[Any], None], message: str, tmp_path: 
         gn.keras.load(weights_changed(tmp_path, change))
 
 
+LISTS = np.array([np.arange(2), np.arange(3)], dtype=object)
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"), [(3, "i8"), (np.ones(3), "f8"), ("[]", None), (LISTS, h5py.vlen_dtype("i8"))], ids=str
+)
+def test_attributes_that_are_no_model(value: Any, dtype: Any, tmp_path: Path) -> None:
+    path = tmp_path / "model.h5"
+    path.write_bytes(SERIES.read_bytes())
+    with h5py.File(path, "r+") as root:
+        root.attrs.create("model_config", value, dtype=dtype)
+    with pytest.raises(ModelFileError, match="model_config: expected strings|class_name: expected it"):
+        gn.keras.load(path)
+
+
 MUTATE = """
 import sys
 import numpy as np
