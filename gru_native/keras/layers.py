@@ -309,7 +309,9 @@ def _dense(layer: _Layer, shape: Shape) -> Native:
 
 def _activated(layer: _Layer) -> list[Config]:
     name = layer.config.get("activation")
-    function = name if name == "softmax" else layer.activation()
+    if name == "softmax":
+        return [{"type": "Softmax"}]
+    function = layer.activation()
     return [] if function == "linear" else [{"type": "Activation", "function": function}]
 
 
@@ -319,7 +321,7 @@ def _activation(layer: _Layer, shape: Shape) -> Native:
 
 def _softmax(layer: _Layer, shape: Shape) -> Native:
     layer.check_last_axis(shape)
-    return [{"type": "Activation", "function": "softmax"}], shape
+    return [{"type": "Softmax"}], shape
 
 
 def _dropout(layer: _Layer, shape: Shape) -> Native:
