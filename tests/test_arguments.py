@@ -224,7 +224,7 @@ def layer_calls() -> dict[str, Call]:
     cell = {"input_size": IN, "hidden_size": H, "bias": True, "dtype": "float32", "seed": 0}
     chosen = {"activation": "tanh", "recurrent_activation": ("hard_sigmoid", 0.2), "clip": 2.0}
     gru = chosen | {"reset_after": True, "layer_norm": False}
-    lstm = chosen | {"peepholes": True, "input_forget": True}
+    lstm = chosen | {"cell_activation": "relu", "peepholes": True, "input_forget": True}
     made: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
         "GRU": (nn.GRU, stack | gru | {"zoneout": 0.1}),
         "LSTM": (nn.LSTM, stack | lstm | {"proj_size": 0}),

@@ -90,6 +90,7 @@ CHOSEN: list[tuple[str, dict[str, Any]]] = [
     ("GRU", {"recurrent_activation": ("hard_sigmoid", 0.2, 0.5), "activation": ("scaled_tanh", 1.2, 0.7)}),
     ("GRU", {"clip": 0.6}),
     ("LSTM", {"activation": "softsign", "recurrent_activation": "hard_sigmoid"}),
+    ("LSTM", {"activation": "softsign", "cell_activation": ("elu", 0.5)}),
     ("LSTM", {"peepholes": True}),
     ("LSTM", {"input_forget": True, "clip": 0.8}),
     ("LSTM", {"peepholes": True, "input_forget": True, "activation": ("elu", 0.5), "clip": 0.7}),
@@ -108,7 +109,8 @@ def reference_options(stack: Any) -> dict[str, Any]:
     if isinstance(stack, nn.RNN):
         options["activations"] = [stack.nonlinearity]
     else:
-        options["activations"] = [stack.recurrent_activation] + [stack.activation] * stack.states
+        of_c = [stack.cell_activation or stack.activation] * (stack.states - 1)
+        options["activations"] = [stack.recurrent_activation, stack.activation, *of_c]
     return options | ({"input_forget": stack.input_forget} if isinstance(stack, nn.LSTM) else {})
 
 

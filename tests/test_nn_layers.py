@@ -646,7 +646,7 @@ LAYERS = [
     nn.GRUCell(3, 4, activation="relu", clip=1.5),
     nn.LSTM(3, [4, 5], bidirectional=True, peepholes=True, input_forget=True, clip=2),
     nn.LSTM(3, 4, 2, proj_size=2, dtype="float64"),
-    nn.LSTMCell(3, 4, peepholes=True, recurrent_activation="hard_sigmoid"),
+    nn.LSTMCell(3, 4, peepholes=True, recurrent_activation="hard_sigmoid", cell_activation=("elu", 0.5)),
     nn.RNN(3, 4, direction="reverse", clip=0.5),
     nn.GRU(3, 4, 2, bias=False, batch_first=True, dropout=0.1, bidirectional=True, reset_after=False),
     nn.GRU(3, [4, 5], dtype="float64"),

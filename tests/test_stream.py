@@ -193,6 +193,7 @@ def test_the_numbers_of_activations(rng: np.random.Generator, activation: Any) -
     for model in (
         nn.GRU(5, 6, activation=activation, recurrent_activation=activation, clip=1.0, seed=1),
         nn.LSTM(5, 6, activation=activation, recurrent_activation=activation, clip=1.0, seed=1),
+        nn.LSTM(5, 6, cell_activation=activation, seed=1),
         nn.RNN(5, 6, nonlinearity=activation, clip=1.0, seed=1),
     ):
         check(model, x, whole(model, x), rng)

@@ -225,7 +225,8 @@ void ModelBuilder<T>::add_recurrent(const std::string& type, const Options& opti
     const gn_activation candidate = activation_of(option("activation"));
     layer.activations[0] = activation_of(option("recurrent_activation"));
     layer.activations[1] = candidate;
-    if (is_lstm) layer.activations[2] = candidate;
+    if (is_lstm)
+      layer.activations[2] = options.contains("cell_activation") ? activation_of(option("cell_activation")) : candidate;
   }
   if (!option("clip").is_null()) layer.clip = option("clip").number();
   const bool has_bias = option("bias").flag(), peepholes = is_lstm && option("peepholes").flag();

@@ -38,6 +38,8 @@ class LSTM(Gated, Recurrent):
         As of `GRU`. What tanh(c') is given is bounded too, c' itself is not.
     activation, recurrent_activation
         What stands for both tanh and for σ above, as of `GRU`.
+    cell_activation
+        What stands for the tanh of c', where it is another than that of g (ONNX); ``None`` for `activation`.
     peepholes
         Whether the gates see c (Gers and Schmidhuber 2000): P_i ∘ c is added to the sum of i, P_f ∘ c to that of f, and
         P_o ∘ c' to that of o.
@@ -77,6 +79,7 @@ class LSTM(Gated, Recurrent):
         recurrent_dropout: float = 0.0,
         activation: ActivationLike = "tanh",
         recurrent_activation: ActivationLike = "sigmoid",
+        cell_activation: ActivationLike | None = None,
         peepholes: bool = False,
         input_forget: bool = False,
         proj_size: int = 0,
@@ -86,7 +89,8 @@ class LSTM(Gated, Recurrent):
     ) -> None:
         self.peepholes, self.input_forget = flag("peepholes", peepholes), flag("input_forget", input_forget)
         self.proj_size = whole("proj_size", proj_size, 0)
-        self._choose(self._activate(activation, recurrent_activation), clip, self.input_forget)
+        chosen = self._activate(activation, recurrent_activation, cell_activation)
+        self._choose(chosen, clip, self.input_forget)
         super().__init__(
             input_size,
             hidden_size,
@@ -118,7 +122,9 @@ class LSTMCell(Gated, RecurrentCell):
 
     Parameters
     ----------
-    input_size, hidden_size, bias, activation, recurrent_activation, peepholes, input_forget, clip, dtype, seed
+    input_size, hidden_size, bias, activation, recurrent_activation, cell_activation, peepholes, input_forget, clip
+        As of `LSTM`.
+    dtype, seed
         As of `LSTM`.
 
     Attributes
@@ -140,6 +146,7 @@ class LSTMCell(Gated, RecurrentCell):
         *,
         activation: ActivationLike = "tanh",
         recurrent_activation: ActivationLike = "sigmoid",
+        cell_activation: ActivationLike | None = None,
         peepholes: bool = False,
         input_forget: bool = False,
         clip: float | None = None,
@@ -147,7 +154,8 @@ class LSTMCell(Gated, RecurrentCell):
         seed: Seed | None = None,
     ) -> None:
         self.peepholes, self.input_forget = flag("peepholes", peepholes), flag("input_forget", input_forget)
-        self._choose(self._activate(activation, recurrent_activation), clip, self.input_forget)
+        chosen = self._activate(activation, recurrent_activation, cell_activation)
+        self._choose(chosen, clip, self.input_forget)
         super().__init__(input_size, hidden_size, bias, dtype, seed)
 
     @property

@@ -74,18 +74,28 @@ class Gated(OfCell):
 
     activation: ActivationLike
     recurrent_activation: ActivationLike
+    #: What c' goes through (the LSTM can have another than `activation`).
+    cell_activation: ActivationLike | None = None
 
-    def _activate(self, own: ActivationLike, recurrent: ActivationLike) -> tuple[Activation, ...]:
-        """Take the activations and return those of the cell: the candidate's is that of an LSTM's c', too."""
+    def _activate(
+        self, own: ActivationLike, recurrent: ActivationLike, of_c: ActivationLike | None = None
+    ) -> tuple[Activation, ...]:
+        """Take the activations and return those of the cell: without `of_c` the candidate's is that of c', too."""
         candidate, gates = activation("activation", own), activation("recurrent_activation", recurrent)
         self.activation, self.recurrent_activation = candidate.short, gates.short
-        return (gates,) + (candidate,) * self.states
+        if of_c is None:
+            return (gates,) + (candidate,) * self.states
+        last = activation("cell_activation", of_c)
+        self.cell_activation = last.short
+        return gates, candidate, last
 
     def _chosen(self) -> dict[str, Any]:
-        """Return the options, for `_config`."""
+        """Return the options, for `_config`: where c' has none of its own, as files have it that know of none."""
+        of_c = {} if self.cell_activation is None else {"cell_activation": self.cell_activation}
         return {
             "activation": self.activation,
             "recurrent_activation": self.recurrent_activation,
+            **of_c,
             "clip": self.clip,
         }
 
