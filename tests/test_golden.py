@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import json
 from collections.abc import Callable, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,6 @@ from cases import each, pack, parts_of
 from tolerances import assert_close
 
 from gru_native import convert, functional, reference
-from gru_native.activations import DEFAULTS
 
 pytestmark = pytest.mark.shared
 
@@ -195,146 +192,3 @@ def test_g2p_phonemes_are_exact(shared: Path, engine: Engine) -> None:
     assert len(rules["cases"]) == 200
     wrong = {case["word"]: said for case in rules["cases"] if (said := phonemes(case["word"])) != case["phonemes"]}
     assert not wrong
-
-
-# ONNX: GTCRN's nodes as ONNX Runtime computed them, and the operator's own test cases.
-
-
-def run_onnx(
-    engine: Engine,
-    arrays: Arrays,
-    attributes: Mapping[str, Any],
-    x: np.ndarray,
-    h_0: np.ndarray | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Compute the operator GRU: X (T, B, I), initial_h (D, B, H) -> Y (T, D, B, H), Y_h (D, B, H)."""
-    after = bool(attributes.get("linear_before_reset", 0))
-    state = to_native(arrays, convert.ONNX_LINEAR_BEFORE_RESET if after else convert.ONNX)
-    runs = []
-    for direction in range(len(arrays["W"])):
-        cell = "gru_reset_after" if after else "gru_reset_before"
-        run = engine(layer_of(state, suffix="_reverse" if direction else ""), cell)
-        reverse = direction == 1 or attributes.get("direction") == "reverse"
-        runs.append(run(x, None if h_0 is None else h_0[direction], reverse=reverse))
-    outputs, last = zip(*runs, strict=True)
-    return np.stack(outputs, axis=1), np.stack(last)
-
-
-@cache
-def gtcrn_nodes(folder: Path) -> list[dict[str, np.ndarray]]:
-    nodes: dict[str, dict[str, np.ndarray]] = {}
-    with np.load(folder / "gru_nodes.npz") as stored:
-        for key in stored:
-            node, field = key.split("_", 1)
-            nodes.setdefault(node, {})[field] = stored[key]
-    return list(nodes.values())
-
-
-@pytest.mark.parametrize("number", range(14))
-def test_gtcrn_node(shared: Path, engine: Engine, number: int) -> None:
-    node = gtcrn_nodes(shared / "golden" / "gtcrn")[number]
-    arrays = {name: node[name] for name in ("W", "R", "B")}
-    attributes = {name: node[name].item() for name in ("linear_before_reset", "direction")}
-    assert len(node["X"]) == 40
-    for x, h_0, expected in zip(node["X"], node["h0"], node["Y"], strict=True):
-        output, h_n = run_onnx(engine, arrays, attributes, x, h_0)
-        assert_close(output, expected, "golden_gtcrn")
-        np.testing.assert_array_equal(h_n[0], output[-1, 0])
-    if attributes["direction"] == "forward":  # one step a frame, each from the state of the last: one sequence
-        output, _ = run_onnx(engine, arrays, attributes, node["X"][:, 0], node["h0"][0])
-        assert_close(output, node["Y"][:, 0], "golden_gtcrn")
-
-
-@pytest.mark.parametrize(
-    "name", ["batchwise", "bidirectional", "defaults", "reverse", "seq_length", "with_initial_bias"]
-)
-def test_onnx_operator(shared: Path, engine: Engine, name: str) -> None:
-    with np.load(shared / "golden" / "onnx_gru" / f"test_gru_{name}.npz") as case:
-        attributes = ast.literal_eval(str(case["attrs"]))
-        arrays = {key: case[f"in_{key}"] for key in ("W", "R", "B") if f"in_{key}" in case}
-        x, expected = case["in_X"], {key: case[key] for key in case if key.startswith("out_")}
-    batch_first = attributes.get("layout", 0) == 1
-    output, h_n = run_onnx(engine, arrays, attributes, np.swapaxes(x, 0, 1) if batch_first else x)
-    if batch_first:
-        output, h_n = output.transpose(2, 0, 1, 3), np.swapaxes(h_n, 0, 1)
-    assert expected.keys() <= {"out_Y", "out_Y_h"}
-    for key, array in expected.items():
-        assert_close({"out_Y": output, "out_Y_h": h_n}[key], array, "golden", key)
-
-
-# onnxruntime's own tests of the operators GRU, LSTM and RNN.
-
-ONNX_CALLS = {"GRU": 56, "LSTM": 58, "RNN": 19}
-
-# Of what it expects in these, the installed onnxruntime itself is 6.1e-5 off.
-STALE = {"ONNXRuntime_TestLSTMZeroSeqInMiddle", "ONNXRuntime_TestLSTMShorterSeqInMiddle"}
-
-
-@cache
-def onnxruntime_calls(folder: Path, operator: str) -> list[dict[str, Any]]:
-    calls: list[dict[str, Any]] = json.loads((folder / f"{operator.lower()}.json").read_text())
-    return calls
-
-
-@pytest.mark.parametrize(
-    ("operator", "number"), [(operator, number) for operator, count in ONNX_CALLS.items() for number in range(count)]
-)
-def test_onnxruntime(shared: Path, engine: Engine, operator: str, number: int) -> None:
-    calls = onnxruntime_calls(shared / "golden" / "onnxruntime", operator)
-    assert len(calls) == ONNX_CALLS[operator]
-    call = calls[number]
-    given, expected = (
-        {name: np.array(values, float).reshape(shape) for name, (shape, values) in call[side].items()}
-        for side in ("in", "out")
-    )
-    directions = range(len(given["W"]))
-    runs = [run_onnxruntime(engine, operator, call["attrs"], given, direction) for direction in directions]
-    outputs, states = zip(*runs, strict=True)
-    found = {"Y": np.stack(outputs, axis=1)}
-    found |= dict(zip(("Y_h", "Y_c"), map(np.stack, zip(*map(parts_of, states), strict=True)), strict=False))
-    tolerance = "golden_onnxruntime_stale" if call["test"] in STALE else "golden_onnxruntime"
-    for name, array in expected.items():
-        assert_close(found[name], array, tolerance, f"{call['test']}: {name}")
-
-
-def run_onnxruntime(
-    engine: Engine, operator: str, attributes: Mapping[str, Any], given: Arrays, direction: int
-) -> tuple[np.ndarray, Any]:
-    """Compute one direction of the operator."""
-    own = {name: given[name][direction] for name in ("W", "R", "B", "P") if name in given}
-    after = bool(attributes.get("linear_before_reset", 0))
-    reset = "gru_reset_after" if after else "gru_reset_before"
-    cell = {"GRU": reset, "LSTM": "lstm", "RNN": "rnn_tanh"}[operator]
-    gru = convert.ONNX_LINEAR_BEFORE_RESET if after else convert.ONNX
-    convention = {"GRU": gru, "LSTM": convert.ONNX_LSTM, "RNN": convert.ONNX_RNN}[operator]
-    weights = to_native({name: array[None] for name, array in own.items()}, convention)
-    options: dict[str, Any] = {}
-    if "activations" in attributes:
-        options["activations"] = onnx_activations(attributes, direction, len(given["W"]))
-    if "clip" in attributes:
-        options["clip"] = float(attributes["clip"])
-    if attributes.get("input_forget", 0):
-        options["input_forget"] = True
-    steps = {"lengths": given["sequence_lens"].astype(int)} if "sequence_lens" in given else {}
-    reverse = direction == 1 or attributes.get("direction") == "reverse"
-    return engine(weights, cell, **options)(
-        given["X"], onnx_state(operator, given, direction), **steps, reverse=reverse
-    )
-
-
-def onnx_state(operator: str, given: Arrays, direction: int) -> Any:
-    zeros = np.zeros((given["X"].shape[1], given["R"].shape[2]))
-    h, c = (given[name][direction] if name in given else zeros for name in ("initial_h", "initial_c"))
-    return (h, c) if operator == "LSTM" else h
-
-
-def onnx_activations(attributes: Mapping[str, Any], direction: int, directions: int) -> list[tuple[Any, ...]]:
-    """Return those of a direction: each takes the next of the numbers alpha and beta if it has such."""
-    names = {name.replace("_", ""): name for name in DEFAULTS} | {"affine": "linear"}
-    numbers = [iter(attributes.get(f"activation_{which}", [])) for which in ("alpha", "beta")]
-    found: list[tuple[Any, ...]] = []
-    for word in attributes["activations"]:
-        name = names[word.lower()]
-        found.append((name, *(next(own) for own, _ in zip(numbers, DEFAULTS[name], strict=False))))
-    count = len(found) // directions
-    return found[direction * count :][:count]
