@@ -7,6 +7,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from importlib.util import find_spec
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
@@ -491,6 +492,20 @@ def stream_calls() -> dict[str, Call]:
     }
 
 
+def onnx_calls(folder: Path) -> dict[str, Call]:
+    from onnx import helper
+
+    graphs.export(model(), folder / "model.onnx")
+    node = helper.make_node("GRU", ["X", "W", "R"], ["Y"])
+    weights = {"W": zeros(1, 3 * H, IN), "R": zeros(1, 3 * H, H)}
+    given = {"model": model(), "path": folder / "new.onnx", "opset": 18, "states": True, "lengths": True}
+    return {
+        "export": Call(graphs.export, given),
+        "layer": Call(graphs.layer, {"node": node, "initializers": weights, "direction": "forward"}),
+        "load": Call(graphs.load, {"source": folder / "model.onnx"}),
+    }
+
+
 KINDS: dict[str, Callable[[Path], dict[str, Call]]] = {
     "functional": lambda folder: functional_calls(),
     "layers": lambda folder: layer_calls(),
@@ -520,6 +535,11 @@ WITHOUT_ARGUMENTS = {
     "regression_metrics",
 }
 MODULES = [F, nn, losses, optim, schedules, train, io, convert, keras, inspection, heatmaps, random, streams]
+if find_spec("onnx"):
+    from gru_native import onnx as graphs
+
+    MODULES.append(graphs)
+    KINDS["onnx"] = onnx_calls
 
 
 def public(module: ModuleType) -> set[str]:
