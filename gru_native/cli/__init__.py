@@ -9,11 +9,11 @@ import sys
 from collections.abc import Sequence
 
 from gru_native import __version__, _core
-from gru_native.cli import bench, convert, demo, generate, info, inspect, study, train_text
+from gru_native.cli import bench, convert, demo, export, generate, info, inspect, study, train_text
 from gru_native.cli.errors import UserError
 from gru_native.io import ModelFileError
 
-COMMANDS = (demo, train_text, generate, inspect, study, convert, info, bench)
+COMMANDS = (demo, train_text, generate, inspect, study, convert, export, info, bench)
 
 INTERRUPTED = 130  # as a shell reports a process that Ctrl-C has ended
 FAILED = 2

@@ -12,7 +12,7 @@ from gru_native.cli.errors import UserError
 from gru_native.cli.files import check_writable_file
 
 # The module whose `load` reads such files.
-READERS = {".keras": "gru_native.keras", ".h5": "gru_native.keras"}
+READERS = {".keras": "gru_native.keras", ".h5": "gru_native.keras", ".onnx": "gru_native.onnx"}
 
 
 def register(commands: Any) -> None:
