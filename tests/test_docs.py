@@ -39,3 +39,10 @@ def test_the_page_for_users_of_keras(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_the_page_on_steps() -> None:
     run_page("streams.md", 4)
+
+
+def test_the_page_for_users_of_onnx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    monkeypatch.chdir(tmp_path)
+    run_page("onnx.md", 6)
