@@ -18,8 +18,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from torch.nn.utils import parametrizations, prune
-from torch_cases import (
+
+torch = pytest.importorskip("torch")
+
+from torch.nn.utils import parametrizations, prune  # noqa: E402
+from torch_cases import (  # noqa: E402
     FORWARD,
     OURS,
     assert_same,
@@ -33,10 +36,9 @@ from torch_cases import (
     mapped,
     pair,
     tensors,
-    torch,
 )
 
-import gru_native.torch as gt
+import gru_native.torch as gt  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN:UserWarning")
 

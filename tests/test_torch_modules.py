@@ -12,9 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 from tolerances import assert_close, assert_gradient
-from torch.nn.utils import parametrizations, parametrize, prune
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence
-from torch_cases import (
+
+torch = pytest.importorskip("torch")
+
+from torch.nn.utils import parametrizations, parametrize, prune  # noqa: E402
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence  # noqa: E402
+from torch_cases import (  # noqa: E402
     FORWARD,
     OURS,
     assert_same,
@@ -28,11 +31,10 @@ from torch_cases import (
     mapped,
     pair,
     tensors,
-    torch,
 )
 
-import gru_native.torch as gt
-from gru_native import nn
+import gru_native.torch as gt  # noqa: E402
+from gru_native import nn  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN:UserWarning")
 
