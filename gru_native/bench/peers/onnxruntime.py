@@ -32,7 +32,7 @@ class OnnxRuntime(Peer):
         self._binding = self._bound(self._inputs, self._outputs)
         # A live sequence's states go to and fro between two arrays.
         self._h, h_n = self._inputs["h_0_0"], self._outputs[1]
-        turned = self._bound({**self._inputs, "h_0_0": h_n}, [self._outputs[0], self._h])
+        turned = self._bound({**self._inputs, "h_0_0": h_n}, [self._outputs[0], self._h, *self._outputs[2:]])
         self._turns = itertools.cycle([self._binding, turned])
         self._states, self._subsets = np.zeros((POOL_SIZE, case.hidden_size), np.float32), subsets(case.batch)
 
