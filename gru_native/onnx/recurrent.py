@@ -14,7 +14,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from gru_native import nn
 from gru_native.activations import DEFAULTS, Activation, activation
 from gru_native.arguments import Array, any_float_array, array, instance, one_of
-from gru_native.convert import ONNX, ONNX_LINEAR_BEFORE_RESET, from_native, to_native
+from gru_native.convert import ONNX, ONNX_LINEAR_BEFORE_RESET, ONNX_LSTM, ONNX_RNN, Convention, from_native, to_native
 
 Layer: TypeAlias = nn.GRU | nn.LSTM | nn.RNN
 
@@ -38,9 +38,6 @@ _ATTRIBUTES = {
     "layout",
     "linear_before_reset",
 }
-
-# i, f, g, o among ONNX's i, o, f, c; P_i, P_f, P_o among its P_i, P_o, P_f.
-_OF_LSTM, _OF_PEEPHOLES = (0, 2, 3, 1), (0, 2, 1)
 
 # ONNX's names, and what numbers are where none are given: it has none for Affine and ScaledTanh.
 _NAMES = {
@@ -150,7 +147,8 @@ def from_operator(
         seed=0,
         **options,
     )
-    made.assign(_to_native(kind, weights, after))
+    convention = _convention(kind, after)
+    made.assign(to_native(weights, convention, layer=0, **convention.options))
     return made
 
 
@@ -266,27 +264,11 @@ def _options(kind: str, functions: list[Activation]) -> dict[str, Any]:
     return {"recurrent_activation": functions[0], "activation": functions[1], **of_c}
 
 
-def _to_native(kind: str, weights: Mapping[str, Array], after: bool) -> dict[str, Array]:
-    """Return the arrays under the names of a layer's."""
+def _convention(kind: str, after: bool) -> Convention:
+    """Return how an operator writes weights down; `after` is its linear_before_reset."""
     if kind == "GRU":
-        convention = ONNX_LINEAR_BEFORE_RESET if after else ONNX
-        return to_native(weights, convention, layer=0, **convention.options)
-    found: dict[str, Array] = {}
-    for direction, suffix in enumerate(("_l0", "_l0_reverse")[: len(weights["W"])]):
-        own = {name: both[direction] for name, both in weights.items()}
-        order = _OF_LSTM if kind == "LSTM" else (0,)
-        stacks = [own["W"], own["R"], *(np.split(own["B"], 2) if "B" in own else ())]
-        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        found |= {name + suffix: _restacked(stack, order) for name, stack in zip(names, stacks, strict=False)}
-        if "P" in own:
-            found["peephole" + suffix] = _restacked(own["P"], _OF_PEEPHOLES).reshape(3, -1)
-    return found
-
-
-def _restacked(stack: Array, order: tuple[int, ...]) -> Array:
-    """Return the blocks along the first axis in another order."""
-    blocks = np.split(stack, len(order))
-    return np.concatenate([blocks[place] for place in order])
+        return ONNX_LINEAR_BEFORE_RESET if after else ONNX
+    return ONNX_LSTM if kind == "LSTM" else ONNX_RNN
 
 
 # ---- From a layer to nodes ------------------------------------------------------------------------------------------
@@ -334,20 +316,8 @@ def single(name: str, value: float, layer: Any) -> float:
 
 def to_operator_weights(layer: Layer, arrays: Mapping[str, Array], place: int) -> dict[str, Array]:
     """Return W, R, B and P of one layer of a stack, from the arrays under the names of the stack's."""
-    if isinstance(layer, nn.GRU):
-        convention = ONNX_LINEAR_BEFORE_RESET if layer.reset_after else ONNX
-        return from_native(arrays, convention, layer=place, **convention.options)
-    order = tuple(np.argsort(_OF_LSTM)) if isinstance(layer, nn.LSTM) else (0,)
-    directions = []
-    for suffix in (f"_l{place}", f"_l{place}_reverse")[: 2 if layer.bidirectional else 1]:
-        named = {name.removesuffix(suffix): own for name, own in arrays.items() if name.endswith(suffix)}
-        own = {"W": _restacked(named["weight_ih"], order), "R": _restacked(named["weight_hh"], order)}
-        if layer.bias:
-            own["B"] = np.concatenate([_restacked(named[name], order) for name in ("bias_ih", "bias_hh")])
-        if layer.peepholes:
-            own["P"] = _restacked(named["peephole"].reshape(-1), _OF_PEEPHOLES)
-        directions.append(own)
-    return {name: np.stack([own[name] for own in directions]) for name in directions[0]}
+    convention = _convention(to_operator(layer)[0], getattr(layer, "reset_after", True))
+    return from_native(arrays, convention, layer=place, **convention.options)
 
 
 def _functions(layer: Layer) -> list[Activation]:
