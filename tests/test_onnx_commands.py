@@ -35,12 +35,12 @@ def test_there_and_back(tmp_path: Path, capsys: pytest.CaptureFixture[str], rng:
 def test_what_cannot_be_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     save(nn.GRUCell(3, 4), tmp_path / "cell.safetensors")
-    text = '<ir_version: 8, opset_import: ["": 18]> g (float[T, B, 3] x) => (float[T, B, 3] y) { y = Relu (x) }'
-    onnx.save(onnx.parser.parse_model(text), tmp_path / "relu.onnx")
+    text = '<ir_version: 8, opset_import: ["": 18]> g (float[T, B, 3] x) => (float[T, B, 3] y) { y = Neg (x) }'
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "neg.onnx")
     for command, message in (
         (["export", "cell.safetensors"], "got GRUCell"),
         (["export", "cell.safetensors", "--opset", "3"], "opset: expected a whole number from 18"),
-        (["convert", "relu.onnx"], "Relu 'y'"),
+        (["convert", "neg.onnx"], "Neg 'y'"),
         (["convert", "cell.safetensors"], "expected a name that ends in .onnx"),
         (["convert", "none.onnx"], "No such file"),
     ):

@@ -12,7 +12,7 @@ from onnx import NodeProto, numpy_helper
 from gru_native import nn
 from gru_native.arguments import Array
 from gru_native.onnx.pooling import DOMAIN
-from gru_native.onnx.recurrent import INPUTS, WEIGHTS, attributes_of, from_operator
+from gru_native.onnx.recurrent import INPUTS, NAMES, NUMBERS, WEIGHTS, attributes_of, from_operator
 from gru_native.onnx.values import (
     LastStates,
     NoChain,
@@ -220,6 +220,28 @@ def _batch_normalization(node: Node) -> Signal:
     layer = nn.BatchNorm1d(arrays["weight"].size, node.attributes.get("epsilon", 1e-5), dtype=arrays["weight"].dtype)
     layer.assign(arrays)
     return x.through(layer)
+
+
+def _activation(node: Node) -> Signal:
+    (name,) = (own for own, kind in NAMES.items() if kind == node.kind)
+    given = zip(("alpha", "beta"), NUMBERS[name], strict=False)
+    return _result(node).through(nn.Activation((name, *(node.attributes.get(which, usual) for which, usual in given))))
+
+
+def _softmax(node: Node) -> Signal:
+    x = _result(node)
+    # Where no axis is said, old operators take all axes but the first.
+    if x.axes[-1] != "F" or ("axis" not in node.attributes and len(x.axes) > 2) or node.axis(x, -1) != len(x.axes) - 1:
+        raise NoChain("axis: expected that of the features, the last one")
+    return x.through(nn.Activation("softmax"))
+
+
+def _result(node: Node) -> Signal:
+    """Return the input of a function of each number, whose directions are side by side."""
+    x = signal(node.given[0])
+    if "D" in x.axes:
+        raise NoChain("expected features on the last axis")
+    return x
 
 
 def _dropout(node: Node) -> Any:
@@ -434,6 +456,8 @@ _OPERATORS: Mapping[str, Callable[[Node], Any]] = {
     "Add": _add,
     "LayerNormalization": _layer_normalization,
     "BatchNormalization": _batch_normalization,
+    "Softmax": _softmax,
+    **{kind: _activation for name, kind in NAMES.items() if name not in ("linear", "scaled_tanh")},
     "Dropout": _dropout,
     "ReduceMean": _reduce_mean,
     "Identity": _identity,

@@ -39,8 +39,8 @@ _ATTRIBUTES = {
     "linear_before_reset",
 }
 
-# ONNX's names, and what numbers are where none are given: it has none for Affine and ScaledTanh.
-_NAMES = {
+#: ONNX's names, and what numbers are where none are given: it has none for Affine and ScaledTanh.
+NAMES = {
     "sigmoid": "Sigmoid",
     "tanh": "Tanh",
     "relu": "Relu",
@@ -53,7 +53,7 @@ _NAMES = {
     "scaled_tanh": "ScaledTanh",
     "thresholded_relu": "ThresholdedRelu",
 }
-_NUMBERS: dict[str, tuple[float | None, ...]] = {
+NUMBERS: dict[str, tuple[float | None, ...]] = {
     **DEFAULTS,
     "hard_sigmoid": (0.2, 0.5),
     "linear": (None, None),
@@ -239,14 +239,14 @@ def _activations(kind: str, attributes: Mapping[str, Any], directions: int) -> l
     count = len(_USUAL[kind])
     if len(words) != count * directions:
         raise ValueError(f"activations: expected {count * directions}, got {len(words)}")
-    known = {name.lower(): own for own, name in _NAMES.items()}
+    known = {name.lower(): own for own, name in NAMES.items()}
     numbers = [iter(attributes.get(f"activation_{which}", ())) for which in ("alpha", "beta")]
     found = []
     for word in words:
         name = known[one_of("activations", word.lower(), tuple(known))]
-        given = [next(own, usual) for own, usual in zip(numbers, _NUMBERS[name], strict=False)]
+        given = [next(own, usual) for own, usual in zip(numbers, NUMBERS[name], strict=False)]
         if None in given:
-            raise ValueError(f"activations: expected alpha and beta for {_NAMES[name]}, got none")
+            raise ValueError(f"activations: expected alpha and beta for {NAMES[name]}, got none")
         found.append(activation("activations", (name, *given)))
     for which, rest in zip(("alpha", "beta"), map(list, numbers), strict=True):
         if rest:
@@ -289,7 +289,7 @@ def to_operator(layer: Layer) -> tuple[str, dict[str, Any]]:
     count = 2 if layer.bidirectional else 1
     found: dict[str, Any] = {"direction": "bidirectional" if layer.bidirectional else layer.direction}
     functions = _functions(layer) * count
-    words = [_NAMES[own.name] for own in functions]
+    words = [NAMES[own.name] for own in functions]
     if words != list(_USUAL[kind]) * count:
         found["activations"] = words
         for place, name in enumerate(("activation_alpha", "activation_beta")):

@@ -10,10 +10,11 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, defs, helper, numpy_helper
 
 from gru_native import __version__, io, nn
+from gru_native.activations import activation
 from gru_native.arguments import Array, StrPath, flag, shown, whole
 from gru_native.nn.module import Module, join
 from gru_native.onnx.pooling import DOMAIN, function
-from gru_native.onnx.recurrent import Layer, single, to_operator, to_operator_weights
+from gru_native.onnx.recurrent import NAMES, Layer, single, to_operator, to_operator_weights
 
 #: The oldest operators that a file can ask for.
 LEAST_OPSET = 18
@@ -33,8 +34,8 @@ def export(model: Any, path: StrPath, *, opset: int = LEAST_OPSET, states: bool 
     ----------
     model
         A module of `gru_native.nn`: a recurrent layer, or a `Sequential` of recurrent layers, `Embedding`, `Linear`,
-        `LayerNorm`, `BatchNorm1d`, `Dropout` (nothing at inference) and layers that pool; or a recurrent module of
-        `gru_native.torch`.
+        `LayerNorm`, `BatchNorm1d`, `Activation`, `Dropout` (nothing at inference) and layers that pool; or a recurrent
+        module of `gru_native.torch`.
     path
         By custom ``*.onnx``. An existing file is replaced when the new one is complete on disk.
     opset
@@ -91,8 +92,9 @@ class _Graph:
         lengths: bool,
     ) -> None:
         self.arrays, self.opset, self.states = arrays, opset, states
-        dtypes = [layer.dtype.name for _, layer in layers if hasattr(layer, "dtype")]
-        self.type = _TYPES[dtypes[0] if dtypes else "float32"]
+        dtypes = [layer.dtype for _, layer in layers if hasattr(layer, "dtype")]
+        self.dtype = dtypes[0] if dtypes else np.dtype("float32")
+        self.type = _TYPES[self.dtype.name]
         self.batch_first = bool(over_time) and over_time[0].batch_first
         self.only_one_recurrent = sum(layer.recurrent for layer in over_time) == 1
         self.nodes: list[NodeProto] = []
@@ -309,6 +311,19 @@ def _batch_norm(graph: _Graph, layer: nn.BatchNorm1d) -> None:
     graph.x = graph.node("BatchNormalization", graph.x, *affine, *running, epsilon=single("eps", layer.eps, layer))
 
 
+def _activation(graph: _Graph, layer: nn.Activation) -> None:
+    if layer.function == "softmax":
+        graph.x = graph.node("Softmax", graph.x, axis=-1)
+        return
+    own = activation("function", layer.function)
+    if own.name in ("linear", "scaled_tanh"):
+        raise ValueError(f"function: expected one for which ONNX has an operator, got {layer.function!r}")
+    numbers: dict[str, Any] = {
+        name: single("function", each, graph) for name, each in zip(("alpha", "beta"), own.numbers, strict=False)
+    }
+    graph.x = graph.node(NAMES[own.name], graph.x, **numbers)
+
+
 def _dropout(graph: _Graph, layer: nn.Dropout) -> None:
     """Do nothing, as at inference."""
 
@@ -346,6 +361,7 @@ _WRITERS: dict[type[Module], Callable[[_Graph, Any], None]] = {
     nn.Linear: _linear,
     nn.LayerNorm: _layer_norm,
     nn.BatchNorm1d: _batch_norm,
+    nn.Activation: _activation,
     nn.Dropout: _dropout,
     nn.LastPooling: _last_pooling,
     nn.MeanPooling: _mean_pooling,
