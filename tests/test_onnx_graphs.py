@@ -83,7 +83,7 @@ MODELS: dict[str, Callable[[], Any]] = {
         *(nn.Sequential(nn.Linear(3, 3, **H), nn.Activation(each)) for each in OF_LAYERS),
         nn.GRU(3, 5, **H),
         nn.Linear(5, 4, **H),
-        nn.Activation("softmax"),
+        nn.Softmax(),
     ),
     "no recurrent layer": lambda: nn.Sequential(nn.Linear(3, 4, **H), norm(nn.BatchNorm1d(4)), nn.Linear(4, 2, **H)),
 }

@@ -33,11 +33,11 @@ class Activation(_Function):
     """
 
     def __init__(self, function: ActivationLike) -> None:
-        self.function = activation("function", function)
+        self.function = activation("function", function).short
         super().__init__()
 
     def _config(self) -> dict[str, Any]:
-        return {"function": self.function.short}
+        return {"function": self.function}
 
     def _call(self, snapshot: Snapshot, x: ArrayLike, *, threads: int | None = None) -> Array:
         F.thread_count(threads)

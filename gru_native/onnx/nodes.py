@@ -233,7 +233,7 @@ def _softmax(node: Node) -> Signal:
     # Where no axis is said, old operators take all axes but the first.
     if x.axes[-1] != "F" or ("axis" not in node.attributes and len(x.axes) > 2) or node.axis(x, -1) != len(x.axes) - 1:
         raise NoChain("axis: expected that of the features, the last one")
-    return x.through(nn.Activation("softmax"))
+    return x.through(nn.Softmax())
 
 
 def _result(node: Node) -> Signal:

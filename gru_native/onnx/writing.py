@@ -312,9 +312,6 @@ def _batch_norm(graph: _Graph, layer: nn.BatchNorm1d) -> None:
 
 
 def _activation(graph: _Graph, layer: nn.Activation) -> None:
-    if layer.function == "softmax":
-        graph.x = graph.node("Softmax", graph.x, axis=-1)
-        return
     own = activation("function", layer.function)
     if own.name in ("linear", "scaled_tanh"):
         raise ValueError(f"function: expected one for which ONNX has an operator, got {layer.function!r}")
@@ -322,6 +319,10 @@ def _activation(graph: _Graph, layer: nn.Activation) -> None:
         name: single("function", each, graph) for name, each in zip(("alpha", "beta"), own.numbers, strict=False)
     }
     graph.x = graph.node(NAMES[own.name], graph.x, **numbers)
+
+
+def _softmax(graph: _Graph, layer: nn.Softmax) -> None:
+    graph.x = graph.node("Softmax", graph.x, axis=-1)
 
 
 def _dropout(graph: _Graph, layer: nn.Dropout) -> None:
@@ -362,6 +363,7 @@ _WRITERS: dict[type[Module], Callable[[_Graph, Any], None]] = {
     nn.LayerNorm: _layer_norm,
     nn.BatchNorm1d: _batch_norm,
     nn.Activation: _activation,
+    nn.Softmax: _softmax,
     nn.Dropout: _dropout,
     nn.LastPooling: _last_pooling,
     nn.MeanPooling: _mean_pooling,
