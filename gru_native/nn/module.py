@@ -194,6 +194,11 @@ class Module:
         """Whether the calls take `lengths` beside the input, and give a result without the time axis."""
         return False
 
+    @property
+    def takes_lengths(self) -> bool:
+        """Whether the calls take `lengths` beside the input, without states."""
+        return self.pools
+
     def children(self) -> dict[str, Module]:
         """Return the direct children by name, in the order in which they were assigned."""
         return dict(self._children)

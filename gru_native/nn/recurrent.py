@@ -16,6 +16,7 @@ from gru_native.activations import Activation, ActivationLike, activation
 from gru_native.arguments import flag, float_dtype, number, one_of, shaped_array, typed_array, whole, wholes
 from gru_native.nn import init
 from gru_native.nn.dropout import Noise
+from gru_native.nn.masked import Counted, MaskedOutput, MaskedSaved
 from gru_native.nn.module import Array, Gradients, Module, Snapshot, Tape, Version, sealed
 from gru_native.nn.signal import Fact, Signal
 from gru_native.passes import repeatable
@@ -223,12 +224,17 @@ class Recurrent(OfCell):
         lengths: ArrayLike | None = None,
         reset: ArrayLike | None = None,
         *,
+        mask: ArrayLike | None = None,
+        masked_output: MaskedOutput = "zero",
         return_gates: bool = False,
         threads: int | None = None,
     ) -> Any:
         # As any module's, but for the arguments by name: to gather all of them takes as long as a short call.
         snapshot = Snapshot(self._version)
-        return self._call(snapshot, x, h_0, lengths, reset, return_gates=return_gates, threads=threads)
+        if mask is None:
+            return self._call(snapshot, x, h_0, lengths, reset, return_gates=return_gates, threads=threads)
+        given: dict[str, Any] = {"return_gates": return_gates, "threads": threads}
+        return self._call(snapshot, x, h_0, lengths, reset, mask=mask, masked_output=masked_output, **given)
 
     def forward(
         self,
@@ -237,13 +243,18 @@ class Recurrent(OfCell):
         lengths: ArrayLike | None = None,
         reset: ArrayLike | None = None,
         *,
+        mask: ArrayLike | None = None,
+        masked_output: MaskedOutput = "zero",
         tape: str = "gates",
         seed: Seed | None = None,
         threads: int | None = None,
     ) -> tuple[tuple[Array, States], Tape]:
         """Return (output, h_n) and the tape for `backward`; see the class for the arguments."""
         snapshot = Snapshot(self._version)
-        result, saved = self._forward(snapshot, x, h_0, lengths, reset, tape=tape, seed=seed, threads=threads)
+        given: dict[str, Any] = {"tape": tape, "seed": seed, "threads": threads}
+        if mask is not None:
+            given |= {"mask": mask, "masked_output": masked_output}
+        result, saved = self._forward(snapshot, x, h_0, lengths, reset, **given)
         return result, Tape(self, saved)
 
     def _call(
@@ -254,9 +265,16 @@ class Recurrent(OfCell):
         lengths: ArrayLike | None = None,
         reset: ArrayLike | None = None,
         *,
+        mask: ArrayLike | None = None,
+        masked_output: MaskedOutput = "zero",
         return_gates: bool = False,
         threads: int | None = None,
     ) -> Any:
+        if mask is not None:
+            counted = self._counted(x, lengths, mask, masked_output)
+            together = counted.together(x), h_0, counted.lengths, counted.resets(reset)
+            output, h_n, *more = self._call(snapshot, *together, return_gates=return_gates, threads=threads)
+            return counted.apart(output), h_n, *({name: counted.apart(own) for name, own in of.items()} for of in more)
         layers = snapshot.version.derive("layers", self._packed_layers)
         if self._is_one_layer and return_gates is False:
             try:
@@ -290,10 +308,17 @@ class Recurrent(OfCell):
         lengths: ArrayLike | None = None,
         reset: ArrayLike | None = None,
         *,
+        mask: ArrayLike | None = None,
+        masked_output: MaskedOutput = "zero",
         tape: str = "gates",
         seed: Seed | None = None,
         threads: int | None = None,
-    ) -> tuple[tuple[Array, States], _Saved]:
+    ) -> tuple[tuple[Array, States], _Saved | MaskedSaved]:
+        if mask is not None:
+            counted = self._counted(x, lengths, mask, masked_output)
+            together = counted.together(x), h_0, counted.lengths, counted.resets(reset)
+            (output, h_n), of_counted = self._forward(snapshot, *together, tape=tape, seed=seed, threads=threads)
+            return (sealed(counted.apart(output)), h_n), MaskedSaved(counted, of_counted)
         keep = F.checked_tape(tape)
         layers = snapshot.version.derive("layers", self._packed_layers)
         masked = self.training and self.recurrent_dropout > 0
@@ -322,9 +347,25 @@ class Recurrent(OfCell):
             final.append(h_n)
         return (layout.without_batch(sequence), layout.states(final)), saved
 
+    def _counted(self, x: ArrayLike, lengths: ArrayLike | None, mask: ArrayLike, masked_output: str) -> Counted:
+        if lengths is not None:
+            raise ValueError("lengths: expected None beside mask, got lengths")
+        reverse = self._width(-1) if self.bidirectional else 0 if self.direction == "reverse" else None
+        return Counted(typed_array("x", x, self.dtype), mask, masked_output, self.batch_first, reverse)
+
     def _backward(
-        self, saved: _Saved, d_output: ArrayLike | None, d_h_n: States = None, *, threads: int | None = None
+        self,
+        saved: _Saved | MaskedSaved,
+        d_output: ArrayLike | None,
+        d_h_n: States = None,
+        *,
+        threads: int | None = None,
     ) -> tuple[tuple[Array, States], Gradients]:
+        if isinstance(saved, MaskedSaved):
+            counted, of_counted = saved
+            d_together = None if d_output is None else counted.gathered(typed_array("d_output", d_output, self.dtype))
+            (d_x, d_h_0), gradients = self._backward(of_counted, d_together, d_h_n, threads=threads)
+            return (counted.scattered(d_x), d_h_0), gradients
         if self._is_one_layer:
             try:
                 d_x, d_h_0, gradients = saved.tapes[0].backward(d_output, d_h_n, self._parameter_names[0], threads)

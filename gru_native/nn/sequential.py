@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from gru_native.arguments import instance
-from gru_native.nn.module import Gradients, Module, Snapshot, join
+from gru_native.arguments import Array, array, instance
+from gru_native.nn.masked import Counted, MaskedSaved
+from gru_native.nn.module import Gradients, Module, Snapshot, join, sealed
 from gru_native.nn.recurrent import RecurrentCell
 from gru_native.nn.signal import Signal
 from gru_native.random import Seed, seed_path
@@ -17,10 +18,11 @@ class Sequential(Module):
 
     ``model(x)`` gives the last layer's output. When a layer is recurrent (`GRU`, `LSTM`, `RNN`, or a Sequential that
     holds one), the states are handed through: ``model(x, states=None, lengths=None, reset=None)`` gives ``(output,
-    states)``, a list with what each recurrent layer takes as `h_0` and gives as `h_n`, in order; all of them
-    are given the lengths and resets, and layers that pool (`AttentionPooling`, `LastPooling`, `MeanPooling`) the
-    lengths. ``forward`` takes the same and a `seed`, and gives the same and a tape;
-    the layer at place i gets the seed ``(*seed, i)``.
+    states)``, a list with what each recurrent layer takes as `h_0` and gives as `h_n`, in order; all of them are given
+    the lengths and resets, and layers that take lengths alone (those that pool, `BatchNorm1d`) the lengths. ``forward``
+    takes the same and a `seed`, and gives the same and a tape; the layer at place i gets the seed ``(*seed, i)``. In
+    place of lengths all calls take `mask` (T, B) of bool, or (B, T): the steps that count, anywhere. The others are
+    left out, and their outputs are zeros.
     ``backward(tape, d_output, d_states=None)`` gives ``(d_x, gradients)``, or ``((d_x, d_states),
     gradients)`` with recurrent layers; a state or gradient that is ``None`` stands for zeros.
 
@@ -71,6 +73,10 @@ class Sequential(Module):
     def pools(self) -> bool:
         return any(layer.pools for layer in self)
 
+    @property
+    def takes_lengths(self) -> bool:
+        return any(layer.takes_lengths for layer in self)
+
     def __len__(self) -> int:
         return len(self._children)
 
@@ -91,15 +97,23 @@ class Sequential(Module):
         lengths: Any = None,
         reset: Any = None,
         *,
+        mask: Any = None,
         threads: int | None = None,
     ) -> Any:
+        if mask is not None:
+            steps = self._counted(x, lengths, mask)
+            together = steps.together(x), states, steps.lengths, steps.resets(reset)
+            result = self._call(snapshot, *together, threads=threads)
+            if self.pools:
+                return result
+            return (steps.apart(result[0]), result[1]) if self.recurrent else steps.apart(result)
         self._refuse_steps(lengths, reset)
         given, final = iter(self._states("states", states)), []
         for name, layer in self._children.items():
             if layer.recurrent:
                 x, state = layer._call(snapshot[name], x, next(given), lengths, reset, threads=threads)
                 final.append(state)
-            elif layer.pools:
+            elif layer.takes_lengths:
                 x = layer._call(snapshot[name], x, lengths=lengths, threads=threads)
             else:
                 x = layer._call(snapshot[name], x, threads=threads)
@@ -113,10 +127,18 @@ class Sequential(Module):
         lengths: Any = None,
         reset: Any = None,
         *,
+        mask: Any = None,
         tape: str = "gates",
         seed: Seed | None = None,
         threads: int | None = None,
-    ) -> tuple[Any, list[Any]]:
+    ) -> tuple[Any, list[Any] | MaskedSaved]:
+        if mask is not None:
+            steps = self._counted(x, lengths, mask)
+            together = steps.together(x), states, steps.lengths, steps.resets(reset)
+            result, own = self._forward(snapshot, *together, tape=tape, seed=seed, threads=threads)
+            if not self.pools:
+                result = (sealed(steps.apart(result[0])), result[1]) if self.recurrent else sealed(steps.apart(result))
+            return result, MaskedSaved(steps, own)
         self._refuse_steps(lengths, reset)
         given, final, tapes = iter(self._states("states", states)), [], []
         for place, (name, layer) in enumerate(self._children.items()):
@@ -126,7 +148,7 @@ class Sequential(Module):
                     snapshot[name], x, next(given), lengths, reset, tape=tape, **keywords
                 )
                 final.append(state)
-            elif layer.pools:
+            elif layer.takes_lengths:
                 x, record = layer._forward(snapshot[name], x, lengths=lengths, **keywords)
             else:
                 x, record = layer._forward(snapshot[name], x, **keywords)
@@ -135,12 +157,19 @@ class Sequential(Module):
 
     def _backward(
         self,
-        tapes: list[Any],
+        tapes: list[Any] | MaskedSaved,
         d_output: Any,
         d_states: Sequence[Any] | None = None,
         *,
         threads: int | None = None,
     ) -> tuple[Any, Gradients]:
+        if isinstance(tapes, MaskedSaved):
+            steps, own = tapes
+            d = d_output if self.pools or d_output is None else steps.gathered(array("d_output", d_output))
+            d_inputs, in_layers = self._backward(own, d, d_states, threads=threads)
+            if not self.recurrent:
+                return _scattered(steps, d_inputs), in_layers
+            return (_scattered(steps, d_inputs[0]), d_inputs[1]), in_layers
         given, d_initial = list(self._states("d_states", d_states)), []
         d = d_output
         gradients = []
@@ -154,10 +183,18 @@ class Sequential(Module):
         merged = {key: gradient for own in reversed(gradients) for key, gradient in own.items()}
         return ((d, d_initial[::-1]) if self.recurrent else d), merged
 
+    def _counted(self, x: Any, lengths: Any, mask: Any) -> Counted:
+        if lengths is not None:
+            raise ValueError("lengths: expected None beside mask, got lengths")
+        layouts = [module.batch_first for _, module in self.named_modules() if hasattr(module, "batch_first")]
+        if not layouts:
+            raise ValueError("mask: expected None, because no layer takes sequences, got a mask")
+        return Counted(x, mask, "zero", layouts[0], None)
+
     def _refuse_steps(self, lengths: Any, reset: Any) -> None:
-        if lengths is not None and not (self.recurrent or self.pools):
+        if lengths is not None and not (self.recurrent or self.takes_lengths):
             given = type(lengths).__name__
-            raise ValueError(f"lengths: expected None, because no layer is recurrent or pools, got {given}")
+            raise ValueError(f"lengths: expected None, because no layer takes them, got {given}")
         if reset is not None and not self.recurrent:
             raise ValueError(f"reset: expected None, because no layer is recurrent, got {type(reset).__name__}")
 
@@ -170,3 +207,7 @@ class Sequential(Module):
             got = f"{len(states)}" if isinstance(states, (list, tuple)) else type(states).__name__
             raise ValueError(f"{argument}: expected a list of {count}, one per recurrent layer, got {got}")
         return states
+
+
+def _scattered(steps: Counted, d_x: Array | None) -> Array | None:
+    return None if d_x is None else steps.scattered(d_x)  # an Embedding has no gradient of its input
