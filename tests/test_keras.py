@@ -139,6 +139,26 @@ def test_each_cell(kind: str, number: int, two: bool, sequences: bool, end: str,
     check(again, x, np.asarray(model(x)))
 
 
+@of_keras
+def test_batch_normalization_between_recurrent_layers(tmp_path: Path) -> None:
+    """Predictions, and what a training step leaves of running values."""
+    keras, rng = keras_itself(), np.random.default_rng(1)
+    layers = keras.layers
+    norm = layers.BatchNormalization()
+    first = layers.GRU(4, return_sequences=True)
+    model = keras.Sequential([keras.Input((None, 3)), first, norm, layers.LSTM(2)])
+    write.filled(model, rng)
+    model.save(tmp_path / "model.keras")
+    loaded = gn.keras.load(tmp_path / "model.keras")
+    x = rng.standard_normal((5, 7, 3)).astype("f4")
+    check(loaded, x, np.asarray(model(x)))
+    norm(first(x), training=True)
+    loaded.forward(x)
+    (own,) = (module for _, module in loaded.named_modules() if isinstance(module, nn.BatchNorm1d))
+    for name, value in (("running_mean", norm.moving_mean), ("running_var", norm.moving_variance)):
+        np.testing.assert_allclose(own.state_dict()[name], np.asarray(value), rtol=1e-6, atol=1e-6)
+
+
 # ---- What is refused ------------------------------------------------------------------------------------------------
 
 

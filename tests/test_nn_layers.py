@@ -266,7 +266,7 @@ def test_a_chain_hands_on_lengths_and_resets(rng: np.random.Generator) -> None:
     (forward, _), _ = model.forward(x, lengths=lengths, reset=reset)
     np.testing.assert_array_equal(forward, output)
     for name in ("lengths", "reset"):
-        with pytest.raises(ValueError, match=f"{name}: expected None, because no layer is recurrent.*, got list"):
+        with pytest.raises(ValueError, match=f"{name}: expected None, because no layer .*, got list"):
             nn.Sequential(nn.Linear(3, 4))(x, **{name: [1]})
 
 
@@ -753,3 +753,71 @@ def go_together(kind: Callable[..., Any], names: set[str], rng: np.random.Genera
         _, gradients = stack.backward(tape, np.ones_like(output))
         assert gradients.keys() == stack.parameters().keys()
     return True
+
+
+# Batch normalisation of sequences
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_batch_norm_of_the_steps_that_count(batch_first: bool, rng: np.random.Generator) -> None:
+    """As of those steps side by side, (N, C): outputs, gradients, running values."""
+    lengths = np.array([4, 0, 7, 2])
+    live = np.arange(7)[:, None] < lengths
+    x, d = rng.standard_normal((2, 7, 4, 3))
+    live, x, d = (each.swapaxes(0, 1) for each in (live, x, d)) if batch_first else (live, x, d)
+    x[~live] = np.nan
+    layer = nn.BatchNorm1d(3, channels_last=True, batch_first=batch_first, dtype="float64")
+    rows = nn.BatchNorm1d(3, dtype="float64")
+    y, tape = layer.forward(x, lengths)
+    expected, of_rows = rows.forward(x[live])
+    np.testing.assert_array_equal(y[live], expected)
+    assert not y[~live].any()
+    d_x, gradients = layer.backward(tape, d)
+    d_rows, expected_gradients = rows.backward(of_rows, d[live])
+    np.testing.assert_array_equal(d_x[live], d_rows)
+    assert not d_x[~live].any()
+    for name, gradient in expected_gradients.items():
+        np.testing.assert_array_equal(gradients[name], gradient)
+    for name, value in rows.state_dict().items():
+        np.testing.assert_array_equal(layer.state_dict()[name], value)
+    layer.eval()
+    np.testing.assert_array_equal(layer(x, lengths)[live], rows(x[live]))
+    whole = layer.train().forward(np.nan_to_num(x))[0]
+    assert_close(whole.mean((0, 1)), np.zeros(3), "float64")
+
+
+def test_batch_norm_has_keras_formula(rng: np.random.Generator) -> None:
+    """Of which the running variance is biased, and the momentum that of what was before."""
+    layer = nn.BatchNorm1d(3, eps=1e-3, momentum=0.01, channels_last=True, biased=True, dtype="float64")
+    mean, var = np.zeros(3), np.ones(3)
+    for _ in range(3):
+        x = rng.normal(1, 2, (5, 4, 3))
+        y, _ = layer.forward(x)
+        own = x.reshape(-1, 3)
+        assert_close(y, (x - own.mean(0)) / np.sqrt(own.var(0) + 1e-3), "float64")
+        mean, var = 0.99 * mean + 0.01 * own.mean(0), 0.99 * var + 0.01 * own.var(0)
+    state = layer.state_dict()
+    assert_close(state["running_mean"], mean, "float64")
+    assert_close(state["running_var"], var, "float64")
+
+
+def test_batch_norm_between_recurrent_layers(rng: np.random.Generator) -> None:
+    model = nn.Sequential(nn.GRU(3, 4, seed=1), nn.BatchNorm1d(4, channels_last=True), nn.GRU(4, 2, seed=2))
+    assert nn.from_config(model.config()).config() == model.config()
+    x, lengths = rng.standard_normal((6, 3, 3)).astype(F32), np.array([6, 2, 4])
+    (output, _), tape = model.forward(x, None, lengths)
+    _, gradients = model.backward(tape, np.ones_like(output))
+    assert gradients.keys() == model.parameters().keys()
+    assert not output[4:, 1:].any()
+    np.testing.assert_array_equal(model.stream(3).run(x[:2]), model(x[:2])[0])
+    for layers, message in (
+        ([nn.GRU(3, 4), nn.BatchNorm1d(4)], "BatchNorm1d"),
+        ([nn.GRU(3, 4), nn.BatchNorm1d(5, channels_last=True)], "num_features = 4"),
+        ([nn.GRU(3, 4), nn.BatchNorm1d(4, channels_last=True, batch_first=True)], "batch_first=False"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            nn.Sequential(*layers)
+    with pytest.raises(ValueError, match="lengths: expected channels_last and x with a time axis"):
+        nn.BatchNorm1d(3)(np.zeros((2, 3), F32), [1, 2])
+    with pytest.raises(ValueError, match="batch_first: expected channels_last"):
+        nn.BatchNorm1d(3, batch_first=True)

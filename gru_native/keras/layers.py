@@ -332,14 +332,13 @@ def _dropout(layer: _Layer, shape: Shape) -> Native:
 def _batch_normalization(layer: _Layer, shape: Shape) -> Native:
     layer.check_last_axis(shape)
     layer.check(renorm=False, virtual_batch_size=None)
-    if len(shape) != 1:
-        layer.refuse(
-            "BatchNorm1d takes features on axis 1, (batch, features): expected it behind what returns no steps"
-        )
     affine = layer.flag("scale", True)
     layer.check(center=affine)
     own = {"type": "BatchNorm1d", "num_features": layer.features(shape), "eps": layer.number("epsilon", 1e-3)}
-    return [own | {"momentum": 1 - layer.number("momentum", 0.99), "affine": affine, "dtype": layer.dtype}], shape
+    own |= {"momentum": 1 - layer.number("momentum", 0.99), "affine": affine, "dtype": layer.dtype}
+    if len(shape) > 1:
+        own |= {"channels_last": True, "batch_first": True}
+    return [own | {"biased": True}], shape
 
 
 def _layer_normalization(layer: _Layer, shape: Shape) -> Native:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from gru_native import _core
+from gru_native import functional as F
 from gru_native.arguments import flag, float_dtype, number, shaped_array, typed_array, whole, wholes
 from gru_native.nn import init
 from gru_native.nn.module import Array, Gradients, Module, Snapshot, Version, sealed
@@ -46,14 +47,14 @@ class _Normalization(Module):
     @repeatable
     def _forward(
         self, snapshot: Snapshot, x: ArrayLike, *, seed: Seed | None = None, threads: int | None = None
-    ) -> tuple[Array, _Saved]:
+    ) -> tuple[Array, Any]:
         x = self._checked(x)
         normalised = self._normalise(snapshot.version, x, self.training)
         return sealed(self._affine(snapshot.version, x, normalised)), _Saved(normalised, snapshot.version)
 
     @repeatable
     @np.errstate(invalid="ignore", over="ignore")
-    def _backward(self, saved: _Saved, d_output: ArrayLike, *, threads: int | None = None) -> tuple[Array, Gradients]:
+    def _backward(self, saved: Any, d_output: ArrayLike, *, threads: int | None = None) -> tuple[Array, Gradients]:
         values = saved.normalised.values
         d = shaped_array("d_output", d_output, values.shape, self.dtype)
         shared = self._shared_axes(d)
@@ -79,12 +80,15 @@ class _Normalization(Module):
 class BatchNorm1d(_Normalization):
     """Batch normalisation (Ioffe and Szegedy 2015) of the channels of x (N, C) or (N, C, L), as PyTorch's.
 
+    With `channels_last` x is (N, C), or sequences (T, B, C), or (B, T, C) with `batch_first`, beside which the calls
+    take `lengths` (B,): steps behind them count for nothing, and give zeros.
+
     ``y = (x - mean) / sqrt(var + eps) * weight + bias``. In ``forward`` in training mode mean and (biased)
     variance are the batch's own, and the running ones move towards them (towards the unbiased variance) by a
     new version of the buffers; otherwise they are the running ones. A batch without a value leaves them as they are.
 
-    A `Sequential` refuses it behind a layer that gives sequences, because an equal size could hide that their features
-    are not on axis 1: `LayerNorm` takes these.
+    A `Sequential` refuses it without `channels_last` behind a layer that gives sequences, because an equal size could
+    hide that their features are not on axis 1.
 
     Parameters
     ----------
@@ -98,6 +102,12 @@ class BatchNorm1d(_Normalization):
         Whether there are `weight` and `bias`.
     track_running_stats
         Whether there are running values; without them the batch's own are used always.
+    channels_last
+        Whether the channels are the last axis of sequences.
+    batch_first
+        Whether these are (B, T, C).
+    biased
+        Whether the running variance moves towards the biased one, as Keras' does.
     dtype
         float32 or float64.
 
@@ -116,6 +126,8 @@ class BatchNorm1d(_Normalization):
         Also when the batch's own values are needed and there is only one value per channel.
     """
 
+    batch_first: bool
+
     def __init__(
         self,
         num_features: int,
@@ -124,6 +136,9 @@ class BatchNorm1d(_Normalization):
         affine: bool = True,
         track_running_stats: bool = True,
         *,
+        channels_last: bool = False,
+        batch_first: bool = False,
+        biased: bool = False,
         dtype: DTypeLike = "float32",
     ) -> None:
         self.num_features = whole("num_features", num_features)
@@ -131,6 +146,12 @@ class BatchNorm1d(_Normalization):
         self.momentum = None if momentum is None else number("momentum", momentum, most=1.0)
         self.affine = flag("affine", affine)
         self.track_running_stats = flag("track_running_stats", track_running_stats)
+        self.channels_last = flag("channels_last", channels_last)
+        if flag("batch_first", batch_first) and not channels_last:
+            raise ValueError("batch_first: expected channels_last, got batch_first alone")
+        if channels_last:  # what has it takes sequences
+            self.batch_first = batch_first
+        self.biased = flag("biased", biased)
         self.dtype = float_dtype(dtype)
         arrays = {"weight": self._constant(1), "bias": self._constant(0)} if affine else {}
         if track_running_stats:
@@ -153,32 +174,83 @@ class BatchNorm1d(_Normalization):
             "momentum": self.momentum,
             "affine": self.affine,
             "track_running_stats": self.track_running_stats,
+            "channels_last": self.channels_last,
+            "batch_first": self.channels_last and self.batch_first,
+            "biased": self.biased,
             "dtype": self.dtype.name,
         }
 
+    @property
+    def takes_lengths(self) -> bool:
+        return self.channels_last
+
     def _passed(self, given: Signal, name: str) -> Signal:
         place = self._place(name)
-        return given.normalized(place, self.num_features).typed(place, self.dtype.name)
+        if not self.channels_last:
+            return given.normalized(place, self.num_features).typed(place, self.dtype.name)
+        if given.batch_first is not None and given.batch_first.value is not None:
+            given = given.ordered(place, type(self).__name__, self.batch_first)
+        return given.sized(place, "num_features", self.num_features).typed(place, self.dtype.name)
 
     def _checked(self, x: ArrayLike) -> Array:
         x = typed_array("x", x, self.dtype)
+        axis = x.ndim - 1 if self.channels_last else 1
         if x.ndim not in (2, 3):
-            raise ValueError(f"x: expected 2 or 3 dimensions (N, C) or (N, C, L), got {x.ndim} with shape {x.shape}")
-        if x.shape[1] != self.num_features:
-            raise ValueError(f"x: expected {self.num_features} channels on axis 1, got shape {x.shape}")
+            axes = "(N, C) or (N, C, L)"
+            if self.channels_last:
+                axes = "(N, C) or (B, T, C)" if self.batch_first else "(N, C) or (T, B, C)"
+            raise ValueError(f"x: expected 2 or 3 dimensions {axes}, got {x.ndim} with shape {x.shape}")
+        if x.shape[axis] != self.num_features:
+            raise ValueError(f"x: expected {self.num_features} channels on axis {axis}, got shape {x.shape}")
         return x
 
     def _shared_axes(self, x: Array) -> Axes:
-        return (0,) if x.ndim == 2 else (0, 2)
+        if x.ndim == 2:
+            return (0,)
+        return (0, 1) if self.channels_last else (0, 2)
+
+    def _live(self, x: ArrayLike, lengths: ArrayLike | None) -> tuple[Array, Array | None]:
+        """Return x, and which of its steps count where not all do."""
+        x = self._checked(x)
+        if lengths is None:
+            return x, None
+        if not self.channels_last or x.ndim != 3:
+            raise ValueError("lengths: expected channels_last and x with a time axis, got lengths without them")
+        steps, rows = reversed(x.shape[:2]) if self.batch_first else x.shape[:2]
+        live = np.arange(steps)[:, None] < F.sequence_lengths(lengths, steps, rows)
+        return x, live.T if self.batch_first else live
+
+    def _call(
+        self, snapshot: Snapshot, x: ArrayLike, lengths: ArrayLike | None = None, *, threads: int | None = None
+    ) -> Array:
+        x, live = self._live(x, lengths)
+        if live is None:
+            return super()._call(snapshot, x, threads=threads)
+        return _scattered(super()._call(snapshot, x[live], threads=threads), live)
 
     def _forward(
-        self, snapshot: Snapshot, x: ArrayLike, *, seed: Seed | None = None, threads: int | None = None
-    ) -> tuple[Array, _Saved]:
-        y, saved = super()._forward(snapshot, x, seed=seed, threads=threads)
+        self,
+        snapshot: Snapshot,
+        x: ArrayLike,
+        lengths: ArrayLike | None = None,
+        *,
+        seed: Seed | None = None,
+        threads: int | None = None,
+    ) -> tuple[Array, Any]:
+        x, live = self._live(x, lengths)
+        y, saved = super()._forward(snapshot, x if live is None else x[live], seed=seed, threads=threads)
         moments = saved.normalised.moments
         if self.track_running_stats and moments is not None:
-            self._track(*moments, y.size // self.num_features)
-        return y, saved
+            mean, var = moments
+            self._track(mean, var, y.size // self.num_features)
+        return (y if live is None else sealed(_scattered(y, live))), _SavedSteps(saved, live)
+
+    def _backward(self, saved: Any, d_output: ArrayLike, *, threads: int | None = None) -> tuple[Array, Gradients]:
+        if saved.live is None:
+            return super()._backward(saved.rows, d_output, threads=threads)
+        d = shaped_array("d_output", d_output, (*saved.live.shape, self.num_features), self.dtype)
+        d_rows, gradients = super()._backward(saved.rows, d[saved.live], threads=threads)
+        return _scattered(d_rows, saved.live), gradients
 
     def _normalise(self, version: Version, x: Array, training: bool) -> _Normalised:
         axes = self._shared_axes(x)
@@ -195,7 +267,7 @@ class BatchNorm1d(_Normalization):
 
     def _track(self, mean: Array, var: Array, count: int) -> None:
         """Move the running values towards those of a batch with so many values per channel."""
-        mean, var = mean.reshape(-1), var.reshape(-1) * (count / (count - 1))
+        mean, var = mean.reshape(-1), var.reshape(-1) * (1 if self.biased else count / (count - 1))
 
         def moved(present: Version) -> dict[str, Array]:
             batches = present["num_batches_tracked"] + 1
@@ -308,6 +380,18 @@ class _Normalised(NamedTuple):
 class _Saved:
     normalised: _Normalised
     version: Version
+
+
+class _SavedSteps(NamedTuple):
+    rows: _Saved  # of the steps that count
+    live: Array | None  # which these are, of bool, or None for all
+
+
+def _scattered(rows: Array, live: Array) -> Array:
+    """Return an array with rows where `live` is true, and zeros elsewhere."""
+    whole = np.zeros((*live.shape, *rows.shape[1:]), rows.dtype)
+    whole[live] = rows
+    return whole
 
 
 @np.errstate(invalid="ignore", over="ignore")

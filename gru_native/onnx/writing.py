@@ -303,6 +303,8 @@ def _layer_norm(graph: _Graph, layer: nn.LayerNorm) -> None:
 
 
 def _batch_norm(graph: _Graph, layer: nn.BatchNorm1d) -> None:
+    if layer.channels_last:
+        raise ValueError("channels_last: expected False, because the operator has channels on axis 1, got True")
     if not layer.track_running_stats:
         raise ValueError("track_running_stats: expected True, because a batch's own values are for training, got False")
     ones = np.ones(layer.num_features, layer.dtype)
