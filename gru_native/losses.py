@@ -11,7 +11,10 @@ The mean over no target at all is 0, as its gradient is, where PyTorch has NaN: 
 With ``"none"`` the value is a float64 array with one loss for each target, and `d_loss` a number or an array
 of that shape. NaN and infinity give what IEEE arithmetic makes of the formula, without a warning.
 
-The first two take ``threads=None``, the most threads to compute with (``None`` for the default).
+The first two take ``weights=None``, numbers from 0 up for the targets, on all of their axes or on the first ones:
+each loss is multiplied by its own, and a mean is divided by their sum. And ``threads=None``, the most threads to
+compute with (``None`` for the default). A fourth method, ``loss.count(targets, weights=None)``, is what a mean is
+divided by.
 """
 
 from __future__ import annotations
@@ -29,12 +32,14 @@ from gru_native.arguments import (
     LARGEST,
     Array,
     any_float_array,
+    array,
     index_array,
     instance,
     number,
     one_of,
     real_array,
     shaped_array,
+    typed_array,
     whole,
 )
 from gru_native.passes import in_pieces, repeatable
@@ -46,12 +51,12 @@ __all__ = ["BCEWithLogitsLoss", "CrossEntropyLoss", "LossTape", "MSELoss"]
 
 @dataclass
 class LossTape:
-    """What `backward` of the same loss needs: the gradient of the single losses, and their number. It serves once."""
+    """What `backward` of the same loss needs: the gradient of the single losses, and their count. It serves once."""
 
     loss: _Loss = field(repr=False)
     gradient: Array | None
     shape: tuple[int, ...]
-    count: int
+    count: float
 
 
 class _Loss:
@@ -61,17 +66,19 @@ class _Loss:
         self.reduction = one_of("reduction", reduction, ("mean", "sum", "none"))
 
     @repeatable
-    def __call__(self, predictions: Array, targets: Array, *, threads: int | None = None) -> float | Array:
+    def __call__(
+        self, predictions: Array, targets: Array, *, weights: ArrayLike | None = None, threads: int | None = None
+    ) -> float | Array:
         """Return the loss."""
-        losses, _, count = self._evaluate(predictions, targets, gradient=False, threads=threads)
+        losses, _, count = self._weighted(predictions, targets, weights, gradient=False, threads=threads)
         return self._reduce(losses, count)
 
     @repeatable
     def forward(
-        self, predictions: Array, targets: Array, *, threads: int | None = None
+        self, predictions: Array, targets: Array, *, weights: ArrayLike | None = None, threads: int | None = None
     ) -> tuple[float | Array, LossTape]:
         """Return the loss and the tape for `backward`."""
-        losses, gradient, count = self._evaluate(predictions, targets, gradient=True, threads=threads)
+        losses, gradient, count = self._weighted(predictions, targets, weights, gradient=True, threads=threads)
         return self._reduce(losses, count), LossTape(self, gradient, losses.shape, count)
 
     @repeatable
@@ -104,13 +111,37 @@ class _Loss:
         with np.errstate(all="ignore"):
             return np.multiply(gradient, scale, out=gradient)
 
+    def count(self, targets: ArrayLike, weights: ArrayLike | None = None) -> float:
+        """Return what the mean over these targets is divided by: their number, or the sum of their weights."""
+        own = self._target_weights(array("targets", targets))
+        if weights is not None:
+            own = own * _on_first_axes(weights, own.shape)
+        return float(own.sum())
+
+    def _target_weights(self, targets: Array) -> Array:
+        """Return what each target counts in a mean, as far as the loss says, (...) in float64."""
+        return np.broadcast_to(np.float64(1.0), targets.shape)
+
+    def _weighted(
+        self, predictions: Array, targets: Array, weights: ArrayLike | None, *, gradient: bool, threads: int | None
+    ) -> tuple[Array, Array | None, float]:
+        """Return what `_evaluate` does, each loss times its weight."""
+        losses, d, count = self._evaluate(predictions, targets, gradient=gradient, threads=threads)
+        if weights is None:
+            return losses, d, count
+        factors = _on_first_axes(weights, losses.shape)
+        with np.errstate(all="ignore"):
+            if d is not None:
+                d *= factors.reshape(factors.shape + (1,) * (d.ndim - factors.ndim)).astype(d.dtype)
+            return losses * factors, d, self.count(targets, weights)
+
     def _evaluate(
         self, predictions: Array, targets: Array, *, gradient: bool, threads: int | None
-    ) -> tuple[Array, Array | None, int]:
-        """Return single losses (float64), their gradient (a new array, or None), their number in a mean."""
+    ) -> tuple[Array, Array | None, float]:
+        """Return single losses (float64), their gradient (a new array, or None), and their `count`."""
         raise NotImplementedError
 
-    def _reduce(self, losses: Array, count: int) -> float | Array:
+    def _reduce(self, losses: Array, count: float) -> float | Array:
         if self.reduction == "none":
             return losses
         with np.errstate(all="ignore"):
@@ -121,14 +152,18 @@ class _Loss:
 
 
 class CrossEntropyLoss(_Loss):
-    """Cross-entropy from logits and integer targets, with the classes on the last axis of the logits.
+    """Cross-entropy from logits, with the classes on the last axis of the logits.
 
-    ``-sum_c q_c log softmax(logits)_c`` where q is 1 - label_smoothing at the target plus label_smoothing / C
-    everywhere (Szegedy et al., "Rethinking the Inception architecture for computer vision", 2016). The logits
-    are (..., C), float32 or float64, the targets (...), of any integer type; PyTorch has classes on axis 1.
+    ``-sum_c weight_c q_c log softmax(logits)_c``. Of a class as target, q is 1 - label_smoothing there plus
+    label_smoothing / C everywhere (Szegedy et al., "Rethinking the Inception architecture for computer vision",
+    2016). The logits are (..., C), float32 or float64. Targets are (...), of any integer type, or probabilities
+    (..., C) of the logits' dtype, which are smoothed too; PyTorch has classes on axis 1.
 
     Parameters
     ----------
+    weight : (C,) array, optional
+        Of each class, from 0 up. A mean over classes as targets is divided by the sum of theirs; one over
+        probabilities by their number, as in PyTorch.
     ignore_index : int
         Targets of this value give loss 0 and gradient 0 and do not count in the mean.
     label_smoothing : float
@@ -138,9 +173,9 @@ class CrossEntropyLoss(_Loss):
     Raises
     ------
     TypeError
-        When the logits are not float32 or float64 or the targets not integers.
+        When the logits are not float32 or float64, or the targets neither integers nor of the logits' dtype.
     ValueError
-        When shapes do not fit or a target is neither a class nor `ignore_index`.
+        When shapes do not fit, a target is neither a class nor `ignore_index`, or a probability is not from 0 to 1.
 
     Notes
     -----
@@ -149,19 +184,48 @@ class CrossEntropyLoss(_Loss):
     """
 
     def __init__(
-        self, *, ignore_index: int = -100, label_smoothing: float = 0.0, reduction: Reduction = "mean"
+        self,
+        *,
+        weight: ArrayLike | None = None,
+        ignore_index: int = -100,
+        label_smoothing: float = 0.0,
+        reduction: Reduction = "mean",
     ) -> None:
         super().__init__(reduction)
+        self.weight = None if weight is None else _weights("weight", weight)
+        if self.weight is not None and self.weight.ndim != 1:
+            raise ValueError(f"weight: expected shape (C,), got {self.weight.shape}")
         self.ignore_index = whole("ignore_index", ignore_index, -LARGEST - 1)
         self.label_smoothing = number("label_smoothing", label_smoothing, most=1.0)
 
+    def _target_weights(self, targets: Array) -> Array:
+        if targets.dtype.kind == "f":
+            return np.broadcast_to(np.float64(1.0), targets.shape[:-1])
+        counted: Array = np.asarray(targets != self.ignore_index)
+        if self.weight is None:
+            return counted.astype(np.float64)
+        weights: Array = np.where(counted, self.weight[np.where(counted, targets, 0)], 0.0)
+        return weights
+
     def _evaluate(
         self, predictions: Array, targets: Array, *, gradient: bool, threads: int | None
-    ) -> tuple[Array, Array | None, int]:
+    ) -> tuple[Array, Array | None, float]:
         logits = any_float_array("predictions", predictions)
         if logits.ndim == 0 or logits.shape[-1] == 0:
             raise ValueError(f"predictions: expected shape (..., C) with C of at least 1, got {logits.shape}")
-        indices, count = self._indices(targets, logits.shape)
+        if self.weight is not None and len(self.weight) != logits.shape[-1]:
+            raise ValueError(f"weight: expected {logits.shape[-1]} numbers, one for each class, got {len(self.weight)}")
+        given = array("targets", targets)
+        if given.dtype.kind == "f":
+            return self._of_probabilities(logits, self._probabilities(given, logits), gradient)
+        indices = self._indices(given, logits.shape)
+        counted = self._target_weights(indices)
+        if self.weight is not None and self.label_smoothing > 0:
+            certain = np.zeros(logits.shape, logits.dtype)
+            kept = indices != self.ignore_index
+            certain[kept, indices[kept]] = 1.0
+            losses, d, _ = self._of_probabilities(logits, certain, gradient, kept[..., None])
+            return losses, d, float(counted.sum())
         losses, d_logits = functional.softmax_cross_entropy(
             logits.reshape(-1, logits.shape[-1]),
             indices.reshape(-1),
@@ -170,18 +234,46 @@ class CrossEntropyLoss(_Loss):
             gradient=gradient,
             threads=threads,
         )
-        return (
-            losses.reshape(indices.shape),
-            None if d_logits is None else d_logits.reshape(logits.shape),
-            count,
-        )
+        losses, d = losses.reshape(indices.shape), None if d_logits is None else d_logits.reshape(logits.shape)
+        if self.weight is not None:
+            with np.errstate(all="ignore"):
+                losses = losses * counted
+                if d is not None:
+                    d *= counted[..., None].astype(d.dtype)
+        return losses, d, float(counted.sum())
 
-    def _indices(self, targets: Array, shape: tuple[int, ...]) -> tuple[Array, int]:
-        """Return the targets as int64 and how many of them are not ignored."""
+    def _of_probabilities(
+        self, logits: Array, probabilities: Array, gradient: bool, kept: Array | float = 1.0
+    ) -> tuple[Array, Array | None, float]:
+        """Return what `_evaluate` does; the rows that are not kept give zeros."""
+        classes = logits.shape[-1]
+        share = np.broadcast_to(self.label_smoothing / classes * kept, logits.shape)
+        weight = np.ones(classes) if self.weight is None else self.weight
+        compute = partial(_soft_cross_entropy, keep=1.0 - self.label_smoothing, weight=weight, gradient=gradient)
+        rows = (each.reshape(-1, classes) for each in (logits, probabilities, share))
+        with np.errstate(all="ignore"):
+            losses, *d = in_pieces(compute, *rows)
+        count = float(losses.size)
+        return losses.reshape(logits.shape[:-1]), d[0].reshape(logits.shape) if d else None, count
+
+    def _probabilities(self, targets: Array, logits: Array) -> Array:
+        if targets.shape != logits.shape:
+            raise TypeError(
+                f"targets: expected an integer dtype, or probabilities {logits.shape}, got {targets.dtype} with shape "
+                f"{targets.shape}"
+            )
+        found = typed_array("targets", targets, logits.dtype)
+        wrong = found[(found < 0.0) | (found > 1.0)]
+        if wrong.size:
+            raise ValueError(f"targets: expected probabilities from 0 to 1, got {wrong[0]}")
+        return found
+
+    def _indices(self, targets: Array, shape: tuple[int, ...]) -> Array:
+        """Return the targets as int64."""
         found = index_array("targets", targets, shape[-1], exempt=self.ignore_index)
         if found.shape != shape[:-1]:
             raise ValueError(f"targets: expected shape {shape[:-1]} beside predictions {shape}, got {found.shape}")
-        return found, int(np.count_nonzero(found != self.ignore_index))
+        return found
 
 
 class MSELoss(_Loss):
@@ -199,7 +291,7 @@ class MSELoss(_Loss):
 
     def _evaluate(
         self, predictions: Array, targets: Array, *, gradient: bool, threads: int | None
-    ) -> tuple[Array, Array | None, int]:
+    ) -> tuple[Array, Array | None, float]:
         predictions, targets = _pair(predictions, targets)
         return _elementwise(partial(_squared_error, gradient=gradient), predictions, targets)
 
@@ -240,7 +332,7 @@ class BCEWithLogitsLoss(_Loss):
 
     def _evaluate(
         self, predictions: Array, targets: Array, *, gradient: bool, threads: int | None
-    ) -> tuple[Array, Array | None, int]:
+    ) -> tuple[Array, Array | None, float]:
         logits, targets = _pair(predictions, targets)
         # fmin and fmax pass over NaN, and take no memory.
         least, most = np.fmin.reduce(targets, None, initial=0.0), np.fmax.reduce(targets, None, initial=1.0)
@@ -259,11 +351,26 @@ class BCEWithLogitsLoss(_Loss):
             ) from None
 
 
-def _elementwise(compute: Callable[..., tuple[Array, ...]], *arrays: Array) -> tuple[Array, Array | None, int]:
+def _elementwise(compute: Callable[..., tuple[Array, ...]], *arrays: Array) -> tuple[Array, Array | None, float]:
     """Return what `_Loss._evaluate` does, from a function that gives the losses and perhaps the gradient of a piece."""
     with np.errstate(all="ignore"):
         losses, *d = map(np.asarray, in_pieces(compute, *arrays))
     return losses, d[0] if d else None, losses.size
+
+
+def _soft_cross_entropy(
+    logits: Array, probabilities: Array, share: Array, *, keep: float, weight: Array, gradient: bool
+) -> tuple[Array, ...]:
+    x = logits.astype(np.float64, copy=False)
+    exponentials = np.exp(x - x.max(-1, keepdims=True))
+    total = exponentials.sum(-1, keepdims=True)
+    logarithms = x - x.max(-1, keepdims=True) - np.log(total)
+    q = weight * (keep * probabilities + share)
+    losses = -np.where((q == 0.0) & np.isneginf(logarithms), 0.0, q * logarithms).sum(-1)
+    if not gradient:
+        return (losses,)
+    d = exponentials / total * q.sum(-1, keepdims=True) - q
+    return losses, d.astype(logits.dtype)
 
 
 def _squared_error(predictions: Array, targets: Array, *, gradient: bool) -> tuple[Array, ...]:
@@ -286,6 +393,23 @@ def _binary_cross_entropy(logits: Array, targets: Array, weights: Array, *, grad
     # sigmoid(x) and sigmoid(-x), each on its own: one minus the other would lose the small one.
     right, left = np.where(x >= 0.0, 1.0, e) / (1.0 + e), np.where(x >= 0.0, e, 1.0) / (1.0 + e)
     return losses, (negative * right - positive * left).astype(logits.dtype)
+
+
+def _weights(name: str, value: ArrayLike) -> Array:
+    """Return numbers from 0 up as float64."""
+    found = real_array(name, value).astype(np.float64)
+    wrong = found[~((found >= 0.0) & (found < np.inf))]
+    if wrong.size:
+        raise ValueError(f"{name}: expected finite numbers from 0 up, got {wrong[0]}")
+    return found
+
+
+def _on_first_axes(weights: ArrayLike, shape: tuple[int, ...]) -> Array:
+    """Return weights of targets, given on all of their axes or on the first ones, on all."""
+    found = _weights("weights", weights)
+    if found.shape != shape[: found.ndim]:
+        raise ValueError(f"weights: expected the first axes of the targets' shape {shape}, got {found.shape}")
+    return np.broadcast_to(found.reshape(found.shape + (1,) * (len(shape) - found.ndim)), shape)
 
 
 def _pair(predictions: ArrayLike, targets: ArrayLike) -> tuple[Array, Array]:

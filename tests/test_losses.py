@@ -18,11 +18,20 @@ from gru_native.losses import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
 
 Case = tuple[Any, np.ndarray, np.ndarray]
 
+WEIGHTS = [0.5, 1.0, 2.0, 0.0, 3.0]
 LOSSES: dict[str, Callable[..., Any]] = {
     "cross-entropy": CrossEntropyLoss,
     "cross-entropy, smoothed": lambda **k: CrossEntropyLoss(label_smoothing=0.2, **k),
     "cross-entropy, padding 1": lambda **k: CrossEntropyLoss(ignore_index=1, **k),
     "cross-entropy, smoothed, padding 1": lambda **k: CrossEntropyLoss(ignore_index=1, label_smoothing=1.0, **k),
+    "cross-entropy, of classes with weights": lambda **k: CrossEntropyLoss(weight=WEIGHTS, **k),
+    "cross-entropy, of classes with weights, smoothed": lambda **k: CrossEntropyLoss(
+        weight=WEIGHTS, label_smoothing=0.3, **k
+    ),
+    "cross-entropy of probabilities": CrossEntropyLoss,
+    "cross-entropy of probabilities, of classes with weights, smoothed": lambda **k: CrossEntropyLoss(
+        weight=WEIGHTS, label_smoothing=0.3, **k
+    ),
     "mean squared error": MSELoss,
     "binary cross-entropy": BCEWithLogitsLoss,
     "binary cross-entropy, weighted": lambda **k: BCEWithLogitsLoss(pos_weight=[0.5, 1.0, 2.0, 0.0, 9.0], **k),
@@ -35,7 +44,9 @@ both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def case(name: str, reduction: str, dtype: type, rng: np.random.Generator) -> Case:
     """A loss with predictions (4, 3, 5) and targets; where the classes are integers a few are ignored."""
     predictions = (3 * rng.standard_normal((4, 3, 5))).astype(dtype)
-    if name.startswith("cross"):
+    if "probabilities" in name:
+        targets = rng.dirichlet(np.ones(5), (4, 3)).astype(dtype)
+    elif name.startswith("cross"):
         targets = rng.integers(0, 5, (4, 3))
         targets[0, :2] = 1 if "padding" in name else -100
     else:
@@ -103,8 +114,13 @@ def test_agrees_with_torch(name: str, reduction: str, dtype: type, rng: np.rando
     their_targets = torch.from_numpy(targets)
     if isinstance(loss, CrossEntropyLoss):
         their_loss = torch.nn.CrossEntropyLoss(
-            ignore_index=loss.ignore_index, label_smoothing=loss.label_smoothing, reduction=reduction
+            weight=None if loss.weight is None else torch.tensor(loss.weight),
+            ignore_index=loss.ignore_index,
+            label_smoothing=loss.label_smoothing,
+            reduction=reduction,
         )
+        if "probabilities" in name:
+            their_targets = their_targets.double().movedim(-1, 1)
         their_value = their_loss(theirs.movedim(-1, 1), their_targets)
     else:
         options = {"pos_weight": torch.tensor(loss.pos_weight)} if "binary" in name else {}
@@ -163,7 +179,8 @@ def test_empty(name: str, reduction: str, rng: np.random.Generator) -> None:
     value, tape = loss.forward(predictions[:0], targets[:0])
     assert loss.backward(tape).shape == (0, 3, 5)
     if reduction == "none":
-        assert value.shape == targets[:0].shape
+        assert value.shape == (0, 3, 5)[: value.ndim]
+        assert value.ndim == (3 if "squared" in name or "binary" in name else 2)
     else:
         assert value == loss(predictions[:0], targets[:0]) == 0.0
 
@@ -363,7 +380,7 @@ ints = np.zeros(2, int)
         (
             lambda: CrossEntropyLoss()(np.zeros((2, 3)), np.zeros(2)),
             TypeError,
-            "targets: expected an integer dtype, got float64",
+            "targets: expected an integer dtype, or probabilities",
         ),
         (
             lambda: CrossEntropyLoss()(np.zeros((2, 3)), np.zeros(2, bool)),
@@ -438,3 +455,59 @@ ints = np.zeros(2, int)
 def test_bad_input(call: Callable[[], Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+@every_loss
+@both_dtypes
+def test_weights_of_targets(name: str, dtype: type, rng: np.random.Generator) -> None:
+    """A weight multiplies its loss and gradient; a mean is divided by the sum of what counts."""
+    loss, predictions, targets = case(name, "none", dtype, rng)
+    mean, total = (LOSSES[name](reduction=reduction) for reduction in ("mean", "sum"))
+    single, _ = loss.forward(predictions, targets)
+    for axes in (1, 2):
+        weights = rng.uniform(0, 3, targets.shape[:axes])
+        weights[0] = 0.0
+        factors = np.broadcast_to(weights.reshape(weights.shape + (1,) * (single.ndim - axes)), single.shape)
+        found, own = loss.forward(predictions, targets, weights=weights)
+        assert_close(found, single * factors, "float64")
+        gradient = loss.backward(own)
+        _, again = loss.forward(predictions, targets)
+        expected = loss.backward(again, factors)
+        assert_gradient(gradient, expected, f"{np.dtype(dtype).name}_gradient")
+        assert_close(total(predictions, targets, weights=weights), np.sum(single * factors), "float64")
+        count = mean.count(targets, weights)
+        assert_close(mean(predictions, targets, weights=weights), np.sum(single * factors) / count, "float64")
+        assert_close(count, np.sum(np.broadcast_to(mean._target_weights(targets), single.shape) * factors), "float64")
+    assert_close(mean.count(targets) * mean(predictions, targets), np.sum(single), "float64_softmax")
+    ones = np.ones(targets.shape[:1])
+    assert mean(predictions, targets, weights=ones) == pytest.approx(mean(predictions, targets), rel=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (np.ones(3), r"weights: expected the first axes of the targets' shape \(4, 3\), got \(3,\)"),
+        (-np.ones(4), "weights: expected finite numbers from 0 up, got -1.0"),
+        (np.full(4, np.inf), "weights: expected finite numbers from 0 up, got inf"),
+        (["a"] * 4, "weights: expected numbers, got dtype"),
+    ],
+)
+def test_weights_that_are_none(weights: Any, message: str, rng: np.random.Generator) -> None:
+    loss, predictions, targets = case("cross-entropy", "mean", np.float32, rng)
+    for call in (loss, loss.forward):
+        with pytest.raises((ValueError, TypeError), match=message):
+            call(predictions, targets, weights=weights)
+
+
+def test_classes_with_wrong_weights(rng: np.random.Generator) -> None:
+    for weight, message in (
+        ([[1.0]], r"weight: expected shape \(C,\), got \(1, 1\)"),
+        ([-1.0, 0.0], "weight: expected finite numbers from 0 up, got -1.0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            CrossEntropyLoss(weight=weight)
+    with pytest.raises(ValueError, match="weight: expected 5 numbers, one for each class, got 2"):
+        CrossEntropyLoss(weight=[1.0, 2.0])(np.zeros((1, 5)), np.array([0]))
+    for wrong in (1.5, -0.1):
+        with pytest.raises(ValueError, match=f"targets: expected probabilities from 0 to 1, got {wrong}"):
+            CrossEntropyLoss()(np.zeros((1, 2)), np.array([[wrong, 0.5]]))

@@ -56,12 +56,15 @@ class Batch(NamedTuple):
     live : array of bool, or None
         Which of the model's predictions have a target, on their first axes: the loss sees ``predictions[live]``, and
         the targets are as many.
+    weights : array, or None
+        Of the targets, on all of their axes or on the first ones, for the loss.
     """
 
     inputs: Array
     targets: Array
     lengths: Array | None = None
     live: Array | None = None
+    weights: Array | None = None
 
 
 @runtime_checkable
@@ -89,21 +92,33 @@ class Batches:
         Whether each epoch has an order of its own, drawn from `seed` and the epoch's number.
     seed
         A whole number or a tuple of them.
+    weights
+        (N, ...), of the targets, from 0 up: see `gru_native.losses`.
 
     Raises
     ------
     TypeError
-        When inputs or targets are not numbers.
+        When inputs, targets or weights are not numbers.
     ValueError
-        When inputs and targets differ in number, or there are none.
+        When inputs, targets and weights differ in number, or there are none.
     """
 
     carries_state = False
 
     def __init__(
-        self, inputs: ArrayLike, targets: ArrayLike, batch_size: int, *, shuffle: bool = False, seed: Seed = 0
+        self,
+        inputs: ArrayLike,
+        targets: ArrayLike,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        seed: Seed = 0,
+        weights: ArrayLike | None = None,
     ) -> None:
         self.inputs, self.targets = _pair(inputs, targets)
+        self.weights = None if weights is None else _numbers("weights", weights)
+        if self.weights is not None:
+            _refuse_other_number("weights", self.inputs, self.weights)
         self.batch_size = whole("batch_size", batch_size)
         self.shuffle = flag("shuffle", shuffle)
         self.seed = seed_path(seed)
@@ -117,19 +132,21 @@ class Batches:
     @cached_property
     def fingerprint(self) -> str:
         """A hash of the content and the settings: see the module."""
-        return fingerprint(type(self).__name__, self.batch_size, self.shuffle, self.seed, self.inputs, self.targets)
+        given = (self.batch_size, self.shuffle, self.seed)
+        return fingerprint(type(self).__name__, *given, self.inputs, self.targets, *_present(self.weights))
 
     def __len__(self) -> int:
         return -(-len(self.inputs) // self.batch_size)
 
-    def epoch(self, number: int) -> Iterator[tuple[Array, Array]]:
-        """Yield the batches of an epoch."""
+    def epoch(self, number: int) -> Iterator[tuple[Array, Array] | Batch]:
+        """Yield the batches of an epoch: inputs and targets, and with weights a `Batch`."""
         for chosen in self.places(number):
             yield self._batch(chosen)
 
     @repeatable
-    def _batch(self, chosen: Array) -> tuple[Array, Array]:
-        return self.inputs[chosen], self.targets[chosen]
+    def _batch(self, chosen: Array) -> tuple[Array, Array] | Batch:
+        inputs, targets = self.inputs[chosen], self.targets[chosen]
+        return (inputs, targets) if self.weights is None else Batch(inputs, targets, weights=self.weights[chosen])
 
     def places(self, number: int) -> Iterator[Array]:
         """Yield which samples are in each batch."""
@@ -162,6 +179,9 @@ class Sequences:
         are sorted, the longest first.
     seed
         A whole number or a tuple of them.
+    weights
+        (N, ...), of the targets of each sequence, from 0 up: see `gru_native.losses`. With `per_step` (N,), each for
+        all steps of a sequence.
 
     Raises
     ------
@@ -187,13 +207,19 @@ class Sequences:
         batch_first: bool = False,
         shuffle: bool = False,
         seed: Seed = 0,
+        weights: ArrayLike | None = None,
     ) -> None:
         self.per_step = flag("per_step", per_step)
         self.inputs = _alike("inputs", inputs)
         self.lengths = np.array([len(sequence) for sequence in self.inputs])
         given: Any = targets
         self.targets: Any = _alike("targets", given) if self.per_step else _numbers("targets", given)
-        _refuse_other_number(self.inputs, self.targets)
+        _refuse_other_number("targets", self.inputs, self.targets)
+        self.weights = None if weights is None else _numbers("weights", weights)
+        if self.weights is not None:
+            _refuse_other_number("weights", self.inputs, self.weights)
+            if self.per_step and self.weights.ndim > 1:
+                raise ValueError(f"weights: expected one for each sequence, got shape {self.weights.shape}")
         if self.per_step:
             for i, (length, own) in enumerate(zip(self.lengths, self.targets, strict=True)):
                 if len(own) != length:
@@ -207,7 +233,7 @@ class Sequences:
     def fingerprint(self) -> str:
         """A hash of the content and the settings: see the module."""
         given = (self.batch_size, self.per_step, self.batch_first, self.shuffle, self.batches_in_pool, self.seed)
-        return fingerprint(type(self).__name__, given, self.inputs, self.targets)
+        return fingerprint(type(self).__name__, given, self.inputs, self.targets, *_present(self.weights))
 
     def __len__(self) -> int:
         return -(-len(self.inputs) // self.batch_size)
@@ -220,11 +246,16 @@ class Sequences:
     @repeatable
     def _batch(self, chosen: Array) -> Batch:
         lengths, inputs = self.lengths[chosen], self._padded([self.inputs[i] for i in chosen])
+        weights = None if self.weights is None else self.weights[chosen]
         if not self.per_step:
-            return Batch(inputs, self.targets[chosen], lengths)
+            return Batch(inputs, self.targets[chosen], lengths, weights=weights)
         live = np.arange(max(lengths))[:, None] < lengths
-        live = live.T if self.batch_first else live
-        return Batch(inputs, self._padded([self.targets[i] for i in chosen])[live], lengths, live)
+        if weights is not None:
+            weights = np.broadcast_to(weights, live.shape)
+        if self.batch_first:
+            live, weights = live.T, None if weights is None else weights.T
+        targets = self._padded([self.targets[i] for i in chosen])[live]
+        return Batch(inputs, targets, lengths, live, None if weights is None else weights[live])
 
     def places(self, number: int) -> list[Array]:
         """Return which sequences are in each batch."""
@@ -390,12 +421,16 @@ def _alike(name: str, given: Iterable[Any]) -> list[Array]:
 
 def _pair(inputs: ArrayLike, targets: ArrayLike) -> tuple[Array, Array]:
     inputs, targets = _numbers("inputs", inputs), _numbers("targets", targets)
-    _refuse_other_number(inputs, targets)
+    _refuse_other_number("targets", inputs, targets)
     if len(inputs) == 0:
         raise ValueError("inputs: expected at least one, got none")
     return inputs, targets
 
 
-def _refuse_other_number(inputs: Sized, targets: Sized) -> None:
-    if len(targets) != len(inputs):
-        raise ValueError(f"targets: expected {len(inputs)} of them, as many as inputs, got {len(targets)}")
+def _refuse_other_number(name: str, inputs: Sized, others: Sized) -> None:
+    if len(others) != len(inputs):
+        raise ValueError(f"{name}: expected {len(inputs)} of them, as many as inputs, got {len(others)}")
+
+
+def _present(weights: Array | None) -> tuple[Array, ...]:
+    return () if weights is None else (weights,)
