@@ -8,13 +8,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import ItemsView, Mapping
+from fnmatch import fnmatchcase
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from gru_native import _core
 from gru_native._layer import empty_like
-from gru_native.arguments import Array, any_float_array, flag, instance, mapping, number, shaped_array, shown, whole
+from gru_native.arguments import (
+    Array,
+    any_float_array,
+    flag,
+    instance,
+    mapping,
+    number,
+    one_of,
+    shaped_array,
+    shown,
+    whole,
+)
 from gru_native.changes import Change, make
 from gru_native.nn.module import Gradients, Module, sealed
 from gru_native.passes import PIECE, repeatable
@@ -32,6 +44,18 @@ class _State(NamedTuple):
     slots: Slots
 
 
+class Group(NamedTuple):
+    """What holds for a parameter."""
+
+    lr_scale: float = 1.0
+    weight_decay: float = 0.0
+    frozen: bool = False
+
+
+#: Of names of parameters, in which * stands for anything, what holds for them: "lr_scale", "weight_decay", or None.
+Groups: TypeAlias = Mapping[str, Mapping[str, float] | None]
+
+
 class Optimizer:
     """Base of the optimizers: checks gradients, keeps the state, hands the new parameters to the model.
 
@@ -46,6 +70,11 @@ class Optimizer:
         Learning rate, at least 0.
     weight_decay : float
         At least 0.
+    groups : mapping, optional
+        What differs for some parameters, by their names, in which ``*`` stands for anything. ``"lr_scale"`` is what the
+        learning rate is multiplied by, ``"weight_decay"`` their own; ``None`` leaves them as they are, and a `Trainer`
+        leaves their gradients out of the norm. The first name that fits counts: ``{"0.*": None, "*bias*":
+        {"weight_decay": 0.0}}``.
 
     Attributes
     ----------
@@ -62,11 +91,12 @@ class Optimizer:
 
     _slots: tuple[str, ...] = ()
 
-    def __init__(self, model: Module, *, lr: float, weight_decay: float) -> None:
+    def __init__(self, model: Module, *, lr: float, weight_decay: float, groups: Groups | None = None) -> None:
         self.model = instance("model", model, Module, "a Module, itself and not its parameters()")
         self.lr = _finite("lr", lr)
         self.initial_lr: float | None = None
         self.weight_decay = _finite("weight_decay", weight_decay)
+        self.groups = _checked_groups(groups, [*self.model.parameters()])
         self._states: dict[str, _State] = {}
 
     def step(self, grads: Mapping[str, Array]) -> None:
@@ -90,21 +120,38 @@ class Optimizer:
     def prepare_step(self, grads: Mapping[str, Array]) -> tuple[Gradients, list[Change]]:
         """Return the parameters after a step, and how the optimizer changes with it. Nothing has changed yet."""
         parameters = self.model.parameters()
+        grads = self.trained(grads)
         grads = {name: _like(f"grads[{name!r}]", grad, parameters.get(name)) for name, grad in _named(grads)}
         stepped = {name: self._step_one(name, parameters[name], grad) for name, grad in grads.items()}
         states = self._states | {name: state for name, (_, state) in stepped.items()}
         return {name: updated for name, (updated, _) in stepped.items()}, [Change(self, {"_states": states})]
+
+    def trained(self, grads: Mapping[str, Array]) -> dict[str, Array]:
+        """Return the gradients of the parameters that are not left as they are."""
+        return {name: grad for name, grad in _named(grads) if not self._group(name).frozen}
+
+    def _group(self, name: str) -> Group:
+        for pattern, own in self.groups.items():
+            if fnmatchcase(name, pattern):
+                if own is None:
+                    return Group(frozen=True)
+                return Group(own.get("lr_scale", 1.0), own.get("weight_decay", self.weight_decay))
+        return Group(weight_decay=self.weight_decay)
 
     def _step_one(self, name: str, parameter: Array, grad: Array) -> tuple[Array, _State]:
         state = self._states.get(name)
         if state is None:
             state = _State(0, {slot: np.zeros_like(parameter) for slot in self._slots})
         step = state.step + 1
-        updated, slots = self._update(step, state.slots, parameter, grad)
+        group = self._group(name)
+        lr = float(self.lr) * group.lr_scale
+        updated, slots = self._update(step, state.slots, parameter, grad, lr, group.weight_decay)
         # The model takes it over without a copy.
         return sealed(updated), _State(step, slots)
 
-    def _update(self, step: int, slots: Slots, parameter: Array, grad: Array) -> tuple[Array, Slots]:
+    def _update(
+        self, step: int, slots: Slots, parameter: Array, grad: Array, lr: float, weight_decay: float
+    ) -> tuple[Array, Slots]:
         """Return the parameter and the slots after this step, counted from 1, all in new arrays."""
         raise NotImplementedError
 
@@ -177,6 +224,8 @@ class SGD(Optimizer):
         At least 0.
     nesterov : bool
         Needs a momentum and no dampening.
+    groups
+        What differs for some parameters: see `Optimizer`.
 
     References
     ----------
@@ -191,8 +240,10 @@ class SGD(Optimizer):
         dampening: float = 0.0,
         nesterov: bool = False,
         weight_decay: float = 0.0,
+        *,
+        groups: Groups | None = None,
     ) -> None:
-        super().__init__(model, lr=lr, weight_decay=weight_decay)
+        super().__init__(model, lr=lr, weight_decay=weight_decay, groups=groups)
         self.momentum = _finite("momentum", momentum)
         self.dampening = _finite("dampening", dampening)
         self.nesterov = flag("nesterov", nesterov)
@@ -200,10 +251,12 @@ class SGD(Optimizer):
             raise ValueError(f"nesterov: expected momentum > 0 and dampening = 0, got {momentum} and {dampening}")
         self._slots = ("momentum_buffer",) if self.momentum else ()
 
-    def _update(self, step: int, slots: Slots, parameter: Array, grad: Array) -> tuple[Array, Slots]:
+    def _update(
+        self, step: int, slots: Slots, parameter: Array, grad: Array, lr: float, weight_decay: float
+    ) -> tuple[Array, Slots]:
         to, buffer = empty_like(parameter), slots.get("momentum_buffer")
         new = {} if buffer is None else {"momentum_buffer": empty_like(parameter)}
-        scalars = (float(self.lr), self.momentum, 1.0 - self.dampening, self.weight_decay, self.nesterov, step == 1)
+        scalars = (lr, self.momentum, 1.0 - self.dampening, weight_decay, self.nesterov, step == 1)
         _core.sgd_step(parameter, grad, buffer, to, new.get("momentum_buffer"), *scalars)
         return to, new
 
@@ -225,6 +278,8 @@ class RMSprop(Optimizer):
         At least 0.
     centered : bool
         Divide by an estimate of the gradient's standard deviation.
+    groups
+        What differs for some parameters: see `Optimizer`.
 
     References
     ----------
@@ -241,8 +296,10 @@ class RMSprop(Optimizer):
         weight_decay: float = 0.0,
         momentum: float = 0.0,
         centered: bool = False,
+        *,
+        groups: Groups | None = None,
     ) -> None:
-        super().__init__(model, lr=lr, weight_decay=weight_decay)
+        super().__init__(model, lr=lr, weight_decay=weight_decay, groups=groups)
         self.alpha = number("alpha", alpha, most=1.0)
         self.eps = _finite("eps", eps)
         self.momentum = _finite("momentum", momentum)
@@ -253,11 +310,13 @@ class RMSprop(Optimizer):
             *(("momentum_buffer",) if self.momentum else ()),
         )
 
-    def _update(self, step: int, slots: Slots, parameter: Array, grad: Array) -> tuple[Array, Slots]:
+    def _update(
+        self, step: int, slots: Slots, parameter: Array, grad: Array, lr: float, weight_decay: float
+    ) -> tuple[Array, Slots]:
         to, new = empty_like(parameter), {slot: empty_like(parameter) for slot in slots}
         before = (slots["square_avg"], slots.get("grad_avg"), slots.get("momentum_buffer"))
         after = (new["square_avg"], new.get("grad_avg"), new.get("momentum_buffer"))
-        scalars = (float(self.lr), self.alpha, self.eps, self.weight_decay, self.momentum)
+        scalars = (lr, self.alpha, self.eps, weight_decay, self.momentum)
         _core.rmsprop_step(parameter, grad, *before, to, *after, *scalars)
         return to, new
 
@@ -276,6 +335,8 @@ class Adam(Optimizer):
         Each in [0, 1).
     eps, weight_decay : float
         At least 0.
+    groups
+        What differs for some parameters: see `Optimizer`.
 
     References
     ----------
@@ -291,8 +352,10 @@ class Adam(Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        *,
+        groups: Groups | None = None,
     ) -> None:
-        super().__init__(model, lr=lr, weight_decay=weight_decay)
+        super().__init__(model, lr=lr, weight_decay=weight_decay, groups=groups)
         if not isinstance(betas, (list, tuple)):
             raise TypeError(f"betas: expected two numbers, got {shown(betas)}")
         if len(betas) != 2:
@@ -301,16 +364,18 @@ class Adam(Optimizer):
         self.betas = (beta1, beta2)
         self.eps = _finite("eps", eps)
 
-    def _update(self, step: int, slots: Slots, parameter: Array, grad: Array) -> tuple[Array, Slots]:
-        return self._moved(step, slots, parameter, grad, self.weight_decay, 1.0)
+    def _update(
+        self, step: int, slots: Slots, parameter: Array, grad: Array, lr: float, weight_decay: float
+    ) -> tuple[Array, Slots]:
+        return self._moved(step, slots, parameter, grad, lr, weight_decay, 1.0)
 
     def _moved(
-        self, step: int, slots: Slots, parameter: Array, grad: Array, l2: float, shrink: float
+        self, step: int, slots: Slots, parameter: Array, grad: Array, lr: float, l2: float, shrink: float
     ) -> tuple[Array, Slots]:
         """Add Adam's change, of the gradient with L2 regularisation, to the parameter, multiplied by `shrink`."""
         beta1, beta2 = self.betas
         to, mean, square = empty_like(parameter), empty_like(parameter), empty_like(parameter)
-        rate, root = float(self.lr) / (1.0 - beta1**step), math.sqrt(1.0 - beta2**step)
+        rate, root = lr / (1.0 - beta1**step), math.sqrt(1.0 - beta2**step)
         scalars = (beta1, beta2, self.eps, l2, rate, root, shrink)
         _core.adam_step(parameter, grad, slots["exp_avg"], slots["exp_avg_sq"], to, mean, square, *scalars)
         return to, {"exp_avg": mean, "exp_avg_sq": square}
@@ -323,7 +388,7 @@ class AdamW(Adam):
 
     Parameters
     ----------
-    model, lr, betas, eps
+    model, lr, betas, eps, groups
         As for `Adam`.
     weight_decay : float
         At least 0.
@@ -340,11 +405,15 @@ class AdamW(Adam):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
+        *,
+        groups: Groups | None = None,
     ) -> None:
-        super().__init__(model, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
+        super().__init__(model, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, groups=groups)
 
-    def _update(self, step: int, slots: Slots, parameter: Array, grad: Array) -> tuple[Array, Slots]:
-        return self._moved(step, slots, parameter, grad, 0.0, 1.0 - float(self.lr) * self.weight_decay)
+    def _update(
+        self, step: int, slots: Slots, parameter: Array, grad: Array, lr: float, weight_decay: float
+    ) -> tuple[Array, Slots]:
+        return self._moved(step, slots, parameter, grad, lr, 0.0, 1.0 - lr * weight_decay)
 
 
 @repeatable
@@ -389,6 +458,20 @@ def clip_grad_value(grads: Mapping[str, Array], clip_value: float) -> dict[str, 
     """
     clip_value = number("clip_value", clip_value)
     return {name: np.clip(grad, -clip_value, clip_value) for name, grad in _floating(grads).items()}
+
+
+def _checked_groups(groups: Groups | None, names: list[str]) -> dict[str, dict[str, float] | None]:
+    checked: dict[str, dict[str, float] | None] = {}
+    for pattern, own in mapping("groups", {} if groups is None else groups, "options").items():
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise ValueError(f"groups: expected names of parameters, such as {', '.join(names[:3])}, got {pattern!r}")
+        if own is not None:
+            options = mapping(f"groups[{pattern!r}]", own, "numbers")
+            for option in options:
+                one_of(f"groups[{pattern!r}]", option, ("lr_scale", "weight_decay"))
+            own = {option: _finite(f"groups[{pattern!r}][{option!r}]", value) for option, value in options.items()}
+        checked[pattern] = own
+    return checked
 
 
 def _sum_of_squares(array: Array) -> float:

@@ -389,3 +389,50 @@ def test_bad_clipping(clip: Callable[..., Any]) -> None:
         clip({"w": np.ones(1, np.int64)}, 1.0)
     with pytest.raises(TypeError, match=r"grads\['w'\]: expected dtype float32 or float64, got <U1"):
         clip({"w": ["1"]}, 1.0)
+
+
+@cases
+def test_a_group_is_an_optimizer_of_its_own(
+    optimizer_class: type[Optimizer], arguments: dict[str, Any], rng: np.random.Generator
+) -> None:
+    """As separate optimizers on the same gradients, by what differs; schedules move all rates."""
+    problem = Regression(rng)
+    groups = {"b1": {"weight_decay": 0.0}, "w*": {"lr_scale": 0.5, "weight_decay": 0.3}, "b2": None}
+    model = problem.model()
+    optimizer = optimizer_class(model, **arguments, groups=groups)
+    others = {
+        "b1": arguments | {"weight_decay": 0.0},
+        "w1": arguments | {"lr": 0.5 * arguments["lr"], "weight_decay": 0.3},
+        "w2": arguments | {"lr": 0.5 * arguments["lr"], "weight_decay": 0.3},
+    }
+    alone = {name: Module({name: problem.initial[name]}) for name in others}
+    steppers = {name: optimizer_class(alone[name], **own) for name, own in others.items()}
+    for step in range(20):
+        grads = problem.grads(dict(model.parameters()))
+        optimizer.step(grads)
+        for name, own in steppers.items():
+            own.step({name: grads[name]})
+            if step == 9:
+                own.lr /= 2
+        if step == 9:
+            optimizer.lr /= 2
+    for name, own in alone.items():
+        np.testing.assert_array_equal(model.parameters()[name], own.parameters()[name])
+    np.testing.assert_array_equal(model.parameters()["b2"], problem.initial["b2"])
+    assert "b2.step" not in optimizer.state_dict()
+    assert optimizer.trained(grads).keys() == {"w1", "b1", "w2"}
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ({"w": {}}, "groups: expected names of parameters, such as w1, b1, w2, got 'w'"),
+        ({"w1": {"lr": 1.0}}, r"groups\['w1'\]: expected 'lr_scale' or 'weight_decay', got 'lr'"),
+        ({"w1": {"lr_scale": -1.0}}, r"groups\['w1'\]\['lr_scale'\]: expected a finite number from 0 up"),
+        ({"w1": 0.5}, r"groups\['w1'\]: expected a mapping from names to numbers, got float"),
+        ([("w1", None)], "groups: expected a mapping from names to options, got list"),
+    ],
+)
+def test_groups_that_are_none(groups: Any, message: str, rng: np.random.Generator) -> None:
+    with pytest.raises((ValueError, TypeError), match=message):
+        SGD(Regression(rng).model(), groups=groups)
