@@ -244,7 +244,7 @@ def layer_calls() -> dict[str, Call]:
         "BatchNorm1d": (
             nn.BatchNorm1d,
             {"num_features": IN, "eps": 1e-5, "momentum": 0.1, "affine": True, "track_running_stats": True}
-            | {"dtype": "float32"},
+            | {"channels_last": True, "batch_first": False, "biased": False, "dtype": "float32"},
         ),
         "LayerNorm": (
             nn.LayerNorm,
@@ -265,9 +265,16 @@ def layer_calls() -> dict[str, Call]:
         two = made[name][0](IN, H, 2, seed=0)
         given = {"x": zeros(T, B, IN), "h_0": state, **steps, "threads": 1}
         calls |= three_calls(
-            name, layer, given, {"d_output": zeros(T, B, H), "d_h_n": state, "threads": 1}, tape="gates", seed=1
+            name,
+            layer,
+            given,
+            {"d_output": zeros(T, B, H), "d_h_n": state, "threads": 1},
+            mask=None,
+            masked_output="zero",
+            tape="gates",
+            seed=1,
         )
-        gates = {"return_gates": False}
+        gates = {"return_gates": False, "mask": None, "masked_output": "zero"}
         calls[f"{name}(...)"] = Call(layer, given | gates)
         states = np.concatenate([h, h]) if name != "LSTM" else tuple(np.concatenate([h, h]) for _ in range(2))
         calls[f"{name} of two layers(...)"] = Call(two, given | gates | {"h_0": states})
@@ -288,7 +295,7 @@ def layer_calls() -> dict[str, Call]:
     calls |= three_calls("Embedding", embedding, {"indices": [0, 1]}, {"d_output": zeros(2, 2)}, seed=1)
     given = {"x": zeros(T, B, IN), "states": [h], **steps, "threads": 1}
     backward = {"d_output": zeros(T, B, 3), "d_states": [h], "threads": 1}
-    calls |= three_calls("Sequential", model(), given, backward, tape="gates", seed=1)
+    calls |= three_calls("Sequential", model(), given | {"mask": None}, backward, tape="gates", seed=1)
     linear = nn.Linear(IN, 3, seed=0)
     state = linear.state_dict()
     return calls | {
@@ -317,9 +324,13 @@ def three_calls(
 
 def training_calls(folder: Path) -> dict[str, Call]:
     calls: dict[str, Call] = {}
-    pairs = {"predictions": zeros(4, 3), "targets": zeros(4, 3), "threads": 1}
+    pairs = {"predictions": zeros(4, 3), "targets": zeros(4, 3), "weights": [1.0, 0.0, 2.0, 1.0], "threads": 1}
     for name, kind, own in (
-        ("CrossEntropyLoss", losses.CrossEntropyLoss, {"ignore_index": -100, "label_smoothing": 0.1}),
+        (
+            "CrossEntropyLoss",
+            losses.CrossEntropyLoss,
+            {"weight": [1.0, 2.0, 3.0], "ignore_index": -100, "label_smoothing": 0.1},
+        ),
         ("MSELoss", losses.MSELoss, {}),
         ("BCEWithLogitsLoss", losses.BCEWithLogitsLoss, {"pos_weight": [1.0, 2.0, 3.0]}),
     ):
@@ -334,9 +345,10 @@ def training_calls(folder: Path) -> dict[str, Call]:
             f"{name}(...)": Call(loss, given),
             f"{name}.forward": Call(loss.forward, given),
             f"{name}.backward": Call(backward, {"tape": ..., "d_loss": 1.0}),
+            f"{name}.count": Call(loss.count, {"targets": given["targets"], "weights": given["weights"]}),
         }
     linear = nn.Linear(IN, 3, seed=0)
-    base = {"model": linear, "lr": 0.1, "weight_decay": 0.0}
+    base = {"model": linear, "lr": 0.1, "weight_decay": 0.0, "groups": {"bias": {"weight_decay": 0.1}}}
     adam = base | {"betas": (0.9, 0.99), "eps": 1e-8}
     grads = {name: np.zeros_like(array) for name, array in linear.parameters().items()}
     tuned = optim.Adam(linear)
@@ -372,14 +384,23 @@ def training_calls(folder: Path) -> dict[str, Call]:
         "ReduceLROnPlateau.load_state_dict": Call(plateau.load_state_dict, {"state_dict": plateau.state_dict()}),
     }
     data, samples = batches(), {"inputs": zeros(4, IN), "targets": np.zeros(4, np.int64), "batch_size": 2}
-    shuffled = {"shuffle": True, "seed": 0}
+    shuffled = {"shuffle": True, "seed": 0, "weights": None}
     ragged = {"inputs": [zeros(2, IN), zeros(1, IN)], "targets": [[1, 2], [0]], "batch_size": 2, "per_step": True}
     figures = train.classification_metrics()["f1"]
     errors = train.regression_metrics()["mae"]
     bar = {"steps": 3, "loss_name": "loss", "loss_scale": 1.0, "unit": "characters"}
     text, file = characters(), str(folder / "file")
     fitted = {"data": data, "epochs": 1, "steps": None, "validation": data, "validate_every": [1], "patience": 1}
-    fitted |= {"accumulate": 1, "callbacks": [lambda record: None], "progress": False, "checkpoint": None, "log": file}
+    fitted |= {
+        "monitor": "loss",
+        "mode": "min",
+        "min_delta": 0.0,
+        "accumulate": 1,
+        "callbacks": [lambda record: None],
+        "progress": False,
+        "checkpoint": None,
+        "log": file,
+    }
     with train.written_log(file, [record()]):
         pass
     return calls | {
@@ -392,7 +413,14 @@ def training_calls(folder: Path) -> dict[str, Call]:
         "Trainer": Call(
             train.Trainer,
             {"model": optimizer.model, "loss": losses.CrossEntropyLoss(), "optimizer": optimizer, "schedule": step}
-            | {"max_norm": 1.0, "metrics": {"f1": figures}, "seed": 0, "threads": 1},
+            | {
+                "schedule_every": "step",
+                "max_norm": 1.0,
+                "clip_value": 1.0,
+                "metrics": {"f1": figures},
+                "seed": 0,
+                "threads": 1,
+            },
         ),
         "Trainer.fit": Call(lambda **given: trainer().fit(**given), fitted),
         "Trainer.evaluate": Call(trainer().evaluate, {"data": data}),

@@ -1061,3 +1061,108 @@ def test_what_predict_refuses() -> None:
     stream = Stream(np.zeros((8, 3), np.float32), np.zeros(8), 2, 2)
     with pytest.raises(ValueError, match=r"model: expected an output for each of the inputs \(2, 2\), got shape"):
         _trainer_of([nn.GRU(3, 2), nn.LastPooling()]).predict(stream)
+
+
+# ---- Weights, what is best, and when a run ends --------------------------------------------------------------------
+
+
+def _weighted_samples(
+    rng: np.random.Generator,
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    x = rng.standard_normal((24, 4))
+    return x, rng.integers(0, 3, 24), rng.integers(0, 4, 24).astype(np.float64)
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_a_weight_of_two_is_the_sample_twice(accumulate: int, rng: np.random.Generator) -> None:
+    x, y, weights = _weighted_samples(rng)
+    twice = np.repeat(np.arange(24), weights.astype(int))
+
+    def trained(*data: Any, batch_size: int, **own: Any) -> tuple[dict[str, Any], list[float]]:
+        model = nn.Linear(4, 3, dtype="float64", seed=1)
+        trainer = Trainer(model, CrossEntropyLoss(), optim.SGD(model, lr=0.5))
+        source = Batches(*data, batch_size=batch_size, **own)
+        history = trainer.fit(source, epochs=5, accumulate=accumulate if own else 1, progress=False)
+        return model.state_dict(), [*(record.loss for record in history), *trainer.evaluate(source).values()]
+
+    found = trained(x, y, batch_size=24 // accumulate, weights=weights)
+    expected = trained(x[twice], y[twice], batch_size=len(twice))
+    for one, other in zip(found[0].values(), expected[0].values(), strict=True):
+        assert_close(one, other, "float64")
+    assert_close(np.array(found[1]), np.array(expected[1]), "float64")
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_weights_of_sequences(batch_first: bool, rng: np.random.Generator) -> None:
+    """Each sequence alone, its loss times its weight: of one target, and of one for each step."""
+    inputs = [rng.standard_normal((length, 3)) for length in (4, 2, 7, 5)]
+    weights = np.array([2.0, 0.0, 0.5, 1.0])
+    gru = nn.GRU(3, 2, batch_first=batch_first, dtype="float64", seed=1)
+    last = nn.Sequential(gru, nn.LastPooling(batch_first=batch_first))
+    for model, per_step in ((last, False), (nn.Sequential(gru), True)):
+        targets: Any = [rng.standard_normal((len(x) if per_step else 1, 2)) for x in inputs]
+        given = targets if per_step else np.concatenate(targets)
+        data = Sequences(inputs, given, 3, per_step=per_step, batch_first=batch_first, weights=weights)
+        found = Trainer(model, MSELoss(), optim.SGD(model, lr=0.1)).evaluate(data)["loss"]
+        total = count = 0.0
+        for x, target, weight in zip(inputs, targets, weights, strict=True):
+            output = model(x[None] if batch_first else x[:, None])[0].reshape(-1, 2)
+            total += weight * np.sum((output - target) ** 2)
+            count += weight * target.size
+        assert_close(found, total / count, "float64")
+    for wrong in ([1.0], np.ones((4, 2))):
+        with pytest.raises(ValueError, match="weights: expected"):
+            Sequences(inputs, targets, 3, per_step=True, weights=wrong)
+
+
+def test_another_figure_says_what_is_best() -> None:
+    figures = iter([1.0, 3.0, 3.05, 2.0, 9.0])
+    model = nn.Linear(2, 2, seed=1)
+    trainer = Trainer(
+        model, MSELoss(), optim.SGD(model, lr=0.1), metrics={"score": lambda predictions, targets: next(figures)}
+    )
+    data = Batches(np.zeros((4, 2), np.float32), np.ones((4, 2), np.float32), 4)
+    given = {"monitor": "score", "mode": "max", "min_delta": 0.1, "patience": 2, "progress": False}
+    history = trainer.fit(data, epochs=9, validation=data, **given)
+    assert [record.best for record in history] == [True, True, False, False]
+    assert trainer.best is not None
+    assert trainer.best.step == 2
+    for wrong in ({"monitor": "accuracy"}, {"mode": "up"}, {"min_delta": -1.0}):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))}: expected"):
+            trainer.fit(data, epochs=1, validation=data, **wrong)
+
+
+def test_a_schedule_by_the_epoch() -> None:
+    model = nn.Linear(2, 2, seed=1)
+    adam = optim.Adam(model, lr=1.0)
+    trainer = Trainer(model, MSELoss(), adam, schedule=ExponentialLR(adam, 0.5), schedule_every="epoch")
+    data = Batches(np.zeros((6, 2), np.float32), np.ones((6, 2), np.float32), 2)
+    history = trainer.fit(data, epochs=3, accumulate=2, progress=False)
+    assert [record.lr for record in history] == [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
+
+
+def test_gradients_are_clipped_by_value(rng: np.random.Generator) -> None:
+    model = nn.Linear(3, 2, dtype="float64", seed=1)
+    before = model.state_dict()
+    trainer = Trainer(model, MSELoss(), optim.SGD(model, lr=1.0), clip_value=0.01)
+    data = Batches(100 * rng.standard_normal((6, 3)), rng.standard_normal((6, 2)), 6)
+    trainer.fit(data, steps=1, progress=False)
+    for name, after in model.state_dict().items():
+        assert_close(np.abs(after - before[name]), np.full(after.shape, 0.01), "float64")
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_callback_ends_the_run(kept: bool, tmp_path: Path) -> None:
+    data = Batches(np.zeros((4, 2), np.float32), np.ones((4, 2), np.float32), 2)
+    own: dict[str, Any] = {"checkpoint": tmp_path / "run"} if kept else {}
+
+    def fit(callback: Callable[[Record], object]) -> int:
+        model = nn.Linear(2, 2, seed=1)
+        trainer = Trainer(model, MSELoss(), optim.SGD(model, lr=0.1))
+        return len(trainer.fit(data, epochs=5, callbacks=[callback], progress=False, **own))
+
+    assert fit(lambda record: record.step == 3) == 3
+    if kept:
+        assert fit(lambda record: False) == 3  # it was over
+    else:
+        assert fit(lambda record: 1) == 10  # is not True

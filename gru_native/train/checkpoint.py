@@ -90,6 +90,7 @@ class Run:
     states: Any = None  # that the next batch goes on from
     history: list[Record] = field(default_factory=list)
     failures: int = 0  # validations in a row that were no better
+    stopped: bool = False  # by a callback
     best_state: dict[str, Array] | None = None
     log: Log = field(default_factory=Log)
 
@@ -220,6 +221,7 @@ class Checkpoint:
             "version": VERSION,
             "plan": plan,
             "epoch": run.epoch,
+            "stopped": run.stopped,
             "batches": run.batches,
             "states": nest,
             "schedule": None if trainer.schedule is None else trainer.schedule.state_dict(),
@@ -333,7 +335,7 @@ def _check_order(history: list[Record], plan: Mapping[str, Any]) -> None:
 def _run(header: Mapping[str, Any], groups: Mapping[str, dict[str, Array]], history: list[Record], anew: bool) -> Run:
     """Return where the run stood; `anew` at the beginning of an epoch of other data."""
     run = Run(arguments.whole("epoch", header["epoch"], 0), arguments.whole("batches", header["batches"], 0))
-    run.history = history
+    run.history, run.stopped = history, arguments.flag("stopped", header["stopped"])
     kept = dict(groups["states"])
     run.states = _unflatten(header["states"], kept)
     if kept:

@@ -8,12 +8,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
 from gru_native import functional, optim
-from gru_native.arguments import every, flag, function, instance, mapping, number, path, shown, whole
+from gru_native.arguments import every, flag, function, instance, mapping, number, one_of, path, shown, whole
 from gru_native.changes import Change
 from gru_native.io import StrPath, writable
 from gru_native.nn import Module
@@ -32,13 +32,18 @@ from gru_native.train.report import ProgressBar
 
 @runtime_checkable
 class Loss(Protocol):
-    """A mean over targets, 0 over none, such as those of `gru_native.losses`."""
+    """A mean over targets, 0 over none, such as those of `gru_native.losses`; `count` is what it is divided by.
+
+    Where the data has weights, the first two and `count` are given them as ``weights``.
+    """
 
     def __call__(self, predictions: Array, targets: Array, *, threads: int | None = None) -> Any: ...
 
     def forward(self, predictions: Array, targets: Array, *, threads: int | None = None) -> tuple[Any, Any]: ...
 
     def backward(self, tape: Any) -> Array: ...
+
+    def count(self, targets: Array) -> float: ...
 
 
 class Trainer:
@@ -54,9 +59,13 @@ class Trainer:
     optimizer : Optimizer
         Of this model.
     schedule : Schedule or ReduceLROnPlateau, optional
-        Stepped after each update; a `ReduceLROnPlateau` after each validation, with its loss.
+        Stepped after each update; a `ReduceLROnPlateau` after each validation, with the figure that is monitored.
+    schedule_every : {"step", "epoch"}
+        When another schedule is stepped: after each update, or after the last one of each epoch.
     max_norm : float, optional
         The gradients' norm is clipped to it.
+    clip_value : float, optional
+        Before that, the elements of the gradients are brought into [-clip_value, clip_value].
     metrics : mapping of str to function, optional
         ``metric(predictions, targets)``, computed in validation on all predictions and targets at once, such as
         those of `classification_metrics`.
@@ -70,7 +79,7 @@ class Trainer:
     step, epoch : int
         Steps taken and epochs begun so far. Another `fit` goes on from there, with a new epoch.
     best : Record or None
-        The step with the lowest validation loss of the last `fit`.
+        The step with the best validation of the last `fit`.
 
     Examples
     --------
@@ -88,7 +97,9 @@ class Trainer:
         optimizer: optim.Optimizer,
         *,
         schedule: Schedule | ReduceLROnPlateau | None = None,
+        schedule_every: Literal["step", "epoch"] = "step",
         max_norm: float | None = None,
+        clip_value: float | None = None,
         metrics: Mapping[str, Metric] | None = None,
         seed: Seed = 0,
         threads: int | None = None,
@@ -100,7 +111,9 @@ class Trainer:
             raise ValueError(f"loss: expected reduction='mean', got {loss.reduction!r}")  # type: ignore[attr-defined]
         self.schedule = schedule
         self._refuse_strangers()
+        self.schedule_every = one_of("schedule_every", schedule_every, ("step", "epoch"))
         self.max_norm = None if max_norm is None else number("max_norm", max_norm)
+        self.clip_value = None if clip_value is None else number("clip_value", clip_value)
         given = mapping("metrics", {} if metrics is None else metrics, "functions, such as classification_metrics()")
         self.metrics: dict[str, Metric] = {name: function(f"metrics[{name!r}]", own) for name, own in given.items()}
         if "loss" in self.metrics:
@@ -121,6 +134,9 @@ class Trainer:
         validation: Data | None = None,
         validate_every: int | Collection[int] | None = None,
         patience: int | None = None,
+        monitor: str = "loss",
+        mode: Literal["min", "max"] = "min",
+        min_delta: float = 0.0,
         accumulate: int = 1,
         callbacks: Iterable[Callable[[Record], object]] = (),
         progress: bool | ProgressBar = True,
@@ -144,10 +160,16 @@ class Trainer:
             is always validated.
         patience : int, optional
             Stop after so many validations in a row that are no better than the best.
+        monitor : str
+            The figure of a validation that says which is best: "loss", or the name of a metric.
+        mode : {"min", "max"}
+            Whether lower or higher is better.
+        min_delta : float
+            By how much it must be better to count.
         accumulate : int
             Batches whose gradients make one step: their mean over all targets. An epoch's last step may have fewer.
         callbacks : iterable of functions
-            Each is called with the `Record` of each step.
+            Each is called with the `Record` of each step. When one returns True, that step was the last.
         progress : bool or ProgressBar
             Whether to show a progress bar on standard error, or which.
         checkpoint : Checkpoint or path, optional
@@ -189,6 +211,11 @@ class Trainer:
         if isinstance(validate_every, Collection):
             validate_every = sorted(validate_every)
         allowed = math.inf if patience is None else whole("patience", patience)
+        goal = Goal(
+            one_of("monitor", monitor, ("loss", *self.metrics)),
+            one_of("mode", mode, ("min", "max")),
+            number("min_delta", min_delta, below=math.inf),
+        )
         if not isinstance(checkpoint, (Checkpoint, type(None))):
             checkpoint = Checkpoint(path("checkpoint", checkpoint))
         keeper = None if checkpoint is None else checkpoint.absolute()
@@ -203,6 +230,7 @@ class Trainer:
             progress = flag("progress", progress)
         saves = validates if keeper is None or keeper.every is None else _due("every", keeper.every)
         asked = {"steps": total, "accumulate": together, "validate_every": validate_every, "patience": patience}
+        asked |= goal._asdict()
         plan = {} if keeper is None else self._plan(data, validation, asked)
         with ExitStack() as stack:
             run = Run(self.epoch)
@@ -226,15 +254,16 @@ class Trainer:
                 watchers.append(bar)
             if log is not None:
                 watchers.append(stack.enter_context(written_log(log, run.history)))
-            while len(run.history) < total and run.failures < allowed:
+            over = run.stopped or len(run.history) >= total or run.failures >= allowed
+            while not over:
                 record = self._update(next(groups), data, run)
                 if validation is not None and (validates(record.step) or len(run.history) == total - 1):
-                    record = self._validated(record, validation, run)
+                    record = self._validated(record, validation, run, goal)
                 record = replace(record, seconds=time.perf_counter() - began)
                 run.history.append(record)
-                for watch in watchers:
-                    watch(record)
-                over = len(run.history) == total or run.failures >= allowed
+                answers = [watch(record) for watch in watchers]
+                run.stopped = any(answer is True for answer in answers)
+                over = run.stopped or len(run.history) == total or run.failures >= allowed
                 if keeper is not None and (over or saves(record.step)):
                     keeper.save(self, run, plan)
         return run.history
@@ -246,13 +275,13 @@ class Trainer:
         with a ValueError.
         """
         self._refuse_misfit("data", data)
-        total, count = 0.0, 0
+        total, count = 0.0, 0.0
         seen: list[tuple[Array, Array]] = []
         for batch, output in self._run(data):
             predictions = _chosen(output, batch)
-            weight = self._counted(batch.targets)
+            weight = self._counted(batch)
             count += weight
-            total += float(self.loss(predictions, batch.targets, threads=self.threads)) * weight
+            total += float(self.loss(predictions, batch.targets, **_weights_of(batch), threads=self.threads)) * weight
             if self.metrics:
                 seen.append(self._without_ignored(predictions, batch.targets))
         figures = {"loss": total / count if count else math.nan}
@@ -345,7 +374,9 @@ class Trainer:
             "loss": self.loss,
             "optimizer": optimizer if rate is None else {**optimizer, "lr": rate},
             "schedule": self.schedule,
+            "schedule_every": self.schedule_every,
             "max_norm": self.max_norm,
+            "clip_value": self.clip_value,
             "metrics": list(self.metrics),
             "seed": self.seed,
             "first_step": self.step,
@@ -385,6 +416,9 @@ class Trainer:
         parts = [self._gradients(batch, place, data, run) for place, batch in enumerate(batches)]
         whole = parts[0] if len(parts) == 1 else _mean(parts)
         grads, norm, measured = whole.grads, None, {"the loss": whole.loss}
+        grads = self.optimizer.trained(grads)
+        if self.clip_value is not None:
+            grads = optim.clip_grad_value(grads, self.clip_value)
         if self.max_norm is not None:
             grads, norm = optim.clip_grad_norm(grads, self.max_norm)
             measured["the norm of the gradients"] = norm
@@ -399,7 +433,7 @@ class Trainer:
                 value = float(new[~np.isfinite(new)][0])
                 self._refuse_divergence(measured | {f"the new {name}": value}, named, data)
         lr = float(self.optimizer.lr)
-        if isinstance(self.schedule, Schedule):
+        if isinstance(self.schedule, Schedule) and (self.schedule_every == "step" or run.batches == len(data)):
             changes += self.schedule.prepare_step()
         self.model._assign(updates, [*changes, Change(self, {"step": self.step + 1})])
         return Record(self.step, run.epoch, whole.loss, sum(batch.targets.size for batch in batches), lr, norm)
@@ -410,26 +444,27 @@ class Trainer:
         given = self._initial(data, run.states)
         result, tape = self.model.forward(batch.inputs, *given, **_lengths_of(batch), seed=seed, threads=self.threads)
         predictions, run.states = result if self.model.recurrent else (result, None)
-        loss, loss_tape = self.loss.forward(_chosen(predictions, batch), batch.targets, threads=self.threads)
+        chosen = _chosen(predictions, batch)
+        loss, loss_tape = self.loss.forward(chosen, batch.targets, **_weights_of(batch), threads=self.threads)
         d_predictions = self.loss.backward(loss_tape)
         if batch.live is not None:
             d_chosen, d_predictions = d_predictions, np.zeros_like(predictions)
             d_predictions[batch.live] = d_chosen
         _, grads = self.model.backward(tape, d_predictions, threads=self.threads)
-        return _Part(float(loss), grads, self._counted(batch.targets))
+        return _Part(float(loss), grads, self._counted(batch))
 
-    def _validated(self, record: Record, validation: Data, run: Run) -> Record:
+    def _validated(self, record: Record, validation: Data, run: Run, goal: Goal) -> Record:
         began = time.perf_counter()
         figures = self.evaluate(validation)
         seconds = time.perf_counter() - began
-        if math.isnan(figures["loss"]) and not any(self._counted(Batch(*item).targets) for item in validation.epoch(0)):
+        if math.isnan(figures["loss"]) and not any(self._counted(Batch(*item)) for item in validation.epoch(0)):
             raise ValueError("validation: expected at least one target that counts, got none")
         named = ((f"validation batch {place}", Batch(*item)) for place, item in enumerate(validation.epoch(0)))
         self._refuse_divergence({"the validation loss": figures["loss"]}, named, validation)
         if isinstance(self.schedule, ReduceLROnPlateau):
-            self.schedule.step(figures["loss"])
-        lowest = math.inf if self.best is None or self.best.validation is None else self.best.validation["loss"]
-        record = replace(record, validation=figures, best=figures["loss"] < lowest, validation_seconds=seconds)
+            self.schedule.step(figures[goal.monitor])
+        best = goal.is_better(figures, None if self.best is None else self.best.validation)
+        record = replace(record, validation=figures, best=best, validation_seconds=seconds)
         run.failures = 0 if record.best else run.failures + 1
         if record.best:
             self.best, run.best_state = record, self.model.state_dict()
@@ -451,10 +486,9 @@ class Trainer:
             f"training diverged at step {self.step}: {found}; {advice(batches, row_axis, self.model)}"
         )
 
-    def _counted(self, targets: Array) -> int:
-        """Return how many targets the loss is a mean over."""
-        ignored = getattr(self.loss, "ignore_index", None)
-        return targets.size if ignored is None else int(np.count_nonzero(targets != ignored))
+    def _counted(self, batch: Batch) -> float:
+        """Return what the loss of a batch is divided by."""
+        return self.loss.count(batch.targets, **_weights_of(batch))
 
     def _without_ignored(self, predictions: Array, targets: Array) -> tuple[Array, Array]:
         ignored = getattr(self.loss, "ignore_index", None)
@@ -468,18 +502,32 @@ class Trainer:
         return (states if data.carries_state else None,) if self.model.recurrent else ()
 
 
+class Goal(NamedTuple):
+    """What makes a validation the best: the arguments of `Trainer.fit`."""
+
+    monitor: str
+    mode: str
+    min_delta: float
+
+    def is_better(self, figures: Mapping[str, float], best: Mapping[str, float] | None) -> bool:
+        """Return whether figures beat the best so far; NaN beats nothing."""
+        sign = 1.0 if self.mode == "min" else -1.0
+        least = math.inf if best is None else sign * best[self.monitor] - self.min_delta
+        return sign * figures[self.monitor] < least
+
+
 class _Part(NamedTuple):
     """What a batch contributes to a step."""
 
     loss: float
     grads: Gradients
-    targets: int
+    weight: float
 
 
 def _mean(parts: list[_Part]) -> _Part:
     """Return the mean over all targets."""
-    total = sum(part.targets for part in parts)
-    shares = [part.targets / max(total, 1) for part in parts]
+    total = sum(part.weight for part in parts)
+    shares = [part.weight / total if total else 0.0 for part in parts]
     grads = {
         name: sum((part.grads[name] * array.dtype.type(share) for part, share in zip(parts, shares, strict=True)))
         for name, array in parts[0].grads.items()
@@ -533,6 +581,10 @@ def _source(name: str, data: Any) -> Data:
 
 def _lengths_of(batch: Batch) -> dict[str, Array]:
     return {} if batch.lengths is None else {"lengths": batch.lengths}
+
+
+def _weights_of(batch: Batch) -> dict[str, Array]:
+    return {} if batch.weights is None else {"weights": batch.weights}
 
 
 def _chosen(predictions: Array, batch: Batch) -> Array:

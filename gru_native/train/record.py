@@ -37,7 +37,7 @@ class Record:
     validation : dict of str to float, or None
         ``loss`` and the metrics on the validation data, after the update; ``None`` for a step without.
     best : bool
-        Whether the validation loss is the lowest so far.
+        Whether the validation is the best so far: see `Trainer.fit`.
     validation_seconds : float
         How long the validation of this step took; they are part of `seconds`.
     """
