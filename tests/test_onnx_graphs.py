@@ -280,6 +280,22 @@ def test_what_onnx_cannot_express(model: Callable[[], Any], message: str, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_batches_of_sequences_normalized(batch_first: bool, tmp_path: Path, rng: np.random.Generator) -> None:
+    own: dict[str, Any] = {"batch_first": batch_first}
+    model = nn.Sequential(
+        nn.GRU(3, 5, **own, **H), norm(nn.BatchNorm1d(5, channels_last=True, **own)), nn.GRU(5, 4, **own, **H)
+    ).eval()
+    path, x = tmp_path / "model.onnx", inputs_of(model, 8, 3, rng)
+    ours.export(model, path, states=False)
+    _, (output,) = run(path, [x])
+    expected, _ = model(x)
+    assert_close(output, expected, "golden_onnxruntime")
+    assert_same_bits(ours.load(path)(x)[0], expected)
+    with pytest.raises(ValueError, match=r"layer 1 \(BatchNorm1d\): channels_last: expected False beside lengths"):
+        ours.export(model, path, lengths=True)
+
+
 def test_wrong_arguments_of_export(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     with pytest.raises(TypeError, match="model: expected a Module of gru_native.nn, or .*, got 'model'"):

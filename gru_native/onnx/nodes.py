@@ -215,9 +215,15 @@ def _batch_normalization(node: Node) -> Signal:
     x = signal(node.given[0])
     names = ("weight", "bias", "running_mean", "running_var")
     arrays = {name: constant(value, name) for name, value in zip(names, node.given[1:], strict=True)}
-    if len(x.axes) != 2 or x.axes[1] != "F" or node.attributes.get("training_mode", 0):
-        raise NoChain("expected (N, C), by running values")
-    layer = nn.BatchNorm1d(arrays["weight"].size, node.attributes.get("epsilon", 1e-5), dtype=arrays["weight"].dtype)
+    if len(x.axes) not in (2, 3) or x.axes[1] != "F" or node.attributes.get("training_mode", 0):
+        raise NoChain("expected channels on axis 1, and running values")
+    layer = nn.BatchNorm1d(
+        arrays["weight"].size,
+        node.attributes.get("epsilon", 1e-5),
+        channels_last=len(x.axes) == 3,
+        batch_first=len(x.axes) == 3 and node.axis_of_time == ["1"],
+        dtype=arrays["weight"].dtype,
+    )
     layer.assign(arrays)
     return x.through(layer)
 

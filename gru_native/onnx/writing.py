@@ -303,14 +303,19 @@ def _layer_norm(graph: _Graph, layer: nn.LayerNorm) -> None:
 
 
 def _batch_norm(graph: _Graph, layer: nn.BatchNorm1d) -> None:
-    if layer.channels_last:
-        raise ValueError("channels_last: expected False, because the operator has channels on axis 1, got True")
+    sequences = layer.channels_last and "time" in graph.axes
+    if sequences and graph.lengths:
+        raise ValueError("channels_last: expected False beside lengths, because padding would not stay zeros, got True")
     if not layer.track_running_stats:
         raise ValueError("track_running_stats: expected True, because a batch's own values are for training, got False")
     ones = np.ones(layer.num_features, layer.dtype)
     affine = graph.own("weight", ones), graph.own("bias", 0 * ones)
     running = graph.own("running_mean"), graph.own("running_var")
-    graph.x = graph.node("BatchNormalization", graph.x, *affine, *running, epsilon=single("eps", layer.eps, layer))
+    epsilon = single("eps", layer.eps, layer)
+    # The operator has channels on axis 1.
+    x = graph.node("Transpose", graph.x, perm=[0, 2, 1]) if sequences else graph.x
+    x = graph.node("BatchNormalization", x, *affine, *running, epsilon=epsilon)
+    graph.x = graph.node("Transpose", x, perm=[0, 2, 1]) if sequences else x
 
 
 def _activation(graph: _Graph, layer: nn.Activation) -> None:
