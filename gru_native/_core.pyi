@@ -1,11 +1,12 @@
 """The compiled core; `gru_native.functional` checks what goes in."""
 
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 
 _Array = np.ndarray[Any, Any]
 
+@final
 class LinearWeights:
     @property
     def input_size(self) -> int: ...

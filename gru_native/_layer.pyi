@@ -1,6 +1,7 @@
-from typing import Any
+from typing import Any, final
 
 import numpy as np
+from typing_extensions import Self
 
 _Array = np.ndarray[Any, Any]
 # Of one layer: (D, B, H), of the LSTM a tuple (h, c) of them, or None for zeros.
@@ -18,15 +19,16 @@ def empty(shape: int | tuple[int, ...], dtype: np.dtype[Any]) -> _Array: ...
 def empty_like(array: _Array) -> _Array: ...
 def is_constant(array: object) -> bool: ...
 
+@final
 class RecurrentWeights:
-    def __init__(
-        self,
+    def __new__(
+        cls,
         cell: str,
         parameters: tuple[_Array | None, ...],
         activations: tuple[tuple[str, float, float], ...] = (),
         clip: float = 0.0,
         input_forget: bool = False,
-    ) -> None: ...
+    ) -> Self: ...
     @property
     def cell(self) -> str: ...
     @property
@@ -46,10 +48,11 @@ class RecurrentWeights:
     @property
     def isa(self) -> str: ...
 
+@final
 class RecurrentLayer:
-    def __init__(
-        self, weights: tuple[RecurrentWeights, ...], batch_first: bool, zoneout: float = 0.0, reverse: bool = False
-    ) -> None: ...
+    def __new__(
+        cls, weights: tuple[RecurrentWeights, ...], batch_first: bool, zoneout: float = 0.0, reverse: bool = False
+    ) -> Self: ...
     def __call__(
         self,
         x: Any,
@@ -75,6 +78,7 @@ class RecurrentLayer:
         final: _State = None,
     ) -> tuple[_Array, _State, RecurrentLayerTape]: ...
 
+@final
 class RecurrentLayerTape:
     @property
     def nbytes(self) -> int: ...
@@ -93,6 +97,7 @@ class RecurrentLayerTape:
         accumulate: bool = False,
     ) -> tuple[_Array, _State, dict[str, _Array]]: ...
 
+@final
 class RecurrentStep:
-    def __init__(self, layer: RecurrentLayer) -> None: ...
+    def __new__(cls, layer: RecurrentLayer) -> Self: ...
     def __call__(self, x: Any, state: _State) -> _State: ...

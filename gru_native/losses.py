@@ -67,7 +67,12 @@ class _Loss:
 
     @repeatable
     def __call__(
-        self, predictions: Array, targets: Array, *, weights: ArrayLike | None = None, threads: int | None = None
+        self,
+        predictions: ArrayLike,
+        targets: ArrayLike,
+        *,
+        weights: ArrayLike | None = None,
+        threads: int | None = None,
     ) -> float | Array:
         """Return the loss."""
         losses, _, count = self._weighted(predictions, targets, weights, gradient=False, threads=threads)
@@ -75,7 +80,12 @@ class _Loss:
 
     @repeatable
     def forward(
-        self, predictions: Array, targets: Array, *, weights: ArrayLike | None = None, threads: int | None = None
+        self,
+        predictions: ArrayLike,
+        targets: ArrayLike,
+        *,
+        weights: ArrayLike | None = None,
+        threads: int | None = None,
     ) -> tuple[float | Array, LossTape]:
         """Return the loss and the tape for `backward`."""
         losses, gradient, count = self._weighted(predictions, targets, weights, gradient=True, threads=threads)
@@ -123,7 +133,13 @@ class _Loss:
         return np.broadcast_to(np.float64(1.0), targets.shape)
 
     def _weighted(
-        self, predictions: Array, targets: Array, weights: ArrayLike | None, *, gradient: bool, threads: int | None
+        self,
+        predictions: ArrayLike,
+        targets: ArrayLike,
+        weights: ArrayLike | None,
+        *,
+        gradient: bool,
+        threads: int | None,
     ) -> tuple[Array, Array | None, float]:
         """Return what `_evaluate` does, each loss times its weight."""
         losses, d, count = self._evaluate(predictions, targets, gradient=gradient, threads=threads)
@@ -136,7 +152,7 @@ class _Loss:
             return losses * factors, d, self.count(targets, weights)
 
     def _evaluate(
-        self, predictions: Array, targets: Array, *, gradient: bool, threads: int | None
+        self, predictions: ArrayLike, targets: ArrayLike, *, gradient: bool, threads: int | None
     ) -> tuple[Array, Array | None, float]:
         """Return single losses (float64), their gradient (a new array, or None), and their `count`."""
         raise NotImplementedError
@@ -208,7 +224,7 @@ class CrossEntropyLoss(_Loss):
         return weights
 
     def _evaluate(
-        self, predictions: Array, targets: Array, *, gradient: bool, threads: int | None
+        self, predictions: ArrayLike, targets: ArrayLike, *, gradient: bool, threads: int | None
     ) -> tuple[Array, Array | None, float]:
         logits = any_float_array("predictions", predictions)
         if logits.ndim == 0 or logits.shape[-1] == 0:
@@ -290,7 +306,7 @@ class MSELoss(_Loss):
         super().__init__(reduction)
 
     def _evaluate(
-        self, predictions: Array, targets: Array, *, gradient: bool, threads: int | None
+        self, predictions: ArrayLike, targets: ArrayLike, *, gradient: bool, threads: int | None
     ) -> tuple[Array, Array | None, float]:
         predictions, targets = _pair(predictions, targets)
         return _elementwise(partial(_squared_error, gradient=gradient), predictions, targets)
@@ -331,7 +347,7 @@ class BCEWithLogitsLoss(_Loss):
             raise ValueError(f"pos_weight: expected numbers from 0 up, got {wrong[0]}")
 
     def _evaluate(
-        self, predictions: Array, targets: Array, *, gradient: bool, threads: int | None
+        self, predictions: ArrayLike, targets: ArrayLike, *, gradient: bool, threads: int | None
     ) -> tuple[Array, Array | None, float]:
         logits, targets = _pair(predictions, targets)
         # fmin and fmax pass over NaN, and take no memory.

@@ -284,7 +284,8 @@ def layer_calls() -> dict[str, Call]:
     for name in ("Linear", "Dropout", "Activation", "Softmax", "BatchNorm1d", "LayerNorm"):
         layer = made[name][0](**made[name][1])
         d_output = zeros(B, 3) if name == "Linear" else zeros(B, IN)
-        calls |= three_calls(name, layer, {"x": zeros(B, IN), "threads": 1}, {"d_output": d_output}, seed=1)
+        given = {"x": zeros(B, IN), "threads": 1} | ({"lengths": None} if name == "BatchNorm1d" else {})
+        calls |= three_calls(name, layer, given, {"d_output": d_output}, seed=1)
     for name in ("MeanPooling", "LastPooling", "AttentionPooling"):
         layer = made[name][0](**made[name][1])
         given = {"x": zeros(T, B, IN), "lengths": [3, 1], "threads": 1}
@@ -292,7 +293,7 @@ def layer_calls() -> dict[str, Call]:
     pooling = nn.AttentionPooling(IN, seed=0)
     calls["AttentionPooling.weights"] = Call(pooling.weights, {"x": zeros(T, B, IN), "lengths": [3, 1], "threads": 1})
     embedding = nn.Embedding(3, 2, seed=0)
-    calls |= three_calls("Embedding", embedding, {"indices": [0, 1]}, {"d_output": zeros(2, 2)}, seed=1)
+    calls |= three_calls("Embedding", embedding, {"indices": [0, 1], "threads": 1}, {"d_output": zeros(2, 2)}, seed=1)
     given = {"x": zeros(T, B, IN), "states": [h], **steps, "threads": 1}
     backward = {"d_output": zeros(T, B, 3), "d_states": [h], "threads": 1}
     calls |= three_calls("Sequential", model(), given | {"mask": None}, backward, tape="gates", seed=1)
@@ -304,6 +305,7 @@ def layer_calls() -> dict[str, Call]:
         "Module.assign": Call(linear.assign, {"updates": state}),
         "Module.load_state_dict": Call(linear.load_state_dict, {"state": state, "strict": True}),
         "Module.train": Call(linear.train, {"mode": True}),
+        "Module.summary": Call(linear.summary, {"x": zeros(B, IN)}),
         "from_config": Call(nn.from_config, {"config": linear.config()}),
     }
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from gru_native import functional as F
 from gru_native.activations import ActivationLike, activation
 from gru_native.arguments import shaped_array
-from gru_native.nn.module import Array, Gradients, Module, Snapshot, sealed
+from gru_native.nn.module import Array, Gradients, Module, Snapshot, public, sealed
 from gru_native.nn.signal import FLOATS, Signal
 from gru_native.passes import repeatable
 from gru_native.random import Seed
@@ -56,6 +56,8 @@ class Activation(_Function):
         d_x: Array = shaped_array("d_output", d_output, saved.shape, saved.dtype) * saved
         return d_x, {}
 
+    __call__, forward, backward = public(_call, _forward, _backward)
+
 
 class Softmax(_Function):
     """``y = exp(x) / sum of exp(x)`` over the last axis of x, float32 or float64.
@@ -85,3 +87,5 @@ class Softmax(_Function):
         along = np.sum(d * saved, -1, np.float64, keepdims=True).astype(saved.dtype)
         d_x: Array = saved * (d - along)
         return d_x, {}
+
+    __call__, forward, backward = public(_call, _forward, _backward)

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from gru_native import functional as F
 from gru_native.arguments import any_float_array, number, shaped_array
-from gru_native.nn.module import Array, Gradients, Module, Snapshot, sealed
+from gru_native.nn.module import Array, Gradients, Module, Snapshot, public, sealed
 from gru_native.nn.signal import FLOATS, Signal
 from gru_native.random import Seed
 
@@ -54,6 +54,8 @@ class Dropout(Module):
         if saved is None:
             return any_float_array("d_output", d_output), {}
         return saved.noise(shaped_array("d_output", d_output, saved.shape, saved.dtype), threads), {}
+
+    __call__, forward, backward = public(_call, _forward, _backward)
 
 
 class _Saved(NamedTuple):

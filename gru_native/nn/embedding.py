@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from gru_native import functional as F
 from gru_native.arguments import array, float_dtype, whole
 from gru_native.nn import init
-from gru_native.nn.module import Array, Gradients, Module, Snapshot, frozen, sealed
+from gru_native.nn.module import Array, Gradients, Module, Snapshot, frozen, public, sealed
 from gru_native.nn.signal import Fact, Signal
 from gru_native.passes import repeatable
 from gru_native.random import Seed, generator
@@ -90,3 +90,5 @@ class Embedding(Module):
             indices, d_output, self.num_embeddings, padding_idx=self.padding_idx, threads=threads
         )
         return None, {"weight": d_weight}
+
+    __call__, forward, backward = public(_call, _forward, _backward)

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from gru_native import functional as F
 from gru_native.arguments import array, flag, float_dtype, whole
 from gru_native.nn import init
-from gru_native.nn.module import Array, Gradients, Module, Snapshot, Version, frozen, sealed
+from gru_native.nn.module import Array, Gradients, Module, Snapshot, Version, frozen, public, sealed
 from gru_native.nn.signal import Fact, Signal
 from gru_native.random import Seed, generator
 
@@ -82,6 +82,8 @@ class Linear(Module):
 
     def _backward(self, saved: _Saved, d_output: ArrayLike, *, threads: int | None = None) -> tuple[Array, Gradients]:
         return F.linear_backward(saved.x, saved.weights, d_output, threads=threads)
+
+    __call__, forward, backward = public(_call, _forward, _backward)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,9 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
+from inspect import Parameter, Signature, signature
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -25,10 +27,19 @@ from gru_native.nn.signal import Signal
 from gru_native.passes import repeatable
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from gru_native.nn.summary import Summary
     from gru_native.stream import Stream, StreamPool
 
 Gradients = dict[str, Array]
 Derived = TypeVar("Derived")
+Called = ParamSpec("Called")
+Recorded = ParamSpec("Recorded")
+Returned = ParamSpec("Returned")
+Result = TypeVar("Result")
+Output = TypeVar("Output")
+Gradient = TypeVar("Gradient")
 
 # Held while the versions of a whole tree are read or swapped, and for nothing else: a few microseconds.
 _swap = threading.RLock()
@@ -118,6 +129,7 @@ class Module:
     A subclass passes its arrays to ``__init__``, assigns child modules as attributes, and writes `_call`,
     `_forward` and `_backward` (and `_config`, the arguments of ``__init__``) over a `Snapshot` instead of
     over ``self``'s arrays. With `_passed` too, a `Sequential` and a `Trainer` check what the module takes and gives.
+    `public` gives the three calls the signatures of these.
 
     Parameters
     ----------
@@ -144,6 +156,7 @@ class Module:
     # The three calls
 
     def __call__(self, *inputs: Any, **keywords: Any) -> Any:
+        """Return the result, as at inference; see the class for the arguments."""
         return self._call(self.snapshot(), *inputs, **keywords)
 
     def forward(self, *inputs: Any, **keywords: Any) -> tuple[Any, Tape]:
@@ -151,7 +164,7 @@ class Module:
         result, saved = self._forward(self.snapshot(), *inputs, **keywords)
         return result, Tape(self, saved)
 
-    def backward(self, tape: Tape, *d_outputs: Any, **keywords: Any) -> tuple[Any, Gradients]:
+    def backward(self, tape: Tape, /, *d_outputs: Any, **keywords: Any) -> tuple[Any, Gradients]:
         """Return the gradients of the inputs and ``{name: gradient}`` of the parameters."""
         instance("tape", tape, Tape, "what forward returned")
         if tape.module is not self:
@@ -213,16 +226,40 @@ class Module:
         """Return the JSON-able description from which `gru_native.nn.from_config` builds such a module."""
         return {"type": type(self).__name__, **self._config()}
 
-    def train(self, mode: bool = True) -> Module:
+    def train(self, mode: bool = True) -> Self:
         """Set training mode (which `forward` obeys) in this module and all below it; return ``self``."""
         mode = flag("mode", mode)
         for _, module in self.named_modules():
             module.training = mode
         return self
 
-    def eval(self) -> Module:
+    def eval(self) -> Self:
         """Set inference mode in this module and all below it; return ``self``."""
         return self.train(False)
+
+    # To look at
+
+    def __repr__(self) -> str:
+        from gru_native.nn.summary import described
+
+        return described(self)
+
+    def summary(self, x: ArrayLike) -> Summary:
+        """Return a table of the layers that `x` goes through: what each gives, and its number of parameters.
+
+        Parameters
+        ----------
+        x
+            What the module is called with; the result is as at inference.
+
+        Returns
+        -------
+        Summary
+            A string, which a prompt or a notebook shows line by line.
+        """
+        from gru_native.nn.summary import summary
+
+        return summary(self, x)
 
     # Step by step
 
@@ -345,6 +382,36 @@ class Module:
             )
         self.assign({name: _cast(name, state[name], present[name].dtype) for name in present if name in state})
         return IncompatibleKeys(missing, unknown)
+
+
+def public(
+    call: Callable[Concatenate[Any, Snapshot, Called], Result],
+    forward: Callable[Concatenate[Any, Snapshot, Recorded], tuple[Output, Any]],
+    backward: Callable[Concatenate[Any, Any, Returned], Gradient],
+) -> tuple[
+    Callable[Concatenate[Any, Called], Result],
+    Callable[Concatenate[Any, Recorded], tuple[Output, Tape]],
+    Callable[Concatenate[Any, Tape, Returned], Gradient],
+]:
+    """Return `Module`'s three calls with the signatures of a subclass' ``_call``, ``_forward`` and ``_backward``."""
+    output = signature(forward).return_annotation.rpartition(", ")[0]
+    return (
+        _signed(Module.__call__, call),
+        _signed(Module.forward, forward, f"{output}, Tape]"),
+        _signed(Module.backward, backward),
+    )
+
+
+def _signed(method: Callable[..., Any], own: Callable[..., Any], result: str | None = None) -> Callable[..., Any]:
+    """Return a method with the arguments of `own` that come after its first two."""
+    # A copy, because a function around it would take time in every call.
+    copy = FunctionType(method.__code__, method.__globals__, method.__name__)
+    copy.__doc__ = method.__doc__
+    first = [each for each in signature(method).parameters.values() if each.kind < Parameter.VAR_POSITIONAL]
+    _, _, *others = (found := signature(own)).parameters.values()
+    result = found.return_annotation if result is None else result
+    vars(copy)["__signature__"] = Signature([*first, *others], return_annotation=result)
+    return copy
 
 
 def join(prefix: str, name: str) -> str:

@@ -14,7 +14,7 @@ from gru_native import _core
 from gru_native import functional as F
 from gru_native.arguments import flag, float_dtype, number, shaped_array, typed_array, whole, wholes
 from gru_native.nn import init
-from gru_native.nn.module import Array, Gradients, Module, Snapshot, Version, sealed
+from gru_native.nn.module import Array, Gradients, Module, Snapshot, Version, public, sealed
 from gru_native.nn.signal import Signal
 from gru_native.passes import repeatable
 from gru_native.random import Seed
@@ -66,6 +66,8 @@ class _Normalization(Module):
         if "weight" in saved.version.arrays:
             d = d * np.expand_dims(saved.version["weight"], shared)
         return saved.normalised.backward(d), gradients
+
+    __call__, forward, backward = public(_call, _forward, _backward)
 
     @np.errstate(invalid="ignore", over="ignore")
     def _affine(self, version: Version, x: Array, normalised: _Normalised) -> Array:
@@ -251,6 +253,8 @@ class BatchNorm1d(_Normalization):
         d = shaped_array("d_output", d_output, (*saved.live.shape, self.num_features), self.dtype)
         d_rows, gradients = super()._backward(saved.rows, d[saved.live], threads=threads)
         return _scattered(d_rows, saved.live), gradients
+
+    __call__, forward, backward = public(_call, _forward, _backward)
 
     def _normalise(self, version: Version, x: Array, training: bool) -> _Normalised:
         axes = self._shared_axes(x)

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from gru_native import functional as F
 from gru_native.arguments import any_float_array, flag, float_dtype, shaped_array, typed_array, whole
 from gru_native.nn import init
-from gru_native.nn.module import Array, Gradients, Module, Snapshot, Version, sealed
+from gru_native.nn.module import Array, Gradients, Module, Snapshot, Version, public, sealed
 from gru_native.nn.signal import FLOATS, Fact, Signal
 from gru_native.passes import in_pieces, repeatable
 from gru_native.random import Seed, generator
@@ -77,6 +77,8 @@ class _Pooling(Module):
         d_x, gradients = self._spread(saved.own, saved.steps, d_y.reshape(rows, features), threads)
         live, d_x = (self._turned(each) if batched else each for each in (saved.steps.live, d_x))
         return np.ascontiguousarray(_cleared(live, d_x)).reshape(saved.shape), gradients
+
+    __call__, forward, backward = public(_call, _forward, _backward)
 
     @repeatable
     def _run(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, TypeAlias, cast
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, cast, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -17,7 +17,7 @@ from gru_native.arguments import flag, float_dtype, number, one_of, shaped_array
 from gru_native.nn import init
 from gru_native.nn.dropout import Noise
 from gru_native.nn.masked import Counted, MaskedOutput, MaskedSaved
-from gru_native.nn.module import Array, Gradients, Module, Snapshot, Tape, Version, sealed
+from gru_native.nn.module import Array, Gradients, Module, Snapshot, Tape, Version, public, sealed
 from gru_native.nn.signal import Fact, Signal
 from gru_native.passes import repeatable
 from gru_native.random import Seed, generator, key, seed_path
@@ -217,6 +217,34 @@ class Recurrent(OfCell):
             directions=Fact("both" if self.bidirectional else self.direction, place),
         )
 
+    @overload
+    def __call__(
+        self,
+        x: ArrayLike,
+        h_0: States = None,
+        lengths: ArrayLike | None = None,
+        reset: ArrayLike | None = None,
+        *,
+        mask: ArrayLike | None = None,
+        masked_output: MaskedOutput = "zero",
+        return_gates: Literal[False] = False,
+        threads: int | None = None,
+    ) -> tuple[Array, States]: ...
+
+    @overload
+    def __call__(
+        self,
+        x: ArrayLike,
+        h_0: States = None,
+        lengths: ArrayLike | None = None,
+        reset: ArrayLike | None = None,
+        *,
+        mask: ArrayLike | None = None,
+        masked_output: MaskedOutput = "zero",
+        return_gates: Literal[True],
+        threads: int | None = None,
+    ) -> tuple[Array, States, dict[str, Array]]: ...
+
     def __call__(
         self,
         x: ArrayLike,
@@ -389,6 +417,8 @@ class Recurrent(OfCell):
         # There is a layer, which gave a gradient.
         return (layout.without_batch(cast(Array, d)), layout.states(d_initial)), in_layers
 
+    backward = public(_call, _forward, _backward)[2]
+
     @repeatable
     def _mask(self, layer: int, rows: int, seed: tuple[int, ...] | None, threads: int) -> Array:
         """Return what dropout makes of ones of h's shape, by the layer's seed with a number of its own behind it."""
@@ -484,6 +514,8 @@ class RecurrentCell(OfCell):
         d_x, d_state, gradients = saved.tape.backward(None, d_final, names, count)
         d_first = self._each(lambda part: part.reshape(saved.h_shape), d_state)
         return (d_x.reshape(*saved.h_shape[:-1], self.input_size), d_first), gradients
+
+    forward, backward = public(_call, _forward, _backward)[1:]
 
     def _packed_layer(self, version: Version) -> RecurrentLayer:
         return RecurrentLayer((self._pack(version, PARAMETERS),), False)

@@ -7,7 +7,7 @@ from typing import Any
 
 from gru_native.arguments import Array, array, instance
 from gru_native.nn.masked import Counted, MaskedSaved
-from gru_native.nn.module import Gradients, Module, Snapshot, join, sealed
+from gru_native.nn.module import Gradients, Module, Snapshot, join, public, sealed
 from gru_native.nn.recurrent import RecurrentCell
 from gru_native.nn.signal import Signal
 from gru_native.random import Seed, seed_path
@@ -182,6 +182,8 @@ class Sequential(Module):
             gradients.append({f"{name}.{key}": gradient for key, gradient in own.items()})
         merged = {key: gradient for own in reversed(gradients) for key, gradient in own.items()}
         return ((d, d_initial[::-1]) if self.recurrent else d), merged
+
+    __call__, forward, backward = public(_call, _forward, _backward)
 
     def _counted(self, x: Any, lengths: Any, mask: Any) -> Counted:
         if lengths is not None:

@@ -175,6 +175,7 @@ class Checkpoint:
             ) from None
 
     def exists(self) -> bool:
+        """Return whether there is a checkpoint at `path`."""
         return self.path.exists()
 
     @contextmanager
