@@ -23,6 +23,8 @@ T = TypeVar("T")
 LARGEST = np.iinfo(np.int64).max
 #: float64 holds all integers up to this one.
 EXACT = 2**53
+# DLPack's kinds of devices whose memory the CPU reads: its own, and CUDA's, ROCm's and CUDA's managed one.
+_OF_CPU = (1, 3, 11, 13)
 
 
 def shown(value: Any) -> str:
@@ -198,7 +200,7 @@ def _converted(name: str, value: Any) -> Array:
             hint = "its mask would be ignored; fill it, and give lengths or weights instead"
             raise TypeError(f"{name}: expected a plain array, got a {type(part).__name__}; {hint}")
     try:
-        found = np.asarray(value)
+        found = _where_it_lies(value)
     except MemoryError:
         raise
     except Exception as error:  # of whatever the object does when it is asked for its numbers
@@ -211,6 +213,18 @@ def _converted(name: str, value: Any) -> Array:
     if found.dtype.kind == "f" and found.size and isinstance(value, (list, tuple)):
         _refuse_rounding(name, value, found)
     return found
+
+
+def _where_it_lies(value: Any) -> Array:
+    """Return an object's numbers without a copy, where NumPy can refer to them."""
+    if hasattr(value, "__dlpack_device__"):
+        kind, _ = value.__dlpack_device__()
+        if kind not in _OF_CPU:
+            device = getattr(value, "device", f"a device of DLPack's kind {int(kind)}")
+            raise TypeError(f"its memory is that of {device}, not the CPU's")
+        if not hasattr(value, "__array__"):
+            return np.from_dlpack(value)
+    return np.asarray(value)
 
 
 def _refuse_rounding(name: str, value: Any, found: Array) -> None:

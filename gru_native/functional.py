@@ -5,9 +5,10 @@ came. ``threads`` is an upper limit on the threads of the call (1 to 256), ``Non
 CPUs that the process may use, by its affinity and a container's quota; results do not depend on it. Subnormal numbers
 count as zero.
 
-Arrays that are read may have any strides; one whose last axis is not contiguous is copied first. Arrays that are
-written (``output``, ``final``, ``d_x``) must have a contiguous last axis and overlap no other argument but lengths,
-resets, indices and targets, of which each call makes a copy before it checks them.
+Arrays that are read are NumPy's, or anything in the CPU's memory that has DLPack's or the buffer protocol. They may
+have any strides; one whose last axis is not contiguous is copied first. Arrays that are written (``output``, ``final``,
+``d_x``) must have a contiguous last axis and overlap no other argument but lengths, resets, indices and targets, of
+which each call makes a copy before it checks them.
 """
 
 from __future__ import annotations
