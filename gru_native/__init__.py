@@ -17,7 +17,7 @@ from gru_native._runtime import get_include, get_library, release_memory, set_te
 
 if TYPE_CHECKING:
     from gru_native import convert, heatmaps, inspection, io, keras, losses, optim, reference, schedules, stream, train
-    from gru_native.io import ModelFileError, load, load_metadata, load_state, save
+    from gru_native.io import ModelFileError, load, load_metadata, load_state, load_weights, save
 
     __version__: str
 
@@ -35,6 +35,7 @@ __all__ = [
     "load",
     "load_metadata",
     "load_state",
+    "load_weights",
     "losses",
     "nn",
     "optim",
@@ -48,7 +49,7 @@ __all__ = [
     "train",
 ]
 
-_OF_IO = ("ModelFileError", "load", "load_metadata", "load_state", "save")
+_OF_IO = ("ModelFileError", "load", "load_metadata", "load_state", "load_weights", "save")
 
 
 # The rest is loaded when it is first asked for: to import all of it takes more than twice as long. `nn` is there from

@@ -14,19 +14,19 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import safetensors.numpy
-from safetensors import SafetensorError
+from safetensors import SafetensorError, deserialize
 
 from gru_native import arguments, nn
 from gru_native.arguments import Array as Array
 from gru_native.arguments import StrPath as StrPath
 from gru_native.arguments import array, instance, mapping, text
+from gru_native.nn.module import IncompatibleKeys
 from gru_native.passes import repeatable
 
 FORMAT = 1
@@ -49,6 +49,7 @@ _DTYPES = {
     "uint8": "U8",
     "bool": "BOOL",
 }
+_STORED = {stored: np.dtype(name).newbyteorder("<") for name, stored in _DTYPES.items()}
 
 __all__ = [
     "ModelFileError",
@@ -57,6 +58,7 @@ __all__ = [
     "load_arrays",
     "load_metadata",
     "load_state",
+    "load_weights",
     "save",
     "save_arrays",
 ]
@@ -104,7 +106,7 @@ def load(path: StrPath) -> nn.Module:
     if "config" not in header:
         raise ModelFileError(
             f"{path}: no model of {ENTRY}, which would carry its configuration; "
-            "for arrays alone build the model and use model.load_state_dict(load_state(path))"
+            "for arrays alone build the model and use load_weights(model, path)"
         )
     try:
         with nn.init.limited(arrays.values()):
@@ -129,6 +131,79 @@ def load_state(path: StrPath) -> dict[str, Array]:
         When the file cannot be read.
     """
     return load_arrays(path)[0]
+
+
+def load_weights(
+    model: nn.Module, path: StrPath, *, prefix: str = "", rename: Mapping[str, str] | None = None, strict: bool = True
+) -> IncompatibleKeys:
+    """Give a model weights from any safetensors file, such as one that PyTorch's modules were saved in.
+
+    ::
+
+        safetensors.torch.save_model(module, "weights.safetensors")  # module.encoder.gru, module.encoder.fc, ...
+        model = nn.Sequential(nn.GRU(64, 128), nn.Linear(128, 10))
+        gru_native.load_weights(model, "weights.safetensors", prefix="encoder.", rename={"gru": "0", "fc": "1"})
+
+    Layers have PyTorch's names for their own arrays, so that only the names of modules differ.
+
+    Parameters
+    ----------
+    model : Module
+        Weights are converted to its dtype. It is unchanged after an error.
+    path : str or path
+    prefix : str
+        What the names of the arrays in the file begin with; others are left alone.
+    rename : mapping of str to str, optional
+        The model's names by those in the file, behind the prefix: of whole arrays, or of modules, which stand for all
+        below them. Of several that fit, the longest counts. Names that are not there stay as they are.
+    strict : bool
+        Whether the names must then be exactly those of the model's `state_dict`.
+
+    Returns
+    -------
+    missing_keys, unexpected_keys : list of str
+        The model's names that the file lacks, and those of the file, renamed, that the model lacks; none when `strict`.
+
+    Raises
+    ------
+    ValueError
+        When names, shapes or values do not fit, when nothing has the prefix or a name to be renamed, or two arrays get
+        one name.
+    ModelFileError, OSError
+        As `load_state`.
+    """
+    instance("model", model, nn.Module, "a Module")
+    start, names = text("prefix", prefix), mapping("rename", {} if rename is None else rename, "strings")
+    for name, value in names.items():
+        instance(f"rename[{name!r}]", value, str, "a string")
+    arrays = load_state(path)
+    found = {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
+    if not found:
+        raise ValueError(f"prefix: expected what a name in the file begins with, got {start!r}; it has {_few(arrays)}")
+    return model.load_state_dict(_renamed(found, names), strict)
+
+
+def _renamed(arrays: Mapping[str, Array], names: Mapping[str, str]) -> dict[str, Array]:
+    """Return arrays under new names; see `load_weights`."""
+    renamed: dict[str, Array] = {}
+    used = set()
+    for name, own in arrays.items():
+        fitting = [old for old in names if f"{name}.".startswith(f"{old}.")]
+        old = max(fitting, key=len, default="")
+        new = names[old] + name.removeprefix(old) if fitting else name
+        used.update(fitting)
+        if new in renamed:
+            raise ValueError(f"rename: expected a name for each array, got {new!r} for two of them")
+        renamed[new] = own
+    if unused := sorted(names.keys() - used):
+        raise ValueError(f"rename: expected names in the file, got {unused[0]!r}; it has {_few(arrays)}")
+    return renamed
+
+
+def _few(names: Iterable[str]) -> str:
+    """Return some of the names, for a message."""
+    found = sorted(names)
+    return ", ".join(found[:8]) + (f" and {len(found) - 8} more" if len(found) > 8 else "") if found else "no arrays"
 
 
 def load_metadata(path: StrPath) -> dict[str, str]:
@@ -208,12 +283,19 @@ def load_arrays(path: StrPath) -> tuple[dict[str, Array], dict[str, Any]]:
     # The library copies all of it, and does not survive it where there is no memory: NumPy is asked first.
     np.empty(len(content) + 8 * _end(content) + (1 << 22), np.uint8)
     try:
-        arrays = safetensors.numpy.load(content)
+        arrays = {name: _numbers(**view) for name, view in deserialize(content)}  # type: ignore[no-untyped-call]
     except SafetensorError as error:
         raise ModelFileError(f"{path}: not a safetensors file, or a damaged one: {error}") from error
     except (KeyError, ValueError) as error:
         raise ModelFileError(f"{path}: has a dtype or a shape that NumPy does not have: {error}") from error
     return arrays, _header(path, content)
+
+
+def _numbers(dtype: str, shape: Sequence[int], data: bytes | bytearray) -> Array:
+    """Return an array of a file; what is in bfloat16, the upper half of a float32, in float32."""
+    if dtype == "BF16":
+        return (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32).reshape(shape)
+    return np.frombuffer(data, _STORED[dtype]).reshape(shape)
 
 
 def regular(path: str, flags: int) -> int:

@@ -474,6 +474,9 @@ def other_calls(folder: Path) -> dict[str, Call]:
         "load": Call(io.load, {"path": file}),
         "load_state": Call(io.load_state, {"path": file}),
         "load_metadata": Call(io.load_metadata, {"path": file}),
+        "io.load_weights": Call(
+            io.load_weights, {"model": linear, "path": file, "prefix": "", "rename": {"bias": "bias"}, "strict": True}
+        ),
         "save_arrays": Call(io.save_arrays, {"path": file, "arrays": {"w": zeros(3)}, "header": {"a": 1}}),
         "load_arrays": Call(io.load_arrays, {"path": file}),
         "atomic_write": Call(drained(io.atomic_write), {"path": folder / "written"}),

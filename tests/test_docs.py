@@ -22,11 +22,12 @@ def run_page(name: str, least: int) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_the_page_for_users_of_pytorch() -> None:
+def test_the_page_for_users_of_pytorch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch")
     pytest.importorskip("sb3_contrib")
     torch.manual_seed(0)
-    run_page("pytorch.md", 9)
+    monkeypatch.chdir(tmp_path)
+    run_page("pytorch.md", 10)
 
 
 def test_the_page_for_users_of_keras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
