@@ -31,8 +31,12 @@ BUILT_FROM := CMakeLists.txt \
 
 FORMATTED := find csrc include examples tests -name '*.c' -o -name '*.cpp' -o -name '*.h' -o -name '*.hpp'
 
-BENCH := $(PEERS_VENV)/bin/python -m gru_native bench
+# The comparison with other engines, which is not installed.
+BESIDE := PYTHONPATH=benchmarks
+BENCH := $(BESIDE) $(PEERS_VENV)/bin/python -m gru_bench
 RESULTS := benchmarks/results
+# Whose figures `make summary` keeps.
+MACHINE ?=
 
 SANITIZE_TESTS ?= tests/test_robustness.py tests/test_races.py tests/test_stream.py tests/test_stream_pool.py \
 	tests/test_parity.py::test_sizes_of_zero_and_one \
@@ -40,7 +44,7 @@ SANITIZE_TESTS ?= tests/test_robustness.py tests/test_races.py tests/test_stream
 SANITIZE_FUZZ ?= --seconds 120 --patience 600
 
 .PHONY: build demo test test-core fuzz full sanitize sanitize-python sanitize-core torch peers bench bench-avx2 bench-sweeps bench-growth bench-overheads bench-idling bench-sequences bench-cells bench-streams bench-quick step-times programs layers others footprint neighbours \
-	examples tables lint format test-blas neon test-neon wheel manylinux wheel-aarch64 test-wheel-aarch64 sdist clean
+	examples summary tables lint format test-blas neon test-neon wheel manylinux wheel-aarch64 test-wheel-aarch64 sdist clean
 
 build: $(VENV)/built
 
@@ -104,7 +108,7 @@ bench-growth bench-overheads bench-idling bench-sequences bench-cells bench-stre
 
 # A step of a live sequence from C, beside its kernels alone.
 step-times: build
-	$(BIN)/python benchmarks/step_times.py build/$(notdir $(VENV))/*/csrc/tests/gru_native_step_times
+	$(BESIDE) $(BIN)/python benchmarks/step_times.py build/$(notdir $(VENV))/*/csrc/tests/gru_native_step_times
 
 # What the package takes on disk, with each BLAS, to import and in memory.
 footprint: peers
@@ -119,11 +123,11 @@ neighbours: peers
 
 # Other people's programs with PyTorch's recurrent modules and with ours; ARGS names some of them.
 programs: others
-	$(PROGRAMS_VENV)/bin/python benchmarks/programs/compare.py --json $(RESULTS)/programs.json $(ARGS)
+	$(BESIDE) $(PROGRAMS_VENV)/bin/python benchmarks/programs/compare.py --json $(RESULTS)/programs.json $(ARGS)
 
 # Recurrent modules alone, over shapes.
 layers: others
-	$(PROGRAMS_VENV)/bin/python benchmarks/programs/layers.py --json $(RESULTS)/layers.json $(ARGS)
+	$(BESIDE) $(PROGRAMS_VENV)/bin/python benchmarks/programs/layers.py --json $(RESULTS)/layers.json $(ARGS)
 
 others:
 	$(MAKE) VENV=$(PROGRAMS_VENV) $(PROGRAMS_VENV)/programs
@@ -133,12 +137,16 @@ examples: torch
 	for example in $$(grep -l __main__ examples/*.py); do \
 		$(BIN)/python $$example $(ARGS) || exit 1; done
 
-# The tables of the pages in docs/, from what benchmarks, examples and a study wrote.
+# What the benchmarks wrote here becomes rows of a table that git keeps, make summary MACHINE=zen4.
+summary: build
+	$(BESIDE) $(BIN)/python -m gru_bench.summary $(MACHINE)
+
+# The tables of the pages in docs/, from these summaries, and from what examples and a study wrote.
 tables: build
-	$(BIN)/python docs/tables.py
+	$(BESIDE) $(BIN)/python docs/tables.py
 
 bench-quick: build
-	$(BIN)/python -m gru_native bench --quick $(ARGS)
+	$(BESIDE) $(BIN)/python -m gru_bench --quick $(ARGS)
 
 lint: $(VENV)/linters
 	$(BIN)/ruff check .
@@ -226,7 +234,7 @@ $(VENV)/built: $(VENV)/ready $(BUILT_FROM)
 	touch $@
 
 $(VENV)/peers: $(VENV)/built
-	$(INSTALL) ".[bench]"
+	$(PIP) install -q --group bench
 	touch $@
 
 $(VENV)/programs: $(VENV)/built

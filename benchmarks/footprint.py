@@ -72,9 +72,9 @@ def installed(package: str) -> float:
 
 def footprint(folder: Path) -> dict[str, Any]:
     """Measure the wheels of a folder, and the engines beside what the wheel without a BLAS has."""
-    from gru_native.bench.cases import Case
-    from gru_native.bench.machine import description
-    from gru_native.bench.peers.onnx_model import onnx_model
+    from gru_bench.cases import Case
+    from gru_bench.machine import description
+    from gru_bench.peers.onnx_model import onnx_model
 
     wheels = {blas.name: next(blas.glob("*.whl")) for blas in folder.iterdir()}
     sizes = {}

@@ -114,7 +114,7 @@ def rates() -> dict[str, dict[int, float]]:
 
 def main() -> None:
     """Measure, print and write."""
-    from gru_native.bench.machine import description
+    from gru_bench.machine import description
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, required=True)

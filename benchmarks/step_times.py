@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 import gru_native as gn
-from gru_native.bench.suites import STREAM_SIZES
+from gru_bench.suites import STREAM_SIZES
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Writes the tables of the pages in this folder from what benchmarks, examples and a study have left.
+"""Writes the tables of the pages in this folder: of benchmarks' summaries, and of what examples and a study have left.
 
 A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``; `PAGES` has the names of each page.
 """
@@ -14,13 +14,13 @@ from functools import partial
 from math import exp, log
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
-from gru_native.bench import report
-from gru_native.bench.cases import Case
-from gru_native.bench.compare import Comparison, Timing
-from gru_native.bench.limits import Limits, typical
-from gru_native.bench.sweep import ALLOWED
+from gru_bench import report
+from gru_bench.cases import Case
+from gru_bench.compare import Comparison, Timing
+from gru_bench.limits import Limits
+from gru_bench.summary import Row, read
+from gru_bench.sweep import ALLOWED
 from gru_native.io import atomic_write
 from gru_native.study.table import Result, summary
 
@@ -37,22 +37,28 @@ def rewrite(page: str, tables: Mapping[str, Callable[[Path], str]], results: Pat
     return MARKED.sub(table, page)
 
 
-def _read(results: Path, name: str) -> dict[str, Any]:
-    figures: dict[str, Any] = json.loads((results / f"{name}.json").read_text())
-    return figures
+def _rows(results: Path, machine: str, suite: str) -> list[Row]:
+    return [row for row in read(results / f"{machine}.csv") if row.suite == suite]
 
 
-def _comparisons(results: Path, name: str) -> list[Comparison]:
-    return [
-        Comparison(
-            Case(**entry["case"]),
-            entry["mode"],
-            entry["threads"],
-            [Timing(**timing) for timing in entry["timings"]],
-            Limits(**entry["limits"]),
-        )
-        for entry in _read(results, name)["comparisons"]
-    ]
+def _comparisons(results: Path, machine: str, suite: str) -> list[Comparison]:
+    rows, times = _rows(results, machine, suite), {}
+    for row in rows:
+        if row.what == "time":
+            times.setdefault((row.case, row.mode, int(row.threads)), {})[row.engine] = row.number / 1e3
+    found = []
+    for (case, mode, threads), seconds in times.items():
+        least = seconds.pop("limit")
+        timings = [Timing(engine, one, one, one, 0.0) for engine, one in seconds.items()]
+        found.append(Comparison(Case.named(case), mode, threads, timings, _measured(rows, threads), least))
+    return found
+
+
+def _measured(rows: Iterable[Row], threads: int) -> Limits:
+    """Return what a machine's limits were in the median, without the capacities."""
+    own = [row for row in rows if row.threads == str(threads)]
+    (peak,) = (row.number for row in own if row.what == "product")
+    return Limits(threads, 1e9 * peak, {row.case: 1e9 * row.number for row in own if row.what == "read"}, {})
 
 
 def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -60,30 +66,23 @@ def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _machine(results: Path, name: str) -> str:
-    machine = _read(results, name)["machine"]
-    packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
-    return textwrap.fill(
-        f"{machine['cpu']}, {machine['cpus']} CPUs, {machine['isa']}; {machine['system']}; Python {machine['python']}; "
-        f"{packages}; {machine['date'][:10]}.",
-        width=100,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+def _machine(results: Path, machine: str, suite: str) -> str:
+    (row,) = (row for row in _rows(results, machine, suite) if row.what == "machine")
+    return textwrap.fill(row.value, width=100, break_long_words=False, break_on_hyphens=False)
 
 
-def _limits(results: Path, name: str) -> str:
-    comparisons = _comparisons(results, name)
-    rows = []
-    for threads in dict.fromkeys(comparison.threads for comparison in comparisons):
-        limits = typical([comparison.limits for comparison in comparisons if comparison.threads == threads])
-        rows.append([str(threads), f"{limits.peak / 1e9:.0f}", *(f"{b / 1e9:.0f}" for b in limits.bandwidth.values())])
-    reads = [f"{name}, GB/s" for name in comparisons[0].limits.bandwidth]
-    return _markdown(["threads", "product, GFLOP/s", *reads], rows)
+def _limits(results: Path, machine: str, suite: str) -> str:
+    found = {one.threads: one.limits for one in _comparisons(results, machine, suite)}
+    rows = [
+        [str(threads), f"{limits.peak / 1e9:.0f}", *(f"{b / 1e9:.0f}" for b in limits.bandwidth.values())]
+        for threads, limits in found.items()
+    ]
+    reads = [f"{level}, GB/s" for limits in found.values() for level in limits.bandwidth]
+    return _markdown(["threads", "product, GFLOP/s", *dict.fromkeys(reads)], rows)
 
 
-def _grid(results: Path, mode: str, name: str) -> str:
-    comparisons = [comparison for comparison in _comparisons(results, name) if comparison.mode == mode]
+def _grid(results: Path, machine: str, suite: str, mode: str) -> str:
+    comparisons = [comparison for comparison in _comparisons(results, machine, suite) if comparison.mode == mode]
     threads = list(dict.fromkeys(comparison.threads for comparison in comparisons))
     found = {(comparison.case, comparison.threads): comparison for comparison in comparisons}
     rows = []
@@ -99,7 +98,7 @@ def _grid(results: Path, mode: str, name: str) -> str:
     return _markdown(["T,B,I,H,L", *columns], rows)
 
 
-def _groups(results: Path, name: str) -> str:
+def _groups(results: Path, machine: str, suite: str) -> str:
     rows = [
         [
             group.mode,
@@ -110,14 +109,14 @@ def _groups(results: Path, name: str) -> str:
             f"{group.least_ratio.ratio:.2f} ({group.least_ratio.case.name})",
             f"{group.least_fraction.fraction:.0%} ({group.least_fraction.case.name})",
         ]
-        for group in report.groups(_comparisons(results, name))
+        for group in report.groups(_comparisons(results, machine, suite))
     ]
     header = ["mode", "threads", "batch", "shapes", "ratio, geometric mean", "least ratio", "least share of the limit"]
     return _markdown(header, rows)
 
 
-# Whose results there are, by what the names of their files end in.
-MACHINES = {"": "Xeon", "-zen4": "Zen 4", "-zen3": "Zen 3"}
+# Whose results there are, by the names of their files.
+MACHINES = {"xeon": "Xeon", "zen4": "Zen 4", "zen3": "Zen 3"}
 # A call that takes so long is the kernels' time, and little else.
 LARGE_SECONDS = 200e-6
 
@@ -125,8 +124,8 @@ LARGE_SECONDS = 200e-6
 def _at_limit(results: Path) -> str:
     """Return what the ratios of large shapes are, and what they would be at the limit, on every machine."""
     found: dict[tuple[str, int, str], list[str]] = {}
-    for suffix in MACHINES:
-        large = [one for one in _comparisons(results, f"grid{suffix}") if one.seconds >= LARGE_SECONDS]
+    for machine in MACHINES:
+        large = [one for one in _comparisons(results, machine, "grid") if one.seconds >= LARGE_SECONDS]
         for group in report.groups(large):
             figures = [str(group.members), f"{group.ratio:.2f}", f"{group.ratio_at_limit:.2f}"]
             found.setdefault((group.mode, group.threads, group.batches), []).extend(figures)
@@ -136,10 +135,10 @@ def _at_limit(results: Path) -> str:
     return _markdown(["mode", "threads", "batch", *columns], rows)
 
 
-def _scaling(results: Path, name: str) -> str:
+def _scaling(results: Path, machine: str, suite: str) -> str:
     rows = [
         [scaling.more.mode, scaling.more.case.name, f"{1e3 * scaling.one.seconds:.3g}", f"{scaling.speedup:.2f}"]
-        for scaling in report.scalings(_comparisons(results, name))
+        for scaling in report.scalings(_comparisons(results, machine, suite))
         if scaling.worthwhile
     ]
     return _markdown(["mode", "T,B,I,H,L", "one thread, ms", "times as fast with two"], rows)
@@ -169,7 +168,7 @@ ONEDNN = {
 
 def _onednn(results: Path) -> str:
     rows = []
-    for comparison in _comparisons(results, "grid"):
+    for comparison in _comparisons(results, "xeon", "grid"):
         name = comparison.case.name
         if (comparison.mode, comparison.threads) != ("train", 2) or name not in ONEDNN:
             continue
@@ -181,53 +180,42 @@ def _onednn(results: Path) -> str:
     return _markdown(header, rows)
 
 
-def _cliffs(results: Path, name: str) -> str:
-    figures = _read(results, name)
-    steps = sum(len(line["sizes"]) - 1 for line in figures["lines"])
-    cliffs = sorted(figures["cliffs"], key=lambda step: -step["ratio"])
+def _cliffs(results: Path, machine: str, suite: str) -> str:
+    found = _rows(results, machine, suite)
+    (steps,) = (row.value for row in found if row.what == "steps")
     rows = [
-        [
-            cliff["mode"],
-            str(cliff["threads"]),
-            Case(**cliff["smaller"]).name,
-            Case(**cliff["larger"]).name,
-            f"{cliff['ratio']:.2f}",
-        ]
-        for cliff in cliffs
+        [row.mode, row.threads, row.case, row.what.removeprefix("over "), f"{row.number:.2f}"]
+        for row in found
+        if row.what.startswith("over ")
     ]
-    text = f"{len(cliffs)} of {steps} times a shape took more than {ALLOWED:g} times what the next larger one took."
+    text = f"{len(rows)} of {steps} times a shape took more than {ALLOWED:g} times what the next larger one took."
     return f"{text}\n\n{_markdown(['mode', 'threads', 'shape', 'next larger', 'ratio'], rows)}" if rows else text
 
 
-def _figures(results: Path, name: str) -> str:
+def _figures(results: Path, machine: str, suite: str) -> str:
     rows = [
-        [
-            figure["what"],
-            figure["peer"],
-            str(figure["threads"]),
-            Case(**figure["case"]).name,
-            f"{figure['value']:.4g} {figure['unit']}",
-        ]
-        for figure in _read(results, name)["figures"]
+        [row.what, row.engine, row.threads, row.case, f"{row.number:.4g} {row.unit}"]
+        for row in _rows(results, machine, suite)
+        if row.unit
     ]
     return _markdown(["what", "engine", "threads", "T,B,I,H,L", ""], rows)
 
 
-def _beside(results: Path, name: str) -> str:
+def _beside(results: Path, machine: str, suite: str) -> str:
     """Return the times of this package and PyTorch side by side."""
-    found: dict[tuple[str, int, str], dict[str, float]] = {}
-    for figure in _read(results, name)["figures"]:
-        key = Case(**figure["case"]).name, figure["threads"], figure["what"]
-        found.setdefault(key, {})[figure["peer"]] = figure["value"]
+    found: dict[tuple[str, str, str], dict[str, float]] = {}
+    for row in _rows(results, machine, suite):
+        if row.unit:
+            found.setdefault((row.case, row.threads, row.what), {})[row.engine] = row.number
     rows = []
     for (case, threads, what), values in found.items():
         own, torch = values["gru_native"], values.get("torch")
         other = ["", ""] if torch is None else [f"{torch:.3g}", f"{torch / own:.2f}"]
-        rows.append([case, str(threads), what, f"{own:.3g}", *other])
+        rows.append([case, threads, what, f"{own:.3g}", *other])
     return _markdown(["T,B,I,H,L", "threads", "what", "ms", "torch, ms", "ratio"], rows)
 
 
-# What a machine's tables are made of: a function, and the file that it reads.
+# What a machine's tables are made of: a function, and the suite that it reads.
 OF_A_MACHINE: dict[str, tuple[Callable[..., str], str]] = {
     "machine": (_machine, "grid"),
     "limits": (_limits, "grid"),
@@ -245,72 +233,72 @@ OF_A_MACHINE: dict[str, tuple[Callable[..., str], str]] = {
 }
 
 
-def _of_machine(suffix: str, tables: Iterable[str]) -> dict[str, Callable[[Path], str]]:
+def _of_machine(machine: str, suffix: str, tables: Iterable[str]) -> dict[str, Callable[[Path], str]]:
     made = {}
     for table in tables:
-        make, file = OF_A_MACHINE[table]
-        made[table + suffix] = partial(make, name=file + suffix)
+        make, suite = OF_A_MACHINE[table]
+        made[table + suffix] = partial(make, machine=machine, suite=suite)
     return made
 
 
-def _footprint(results: Path) -> str:
-    """Return what each engine takes."""
-    engines = _read(results, "footprint")["engines"]
-    rows = [[name, *(f"{value:.3g}" for value in figures.values())] for name, figures in engines.items()]
-    return _markdown(["", *engines["numpy"]], rows)
-
-
-def _wheels(results: Path) -> str:
-    """Return the sizes of the wheel with each BLAS."""
-    wheels = _read(results, "footprint")["wheels"]
-    rows = [[f"`{blas}`", *(f"{value:.3g}" for value in figures.values())] for blas, figures in wheels.items()]
-    return _markdown(["`GRU_NATIVE_BLAS`", *wheels["none"]], rows)
+def _sizes(results: Path, mode: str, first: str) -> str:
+    """Return what each engine, or the wheel with each BLAS, takes."""
+    found: dict[str, dict[str, float]] = {}
+    for row in _rows(results, "zen4", "footprint"):
+        if row.mode == mode:
+            found.setdefault(row.engine, {})[row.what] = row.number
+    columns = next(iter(found.values()))
+    rows = [
+        [f"`{name}`" if first else name, *(f"{value:.3g}" for value in sizes.values())] for name, sizes in found.items()
+    ]
+    return _markdown([first, *columns], rows)
 
 
 def _neighbours(results: Path) -> str:
     """Return what calls take alone, and after calls of others in the same process."""
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    for row in _rows(results, "zen4", "neighbours"):
+        if row.unit == "ms":
+            found.setdefault((row.what, row.engine), {})[row.mode] = row.number
     rows = [
-        [
-            entry["what"],
-            entry["after"],
-            *(f"{entry[when]:.3g}" for when in ("alone", "beside")),
-            f"{entry['beside'] / entry['alone']:.2f}",
-        ]
-        for entry in _read(results, "neighbours")["beside"]
+        [*names, *(f"{times[when]:.3g}" for when in ("alone", "beside")), f"{times['beside'] / times['alone']:.2f}"]
+        for names, times in found.items()
     ]
     return _markdown(["what", "after calls of", "alone, ms", "after them, ms", "ratio"], rows)
 
 
 def _threads(results: Path) -> str:
     """Return calls a second of so many threads of Python, and how many times those of one."""
-    threads = _read(results, "neighbours")["threads"]
+    found: dict[str, dict[str, float]] = {}
+    for row in _rows(results, "zen4", "neighbours"):
+        if row.mode == "threads":
+            found.setdefault(row.what, {})[row.threads] = row.number
     rows = [
-        [what, *(f"{rate:,.0f} ({rate / rates['1']:.2f})" for rate in rates.values())]
-        for what, rates in threads.items()
+        [what, *(f"{rate:,.0f} ({rate / rates['1']:.2f})" for rate in rates.values())] for what, rates in found.items()
     ]
-    return _markdown(["calls a second", *(f"{count} threads" for count in threads["forward"])], rows)
+    return _markdown(["calls a second", *(f"{count} threads" for count in found["forward"])], rows)
 
 
 PROCESSES: dict[str, Callable[[Path], str]] = {
-    "machine-footprint": partial(_machine, name="footprint"),
-    "footprint": _footprint,
-    "wheels": _wheels,
+    "machine-footprint": partial(_machine, machine="zen4", suite="footprint"),
+    "footprint": partial(_sizes, mode="engines", first=""),
+    "wheels": partial(_sizes, mode="wheels", first="`GRU_NATIVE_BLAS`"),
     "neighbours": _neighbours,
     "threads": _threads,
 }
 TABLES: dict[str, Callable[[Path], str]] = {
-    **_of_machine("", OF_A_MACHINE),
+    **_of_machine("xeon", "", OF_A_MACHINE),
     "at-limit": _at_limit,
     "onednn": _onednn,
 }
 OTHER_MACHINES = {
-    **_of_machine("-zen4", OF_A_MACHINE),
-    **_of_machine("-zen3", (table for table in OF_A_MACHINE if table not in ("groups-avx2", "cliffs"))),
+    **_of_machine("zen4", "-zen4", OF_A_MACHINE),
+    **_of_machine("zen3", "-zen3", (table for table in OF_A_MACHINE if table not in ("groups-avx2", "cliffs"))),
 }
 
 
 def _example(results: Path, name: str) -> str:
-    figures = _read(results, name)["figures"]
+    figures = json.loads((results / f"{name}.json").read_text())["figures"]
     return _markdown(["figure", ""], [[figure, str(value)] for figure, value in figures.items()])
 
 
@@ -342,57 +330,54 @@ STUDY: dict[str, Callable[[Path], str]] = {"study": _study}
 
 def _programs(results: Path) -> str:
     """Return the times of other people's programs, of the whole and of their recurrent modules."""
+    found: dict[tuple[str, ...], dict[str, float]] = {}
+    for row in _rows(results, "zen4", "programs"):
+        if row.unit == "s":
+            found.setdefault((row.what, row.mode, row.case, row.threads), {})[row.engine] = row.number
     rows = []
-    for entry in _read(results, "programs")["programs"]:
-        whole, inside = (
-            [
-                f"{entry['torch' + of]:.3g}",
-                f"{entry['native' + of]:.3g}",
-                f"{entry['torch' + of] / entry['native' + of]:.2f}",
-            ]
-            for of in ("", "_inside")
-        )
-        share = f"{entry['torch_inside'] / entry['torch']:.0%}"
-        least = entry["native"] - entry["native_inside"] + entry["operations"] / entry["peak"]
-        whole.append(f"{entry['torch'] / least:.2f}")
-        rows.append([entry["title"], entry["mode"], entry["shapes"], str(entry["threads"]), *whole, share, inside[-1]])
+    for names, seconds in found.items():
+        torch, own, torch_inside, own_inside, least = seconds.values()
+        whole = [f"{torch:.3g}", f"{own:.3g}", f"{torch / own:.2f}", f"{torch / (own - own_inside + least):.2f}"]
+        rows.append([*names, *whole, f"{torch_inside / torch:.0%}", f"{torch_inside / own_inside:.2f}"])
     whole = ["torch, s", "ours, s", "ratio", "at BLAS' peak"]
     return _markdown(["program", "what", "layers", "threads", *whole, "recurrent share", "its ratio"], rows)
 
 
+def _ratios(results: Path) -> dict[tuple[str, str, str], dict[str, float]]:
+    """Return PyTorch's time over ours, by cell, mode and threads, and by shape."""
+    found: dict[tuple[str, str, str], dict[str, float]] = {}
+    for row in _rows(results, "zen4", "layers"):
+        if row.case:
+            found.setdefault((row.what, row.mode, row.threads), {})[row.case] = row.number
+    return found
+
+
 def _layers(results: Path) -> str:
     rows = []
-    for layer in _read(results, "layers")["layers"]:
-        ratios = _ratios(layer)
+    for names, ratios in _ratios(results).items():
         least = min(ratios, key=lambda name: ratios[name])
         figures = [str(len(ratios)), f"{exp(fmean(map(log, ratios.values()))):.2f}", f"{ratios[least]:.2f} ({least})"]
-        below = sum(ratio < 0.95 for ratio in ratios.values())
-        rows.append([layer["cell"], layer["mode"], str(layer["threads"]), *figures, str(below)])
+        rows.append([*names, *figures, str(sum(ratio < 0.95 for ratio in ratios.values()))])
     header = ["cell", "mode", "threads", "shapes", "ratio, geometric mean", "least ratio", "below 0.95"]
     return _markdown(header, rows)
 
 
 def _of_cell(results: Path, cell: str) -> str:
-    layers = [layer for layer in _read(results, "layers")["layers"] if layer["cell"] == cell]
-    columns = [_ratios(layer) for layer in layers]
-    rows = [[name, *(f"{column[name]:.2f}" for column in columns)] for name in columns[0]]
-    return _markdown(["T,B,I,H,L", *(f"{layer['mode']} ({layer['threads']})" for layer in layers)], rows)
-
-
-def _ratios(layer: dict[str, Any]) -> dict[str, float]:
-    """Return PyTorch's time over ours, by shape."""
-    return {name: theirs / ours for name, (theirs, ours) in layer["ms"].items()}
+    columns = {f"{mode} ({threads})": own for (name, mode, threads), own in _ratios(results).items() if name == cell}
+    shapes = next(iter(columns.values()))
+    rows = [[shape, *(f"{column[shape]:.2f}" for column in columns.values())] for shape in shapes]
+    return _markdown(["T,B,I,H,L", *columns], rows)
 
 
 def _streams(results: Path, pools: bool) -> str:
     """Return what steps of live sequences take on one thread, or how many a pool takes a second."""
     found: dict[tuple[str, ...], dict[str, float]] = {}
-    for figure in _read(results, "streams")["figures"]:
-        case, threads = Case(**figure["case"]), figure["threads"]
-        if (figure["unit"] == "steps") == pools and (pools or threads == 1):
-            sizes = (str(case.hidden_size), str(case.batch), str(threads))[: 3 if pools else 1]
-            name = "reading" if figure["what"] == "reading its weights" else figure["peer"]
-            found.setdefault(sizes, {})[name] = figure["value"]
+    for row in _rows(results, "zen4", "streams"):
+        if row.unit and (row.unit == "steps") == pools and (pools or row.threads == "1"):
+            case = Case.named(row.case)
+            sizes = (str(case.hidden_size), str(case.batch), row.threads)[: 3 if pools else 1]
+            name = "reading" if row.what == "reading its weights" else row.engine
+            found.setdefault(sizes, {})[name] = row.number
     engines = ["gru_native", "onnxruntime", "torch"]
     columns, form = (engines, "{:,.0f}") if pools else ([*engines, "reading"], "{:.3g}")
     rows = [
@@ -405,15 +390,15 @@ def _streams(results: Path, pools: bool) -> str:
 
 
 STREAMS: dict[str, Callable[[Path], str]] = {
-    "machine-streams": partial(_machine, name="streams"),
+    "machine-streams": partial(_machine, machine="zen4", suite="streams"),
     "streams": partial(_streams, pools=False),
     "pools": partial(_streams, pools=True),
 }
 
 PROGRAMS: dict[str, Callable[[Path], str]] = {
-    "machine-programs": partial(_machine, name="programs"),
+    "machine-programs": partial(_machine, machine="zen4", suite="programs"),
     "programs": _programs,
-    "machine-layers": partial(_machine, name="layers"),
+    "machine-layers": partial(_machine, machine="zen4", suite="layers"),
     "layers": _layers,
     "lstm": partial(_of_cell, cell="LSTM"),
     "gru": partial(_of_cell, cell="GRU"),

@@ -11,14 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gru_bench import compare, products, report
+from gru_bench.__main__ import main
+from gru_bench.cases import GRID, Case
+from gru_bench.compare import Comparison, Timing
+from gru_bench.limits import Limits, limit_seconds
+from gru_bench.peers import OWN, PEERS, installed
+from gru_bench.process import HELD_TO, Worker
 from gru_native import _core
-from gru_native.bench import compare, products, report
-from gru_native.bench.cases import GRID, Case
-from gru_native.bench.compare import Comparison, Timing
-from gru_native.bench.limits import Limits
-from gru_native.bench.peers import OWN, PEERS, installed
-from gru_native.bench.process import HELD_TO, Worker
-from gru_native.cli import main
+from gru_native.cli import main as command
 
 TINY = ["--blocks", "2", "--block-seconds", "0.001"]
 ONE_PEER = ["--peers", *installed()[1:2]] if installed()[1:] else []
@@ -119,7 +120,8 @@ def test_memory_of_a_call_is_seen() -> None:
 def comparison(case: Case, own: float, *others: float, mode: str = "forward", threads: int = 1) -> Comparison:
     names = list(PEERS)
     timings = [Timing(name, value, value, value, 0.0) for name, value in zip(names, (own, *others), strict=False)]
-    return Comparison(case, mode, threads, timings, replace(LIMITS, threads=threads))
+    limits = replace(LIMITS, threads=threads)
+    return Comparison(case, mode, threads, timings, limits, limit_seconds(case, mode, limits))
 
 
 def test_the_best_other_and_the_limit_by_hand() -> None:
@@ -189,7 +191,7 @@ def test_command_writes_json_and_a_picture(tmp_path: Path, capsys: pytest.Captur
     pytest.importorskip("matplotlib")
     file, picture = tmp_path / "figures.json", tmp_path / "figures.png"
     small = ["--case", "2,1,3,4", "--threads", "1", *TINY, *ONE_PEER]
-    assert main(["bench", *small, "--json", str(file), "--png", str(picture)]) == 0
+    assert main([*small, "--json", str(file), "--png", str(picture)]) == 0
     assert "2,1,3,4,1" in capsys.readouterr().out
     figures = json.loads(file.read_text())
     assert figures["suite"] == "grid"
@@ -202,7 +204,7 @@ def test_command_writes_json_and_a_picture(tmp_path: Path, capsys: pytest.Captur
 @pytest.mark.parametrize("text", ["1,2,3", "a,b,c,d", "0,1,1,1", "1,2,3,4,5,6"])
 def test_wrong_case_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        main(["bench", "--case", text])
+        main(["--case", text])
     assert "expected T,B,I,H" in capsys.readouterr().err
 
 
@@ -220,19 +222,50 @@ def test_wrong_case_is_refused(text: str, capsys: pytest.CaptureFixture[str]) ->
 def test_options_that_do_not_fit_are_refused(
     options: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["bench", *options]) == 2
-    assert f"gru-native: error: {message}\n" in capsys.readouterr().err
+    assert main(options) == 2
+    assert f"gru_bench: error: {message}\n" in capsys.readouterr().err
 
 
 def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     absent = {"matplotlib", "jax"}
     found = importlib.util.find_spec
-    for module in ("gru_native.cli.bench", "gru_native.bench.peers"):
+    for module in ("gru_bench.__main__", "gru_bench.peers"):
         monkeypatch.setattr(f"{module}.find_spec", lambda name: None if name in absent else found(name))
-    assert main(["bench", "--png", "a.png"]) == 2
-    assert main(["bench", "--peers", "jax"]) == 2
+    assert main(["--png", "a.png"]) == 2
+    assert main(["--peers", "jax"]) == 2
     errors = capsys.readouterr().err.splitlines()
     assert errors == [
-        "gru-native: error: --png: needs matplotlib (pip install matplotlib)",
-        "gru-native: error: --peers: not installed: jax",
+        "gru_bench: error: --png: needs matplotlib (pip install matplotlib)",
+        "gru_bench: error: --peers: not installed: jax",
     ]
+
+
+# ---- What everyone has who has the wheel ----
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm", "rnn"])
+def test_the_installed_command_times_shapes(cell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    shapes = ["--case", "3,2,4,5", "--case", "2,1,3,4,2"]
+    threads = str(_core.default_threads())  # which would be torch's choice for all tests that follow
+    assert command(["bench", *shapes, "--cell", cell, "--threads", threads, "--seconds", "0"]) == 0
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert ("torch ms" in header) == (importlib.util.find_spec("torch") is not None)
+    assert [line.split()[:3] for line in lines] == [
+        [shape, mode, threads] for shape in ("3,2,4,5,1", "2,1,3,4,2") for mode in ("forward", "train")
+    ]
+    assert all(float(figure) > 0 for line in lines for figure in line.split()[3:])
+
+
+def test_the_installed_command_does_without_pytorch(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("gru_native.cli.bench.find_spec", lambda name: None)
+    assert command(["bench", "--case", "1,1,1,1", "--threads", "1", "--seconds", "0"]) == 0
+    assert [len(line.split()) for line in capsys.readouterr().out.splitlines()] == [4, 4, 4]
+
+
+@pytest.mark.parametrize("text", ["1,2,3", "a,b,c,d", "0,1,1,1", "1,2,3,4,5,6"])
+def test_the_installed_command_refuses_wrong_shapes(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command(["bench", "--case", text])
+    assert "expected T,B,I,H" in capsys.readouterr().err

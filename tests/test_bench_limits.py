@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from gru_bench import limits
+from gru_bench.calibration import Calibration
+from gru_bench.cases import Case
+from gru_bench.limits import Limits, limit_seconds, typical
 from gru_native import _core
-from gru_native.bench import limits
-from gru_native.bench.calibration import Calibration
-from gru_native.bench.cases import Case
-from gru_native.bench.limits import Limits, limit_seconds, typical
 
 CACHES = {"L1": 32 << 10, "L2": 1 << 20}
 BANDWIDTH = {"L1": 4e11, "L2": 2e11, "4 MB": 8e10, "16 MB": 4e10, "64 MB": 2e10}

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from gru_native.bench import suites, sweep
-from gru_native.bench.cases import Case
-from gru_native.bench.peers import OWN, PEERS, installed
-from gru_native.bench.sweep import Sweep
-from gru_native.cli import main
+from gru_bench import suites, summary, sweep
+from gru_bench.__main__ import main
+from gru_bench.cases import Case
+from gru_bench.peers import OWN, PEERS, installed
+from gru_bench.sweep import Sweep
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ["--threads", "1", "--blocks", "2", "--block-seconds", "0.001"]
@@ -118,14 +118,13 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
         run(folder, "sweeps", "--threads", "1")
         run(folder, "grid", "--case", "3,4,5,6", *TINY, "--threads", "1", "2", *one_peer)
     shutil.copy(folder / "grid.json", folder / "grid-avx2.json")
-    for file in list(folder.glob("*.json")):
-        for other in ("zen3", "zen4"):
-            shutil.copy(file, file.with_stem(f"{file.stem}-{other}"))
+    for machine in ("xeon", "zen3", "zen4"):
+        summary.summarize(folder, machine)
     return folder
 
 
 def run(folder: Path, suite: str, *options: str) -> None:
-    assert main(["bench", "--suite", suite, "--json", str(folder / f"{suite}.json"), *options]) == 0
+    assert main(["--suite", suite, "--json", str(folder / f"{suite}.json"), *options]) == 0
 
 
 def read(folder: Path, suite: str) -> Any:
@@ -194,7 +193,7 @@ def test_a_picture_of_sweeps(
     monkeypatch.setattr(sweep, "sweeps", lambda axes, quick: [replace(LINE, cases=LINE.cases[:3])])
     monkeypatch.setattr(sweep, "ALLOWED", 0.0)  # so that there are cliffs to mark
     picture = tmp_path / "sweeps.png"
-    assert main(["bench", "--suite", "sweeps", "--threads", "1", "--png", str(picture)]) == 0
+    assert main(["--suite", "sweeps", "--threads", "1", "--png", str(picture)]) == 0
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert "H = 20 to 22, T = 1, B = 1" in capsys.readouterr().out
 
@@ -224,6 +223,32 @@ def test_tables_of_what_the_suites_write(tables: ModuleType, results: Path) -> N
     assert made.count("before\n") == len(known)
     assert "| 3,4,5,6,1 |" in made
     assert "| packing the weights | gru_native | 1 | 2,1,3,3,1 |" in made
+
+
+def test_a_summary_keeps_what_other_suites_wrote(results: Path, tmp_path: Path) -> None:
+    shutil.copy(results / "zen4.csv", tmp_path / "zen4.csv")
+    before = summary.read(tmp_path / "zen4.csv")
+    figures = read(results, "idling")
+    figures["figures"] = figures["figures"][:1]
+    (tmp_path / "idling.json").write_text(json.dumps(figures))
+    summary.summarize(tmp_path, "zen4")
+    after = summary.read(tmp_path / "zen4.csv")
+    assert [row for row in after if row.suite != "idling"] == [row for row in before if row.suite != "idling"]
+    machine, figure = (row for row in after if row.suite == "idling")
+    assert machine.what == "machine"
+    assert machine.value.endswith(f"{figures['machine']['date'][:10]}.")
+    assert (figure.what, figure.engine, figure.unit) == ("back to back", OWN, "µs")
+    assert figure.number == pytest.approx(figures["figures"][0]["value"], rel=1e-5)
+
+
+def test_the_pages_have_the_tables_of_what_is_kept(tables: ModuleType) -> None:
+    for page, (known, folder) in tables.PAGES.items():
+        assert tables.rewrite(page.read_text(), known, folder) == page.read_text(), page.name
+
+
+@pytest.mark.parametrize("case", [Case(1, 2, 3, 4), Case(9, 8, 7, 6, 5, True)])
+def test_a_case_is_known_by_its_name(case: Case) -> None:
+    assert Case.named(case.name) == case
 
 
 def test_the_pages_name_tables_that_exist(tables: ModuleType) -> None:

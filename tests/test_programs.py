@@ -153,6 +153,8 @@ def test_the_tables_of_the_page(
     harness: ModuleType, sides: dict[str, list[float]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("torch")
+    from gru_bench.summary import summarize
+
     layers = imported("layers")
     harness.write(tmp_path / "programs.json", harness.compare("text", 1, 3, peak))
     monkeypatch.setattr(layers, "CASES", layers.CASES[:2])
@@ -160,6 +162,7 @@ def test_the_tables_of_the_page(
     monkeypatch.setattr("sys.argv", ["layers.py", *arguments])
     layers.main()
 
+    summarize(tmp_path, "zen4")
     tables = imported("tables", ROOT / "docs")
     made = {name: table(tmp_path) for name, table in tables.PROGRAMS.items()}
     assert "| a program | training | GRU 3,4,5,6,1 | 1 | 2 | 0.5 | 4.00 | 5.00 | 50% | 4.00 |" in made["programs"]

@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from gru_native.bench.calibration import Calibration
-from gru_native.bench.machine import description
-from gru_native.bench.process import COUNTS
+from gru_bench.calibration import Calibration
+from gru_bench.machine import description
+from gru_bench.process import COUNTS
 from gru_native.io import atomic_write
 
 HERE = Path(__file__).resolve().parent

@@ -11,12 +11,12 @@ import torch
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.nn.utils.rnn import PackedSequence
 
-from gru_native.bench.limits import GATE_BACKWARD_FLOPS, GATE_FLOPS
+from gru_bench.limits import GATE_BACKWARD_FLOPS, GATE_FLOPS
 
 RECURRENT = (torch.nn.RNNBase, torch.nn.RNNCellBase)
 
 # Operations of one unit in one step beside the products, forward and backward: a sigmoid takes 40 and a tanh 42, as
-# `gru_native.bench.limits` counts them.
+# `gru_bench.limits` counts them.
 GATES = {
     (torch.nn.GRU, torch.nn.GRUCell): (GATE_FLOPS, GATE_BACKWARD_FLOPS),
     (torch.nn.LSTM, torch.nn.LSTMCell): (3 * 40 + 2 * 42 + 4, 26),

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 
 import gru_native.torch
-from gru_native.bench.cases import Case
-from gru_native.bench.machine import description
+from gru_bench.cases import Case
+from gru_bench.machine import description
 from gru_native.io import atomic_write
 
 CELLS = ("LSTM", "GRU", "RNN")

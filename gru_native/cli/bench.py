@@ -1,71 +1,59 @@
-"""``gru-native bench``: time this package beside the other engines that are installed and the machine's limit."""
+"""``gru-native bench``: time shapes with this package, and with PyTorch where it is installed."""
 
 from __future__ import annotations
 
 import argparse
-import json
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Any
+from statistics import median
+from time import perf_counter
+from typing import Any, NamedTuple
 
-from gru_native.bench import plot, report, suites, sweep
-from gru_native.bench.cases import GRID, QUICK, Case
-from gru_native.bench.compare import compare
-from gru_native.bench.machine import description
-from gru_native.bench.peers import OWN, PEERS, installed
-from gru_native.bench.process import HELD_PEERS, HELD_TO
-from gru_native.cli.errors import UserError
+import numpy as np
+
+from gru_native import nn
 from gru_native.cli.options import number, whole_number
 from gru_native.functional import MAX_THREADS
-from gru_native.io import atomic_write
 
-OTHERS = [name for name in PEERS if name != OWN]
+Call = Callable[[], object]
 
-# Options that not every suite has.
-BELONGS = {
-    "case": ("grid",),
-    "quick": ("grid", "sweeps"),
-    "axes": ("sweeps",),
-    "png": ("grid", "sweeps"),
-    "peers": ("grid", *suites.SUITES),
-    "blocks": ("grid", *suites.SUITES),
-    "block_seconds": ("grid", *suites.SUITES),
-}
+BLOCKS = 9
+CELLS = {"gru": "GRU", "lstm": "LSTM", "rnn": "RNN"}
+
+
+class Shape(NamedTuple):
+    """Steps, batch, inputs, units and layers."""
+
+    steps: int
+    batch: int
+    inputs: int
+    units: int
+    layers: int = 1
+
+    def __str__(self) -> str:
+        return ",".join(map(str, self))
+
+
+USUAL = [Shape(100, 1, 64, 64), Shape(100, 8, 128, 128), Shape(100, 32, 256, 256), Shape(1, 1, 64, 64)]
 
 
 def register(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "bench",
-        help="time forward and training step beside other engines",
-        description="Time one call (forward; training step: forward and backward to the input, the initial state and "
-        "all weights, with weights that are new each time) over a grid of shapes, beside the other engines that are "
-        "installed. Each engine has a process of its own; blocks of calls take turns, and whoever has no turn is "
-        "stopped. The table gives this package's time in milliseconds, its spread (half the distance of the "
-        "quartiles), its rate, the share of the machine's limit, which is measured in between, and the best other "
-        "engine's time over this package's.",
+        help="time layers of your shapes here, and PyTorch's where it is installed",
+        description="Time one call of a layer, float32: forward as at inference, and a training step, which is forward "
+        "and backward to the input and all weights, with weights that are new each time. Blocks of calls take turns "
+        "with PyTorch's, and the table gives the median in milliseconds, and PyTorch's time over this package's.",
     )
-    parser.add_argument(
-        "--suite",
-        choices=MEASURES,
-        default="grid",
-        help="grid (default): shapes beside other engines; sweeps: shapes that grow in one size, looking for those "
-        "that take longer than the next larger one; growth: time and memory of long sequences; overheads: the "
-        "smallest calls; idling: calls after a pause; sequences: ragged batches, and tapes without gates; cells: "
-        "LSTM and plain networks",
-    )
-    parser.add_argument("--quick", action="store_true", default=None, help="fewer shapes, in a minute or two")
     parser.add_argument(
         "--case",
-        type=_case,
+        type=_shape,
         action="append",
         metavar="T,B,I,H[,L]",
-        help="a shape of your own, instead of the grid: steps, batch, inputs, units, layers (may be repeated)",
+        help="steps, batch, inputs, units, layers; may be repeated (default: some usual ones)",
     )
-    parser.add_argument(
-        "--axes", nargs="+", choices=("H", "B", "T"), metavar="AXIS", help="of the sweeps only these: H, B, T"
-    )
+    parser.add_argument("--cell", choices=CELLS, default="gru", help="the kind of layer (default: gru)")
     parser.add_argument(
         "--threads",
         type=whole_number(1, MAX_THREADS),
@@ -75,119 +63,87 @@ def register(commands: Any) -> None:
         help="numbers of threads (default: 1 2)",
     )
     parser.add_argument(
-        "--peers",
-        nargs="+",
-        choices=OTHERS,
-        metavar="NAME",
-        help=f"other engines, of {', '.join(OTHERS)} (default: those that are installed)",
+        "--seconds", type=number(0), default=0.5, metavar="S", help="for each figure, about (default: 0.5)"
     )
-    parser.add_argument(
-        "--isa",
-        choices=HELD_TO,
-        help=f"hold this package, {', '.join(HELD_PEERS)} and the limits to this instruction set",
-    )
-    parser.add_argument(
-        "--blocks",
-        type=whole_number(2),
-        metavar="N",
-        help="blocks of calls for each engine and shape (default: 9)",
-    )
-    parser.add_argument(
-        "--block-seconds",
-        type=number(0),
-        metavar="S",
-        help="about how long a block takes, in seconds (default: 0.1)",
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="file to write all figures to")
-    parser.add_argument("--png", type=Path, metavar="FILE", help="file to draw the figures in; needs matplotlib")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure, and print each line as soon as it is known."""
-    for option, owners in BELONGS.items():
-        if getattr(arguments, option) is not None and arguments.suite not in owners:
-            raise UserError(f"--{option.replace('_', '-')}: belongs to --suite {' or '.join(owners)}")
-    if arguments.png and not find_spec("matplotlib"):
-        raise UserError("--png: needs matplotlib (pip install matplotlib)")
-    for file in filter(None, (arguments.json, arguments.png)):
-        if not file.parent.is_dir():  # before the work, not after it
-            raise UserError(f"{file}: there is no folder {file.parent}")
-    machine = description(arguments.isa)
-    figures = MEASURES[arguments.suite](arguments, machine)
-    if arguments.json:
-        text = json.dumps({"suite": arguments.suite, "machine": machine, **figures}, indent=1)
-        with atomic_write(arguments.json) as file:
-            file.write(f"{text}\n".encode())
-
-
-def _grid(arguments: argparse.Namespace, machine: dict[str, Any]) -> dict[str, Any]:
-    cases = arguments.case or (QUICK if arguments.quick else GRID)
-    comparisons = []
-    print(report.HEADER)
+    engines = [_own, _torch] if find_spec("torch") else [_own]
+    beside = f" {'torch ms':>10} {'ratio':>6}" if _torch in engines else ""
+    print(f"{'T,B,I,H,L':18} {'mode':8} {'threads':>7} {'ms':>10}{beside}")
     for threads in arguments.threads:
-        for comparison in compare(cases, _peers(arguments), threads, isa=arguments.isa, **_blocks(arguments)):
-            comparisons.append(comparison)
-            print(report.row(comparison), flush=True)
-    print(*report.summary(comparisons), sep="\n")
-    if arguments.png:
-        plot.grid(arguments.png, machine, comparisons)
-    return {"comparisons": report.figures(comparisons)}
+        for shape in arguments.case or USUAL:
+            made = [engine(CELLS[arguments.cell], shape, threads) for engine in engines]
+            for mode in ("forward", "train"):
+                own, *others = _in_turns([calls[mode] for calls in made], arguments.seconds)
+                beside = "".join(f" {1e3 * other:10.4f} {other / own:6.2f}" for other in others)
+                print(f"{shape!s:18} {mode:8} {threads:7} {1e3 * own:10.4f}{beside}", flush=True)
 
 
-def _sweeps(arguments: argparse.Namespace, machine: dict[str, Any]) -> dict[str, Any]:
-    chosen = sweep.sweeps(arguments.axes or ("H", "B", "T"), quick=bool(arguments.quick))
-    lines, steps = [], []
-    print(sweep.HEADER)
-    for threads in arguments.threads:
-        for line, own_steps in sweep.run(chosen, threads, isa=arguments.isa):
-            lines.append(line)
-            steps += own_steps
-            print(sweep.row(line, own_steps), flush=True)
-    print(*sweep.summary(steps), sep="\n")
-    if arguments.png:
-        plot.sweeps(arguments.png, machine, lines, steps)
-    return {
-        "lines": [sweep.figures(line) for line in lines],
-        "cliffs": [asdict(step) for step in steps if step.is_cliff],
-    }
+def _own(cell: str, shape: Shape, threads: int) -> Mapping[str, Call]:
+    layer = getattr(nn, cell)(shape.inputs, shape.units, shape.layers, seed=0)
+    (x, d_output), weights = _arrays(shape), layer.parameters()
+
+    def train() -> None:
+        layer.assign(weights)  # as an optimizer does: what was made of the old ones is made anew
+        _, tape = layer.forward(x, threads=threads)
+        layer.backward(tape, d_output, threads=threads)
+
+    return {"forward": lambda: layer(x, threads=threads), "train": train}
 
 
-def _suite(arguments: argparse.Namespace, machine: dict[str, Any]) -> dict[str, Any]:
-    figures = []
-    print(suites.HEADER)
-    for threads in arguments.threads:
-        settings = suites.Settings(_peers(arguments), threads, isa=arguments.isa, **_blocks(arguments))
-        for figure in suites.SUITES[arguments.suite](settings):
-            figures.append(figure)
-            print(suites.row(figure), flush=True)
-    return {"figures": [asdict(figure) for figure in figures]}
+def _torch(cell: str, shape: Shape, threads: int) -> Mapping[str, Call]:
+    import torch
+
+    torch.set_num_threads(threads)
+    layer = getattr(torch.nn, cell)(shape.inputs, shape.units, shape.layers)
+    x, d_output = map(torch.from_numpy, _arrays(shape))
+    x.requires_grad_()
+
+    def forward() -> None:
+        with torch.inference_mode():
+            layer(x)
+
+    def train() -> None:
+        layer.zero_grad()
+        x.grad = None
+        layer(x)[0].backward(d_output)
+
+    return {"forward": forward, "train": train}
 
 
-MEASURES = {"grid": _grid, "sweeps": _sweeps, **dict.fromkeys(suites.SUITES, _suite)}
+def _arrays(shape: Shape) -> list[Any]:
+    """Return a standard normal input and gradient of the output."""
+    rng, rows = np.random.default_rng(0), (shape.steps, shape.batch)
+    return [rng.standard_normal((*rows, size), dtype=np.float32) for size in (shape.inputs, shape.units)]
 
 
-def _peers(arguments: argparse.Namespace) -> list[str]:
-    able = [name for name in OTHERS if not arguments.isa or name in HELD_PEERS]
-    chosen = arguments.peers or [name for name in able if name in installed()]
-    if wrong := set(chosen) - set(able):
-        raise UserError(f"--peers: cannot be held to an instruction set: {', '.join(sorted(wrong))}")
-    if missing := set(chosen) - set(installed()):
-        raise UserError(f"--peers: not installed: {', '.join(sorted(missing))}")
-    return [OWN, *chosen]
+def _in_turns(calls: list[Call], seconds: float) -> list[float]:
+    """Return the median seconds of each call, of blocks that take turns."""
+    counts = []
+    for call in calls:
+        call()
+        counts.append(max(1, round(seconds / BLOCKS / _time(call, 1))))
+    blocks = [[_time(call, count) for call, count in zip(calls, counts, strict=True)] for _ in range(BLOCKS)]
+    return [median(times) for times in zip(*blocks, strict=True)]
 
 
-def _blocks(arguments: argparse.Namespace) -> dict[str, Any]:
-    given = {"blocks": arguments.blocks, "block_seconds": arguments.block_seconds}
-    return {name: value for name, value in given.items() if value is not None}
+def _time(call: Call, count: int) -> float:
+    """Return the seconds of a call in a block; the first one, after another engine's, does not count."""
+    call()
+    start = perf_counter()
+    for _ in range(count):
+        call()
+    return (perf_counter() - start) / count
 
 
-def _case(text: str) -> Case:
+def _shape(text: str) -> Shape:
     try:
-        sizes = [int(size) for size in text.split(",")]
-    except ValueError:
-        sizes = []
-    if not 4 <= len(sizes) <= 5 or min(sizes) < 1:
+        shape = Shape(*map(int, text.split(",")))
+    except (TypeError, ValueError):
+        shape = Shape(0, 0, 0, 0)
+    if min(shape) < 1:
         raise argparse.ArgumentTypeError(f"expected T,B,I,H or T,B,I,H,L from 1 up, got {text!r}")
-    steps, batch, input_size, hidden_size, *layers = sizes
-    return Case(steps, batch, input_size, hidden_size, num_layers=layers[0] if layers else 1)
+    return shape
