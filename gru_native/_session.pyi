@@ -32,20 +32,7 @@ class Session:
     def __new__(cls, model: Any, batch: int) -> Any: ...
     @property
     def batch(self) -> int: ...
-    def step(self, x: ArrayLike, out: _Array | None = None) -> _Array:
-        """Take all sequences one step further.
-
-        Parameters
-        ----------
-        x
-            (B, I) in the model's dtype; behind an `Embedding` integers (B).
-        out
-            Where the result goes, (B, O): contiguous, in the model's dtype, apart from `x`.
-
-        Returns
-        -------
-        y : (B, O)
-        """
+    def step(self, x: ArrayLike, out: _Array | None = None) -> _Array: ...
     def snapshot(self) -> bytes: ...
     def _run(self, x: _Array, out: _Array, threads: int) -> None: ...
     def _reset(self, rows: _Array | None) -> None: ...
@@ -58,22 +45,7 @@ class Session:
 class Pool:
     _model: Model
     def __new__(cls, model: Any, capacity: int, shards: int) -> Any: ...
-    def step(self, ids: ArrayLike, x: ArrayLike, out: _Array | None = None) -> _Array:
-        """Take n sequences, in any order, one step further.
-
-        Parameters
-        ----------
-        ids
-            (n) identifiers of open sequences, each once; quickest as uint64.
-        x
-            (n, I) in the model's dtype; behind an `Embedding` integers (n).
-        out
-            Where the result goes, (n, O): contiguous, in the model's dtype, apart from the others.
-
-        Returns
-        -------
-        y : (n, O)
-        """
+    def step(self, ids: ArrayLike, x: ArrayLike, out: _Array | None = None) -> _Array: ...
     def _info(self) -> tuple[int, int, int, int]: ...
     def _open(self, shard: int) -> int: ...
     def _close(self, id: int) -> None: ...

@@ -165,9 +165,23 @@ cdef class Session:
 
     @property
     def batch(self):
+        """The number of sequences."""
         return self.rows
 
     def step(self, x, out=None):
+        """Take all sequences one step further.
+
+        Parameters
+        ----------
+        x
+            (B, I) in the model's dtype; behind an `Embedding` integers (B).
+        out
+            Where the result goes, (B, O): contiguous, in the model's dtype, apart from `x`.
+
+        Returns
+        -------
+        y : (B, O)
+        """
         cdef gn_error error
         cdef gn_status status
         cdef Model model = self._model
@@ -315,6 +329,21 @@ cdef class Pool:
         done(gn_pool_close(self.handle, id, &error), &error)
 
     def step(self, ids, x, out=None):
+        """Take n sequences, in any order, one step further.
+
+        Parameters
+        ----------
+        ids
+            (n) identifiers of open sequences, each once; quickest as uint64.
+        x
+            (n, I) in the model's dtype; behind an `Embedding` integers (n).
+        out
+            Where the result goes, (n, O): contiguous, in the model's dtype, apart from the others.
+
+        Returns
+        -------
+        y : (n, O)
+        """
         cdef gn_error error
         cdef gn_status status
         cdef Model model = self._model
