@@ -44,7 +44,7 @@ SANITIZE_TESTS ?= tests/test_robustness.py tests/test_races.py tests/test_stream
 SANITIZE_FUZZ ?= --seconds 120 --patience 600
 
 .PHONY: build demo test test-core fuzz full sanitize sanitize-python sanitize-core torch peers bench bench-avx2 bench-sweeps bench-growth bench-overheads bench-idling bench-sequences bench-cells bench-streams bench-quick step-times programs layers others footprint neighbours \
-	examples summary tables lint format test-blas neon test-neon wheel manylinux wheel-aarch64 test-wheel-aarch64 sdist clean
+	examples summary tables docs lint format test-blas neon test-neon wheel manylinux wheel-aarch64 test-wheel-aarch64 sdist clean
 
 build: $(VENV)/built
 
@@ -145,6 +145,10 @@ summary: build
 tables: build
 	$(BESIDE) $(BIN)/python docs/tables.py
 
+# The reference, from the docstrings.
+docs: $(VENV)/docs
+	$(BIN)/python -m sphinx -qW --keep-going -d build/docs/doctrees docs/api build/docs/html
+
 bench-quick: build
 	$(BESIDE) $(BIN)/python -m gru_bench --quick $(ARGS)
 
@@ -240,6 +244,10 @@ $(VENV)/peers: $(VENV)/built
 $(VENV)/programs: $(VENV)/built
 	$(INSTALL) ".[torch]" torch==2.13.0
 	$(PIP) install -q --group programs
+	touch $@
+
+$(VENV)/docs: $(VENV)/built
+	$(INSTALL) ".[docs]"
 	touch $@
 
 $(VENV)/linters: $(VENV)/ready

@@ -2,13 +2,13 @@
 
 Libraries and papers agree on what a GRU, an LSTM or a plain network is and on nothing about how it is written down:
 the order of the gates, rows or columns, one bias or two, which way round a gate works, and what stands for sigmoid and
-tanh. A `Convention` says all of that; `to_native` and `from_native` translate. They need nothing but NumPy.
+tanh. A `Convention` says all of that; `to_native` and `from_native` translate. They need nothing but NumPy::
 
     gru = gn.nn.GRU(input_size, hidden_size, **KERAS.options)
     gru.load_state_dict(to_native(dict(zip(KERAS.names, layer.get_weights())), KERAS, layer=0))
     layer.set_weights(list(from_native(gru.state_dict(), KERAS, layer=0).values()))
 
-Both have to be told what the layer computes, where it is not PyTorch's:
+Both have to be told what the layer computes, where it is not PyTorch's::
 
     gru = gn.nn.GRU(input_size, hidden_size, **KERAS_V1.options)
     gru.load_state_dict(to_native(arrays, KERAS_V1, layer=0, **KERAS_V1.options))

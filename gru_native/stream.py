@@ -103,7 +103,7 @@ class Stream(_session.Session):
 
     @property
     def state(self) -> dict[str, Array]:
-        """What the model keeps of its sequences, by name: arrays (B, size), copies.
+        """What the model keeps of its sequences by name, in arrays (B, size), which are copies.
 
         ``"1.l0.h"`` is h of layer 0 in the module ``"1"``; c is an LSTM's; a mean has its sum and its count. Assign a
         dictionary to set some of them.

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+
+import gru_native
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -47,3 +52,20 @@ def test_the_page_for_users_of_onnx(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     pytest.importorskip("onnxruntime")
     monkeypatch.chdir(tmp_path)
     run_page("onnx.md", 6)
+
+
+def test_the_reference_has_all_public_modules() -> None:
+    listed = set(re.findall(r"^   (gru_native\S*)$", (DOCS / "api" / "index.rst").read_text(), re.MULTILINE))
+    modules = [name for name in gru_native.__all__ if isinstance(getattr(gru_native, name), ModuleType)]
+    others = {f"gru_native.{name}" for name in ("activations", "onnx", "torch", "torch.sb3")}
+    assert listed - others == {"gru_native", *(f"gru_native.{name}" for name in modules)}
+
+
+def test_the_reference_is_made_without_a_warning(tmp_path: Path) -> None:
+    for needed in ("sphinx", "furo", "onnx", "torch", "sb3_contrib", "h5py"):
+        pytest.importorskip(needed)
+    shutil.copytree(DOCS / "api", tmp_path / "api", ignore=shutil.ignore_patterns("generated"))
+    command = [sys.executable, "-m", "sphinx", "-qW", "--keep-going", "api", "html"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "load_weights" in (tmp_path / "html" / "generated" / "gru_native.html").read_text()

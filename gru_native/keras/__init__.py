@@ -1,4 +1,6 @@
-"""Models of Keras: a file that it saved becomes a model of this package.
+"""Models of Keras.
+
+A file that it saved becomes a model of this package::
 
     model = gru_native.keras.load("model.keras")
     predictions, states = model(x)  # x (B, T, features) as there; with a recurrent layer also its states

@@ -289,7 +289,7 @@ class LayerNorm(_Normalization):
     """Layer normalisation (Ba et al. 2016) over the last axes, as PyTorch's.
 
     ``y = (x - mean) / sqrt(var + eps) * weight + bias`` with mean and (biased) variance over the last
-    ``len(normalized_shape)`` axes of x (..., *normalized_shape).
+    ``len(normalized_shape)`` axes of x, ``(..., *normalized_shape)``.
 
     Parameters
     ----------
