@@ -7,10 +7,12 @@ import sys
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import gru_native as gn
 from gru_native import nn
+from gru_native.nn.module import public as public_calls
 
 TESTS = Path(__file__).parent
 CONFIG = TESTS.parent / "pyproject.toml"
@@ -105,3 +107,32 @@ def test_public_calls_have_docstrings_and_signatures(name, owner):
     if has_one and owner is not nn.Module:  # which leaves the arguments of its calls to its layers
         kinds = {parameter.kind for parameter in inspect.signature(thing).parameters.values()}
         assert inspect.Parameter.VAR_KEYWORD not in kinds, "no signature of its own"
+
+
+class Scaled(nn.Linear):
+    """A layer of a user's own, without annotations."""
+
+    def _call(self, snapshot, x, scale, *, threads=None):
+        return super()._call(snapshot, x, threads=threads) * scale
+
+    def _forward(self, snapshot, x, scale, *, seed=None, threads=None):
+        y, saved = super()._forward(snapshot, x, threads=threads)
+        return y * scale, (saved, scale)
+
+    def _backward(self, saved, d_output, *, threads=None):
+        own, scale = saved
+        return super()._backward(own, d_output * scale, threads=threads)
+
+    __call__, forward, backward = public_calls(_call, _forward, _backward)
+
+
+def test_layers_of_others_have_their_signatures_too():
+    layer, x = Scaled(2, 3, seed=0), np.ones((1, 2), np.float32)
+    assert list(inspect.signature(layer).parameters) == ["x", "scale", "threads"]
+    assert str(inspect.signature(layer.forward)) == "(x, scale, *, seed=None, threads=None) -> 'tuple[Any, Tape]'"
+    assert str(inspect.signature(Scaled.backward)).startswith("(self, tape: 'Tape', /, d_output, *, threads=None)")
+    y, tape = layer.forward(x, scale=2)
+    np.testing.assert_array_equal(y, layer(x, 2))
+    d_x, gradients = layer.backward(tape, np.ones_like(y))
+    np.testing.assert_allclose(d_x, 2 * layer.state_dict()["weight"].sum(0, keepdims=True), rtol=1e-6)
+    assert gradients.keys() == {"weight", "bias"}

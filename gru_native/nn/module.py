@@ -394,7 +394,7 @@ def public(
     Callable[Concatenate[Any, Tape, Returned], Gradient],
 ]:
     """Return `Module`'s three calls with the signatures of a subclass' ``_call``, ``_forward`` and ``_backward``."""
-    output = signature(forward).return_annotation.rpartition(", ")[0]
+    output = str(signature(forward).return_annotation).rpartition(", ")[0] or "tuple[Any"
     return (
         _signed(Module.__call__, call),
         _signed(Module.forward, forward, f"{output}, Tape]"),
