@@ -168,8 +168,8 @@ def pack_lstm(
         Whether f is ``1 - i``; the rows of f in the weights have no effect then (ONNX).
     weight_hr
         (P, H) with P at most H, or ``None``: ``h' = weight_hr (o * tanh(c'))`` of size P, which `weight_hh` (4H, P)
-        reads (Sak et al. 2014; PyTorch's ``proj_size``). Outputs, h and masks of `recurrent` have P in place of H then,
-        and c has H.
+        reads (Sak et al. 2014; PyTorch's ``proj_size``). Outputs, h and dropout masks of `recurrent` have P in place of
+        H then, and c has H.
     """
     own = {"peephole": peephole, "weight_hr": weight_hr}
     choices = cell_choices("lstm", activations, clip, input_forget)
@@ -287,7 +287,7 @@ def recurrent(
     *,
     lengths: ArrayLike | None = None,
     reset: ArrayLike | None = None,
-    mask: ArrayLike | None = None,
+    dropout_mask: ArrayLike | None = None,
     zoneout: float = 0.0,
     reverse: bool = False,
     batch_first: bool = False,
@@ -316,7 +316,7 @@ def recurrent(
         and the one before it, in either direction: it becomes zero, and no gradient flows. It does not end a row: with
         `reverse` a row still runs on to step 0, so of a row that is padded on the left, with a reset behind the
         padding, `final` is a state of that padding. Padding belongs on the right, with `lengths`.
-    mask
+    dropout_mask
         (B, H), what h is multiplied by where the hidden weights read it, the same in every step (not where it is
         carried on: ``z * h`` of a GRU). With zeros and ``1 / (1 - p)``, as `dropout` makes of ones, this is the
         variational dropout of Gal and Ghahramani (2016), Keras' ``recurrent_dropout``.
@@ -337,9 +337,9 @@ def recurrent(
         The state after the last step that is run of each row, in the form of `state`; the first one where there is
         no step.
     """
-    call = _Call(x, weights, state, lengths, reset, mask, zoneout, None, reverse, batch_first, output, final)
+    call = _Call(x, weights, state, lengths, reset, dropout_mask, zoneout, None, reverse, batch_first, output, final)
     made = call.layer(
-        call.x, call.state, call.lengths, call.reset, thread_count(threads), call.mask, call.output, call.final
+        call.x, call.state, call.lengths, call.reset, thread_count(threads), call.dropout_mask, call.output, call.final
     )
     return call.results(*made)
 
@@ -351,7 +351,7 @@ def recurrent_forward(
     *,
     lengths: ArrayLike | None = None,
     reset: ArrayLike | None = None,
-    mask: ArrayLike | None = None,
+    dropout_mask: ArrayLike | None = None,
     zoneout: float = 0.0,
     zoneout_seed: Seed | None = None,
     reverse: bool = False,
@@ -374,10 +374,11 @@ def recurrent_forward(
     The output that this function allocates is read-only, because the tape refers to it; an `output` that the caller
     gives must stay as it is until backward has run. `x` is copied unless nobody can write to it, the others always.
     """
-    call = _Call(x, weights, state, lengths, reset, mask, zoneout, zoneout_seed, reverse, batch_first, output, final)
+    zoned = zoneout, zoneout_seed
+    call = _Call(x, weights, state, lengths, reset, dropout_mask, *zoned, reverse, batch_first, output, final)
     keep, count = checked_tape(tape), thread_count(threads)
     made, last, core = call.layer.forward(
-        call.x, call.state, call.lengths, call.reset, call.mask, call.keys, keep, count, call.output, call.final
+        call.x, call.state, call.lengths, call.reset, call.dropout_mask, call.keys, keep, count, call.output, call.final
     )
     inputs = {"x": call.x, "output": made, "h_0": call.parts[0]}
     return call.results(made, last), RecurrentTape(core, inputs, call.x.shape[:2], call.batch_first)
@@ -449,7 +450,7 @@ class _Call:
         state: State | None,
         lengths: ArrayLike | None,
         reset: ArrayLike | None,
-        mask: ArrayLike | None,
+        dropout_mask: ArrayLike | None,
         zoneout: float,
         zoneout_seed: Seed | None,
         reverse: bool,
@@ -473,7 +474,7 @@ class _Call:
         self.state = _as_layers_take(self.parts, weights)
         self.lengths = sequence_lengths(lengths, steps, batch)
         self.reset = reset_flags(reset, steps, batch, batch_first)
-        self.mask = _optional("mask", mask, (batch, size), dtype, "(B, H)")
+        self.dropout_mask = _optional("dropout_mask", dropout_mask, (batch, size), dtype, "(B, H)")
         p, self.keys = _zoneout(zoneout, zoneout_seed, weights)
         self.layer = RecurrentLayer((weights,), batch_first, p, flag("reverse", reverse))
         self.given, self.output, self.final = (output, final), None, None
@@ -484,8 +485,8 @@ class _Call:
                 _refuse_overlap("output", output, state=part)
         if final is not None:
             self.final = _as_layers_take(self._checked_final(final, weights, batch), weights)
-        if self.mask is not None:
-            self.mask = self.mask[None]
+        if self.dropout_mask is not None:
+            self.dropout_mask = self.dropout_mask[None]
 
     def results(self, output: Array, final: Any) -> tuple[Array, Any]:
         """Return results in the caller's own arrays, if they were given."""
@@ -496,7 +497,7 @@ class _Call:
         )
 
     def _refuse_overlap_with_inputs(self, name: str, array: Array) -> None:
-        _refuse_overlap(name, array, x=self.x, mask=self.mask)
+        _refuse_overlap(name, array, x=self.x, dropout_mask=self.dropout_mask)
 
     def _checked_final(self, final: State, weights: RecurrentWeights, batch: int) -> tuple[Array, Array | None]:
         parts: list[Array] = []

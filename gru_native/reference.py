@@ -351,7 +351,7 @@ def forward(
     reverse: bool = False,
     lengths: npt.ArrayLike | None = None,
     reset: npt.ArrayLike | None = None,
-    mask: npt.ArrayLike | None = None,
+    dropout_mask: npt.ArrayLike | None = None,
     taken: npt.ArrayLike | None = None,
 ) -> tuple[Array, Any, Tape]:
     """Run one layer in one direction.
@@ -385,7 +385,7 @@ def forward(
         and the reverse direction begins at the row's own last step.
     reset : (T, B) of bool, or None
         Whether no state passes between steps t - 1 and t, in any direction: it becomes zero there.
-    mask : (B, P), or None for ones
+    dropout_mask : (B, P), or None for ones
         What h is multiplied by where the hidden weights read it, in every step.
     taken : (T, B, P), or None for ones
         Zoneout (Krueger et al. 2017): how much of each unit's new h is taken; the rest stays what it was.
@@ -409,7 +409,7 @@ def forward(
     weights.setdefault("bias_hh", np.zeros(rows))
     gamma_ih = None if gamma_ih is None else _float64(gamma_ih)
     present = _parts(kind, state, batch, weights)
-    mask = np.ones((batch, hidden)) if mask is None else _float64(mask)
+    mask = np.ones((batch, hidden)) if dropout_mask is None else _float64(dropout_mask)
     taken = None if taken is None else _float64(taken)
 
     output = np.empty((steps, batch, hidden))

@@ -145,7 +145,7 @@ def recurrent_arguments() -> dict[str, Any]:
         "state": zeros(B, H),
         "lengths": [3, 1],
         "reset": np.zeros((T, B), bool),
-        "mask": zeros(B, H),
+        "dropout_mask": zeros(B, H),
         "zoneout": 0.1,
         "reverse": False,
         "batch_first": False,

@@ -62,7 +62,7 @@ class Problem:
         steps: Any = slice(None),
         lengths: Array | None = None,
         reset: Array | None = None,
-        mask: Array | None = None,
+        dropout_mask: Array | None = None,
         zoneout: dict[str, Any] | None = None,
         tape: str = "gates",
     ) -> Results:
@@ -77,7 +77,7 @@ class Problem:
             each(lambda part: part[rows], self.state),
             lengths=None if lengths is None else lengths[rows],
             reset=None if reset is None else turned(reset[steps, rows]),
-            mask=None if mask is None else mask[rows],
+            dropout_mask=None if dropout_mask is None else dropout_mask[rows],
             batch_first=batch_first,
             reverse=reverse,
             tape=tape,
@@ -187,7 +187,7 @@ def test_the_first_call_of_new_weights(
     problem, (_, batch, _, hidden) = Problem(rng, sizes, dtype, kind), sizes
     options: dict[str, Any] = {}
     if features:
-        options["mask"] = normal(rng, batch, hidden, dtype=dtype)
+        options["dropout_mask"] = normal(rng, batch, hidden, dtype=dtype)
         options["zoneout"] = {} if kind == "lstm" else {"zoneout": 0.3, "zoneout_seed": 5}
     packed = problem.cell.pack(isa)
     expected = [problem.run(packed, **options) for _ in range(3)][-1]
@@ -283,7 +283,7 @@ def test_ragged_rows_with_masks_and_without_gates(
     problem = Problem(rng, (steps, batch, 7, hidden), np.float32, kind)
     weights = problem.cell.pack(isa)
     for mask in (None, rng.choice([0.0, 2.0], (batch, hidden)).astype(np.float32)):
-        options: dict[str, Any] = {"reverse": reverse, "lengths": lengths, "mask": mask, "tape": tape}
+        options: dict[str, Any] = {"reverse": reverse, "lengths": lengths, "dropout_mask": mask, "tape": tape}
         whole = problem.run(weights, **options)
         for threads in THREADS[1:]:
             assert_all_same(problem.run(weights, threads=threads, **options), whole, f"with {threads} threads")
@@ -314,15 +314,15 @@ def test_masks_rows_and_threads(
     weights = problem.cell.pack(isa)
     _, batch, _, hidden = sizes
     mask = rng.choice([0.0, 2.0], (batch, hidden)).astype(np.float32)
-    whole = problem.run(weights, mask=mask)
+    whole = problem.run(weights, dropout_mask=mask)
     for threads in THREADS[1:]:
-        assert_all_same(problem.run(weights, mask=mask, threads=threads), whole, f"with {threads} threads")
+        assert_all_same(problem.run(weights, dropout_mask=mask, threads=threads), whole, f"with {threads} threads")
     for row in range(batch):
-        alone = problem.run(weights, [row], mask=mask, threads=2)
+        alone = problem.run(weights, [row], dropout_mask=mask, threads=2)
         of_whole = rows_of(whole, [row])
         assert_all_same({name: alone[name] for name in of_whole}, of_whole, f"of row {row} alone")
     # A mask of ones changes nothing in the forward pass.
-    ones, none = (problem.run(weights, mask=mask) for mask in (np.ones_like(mask), None))
+    ones, none = (problem.run(weights, dropout_mask=mask) for mask in (np.ones_like(mask), None))
     assert_same_bits(ones["output"], none["output"])
 
 

@@ -165,13 +165,13 @@ def test_a_projection_has_sizes_of_its_own(rng: np.random.Generator) -> None:
     weights, x, state = cell.pack(ISAS[-1]), normal(rng, 5, 2, 4), cell.state(rng, 2)
     assert [part.shape for part in state] == [(2, 3), (2, 7)]
     given, mask = np.empty((5, 2, 3), np.float32), np.ones((2, 3), np.float32)
-    output, final = F.recurrent(x, weights, state, mask=mask, output=given)
+    output, final = F.recurrent(x, weights, state, dropout_mask=mask, output=given)
     assert output is given
     assert [part.shape for part in final] == [(2, 3), (2, 7)]
     for name, value, message in (
         ("state", state[::-1], r"state\[0\]: expected shape \(B, H\) = \(2, 3\), got \(2, 7\)"),
         ("final", final[::-1], r"final\[0\]: expected shape \(2, 3\), got \(2, 7\)"),
-        ("mask", np.ones((2, 7), np.float32), r"mask: expected shape \(B, H\) = \(2, 3\), got \(2, 7\)"),
+        ("dropout_mask", np.ones((2, 7), np.float32), r"dropout_mask: expected shape \(B, H\) = \(2, 3\), got"),
         ("output", np.empty((5, 2, 7), np.float32), r"output: expected shape \(5, 2, 3\), got \(5, 2, 7\)"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -402,8 +402,8 @@ def assert_refused(call: Callable[..., Any], arguments: dict[str, Any], name: st
         ("reset", ones((5, 4)), "TypeError: expected dtype bool, got float64"),
         ("reset", np.zeros((4, 5), bool), "ValueError: expected shape (T, B) = (5, 4), got (4, 5)"),
         ("reset", True, "ValueError: expected shape (T, B) = (5, 4), got ()"),
-        ("mask", f4(4, 3), "ValueError: expected shape (B, H) = (4, 2), got (4, 3)"),
-        ("mask", ones((4, 2)), "TypeError: expected dtype float32, got float64"),
+        ("dropout_mask", f4(4, 3), "ValueError: expected shape (B, H) = (4, 2), got (4, 3)"),
+        ("dropout_mask", ones((4, 2)), "TypeError: expected dtype float32, got float64"),
         ("zoneout", 1.5, "ValueError: expected a number from 0 to 1, got 1.5"),
         ("threads", 0, "ValueError: expected a whole number from 1 to 256, got 0"),
         ("threads", -1, "ValueError: expected a whole number from 1 to 256, got -1"),
@@ -451,8 +451,8 @@ def test_arrays_that_are_written_overlap_no_other() -> None:
     ):
         with pytest.raises(ValueError, match=f"^final: {message} {name}$"):
             F.recurrent(x, weights, h_0, output=output, final=wrong)
-    with pytest.raises(ValueError, match=f"^output: {message} mask$"):
-        F.recurrent(x, weights, h_0, mask=part(60, 4, 2), output=output)
+    with pytest.raises(ValueError, match=f"^output: {message} dropout_mask$"):
+        F.recurrent(x, weights, h_0, dropout_mask=part(60, 4, 2), output=output)
     # Resets are copied.
     F.recurrent(x, weights, reset=memory[150:155].view(bool).reshape(5, 4), final=part(150, 4, 2))
     # Memory that interleaves without touching is fine.

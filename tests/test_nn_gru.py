@@ -471,7 +471,7 @@ def test_recurrent_dropout_masks_the_states(kind: str, num_layers: int, rng: np.
         for direction, suffix in enumerate([f"_l{layer}", f"_l{layer}_reverse"]):
             names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
             parameters = [stack.parameters()[name + suffix] for name in names]
-            options = {"cell": stack.cell, "reverse": direction == 1, "mask": mask[direction]}
+            options = {"cell": stack.cell, "reverse": direction == 1, "dropout_mask": mask[direction]}
             both.append(reference.forward(expected, None, *parameters, **options)[0])
         expected = np.concatenate(both, axis=2)
     assert_close(output, expected, "float64")

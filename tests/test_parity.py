@@ -117,7 +117,7 @@ def problem(
             if array is not None:
                 array[np.arange(steps)[:, None] >= lengths] = np.nan
     mask = rng.choice([0.0, 1.25], (batch, hidden)).astype(np.float32) if masked else None
-    how: dict[str, Any] = {"reverse": reverse, "lengths": lengths, "reset": reset, "mask": mask}
+    how: dict[str, Any] = {"reverse": reverse, "lengths": lengths, "reset": reset, "dropout_mask": mask}
     taken = None
     if zoneout_seed is not None:
         taken = zoneout_taken(steps, batch, hidden, zoneout, zoneout_seed)
@@ -153,7 +153,7 @@ def check(
 
     weights = p.cell.to(dtype).pack(isa)
     options: dict[str, Any] = {**p.steps, "batch_first": batch_first, "threads": threads}
-    options["mask"] = laid_out(p.steps["mask"])
+    options["dropout_mask"] = laid_out(p.steps["dropout_mask"])
     if batch_first and p.steps["reset"] is not None:
         options["reset"] = p.steps["reset"].T
     arguments = laid_out(p.x), weights, each(laid_out, p.state)

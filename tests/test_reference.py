@@ -79,7 +79,7 @@ def test_gradients_of_a_layer_are_finite_differences(
     steps_of_rows: dict[str, Any] = {}
     if ragged:
         steps_of_rows = {"lengths": rng.integers(0, steps + 1, batch), "reset": rng.random((steps, batch)) < 0.3}
-        steps_of_rows["mask"] = rng.choice([0.0, 1.5], (batch, 2))
+        steps_of_rows["dropout_mask"] = rng.choice([0.0, 1.5], (batch, 2))
         if kind != "lstm":
             steps_of_rows["taken"] = rng.random((steps, batch, 2))
     check_gradients(rng, kind, biases, steps, batch, reverse=reverse, **steps_of_rows)
@@ -170,7 +170,7 @@ def test_gradients_of_the_lstms_options_are_finite_differences(
     options |= {"lengths": [3, 1], "reset": [[0, 1], [0, 0], [1, 0]], "reverse": True, "clip": clip}
     options["reset"] = np.array(options["reset"], bool)
     mask = rng.choice([0.0, 1.5], (2, projection or 2))
-    check_gradients(rng, "lstm", ("bias_hh",), 3, 2, mask=mask, **options)
+    check_gradients(rng, "lstm", ("bias_hh",), 3, 2, dropout_mask=mask, **options)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)

@@ -181,7 +181,7 @@ ARGUMENTS: dict[str, Callable[[World], Any]] = {
     "state": lambda w: w.pick(None, w.draw(w.B, w.H)),
     "lengths": lambda w: w.whole(w.B, below=w.T + 1),
     "reset": lambda w: w.rng.random(w.steps()) < 0.3,
-    "mask": lambda w: w.pick(None, w.draw(w.B, w.H)),
+    "dropout_mask": lambda w: w.pick(None, w.draw(w.B, w.H)),
     "zoneout": lambda w: w.pick(0.0, 0.3),
     "GRU.zoneout": lambda w: 0.0,
     "zoneout_seed": lambda w: w.pick(None, 3),

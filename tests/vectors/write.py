@@ -161,7 +161,7 @@ def arrays(cell: str, case: Case, draw: Draw) -> Iterator[tuple[str, Array]]:
             reverse=case.reverse or direction == 1,
             lengths=given.get("lengths"),
             reset=given.get("reset"),
-            mask=given["mask"][direction] if case.has_mask else None,
+            dropout_mask=given["mask"][direction] if case.has_mask else None,
             taken=np.full((steps, batch, hidden), 1 - case.zoneout) if case.zoneout else None,
             activations=case.activations,
             clip=case.clip or None,
