@@ -222,6 +222,7 @@ def layer_calls() -> dict[str, Call]:
     """Return of each layer the constructor and the three calls."""
     stack = {"input_size": IN, "hidden_size": [H], "num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0}
     stack |= {"bidirectional": False, "direction": "reverse", "recurrent_dropout": 0.5, "dtype": "float32", "seed": 0}
+    stack |= {"input_dropout": 0.5}
     cell = {"input_size": IN, "hidden_size": H, "bias": True, "dtype": "float32", "seed": 0}
     chosen = {"activation": "tanh", "recurrent_activation": ("hard_sigmoid", 0.2), "clip": 2.0}
     gru = chosen | {"reset_after": True, "layer_norm": False}

@@ -125,13 +125,15 @@ CELLS = {
 @pytest.mark.parametrize(("kind", "number"), [(kind, number) for kind, each in CELLS.items() for number in range(3)])
 def test_each_cell(kind: str, number: int, two: bool, sequences: bool, end: str, tmp_path: Path) -> None:
     keras, rng = keras_itself(), np.random.default_rng(number)
-    own = CELLS[kind][number] | {"use_bias": number != 1, "return_sequences": sequences, "recurrent_dropout": 0.1}
+    own = CELLS[kind][number] | {"use_bias": number != 1, "return_sequences": sequences}
+    own |= {"dropout": 0.3, "recurrent_dropout": 0.1}
     layer = getattr(keras.layers, kind)(3, **own)
     layer = keras.layers.Bidirectional(layer) if two else layer
     model = write.filled(keras.Sequential([keras.Input((5, 2)), layer]), rng)
     x = rng.standard_normal((3, 5, 2)).astype("f4")
     model.save(tmp_path / f"model{end}")
     loaded = gn.keras.load(tmp_path / f"model{end}")
+    assert (loaded[0].input_dropout, loaded[0].recurrent_dropout) == (0.3, 0.1)
     check(loaded, x, np.asarray(model(x)))
     model.save_weights(tmp_path / "model.weights.h5")
     again = nn.from_config(loaded.config())

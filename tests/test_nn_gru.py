@@ -484,6 +484,32 @@ def test_recurrent_dropout_masks_the_states(kind: str, num_layers: int, rng: np.
         stack.train().forward(x)
 
 
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("kind", ["GRU", "LSTM", "RNN"])
+def test_input_dropout_hides_the_same_features_in_all_steps(
+    kind: str, batch_first: bool, rng: np.random.Generator
+) -> None:
+    """The same as single layers, in both directions, with the masks of their seed before them."""
+    options: dict[str, Any] = {"bidirectional": True, "batch_first": batch_first, "dtype": "float64"}
+    stack = getattr(nn, kind)(5, 4, 2, input_dropout=0.5, **options, seed=10)
+    x, lengths = rng.standard_normal((3, 7, 5) if batch_first else (7, 3, 5)), [7, 0, 4]
+    (output, _), _ = stack.forward(x, None, lengths, seed=(11, 12))
+    expected = x
+    for number in range(2):
+        layer, state = getattr(nn, kind)(expected.shape[2], 4, **options), stack.state_dict()
+        layer.load_state_dict({name: state[name.replace("l0", f"l{number}")] for name in layer.state_dict()})
+        mask = reference.dropout_mask(3 * expected.shape[2], 0.5, key((11, 12, number, 2))).reshape(3, -1)
+        assert set(np.unique(mask)) == {0.0, 2.0}
+        expected, _ = layer(expected * np.expand_dims(mask, 1 if batch_first else 0), None, lengths)
+    np.testing.assert_array_equal(output, expected)
+    called, _ = stack(x, None, lengths)
+    (evaluated, _), _ = stack.eval().forward(x, None, lengths)
+    np.testing.assert_array_equal(called, evaluated)
+    assert not np.array_equal(called, output)
+    with pytest.raises(ValueError, match="seed: dropout in training mode needs one"):
+        stack.train().forward(x)
+
+
 @pytest.mark.parametrize("reset_after", [True, False], ids=["after", "before"])
 def test_zoneout_keeps_states(reset_after: bool, rng: np.random.Generator) -> None:
     gru = nn.GRU(3, 70, bidirectional=True, zoneout=0.25, reset_after=reset_after, dtype="float64", seed=10)

@@ -711,9 +711,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "input_forget": {"input_forget": True},
     "proj_size": {"proj_size": 3},
     "zoneout": {"zoneout": 0.5},
+    "input_dropout": {"input_dropout": 0.5},
     "recurrent_dropout": {"recurrent_dropout": 0.5},
     "layer_norm": {"layer_norm": True},
     "lengths": {},
+    "mask": {},
     "reset": {},
     "reverse": {"direction": "reverse"},
 }
@@ -741,13 +743,13 @@ RECURRENT: list[Callable[..., Any]] = [nn.GRU, nn.LSTM, nn.RNN]
 def go_together(kind: Callable[..., Any], names: set[str], rng: np.random.Generator) -> bool:
     """Return whether a kind of layer has all these options and trains with them."""
     options = {key: value for name in names for key, value in OPTIONS[name].items()}
+    flags = np.eye(6, 2, dtype=bool)
+    steps = {name: own for name, own in {"lengths": [6, 4], "mask": ~flags, "reset": flags}.items() if name in names}
     try:
         stack = kind(3, 5, 2, dtype="float64", seed=1, **options)
+        stack(np.zeros((6, 2, 3)), **steps)
     except (TypeError, ValueError):
         return False
-    steps: dict[str, Any] = {"lengths": [6, 4]} if "lengths" in names else {}
-    if "reset" in names:
-        steps["reset"] = np.eye(6, 2, dtype=bool)
     for keep in ("gates", "states"):
         (output, _), tape = stack.forward(rng.standard_normal((6, 2, 3)), **steps, tape=keep, seed=1)
         _, gradients = stack.backward(tape, np.ones_like(output))

@@ -24,7 +24,7 @@ def load(path: StrPath) -> nn.Sequential:
 
     Its `Sequential` models are read, and functional ones in which each layer takes what the one before it gives, with
     layers that are listed in docs/keras.md. The result takes and gives batches first, (B, T, features); masks of Keras
-    are the argument `lengths`. What acts in training alone is left out, but for `Dropout` and `recurrent_dropout`.
+    are the argument `lengths`. What acts in training alone is left out, but for dropout of all kinds.
 
     Parameters
     ----------

@@ -290,7 +290,8 @@ def _cell(layer: _Layer, shape: Shape) -> Config:
     layer.check(return_state=False, time_major=False)
     own: Config = {"type": _CELLS[layer.kind], "input_size": layer.features(shape, axes=2)}
     own |= {"hidden_size": layer.whole("units"), "bias": layer.flag("use_bias", True), "batch_first": True}
-    own |= {"recurrent_dropout": layer.number("recurrent_dropout", 0.0), "dtype": layer.dtype}
+    own |= {"input_dropout": layer.number("dropout", 0.0), "dtype": layer.dtype}
+    own |= {"recurrent_dropout": layer.number("recurrent_dropout", 0.0)}
     if layer.kind == "SimpleRNN":
         return own | {"nonlinearity": layer.activation()}
     own |= {"activation": layer.activation(), "recurrent_activation": layer.activation("recurrent_activation")}

@@ -11,6 +11,7 @@ from gru_native import functional as F
 from gru_native.arguments import any_float_array, number, shaped_array
 from gru_native.nn.module import Array, Gradients, Module, Snapshot, public, sealed
 from gru_native.nn.signal import FLOATS, Signal
+from gru_native.passes import in_pieces, repeatable
 from gru_native.random import Seed
 
 
@@ -75,3 +76,18 @@ class Noise:
     def __call__(self, x: Array, threads: int | None = None) -> Array:
         """Return `x`, or a gradient with respect to the result, under this noise."""
         return F.dropout(x, self._p, seed=self._seed, threads=threads)
+
+
+class StepwiseNoise(Noise):
+    """Dropout of the same features in all steps of a sequence like `x`, (T, B, ...) or (B, T, ...)."""
+
+    def __init__(self, p: float, seed: Seed | None, x: Array, batch_first: bool, threads: int | None) -> None:
+        super().__init__(p, seed)
+        shape = (len(x), 1, *x.shape[2:]) if batch_first else (1, *x.shape[1:])
+        self._mask = super().__call__(np.ones(shape, x.dtype), threads)
+
+    @repeatable
+    @np.errstate(all="ignore")
+    def __call__(self, x: Array, threads: int | None = None) -> Array:
+        (y,) = in_pieces(lambda x, mask: (x * mask,), x, np.broadcast_to(self._mask, x.shape))
+        return y

@@ -77,6 +77,9 @@ class GRU(Gated, Recurrent):
     dropout
         Probability of dropout on the output of each layer but the last, in ``forward`` in training mode. It
         needs a `seed` then.
+    input_dropout
+        Probability of variational dropout on the input of each layer (Gal and Ghahramani 2016, Keras' ``dropout``), in
+        ``forward`` in training mode: one mask for all steps of a sequence and both directions, drawn from the `seed`.
     recurrent_dropout
         Probability of variational dropout (Gal and Ghahramani 2016, as in Keras) on the states where the hidden
         weights read them, in ``forward`` in training mode: one mask for all steps of a sequence, drawn from the
@@ -131,6 +134,7 @@ class GRU(Gated, Recurrent):
         bidirectional: bool = False,
         *,
         direction: str = "forward",
+        input_dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         zoneout: float = 0.0,
         reset_after: bool = True,
@@ -153,6 +157,7 @@ class GRU(Gated, Recurrent):
             dropout,
             bidirectional,
             direction,
+            input_dropout,
             recurrent_dropout,
             dtype,
             seed,

@@ -32,7 +32,9 @@ class LSTM(Gated, Recurrent):
 
     Parameters
     ----------
-    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, recurrent_dropout, dtype, seed
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional
+        As of `GRU`.
+    input_dropout, recurrent_dropout, dtype, seed
         As of `GRU`.
     direction, clip
         As of `GRU`. What tanh(c') is given is bounded too, c' itself is not.
@@ -76,6 +78,7 @@ class LSTM(Gated, Recurrent):
         bidirectional: bool = False,
         *,
         direction: str = "forward",
+        input_dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         activation: ActivationLike = "tanh",
         recurrent_activation: ActivationLike = "sigmoid",
@@ -100,6 +103,7 @@ class LSTM(Gated, Recurrent):
             dropout,
             bidirectional,
             direction,
+            input_dropout,
             recurrent_dropout,
             dtype,
             seed,

@@ -15,7 +15,7 @@ from gru_native._layer import PARAMETERS, RecurrentLayer, RecurrentLayerTape, Re
 from gru_native.activations import Activation, ActivationLike, activation
 from gru_native.arguments import flag, float_dtype, number, one_of, shaped_array, typed_array, whole, wholes
 from gru_native.nn import init
-from gru_native.nn.dropout import Noise
+from gru_native.nn.dropout import Noise, StepwiseNoise
 from gru_native.nn.masked import Counted, MaskedOutput, MaskedSaved
 from gru_native.nn.module import Array, Gradients, Module, Snapshot, Tape, Version, public, sealed
 from gru_native.nn.signal import Fact, Signal
@@ -124,6 +124,7 @@ class Recurrent(OfCell):
         dropout: float,
         bidirectional: bool,
         direction: str,
+        input_dropout: float,
         recurrent_dropout: float,
         dtype: DTypeLike,
         seed: Seed | None,
@@ -149,6 +150,7 @@ class Recurrent(OfCell):
         self.direction = one_of("direction", direction, ("forward", "reverse"))
         if self.bidirectional and self.direction == "reverse":
             raise ValueError("direction: expected 'forward' for a bidirectional layer, which has both, got 'reverse'")
+        self.input_dropout = number("input_dropout", input_dropout, most=1.0)
         self.recurrent_dropout = number("recurrent_dropout", recurrent_dropout, most=1.0)
         self.dtype = float_dtype(dtype)
         if self.dropout > 0 and self.num_layers == 1:
@@ -199,6 +201,7 @@ class Recurrent(OfCell):
             "dropout": self.dropout,
             "bidirectional": self.bidirectional,
             "direction": self.direction,
+            "input_dropout": self.input_dropout,
             "recurrent_dropout": self.recurrent_dropout,
             "dtype": self.dtype.name,
         }
@@ -351,25 +354,25 @@ class Recurrent(OfCell):
         layers = snapshot.version.derive("layers", self._packed_layers)
         masked = self.training and self.recurrent_dropout > 0
         zoned = self.training and self.zoneout > 0
-        if self._is_one_layer and not masked and not zoned:
+        dropped = self.training and self.input_dropout > 0
+        if self._is_one_layer and not (masked or zoned or dropped):
             try:
                 output, h_n, record = layers[0].forward(x, h_0, lengths, reset, None, None, keep, threads)
             except Unfit:
                 pass
             else:
-                return (output, h_n), _Saved(cast(Array, x).shape, [record], [None])
+                return (output, h_n), _Saved(cast(Array, x).shape, [record], [[]])
         x = typed_array("x", x, self.dtype)
         layout, count, final, saved = _Layout(self, x.shape), F.thread_count(threads), [], _Saved(x.shape, [], [])
         sequence, steps = F._contiguous(layout.with_batch(x)), layout.given_steps(lengths, reset)
         for i, (layer, h) in enumerate(zip(layers, layout.given_states("h_0", h_0), strict=True)):
-            noise = None
             own_seed = None if seed is None else (*seed_path(seed), i)
-            if i > 0 and self.training and self.dropout > 0:
-                noise = Noise(self.dropout, own_seed)
+            noises = self._noises(i, sequence, own_seed, count) if self.training else []
+            for noise in noises:
                 sequence = sealed(noise(sequence, count))
             mask = self._mask(i, layout.rows, own_seed, count) if masked else None
             keys = self._zoneout_keys(own_seed) if zoned else None
-            saved.noises.append(noise)
+            saved.noises.append(noises)
             sequence, h_n, record = layer.forward(sequence, h, *steps, mask, keys, keep, count)
             saved.tapes.append(record)
             final.append(h_n)
@@ -394,7 +397,7 @@ class Recurrent(OfCell):
             d_together = None if d_output is None else counted.gathered(typed_array("d_output", d_output, self.dtype))
             (d_x, d_h_0), gradients = self._backward(of_counted, d_together, d_h_n, threads=threads)
             return (counted.scattered(d_x), d_h_0), gradients
-        if self._is_one_layer:
+        if self._is_one_layer and not saved.noises[0]:
             try:
                 d_x, d_h_0, gradients = saved.tapes[0].backward(d_output, d_h_n, self._parameter_names[0], threads)
             except Unfit:
@@ -409,15 +412,24 @@ class Recurrent(OfCell):
         in_layers: Gradients = {}
         d_final = layout.given_states("d_h_n", d_h_n)
         layers = zip(saved.tapes, saved.noises, d_final, self._parameter_names, strict=True)
-        for tape, noise, d_h, names in reversed(list(layers)):
+        for tape, noises, d_h, names in reversed(list(layers)):
             d, d_h_0, gradients = tape.backward(None if d is None else F._contiguous(d), d_h, names, count)
-            d = d if noise is None else noise(d, count)
+            for noise in reversed(noises):
+                d = noise(d, count)
             d_initial.insert(0, d_h_0)
             in_layers = gradients | in_layers
         # There is a layer, which gave a gradient.
         return (layout.without_batch(cast(Array, d)), layout.states(d_initial)), in_layers
 
     backward = public(_call, _forward, _backward)[2]
+
+    def _noises(self, layer: int, x: Array, seed: tuple[int, ...] | None, threads: int) -> list[Noise]:
+        """Return what acts on a layer's input, in order: dropout between layers, and that of one mask for all steps."""
+        noises = [Noise(self.dropout, seed)] if layer > 0 and self.dropout > 0 else []
+        if self.input_dropout > 0:
+            own = None if seed is None else (*seed, 2)
+            noises.append(StepwiseNoise(self.input_dropout, own, x, self.batch_first, threads))
+        return noises
 
     @repeatable
     def _mask(self, layer: int, rows: int, seed: tuple[int, ...] | None, threads: int) -> Array:
@@ -638,7 +650,7 @@ class _Layout:
 class _Saved:
     x_shape: tuple[int, ...]
     tapes: list[RecurrentLayerTape]  # of each layer
-    noises: list[Noise | None]  # on the input of each layer
+    noises: list[list[Noise]]  # on the input of each layer, in order
 
 
 class _SavedStep(NamedTuple):

@@ -22,7 +22,9 @@ class RNN(Recurrent):
 
     Parameters
     ----------
-    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, recurrent_dropout, dtype, seed
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional
+        As of `GRU`.
+    input_dropout, recurrent_dropout, dtype, seed
         As of `GRU`.
     nonlinearity
         "tanh" or "relu", or any other activation, as of `GRU`.
@@ -49,6 +51,7 @@ class RNN(Recurrent):
         bidirectional: bool = False,
         *,
         direction: str = "forward",
+        input_dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         nonlinearity: ActivationLike = "tanh",
         clip: float | None = None,
@@ -67,6 +70,7 @@ class RNN(Recurrent):
             dropout,
             bidirectional,
             direction,
+            input_dropout,
             recurrent_dropout,
             dtype,
             seed,
