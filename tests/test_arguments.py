@@ -298,8 +298,8 @@ def layer_calls() -> dict[str, Call]:
     given = {"x": zeros(T, B, IN), "states": [h], **steps, "threads": 1}
     backward = {"d_output": zeros(T, B, 3), "d_states": [h], "threads": 1}
     calls |= three_calls("Sequential", model(), given | {"mask": None}, backward, tape="gates", seed=1)
-    linear = nn.Linear(IN, 3, seed=0)
-    state = linear.state_dict()
+    linear, gru = nn.Linear(IN, 3, seed=0), nn.GRU(IN, H, seed=0)
+    state, rows = linear.state_dict(), {"inputs": zeros(T, B, IN), "batch_size": 1, "threads": 1}
     return calls | {
         "Sequential": Call(lambda layer: nn.Sequential(layer), {"layer": {"a": linear}}),
         "Module": Call(nn.Module, {"arrays": {"w": zeros(3)}}),
@@ -307,6 +307,9 @@ def layer_calls() -> dict[str, Call]:
         "Module.load_state_dict": Call(linear.load_state_dict, {"state": state, "strict": True}),
         "Module.train": Call(linear.train, {"mode": True}),
         "Module.summary": Call(linear.summary, {"x": zeros(B, IN)}),
+        "Module.predict": Call(gru.predict, rows | {"lengths": [3, 1], "mask": None}),
+        "Module.predict with a mask": Call(gru.predict, rows | {"lengths": None, "mask": np.ones((T, B), bool)}),
+        "Module.predict_proba": Call(linear.predict_proba, rows | {"lengths": None, "mask": None, "labels": True}),
         "from_config": Call(nn.from_config, {"config": linear.config()}),
     }
 
@@ -427,7 +430,6 @@ def training_calls(folder: Path) -> dict[str, Call]:
         ),
         "Trainer.fit": Call(lambda **given: trainer().fit(**given), fitted),
         "Trainer.evaluate": Call(trainer().evaluate, {"data": data}),
-        "Trainer.predict": Call(trainer().predict, {"data": data}),
         "Checkpoint": Call(train.Checkpoint, {"path": file, "every": 1, "changes": ["data"]}),
         "classification_metrics": Call(train.classification_metrics, {"average": "macro"}),
         "classification_metrics(...)": Call(figures, {"predictions": zeros(4, 3), "targets": np.zeros(4, int)}),
@@ -594,7 +596,7 @@ def test_every_public_function_is_called_with_every_argument(tmp_path: Path) -> 
 # ---- The wrong arguments --------------------------------------------------------------------------------------------
 
 # Arguments that hold others, whose own names a message gives.
-INSIDE = {"states": "h_0", "d_states": "d_h_n", "weights": "weight_ih"}
+INSIDE = {"states": "h_0", "d_states": "d_h_n", "weights": "weight_ih", "inputs": "x"}
 
 
 def complaint(call: Call, parameter: str, value: Any) -> str | None:

@@ -944,7 +944,7 @@ def test_data_of_another_layout_are_refused(layers: list[nn.Module], data: Any, 
         lambda: trainer.fit(data, epochs=1, progress=False),
         lambda: trainer.fit(fine, epochs=1, validation=data, progress=False),
         lambda: trainer.evaluate(data),
-        lambda: trainer.predict(data),
+        lambda: trainer.model.predict(data),
     ]
     for call in calls:
         with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
@@ -994,73 +994,6 @@ def _saying(data: Any, **attributes: Any) -> Any:
     for name, value in attributes.items():
         setattr(data, name, value)
     return data
-
-
-# Predictions
-
-PREDICTED = (2, 9, 4, 7, 1, 4, 3)
-
-
-@pytest.mark.parametrize("shuffle", [False, True])
-@pytest.mark.parametrize("batch_first", [False, True])
-def test_predictions_come_in_the_order_of_the_sequences(batch_first: bool, shuffle: bool) -> None:
-    rng = np.random.default_rng(0)
-    inputs = [rng.standard_normal((length, 3)) for length in PREDICTED]
-    stack = nn.GRU(3, 5, batch_first=batch_first, bidirectional=True, dropout=0.0, seed=1, dtype="float64")
-    head = nn.Linear(10, 2, seed=2, dtype="float64")
-    data = Sequences(inputs, np.zeros((7, 2)), 3, batch_first=batch_first, shuffle=shuffle)
-
-    steps = _trainer_of([stack, nn.Dropout(0.5), head]).predict(data)
-    expected = [head(stack(x)[0]) for x in inputs]
-    assert isinstance(steps, list)
-    assert [step.shape for step in steps] == [(length, 2) for length in PREDICTED]
-    for found, wanted in zip(steps, expected, strict=True):
-        assert_close(found, wanted, "float64")
-
-    pooled = _trainer_of([stack, nn.MeanPooling(batch_first), head]).predict(data)
-    assert isinstance(pooled, np.ndarray)
-    assert_close(pooled, np.stack([head(stack(x)[0].mean(axis=0)) for x in inputs]), "float64")
-
-
-def test_predictions_of_samples_come_in_their_order() -> None:
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((11, 4, 3))
-    gru = nn.GRU(3, 2, batch_first=True, seed=1, dtype="float64")
-    found = _trainer_of([gru]).predict(Batches(x, np.zeros((11, 4, 2)), 4, shuffle=True))
-    assert_close(found, gru(x)[0], "float64")
-    linear = nn.Linear(3, 2, seed=1, dtype="float64")
-    found = _trainer_of([linear]).predict(Batches(x[:, 0], np.zeros((11, 2)), 4, shuffle=True, seed=5))
-    assert_close(found, linear(x[:, 0]), "float64")
-
-
-def test_predictions_of_a_stream_are_those_of_its_rows_as_sequences() -> None:
-    """Four streams of six elements, the states of each carried over windows; two elements are left out."""
-    x = np.random.default_rng(0).standard_normal((26, 3))
-    gru = nn.GRU(3, 2, seed=1, dtype="float64")
-    found = _trainer_of([gru]).predict(Stream(x, np.zeros((26, 2)), 4, 5))
-    assert_close(found, np.concatenate([gru(x[start : start + 6])[0] for start in range(0, 24, 6)]), "float64")
-
-
-def test_predict_changes_nothing() -> None:
-    data, trainer = _stream(_language(200)), _trainer(_model(dropout=0.5))
-    before = trainer.model.state_dict()
-    first, again = trainer.predict(data), trainer.predict(data)
-    np.testing.assert_array_equal(first, again)
-    assert len(first) == 195
-    assert (trainer.step, trainer.epoch, trainer.model.training) == (0, 0, True)
-    assert all(array is before[name] for name, array in trainer.model.state_dict().items())
-
-
-def test_what_predict_refuses() -> None:
-    samples = _samples(4, 3)
-    with pytest.raises(TypeError, match="data: expected a source with places, which give the order, got _Unknown"):
-        _trainer_of([nn.Linear(3, 1)]).predict(_Unknown(samples))
-    samples.inputs = samples.inputs[:0]
-    with pytest.raises(ValueError, match="data: expected at least one batch, got none"):
-        _trainer_of([nn.Linear(3, 1)]).predict(samples)
-    stream = Stream(np.zeros((8, 3), np.float32), np.zeros(8), 2, 2)
-    with pytest.raises(ValueError, match=r"model: expected an output for each of the inputs \(2, 2\), got shape"):
-        _trainer_of([nn.GRU(3, 2), nn.LastPooling()]).predict(stream)
 
 
 # ---- Weights, what is best, and when a run ends --------------------------------------------------------------------

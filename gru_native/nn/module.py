@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from gru_native.nn.summary import Summary
     from gru_native.stream import Stream, StreamPool
+    from gru_native.train.data import Data
 
 Gradients = dict[str, Array]
 Derived = TypeVar("Derived")
@@ -260,6 +261,71 @@ class Module:
         from gru_native.nn.summary import summary
 
         return summary(self, x)
+
+    # Whole data
+
+    def predict(
+        self,
+        inputs: Data | ArrayLike,
+        lengths: ArrayLike | None = None,
+        *,
+        mask: ArrayLike | None = None,
+        batch_size: int | None = None,
+        threads: int | None = None,
+    ) -> Array | list[Array]:
+        """Return what the model gives, as at inference and without states, batch by batch.
+
+        Parameters
+        ----------
+        inputs
+            - An array with all rows, as the model takes it: (N, T, ...), (T, N, ...), or (N, ...) without steps.
+            - A list of N arrays (T_i, ...), sequences of any lengths.
+            - A source of `gru_native.train`, such as `Sequences`, also of shuffled batches; targets are not read. Where
+              it says so, states are carried on from batch to batch.
+        lengths, mask
+            Beside an array: the steps of each row, (N,), or which steps count, (N, T) or (T, N) of bool.
+        batch_size
+            Rows that are computed together, ``None`` for 256.
+        threads
+            The most threads to compute with; ``None`` for the default.
+
+        Returns
+        -------
+        array or list of N arrays
+            Of an array what one call would give for it. Of a list or a source a row for each input, (N, ...), in their
+            order; where the model gives an output for each step of sequences with lengths, a list of arrays (T_i, ...).
+            A `Stream` leaves its last ``N % batch_size`` elements out.
+
+        Raises
+        ------
+        TypeError
+            For a source that does not say where the rows of its batches belong.
+        ValueError
+            For inputs in another layout than the model takes, and for outputs that are not one for each input.
+        """
+        from gru_native.train.prediction import predict
+
+        return predict(self, inputs, lengths, mask, batch_size, threads)
+
+    def predict_proba(
+        self,
+        inputs: Data | ArrayLike,
+        lengths: ArrayLike | None = None,
+        *,
+        mask: ArrayLike | None = None,
+        labels: bool = False,
+        batch_size: int | None = None,
+        threads: int | None = None,
+    ) -> Array | list[Array]:
+        """Return what `predict` does, as probabilities of classes, (..., C) with a sum of 1.
+
+        The model gives logits (..., C), as `CrossEntropyLoss` takes them; or one logit (..., 1), as `BCEWithLogitsLoss`
+        takes it, of which two classes are made; or, with `labels`, a logit for each of K labels, of which a row may
+        have any number, (..., K). What comes out of `Softmax` or a sigmoid `Activation` is a probability already.
+        """
+        from gru_native.train.prediction import predict_proba
+
+        return predict_proba(self, inputs, lengths, mask, labels, batch_size, threads)
 
     # Step by step
 

@@ -9,7 +9,7 @@ from gru_native.arguments import Array, array, instance
 from gru_native.nn.masked import Counted, MaskedSaved
 from gru_native.nn.module import Gradients, Module, Snapshot, join, public, sealed
 from gru_native.nn.recurrent import RecurrentCell
-from gru_native.nn.signal import Signal
+from gru_native.nn.signal import Signal, layout_of
 from gru_native.random import Seed, seed_path
 
 
@@ -188,10 +188,10 @@ class Sequential(Module):
     def _counted(self, x: Any, lengths: Any, mask: Any) -> Counted:
         if lengths is not None:
             raise ValueError("lengths: expected None beside mask, got lengths")
-        layouts = [module.batch_first for _, module in self.named_modules() if hasattr(module, "batch_first")]
-        if not layouts:
+        layout = layout_of(self)
+        if layout is None:
             raise ValueError("mask: expected None, because no layer takes sequences, got a mask")
-        return Counted(x, mask, "zero", layouts[0], None)
+        return Counted(x, mask, "zero", layout, None)
 
     def _refuse_steps(self, lengths: Any, reset: Any) -> None:
         if lengths is not None and not (self.recurrent or self.takes_lengths):

@@ -113,6 +113,12 @@ class Signal(NamedTuple):
         )
 
 
+def layout_of(model: Module) -> bool | None:
+    """Return whether a model takes sequences (B, T, ...), or (T, B, ...); ``None`` where no layer takes sequences."""
+    layouts = (module.batch_first for _, module in model.named_modules() if hasattr(module, "batch_first"))
+    return next(layouts, None)
+
+
 def trace(model: Module, batch_first: bool | None, source: str) -> None:
     """Refuse data whose layout is not what a model takes.
 

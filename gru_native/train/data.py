@@ -19,7 +19,7 @@ A source of batches has three things:
     nothing is checked.
 ``data.places(number)``
     beside ``data.epoch(number)``, for each batch an array of whole numbers that says for each row
-    (B,), or for each step (T, B), which of the source's inputs it is: each from 0 up once. `Trainer.predict` needs
+    (B,), or for each step (T, B), which of the source's inputs it is: each from 0 up once. `Module.predict` needs
     it; where batches have lengths it reads outputs for each step as (T, B, ...), unless `batch_first` is true.
 ``data.fingerprint``
     a hash of its content and settings, any string, which a `Checkpoint` keeps. It is computed when it is first asked

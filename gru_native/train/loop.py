@@ -18,14 +18,14 @@ from gru_native.changes import Change
 from gru_native.io import StrPath, writable
 from gru_native.nn import Module
 from gru_native.nn.module import Gradients
-from gru_native.nn.signal import trace
 from gru_native.random import Seed, seed_path
 from gru_native.schedules import ReduceLROnPlateau, Schedule
 from gru_native.train.checkpoint import Checkpoint, Run
-from gru_native.train.data import Array, Batch, Data, placed
+from gru_native.train.data import Array, Batch, Data
 from gru_native.train.finite import advice
 from gru_native.train.identity import as_json, settings
 from gru_native.train.metrics import Metric
+from gru_native.train.prediction import given_states, outputs, refuse_misfit, steps_of
 from gru_native.train.record import Record, plot_history, written_log
 from gru_native.train.report import ProgressBar
 
@@ -199,9 +199,9 @@ class Trainer:
         if (epochs is None) == (steps is None):
             raise ValueError(f"epochs, steps: expected one of the two, got {shown(epochs)} and {shown(steps)}")
         self._refuse_strangers()
-        self._refuse_misfit("data", data)
+        refuse_misfit(self.model, "data", data)
         if validation is not None:
-            self._refuse_misfit("validation", validation)
+            refuse_misfit(self.model, "validation", validation)
         elif not (patience is None and validate_every is None):
             raise ValueError("validation: expected data for validate_every and patience, got None")
         together = whole("accumulate", accumulate)
@@ -274,10 +274,10 @@ class Trainer:
         All of them are NaN when the loss is, as for data in which no target counts; `fit` refuses such validation data
         with a ValueError.
         """
-        self._refuse_misfit("data", data)
+        refuse_misfit(self.model, "data", data)
         total, count = 0.0, 0.0
         seen: list[tuple[Array, Array]] = []
-        for batch, output in self._run(data):
+        for batch, output in outputs(self.model, data, self.threads):
             predictions = _chosen(output, batch)
             weight = self._counted(batch)
             count += weight
@@ -291,68 +291,6 @@ class Trainer:
             predictions, targets = (np.concatenate(parts) for parts in zip(*seen, strict=True))
             figures |= {name: float(metric(predictions, targets)) for name, metric in self.metrics.items()}
         return figures
-
-    def predict(self, data: Data) -> Array | list[Array]:
-        """Return the model's outputs, as at inference, in the order of the inputs: also of shuffled or sorted batches.
-
-        States are carried on from batch to batch where the data says so, as in `evaluate`.
-
-        Parameters
-        ----------
-        data : Data
-            `Batches`, `Sequences`, `Stream`, or another source with ``places``. Targets are not read.
-
-        Returns
-        -------
-        array or list of N arrays
-            (N, ...), a row for each input. Of `Sequences` and a model that gives an output for each step, a list of
-            arrays (T_i, ...), one for each sequence, whatever the layout. Of a `Stream` (N, ...) in the order of its
-            sequence, without the last ``N % batch_size`` elements, which it leaves out.
-
-        Raises
-        ------
-        TypeError
-            For data that does not say where the rows of its batches belong.
-        ValueError
-            For data in another layout than the model takes, and for outputs that are not one for each input.
-        """
-        self._refuse_misfit("data", data)
-        if not hasattr(data, "places"):
-            raise TypeError(f"data: expected a source with places, which give the order, got {type(data).__name__}")
-        places: list[Array] = []
-        parts: list[Array] = []
-        lengths = None
-        for own, batch, output in placed(data, self._run(data)):
-            lengths = None if self.model.pools else batch.lengths
-            axes = own.shape if lengths is None else batch.inputs.shape[:2]
-            if output.shape[: len(axes)] != axes or (self.model.pools and own.ndim > 1):
-                raise ValueError(f"model: expected an output for each of the inputs {axes}, got shape {output.shape}")
-            places.append(own.reshape(-1))
-            if lengths is None:
-                parts.append(output.reshape(own.size, *output.shape[own.ndim :]))
-            else:
-                rows = output if getattr(data, "batch_first", False) else output.swapaxes(0, 1)
-                parts += [row[:length].copy() for row, length in zip(rows, lengths, strict=True)]
-        order = np.argsort(np.concatenate(places))
-        return np.concatenate(parts)[order] if lengths is None else [parts[i] for i in order]
-
-    def _run(self, data: Data) -> Iterator[tuple[Batch, Array]]:
-        """Yield each batch of the first epoch with what the model gives for it, as at inference."""
-        states = None
-        for item in data.epoch(0):
-            batch = Batch(*item)
-            given = self._initial(data, states)
-            result = self.model(batch.inputs, *given, **_lengths_of(batch), threads=self.threads)
-            output, states = result if self.model.recurrent else (result, None)
-            yield batch, output
-
-    def _refuse_misfit(self, name: str, data: Data) -> None:
-        """Refuse data without a batch, or in another layout than the model takes."""
-        if len(_source(name, data)) == 0:
-            raise ValueError(f"{name}: expected at least one batch, got none")
-        if hasattr(data, "batch_first"):
-            found = None if data.batch_first is None else flag(f"{name}.batch_first", data.batch_first)
-            trace(self.model, found, type(data).__name__)
 
     def _refuse_strangers(self) -> None:
         """Refuse an optimizer of another model, and a schedule of another optimizer: users may exchange them."""
@@ -441,8 +379,8 @@ class Trainer:
     def _gradients(self, batch: Batch, place: int, data: Data, run: Run) -> _Part:
         """Go through a batch forth and back, and keep the model's states after it."""
         seed = (*self.seed, self.step) if place == 0 else (*self.seed, self.step, place)
-        given = self._initial(data, run.states)
-        result, tape = self.model.forward(batch.inputs, *given, **_lengths_of(batch), seed=seed, threads=self.threads)
+        given = given_states(self.model, data, run.states)
+        result, tape = self.model.forward(batch.inputs, *given, **steps_of(batch), seed=seed, threads=self.threads)
         predictions, run.states = result if self.model.recurrent else (result, None)
         chosen = _chosen(predictions, batch)
         loss, loss_tape = self.loss.forward(chosen, batch.targets, **_weights_of(batch), threads=self.threads)
@@ -496,10 +434,6 @@ class Trainer:
             return predictions, targets
         counted = targets != ignored
         return predictions[counted], targets[counted]
-
-    def _initial(self, data: Data, states: Any) -> tuple[Any, ...]:
-        """Return the states that the model takes beside the inputs, if it does."""
-        return (states if data.carries_state else None,) if self.model.recurrent else ()
 
 
 class Goal(NamedTuple):
@@ -572,15 +506,6 @@ def _due(name: str, steps: int | Collection[int]) -> Callable[[int], bool]:
         return frozenset(every(name, steps, whole)).__contains__
     interval = whole(name, steps)
     return lambda step: step % interval == 0
-
-
-def _source(name: str, data: Any) -> Data:
-    expected = "a source of batches, such as Batches(x, y, batch_size)"
-    return instance(name, data, Data, expected)  # type: ignore[type-abstract]
-
-
-def _lengths_of(batch: Batch) -> dict[str, Array]:
-    return {} if batch.lengths is None else {"lengths": batch.lengths}
 
 
 def _weights_of(batch: Batch) -> dict[str, Array]:

@@ -1,0 +1,170 @@
+"""What a model gives for data of any size, batch by batch, as at inference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from gru_native import functional as F
+from gru_native.arguments import Array, array, flag, instance, shaped_array, whole
+from gru_native.nn import Activation, Module, Sequential, Softmax
+from gru_native.nn.signal import layout_of, trace
+from gru_native.passes import repeatable
+from gru_native.train.data import Batch, Data, Sequences, placed
+
+ROWS = 256  # of a batch, where nobody says how many
+
+
+def outputs(model: Module, data: Data, threads: int | None) -> Iterator[tuple[Batch, Array]]:
+    """Yield each batch of the first epoch with what the model gives for it."""
+    states = None
+    for item in data.epoch(0):
+        batch = Batch(*item)
+        result = model(batch.inputs, *given_states(model, data, states), **steps_of(batch), threads=threads)
+        output, states = result if model.recurrent else (result, None)
+        yield batch, output
+
+
+def given_states(model: Module, data: Data, states: Any) -> tuple[Any, ...]:
+    """Return the states that the model takes beside the inputs, if it does."""
+    return (states if data.carries_state else None,) if model.recurrent else ()
+
+
+def steps_of(batch: Batch) -> dict[str, Array]:
+    """Return what a batch says of its steps, as a model takes it."""
+    return {} if batch.lengths is None else {"lengths": batch.lengths}
+
+
+def refuse_misfit(model: Module, name: str, data: Data) -> None:
+    """Refuse data without a batch, or in another layout than the model takes."""
+    expected = "a source of batches, such as Batches(x, y, batch_size)"
+    if len(instance(name, data, Data, expected)) == 0:  # type: ignore[type-abstract]
+        raise ValueError(f"{name}: expected at least one batch, got none")
+    if hasattr(data, "batch_first"):
+        found = None if data.batch_first is None else flag(f"{name}.batch_first", data.batch_first)
+        trace(model, found, type(data).__name__)
+
+
+def predict(
+    model: Module,
+    inputs: Data | ArrayLike,
+    lengths: ArrayLike | None,
+    mask: ArrayLike | None,
+    batch_size: int | None,
+    threads: int | None,
+) -> Array | list[Array]:
+    """Return what `Module.predict` does."""
+    layout = layout_of(model)
+    parts: Any = inputs if isinstance(inputs, (list, tuple)) else ()
+    ragged = layout is not None and len(parts) > 0 and all(isinstance(part, np.ndarray) for part in parts)
+    if not (ragged or isinstance(inputs, Data)):
+        return _of_array(model, array("inputs", inputs), lengths, mask, _rows(batch_size), threads)
+    for name, value in (("lengths", lengths), ("mask", mask)):
+        if value is not None:
+            raise ValueError(f"{name}: expected None beside inputs with lengths of their own, got {name}")
+    if isinstance(inputs, Data):
+        if batch_size is not None:
+            raise ValueError(f"batch_size: expected None beside a source of batches, got {batch_size}")
+        return _of_source(model, inputs, threads)
+    source = Sequences(parts, np.zeros(len(parts)), _rows(batch_size), batch_first=bool(layout))
+    return _of_source(model, source, threads)
+
+
+def predict_proba(
+    model: Module,
+    inputs: Data | ArrayLike,
+    lengths: ArrayLike | None,
+    mask: ArrayLike | None,
+    labels: bool,
+    batch_size: int | None,
+    threads: int | None,
+) -> Array | list[Array]:
+    """Return what `Module.predict_proba` does."""
+    labels, last = flag("labels", labels), model
+    while isinstance(last, Sequential) and len(last):
+        last = last[-1]
+    if labels and isinstance(last, Softmax):
+        raise ValueError("labels: expected False for a model that ends in Softmax, got True")
+    found = predict(model, inputs, lengths, mask, batch_size, threads)
+    if isinstance(found, list):
+        return [_probabilities(last, one, labels, threads) for one in found]
+    return _probabilities(last, found, labels, threads)
+
+
+@repeatable
+def _probabilities(last: Module, given: Array, labels: bool, threads: int | None) -> Array:
+    """Return probabilities of what a model gives that has this layer at its end."""
+    if isinstance(last, Softmax):
+        return given
+    if isinstance(last, Activation) and last.function == "sigmoid":
+        yes, no = given, 1 - given
+    elif labels or given.shape[-1] == 1:
+        yes, no = F.sigmoid(given), F.sigmoid(-given)
+    else:
+        return F.softmax(given, threads=threads)
+    return np.concatenate([no, yes], -1) if given.shape[-1] == 1 and not labels else yes
+
+
+def _of_array(
+    model: Module,
+    inputs: Array,
+    lengths: ArrayLike | None,
+    mask: ArrayLike | None,
+    size: int,
+    threads: int | None,
+) -> Array:
+    layout = layout_of(model)
+    axes = inputs.ndim + (inputs.dtype.kind in "iu")  # indices have no features
+    if axes < (2 if layout is None else 3):
+        expected = "(N, ...)" if layout is None else "(N, T, ...)" if layout else "(T, N, ...)"
+        raise ValueError(f"inputs: expected shape {expected}, got {inputs.shape}")
+    axis = int(layout is False)
+    rows = inputs.shape[axis]
+    given: dict[str, tuple[Any, int]] = {}  # and the axis of the rows
+    if lengths is not None:
+        if layout is None:
+            raise ValueError("lengths: expected None, because no layer takes sequences, got lengths")
+        given["lengths"] = F.sequence_lengths(lengths, inputs.shape[1 - axis], rows), 0
+    if mask is not None:
+        given["mask"] = shaped_array("mask", mask, inputs.shape[:2], np.bool_), axis
+    parts = []
+    for start in range(0, max(rows, 1), size):
+        chosen = slice(start, start + size)
+        own = {name: array[(slice(None),) * place + (chosen,)] for name, (array, place) in given.items()}
+        result = model(inputs[(slice(None),) * axis + (chosen,)], **own, threads=threads)
+        parts.append(result[0] if model.recurrent else result)
+    return _joined(parts, 0 if model.pools else axis)
+
+
+@repeatable
+def _joined(parts: list[Array], axis: int) -> Array:
+    return np.concatenate(parts, axis)
+
+
+def _of_source(model: Module, data: Data, threads: int | None) -> Array | list[Array]:
+    refuse_misfit(model, "inputs", data)
+    if not hasattr(data, "places"):
+        raise TypeError(f"inputs: expected a source with places, which give the order, got {type(data).__name__}")
+    places: list[Array] = []
+    parts: list[Array] = []
+    lengths = None
+    for own, batch, output in placed(data, outputs(model, data, threads)):
+        lengths = None if model.pools else batch.lengths
+        axes = own.shape if lengths is None else batch.inputs.shape[:2]
+        if output.shape[: len(axes)] != axes or (model.pools and own.ndim > 1):
+            raise ValueError(f"model: expected an output for each of the inputs {axes}, got shape {output.shape}")
+        places.append(own.reshape(-1))
+        if lengths is None:
+            parts.append(output.reshape(own.size, *output.shape[own.ndim :]))
+        else:
+            rows = output if getattr(data, "batch_first", False) else output.swapaxes(0, 1)
+            parts += [row[:length].copy() for row, length in zip(rows, lengths, strict=True)]
+    order = np.argsort(np.concatenate(places))
+    return _joined(parts, 0)[order] if lengths is None else [parts[i] for i in order]
+
+
+def _rows(batch_size: int | None) -> int:
+    return ROWS if batch_size is None else whole("batch_size", batch_size)
