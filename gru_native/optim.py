@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import ItemsView, Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple, TypeAlias
 
@@ -29,7 +30,9 @@ from gru_native.arguments import (
 )
 from gru_native.changes import Change, make
 from gru_native.nn.module import Gradients, Module, sealed
+from gru_native.nn.sparse import SparseGradient
 from gru_native.passes import PIECE, repeatable
+from gru_native.twins import Twin, twin_of
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "clip_grad_norm", "clip_grad_value"]
 
@@ -38,10 +41,14 @@ Slots: TypeAlias = dict[str, Array]
 
 
 class _State(NamedTuple):
-    """What an optimizer remembers of one parameter: its updates so far, and arrays of its shape."""
+    """What an optimizer remembers of one parameter: its updates so far, and arrays of its shape.
+
+    `twins` are of the parameter, under an empty name, and of those arrays, where single rows are updated.
+    """
 
     step: int
     slots: Slots
+    twins: dict[str, Twin] | None = None
 
 
 class Group(NamedTuple):
@@ -90,6 +97,8 @@ class Optimizer:
     """
 
     _slots: tuple[str, ...] = ()
+    #: Whether an update of some rows alone, those of a `SparseGradient`, is defined.
+    _by_rows = False
 
     def __init__(self, model: Module, *, lr: float, weight_decay: float, groups: Groups | None = None) -> None:
         self.model = instance("model", model, Module, "a Module, itself and not its parameters()")
@@ -99,34 +108,35 @@ class Optimizer:
         self.groups = _checked_groups(groups, [*self.model.parameters()])
         self._states: dict[str, _State] = {}
 
-    def step(self, grads: Mapping[str, Array]) -> None:
+    def step(self, grads: Mapping[str, Array | SparseGradient]) -> None:
         """Update the model's parameters once.
 
         Parameters
         ----------
         grads : mapping of str to array
             Gradients under the names, and of the shape and dtype, of ``model.parameters()``. A parameter
-            without a gradient stays as it is, and so does its state. NaN and infinity go their way by IEEE rules,
-            as in PyTorch; the caller who cares looks at the norm.
+            without a gradient stays as it is, and so does its state, and so do the rows that a `SparseGradient` does
+            not have. NaN and infinity go their way by IEEE rules, as in PyTorch; the caller who cares looks at the
+            norm.
 
         Raises
         ------
         ValueError, TypeError
-            When a name is unknown, or a shape or dtype is not its parameter's; nothing has changed then.
+            When a name is unknown, or a shape or dtype is not its parameter's, or for a `SparseGradient` where single
+            rows cannot be updated; nothing has changed then.
         """
         self.model._assign(*self.prepare_step(grads))
 
     @repeatable
-    def prepare_step(self, grads: Mapping[str, Array]) -> tuple[Gradients, list[Change]]:
+    def prepare_step(self, grads: Mapping[str, Array | SparseGradient]) -> tuple[Gradients, list[Change]]:
         """Return the parameters after a step, and how the optimizer changes with it. Nothing has changed yet."""
         parameters = self.model.parameters()
-        grads = self.trained(grads)
-        grads = {name: _like(f"grads[{name!r}]", grad, parameters.get(name)) for name, grad in _named(grads)}
+        grads = {name: self._checked(name, grad, parameters.get(name)) for name, grad in self.trained(grads).items()}
         stepped = {name: self._step_one(name, parameters[name], grad) for name, grad in grads.items()}
         states = self._states | {name: state for name, (_, state) in stepped.items()}
         return {name: updated for name, (updated, _) in stepped.items()}, [Change(self, {"_states": states})]
 
-    def trained(self, grads: Mapping[str, Array]) -> dict[str, Array]:
+    def trained(self, grads: Mapping[str, Array | SparseGradient]) -> Gradients:
         """Return the gradients of the parameters that are not left as they are."""
         return {name: grad for name, grad in _named(grads) if not self._group(name).frozen}
 
@@ -138,22 +148,53 @@ class Optimizer:
                 return Group(own.get("lr_scale", 1.0), own.get("weight_decay", self.weight_decay))
         return Group(weight_decay=self.weight_decay)
 
-    def _step_one(self, name: str, parameter: Array, grad: Array) -> tuple[Array, _State]:
+    def _checked(self, name: str, grad: Any, parameter: Array | None) -> Array | SparseGradient:
+        if not isinstance(grad, SparseGradient):
+            return _like(f"grads[{name!r}]", grad, parameter)
+        if parameter is None or (grad.shape, grad.dtype) != (parameter.shape, parameter.dtype):
+            expected = "no such parameter" if parameter is None else f"{parameter.shape} of {parameter.dtype}"
+            raise ValueError(f"grads[{name!r}]: expected {expected}, got a gradient of {grad.shape} of {grad.dtype}")
+        if not self._by_rows or self._group(name).weight_decay:
+            raise ValueError(
+                f"grads[{name!r}]: expected a dense gradient, because {type(self).__name__} changes all rows, got a "
+                "sparse one; SGD without momentum, Adam and AdamW take it, all without weight decay, "
+                f"also by groups={{{name!r}: {{'weight_decay': 0.0}}}}"
+            )
+        return grad
+
+    def _step_one(self, name: str, parameter: Array, grad: Array | SparseGradient) -> tuple[Array, _State]:
         state = self._states.get(name)
         if state is None:
             state = _State(0, {slot: np.zeros_like(parameter) for slot in self._slots})
         step = state.step + 1
         group = self._group(name)
         lr = float(self.lr) * group.lr_scale
+        if isinstance(grad, SparseGradient):
+            return self._step_rows(step, state, parameter, grad, lr)
         updated, slots = self._update(step, state.slots, parameter, grad, lr, group.weight_decay)
         # The model takes it over without a copy.
         return sealed(updated), _State(step, slots)
+
+    def _step_rows(
+        self, step: int, state: _State, parameter: Array, grad: SparseGradient, lr: float
+    ) -> tuple[Array, _State]:
+        slots = {slot: array[grad.rows] for slot, array in state.slots.items()}
+        changed, slots = self._update_rows(step, slots, parameter[grad.rows], grad.values, lr)
+        present, new, twins = {"": parameter, **state.slots}, {}, {}
+        for name, values in {"": changed, **slots}.items():
+            twin = twin_of(present[name], (state.twins or {}).get(name))
+            new[name], twins[name] = twin.replaced(grad.rows, values), twin.passed_on(grad.rows)
+        return new.pop(""), _State(step, new, twins)
 
     def _update(
         self, step: int, slots: Slots, parameter: Array, grad: Array, lr: float, weight_decay: float
     ) -> tuple[Array, Slots]:
         """Return the parameter and the slots after this step, counted from 1, all in new arrays."""
         raise NotImplementedError
+
+    def _update_rows(self, step: int, slots: Slots, rows: Array, grad: Array, lr: float) -> tuple[Array, Slots]:
+        """Do what `_update` does with those rows of a parameter and its slots that have a gradient."""
+        return self._update(step, slots, rows, grad, lr, 0.0)
 
     @repeatable
     def state_dict(self) -> dict[str, Array | float]:
@@ -250,6 +291,7 @@ class SGD(Optimizer):
         if nesterov and (self.momentum == 0.0 or self.dampening != 0.0):
             raise ValueError(f"nesterov: expected momentum > 0 and dampening = 0, got {momentum} and {dampening}")
         self._slots = ("momentum_buffer",) if self.momentum else ()
+        self._by_rows = not self.momentum
 
     def _update(
         self, step: int, slots: Slots, parameter: Array, grad: Array, lr: float, weight_decay: float
@@ -327,6 +369,8 @@ class Adam(Optimizer):
     g = grad + weight_decay * p; m = beta1 * m + (1 - beta1) * g; v = beta2 * v + (1 - beta2) * g²; at step t
     p' = p - lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps).
 
+    The rows of a `SparseGradient` are updated alone, as by `torch.optim.SparseAdam`, which adds eps to sqrt(v) instead.
+
     Parameters
     ----------
     model : Module
@@ -344,6 +388,7 @@ class Adam(Optimizer):
     """
 
     _slots = ("exp_avg", "exp_avg_sq")
+    _by_rows = True
 
     def __init__(
         self,
@@ -367,16 +412,20 @@ class Adam(Optimizer):
     def _update(
         self, step: int, slots: Slots, parameter: Array, grad: Array, lr: float, weight_decay: float
     ) -> tuple[Array, Slots]:
-        return self._moved(step, slots, parameter, grad, lr, weight_decay, 1.0)
+        return self._moved(step, slots, parameter, grad, lr, weight_decay, 1.0, self.eps)
+
+    def _update_rows(self, step: int, slots: Slots, rows: Array, grad: Array, lr: float) -> tuple[Array, Slots]:
+        # As SparseAdam, which adds eps to sqrt(v) before the correction of its bias.
+        return self._moved(step, slots, rows, grad, lr, 0.0, 1.0, self.eps / math.sqrt(1.0 - self.betas[1] ** step))
 
     def _moved(
-        self, step: int, slots: Slots, parameter: Array, grad: Array, lr: float, l2: float, shrink: float
+        self, step: int, slots: Slots, parameter: Array, grad: Array, lr: float, l2: float, shrink: float, eps: float
     ) -> tuple[Array, Slots]:
         """Add Adam's change, of the gradient with L2 regularisation, to the parameter, multiplied by `shrink`."""
         beta1, beta2 = self.betas
         to, mean, square = empty_like(parameter), empty_like(parameter), empty_like(parameter)
         rate, root = lr / (1.0 - beta1**step), math.sqrt(1.0 - beta2**step)
-        scalars = (beta1, beta2, self.eps, l2, rate, root, shrink)
+        scalars = (beta1, beta2, eps, l2, rate, root, shrink)
         _core.adam_step(parameter, grad, slots["exp_avg"], slots["exp_avg_sq"], to, mean, square, *scalars)
         return to, {"exp_avg": mean, "exp_avg_sq": square}
 
@@ -413,23 +462,23 @@ class AdamW(Adam):
     def _update(
         self, step: int, slots: Slots, parameter: Array, grad: Array, lr: float, weight_decay: float
     ) -> tuple[Array, Slots]:
-        return self._moved(step, slots, parameter, grad, lr, 0.0, 1.0 - lr * weight_decay)
+        return self._moved(step, slots, parameter, grad, lr, 0.0, 1.0 - lr * weight_decay, self.eps)
 
 
 @repeatable
-def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[str, Array], float]:
+def clip_grad_norm(grads: Mapping[str, Array | SparseGradient], max_norm: float) -> tuple[Gradients, float]:
     """Scale all gradients together so that their norm is at most `max_norm`.
 
     Parameters
     ----------
-    grads : mapping of str to array of float32 or float64
+    grads : mapping of str to array of float32 or float64, or SparseGradient
         They are not written to. When nothing is to be clipped, the new dictionary holds the same arrays.
     max_norm : float
         At least 0; infinity measures without clipping.
 
     Returns
     -------
-    clipped : dict of str to array
+    clipped : dict of str to array or SparseGradient
         ``grads * min(1, max_norm / (norm + 1e-6))``, as `torch.nn.utils.clip_grad_norm_`.
     norm : float
         2-norm of all gradients seen as one vector, before clipping, summed in float64. When it is not finite
@@ -446,18 +495,24 @@ def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[st
 
 
 @repeatable
-def clip_grad_value(grads: Mapping[str, Array], clip_value: float) -> dict[str, Array]:
+def clip_grad_value(grads: Mapping[str, Array | SparseGradient], clip_value: float) -> Gradients:
     """Return the gradients with every element brought into [-clip_value, clip_value]; NaN stays NaN.
 
     Parameters
     ----------
-    grads : mapping of str to array of float32 or float64
+    grads : mapping of str to array of float32 or float64, or SparseGradient
         They are not written to.
     clip_value : float
         At least 0.
     """
     clip_value = number("clip_value", clip_value)
-    return {name: np.clip(grad, -clip_value, clip_value) for name, grad in _floating(grads).items()}
+    return {name: _clipped(grad, clip_value) for name, grad in _floating(grads).items()}
+
+
+def _clipped(grad: Array | SparseGradient, bound: float) -> Array | SparseGradient:
+    if isinstance(grad, SparseGradient):
+        return replace(grad, values=np.clip(grad.values, -bound, bound))
+    return np.clip(grad, -bound, bound)
 
 
 def _checked_groups(groups: Groups | None, names: list[str]) -> dict[str, dict[str, float] | None]:
@@ -474,9 +529,9 @@ def _checked_groups(groups: Groups | None, names: list[str]) -> dict[str, dict[s
     return checked
 
 
-def _sum_of_squares(array: Array) -> float:
+def _sum_of_squares(grad: Array | SparseGradient) -> float:
     """Return it in float64, piece by piece: a copy in float64 would have twice the size of the gradient."""
-    flat = array.reshape(-1)
+    flat = (grad.values if isinstance(grad, SparseGradient) else grad).reshape(-1)
     pieces = (flat[start : start + PIECE] for start in range(0, flat.size, PIECE))
     return sum((float(np.square(piece, dtype=np.float64).sum()) for piece in pieces), 0.0)
 
@@ -496,5 +551,8 @@ def _like(name: str, array: Any, parameter: Array | None) -> Array:
     return np.asarray(shaped_array(name, array, parameter.shape, parameter.dtype), order="C")
 
 
-def _floating(grads: Any) -> dict[str, Array]:
-    return {name: any_float_array(f"grads[{name!r}]", grad) for name, grad in _named(grads)}
+def _floating(grads: Any) -> dict[str, Array | SparseGradient]:
+    return {
+        name: grad if isinstance(grad, SparseGradient) else any_float_array(f"grads[{name!r}]", grad)
+        for name, grad in _named(grads)
+    }

@@ -237,7 +237,7 @@ def layer_calls() -> dict[str, Call]:
         "Linear": (nn.Linear, {"in_features": IN, "out_features": 3, "bias": True, "dtype": "float32", "seed": 0}),
         "Embedding": (
             nn.Embedding,
-            {"num_embeddings": 3, "embedding_dim": 2, "padding_idx": 0, "dtype": "float32", "seed": 0},
+            {"num_embeddings": 3, "embedding_dim": 2, "padding_idx": 0, "sparse": True, "dtype": "float32", "seed": 0},
         ),
         "Dropout": (nn.Dropout, {"p": 0.5}),
         "Activation": (nn.Activation, {"function": ("elu", 0.5)}),
@@ -301,6 +301,9 @@ def layer_calls() -> dict[str, Call]:
     linear, gru = nn.Linear(IN, 3, seed=0), nn.GRU(IN, H, seed=0)
     state, rows = linear.state_dict(), {"inputs": zeros(T, B, IN), "batch_size": 1, "threads": 1}
     return calls | {
+        "SparseGradient": Call(
+            nn.SparseGradient, {"rows": np.array([0, 2]), "values": zeros(2, IN), "shape": (3, IN)}
+        ),
         "Sequential": Call(lambda layer: nn.Sequential(layer), {"layer": {"a": linear}}),
         "Module": Call(nn.Module, {"arrays": {"w": zeros(3)}}),
         "Module.assign": Call(linear.assign, {"updates": state}),

@@ -17,6 +17,7 @@ from gru_native.nn.normalization import BatchNorm1d, LayerNorm
 from gru_native.nn.pooling import AttentionPooling, LastPooling, MeanPooling
 from gru_native.nn.rnn import RNN, RNNCell
 from gru_native.nn.sequential import Sequential
+from gru_native.nn.sparse import SparseGradient
 
 __all__ = [
     "GRU",
@@ -37,6 +38,7 @@ __all__ = [
     "RNNCell",
     "Sequential",
     "Softmax",
+    "SparseGradient",
     "Tape",
     "from_config",
 ]

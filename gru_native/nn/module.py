@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from inspect import Parameter, Signature, signature
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, TypeAlias, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from gru_native.stream import Stream, StreamPool
     from gru_native.train.data import Data
 
-Gradients = dict[str, Array]
+# By name an array of the parameter's shape, or of a sparse `Embedding` a `SparseGradient`.
+Gradients: TypeAlias = dict[str, Any]
 Derived = TypeVar("Derived")
 Called = ParamSpec("Called")
 Recorded = ParamSpec("Recorded")

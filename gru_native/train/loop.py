@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -16,7 +18,7 @@ from gru_native import functional, optim
 from gru_native.arguments import every, flag, function, instance, mapping, number, one_of, path, shown, whole
 from gru_native.changes import Change
 from gru_native.io import StrPath, writable
-from gru_native.nn import Module
+from gru_native.nn import Module, SparseGradient
 from gru_native.nn.module import Gradients
 from gru_native.random import Seed, seed_path
 from gru_native.schedules import ReduceLROnPlateau, Schedule
@@ -366,6 +368,8 @@ class Trainer:
         updates, changes = self.optimizer.prepare_step(grads)
         moved = {name: own for name, own in self.model.buffers().items() if own is not buffers[name]}
         for name, new in {**updates, **moved}.items():
+            if isinstance(grads.get(name), SparseGradient):
+                new = new[grads[name].rows]
             if not _is_finite(new):
                 self.model.assign(buffers)  # so that the message names what was there before
                 value = float(new[~np.isfinite(new)][0])
@@ -463,8 +467,10 @@ def _mean(parts: list[_Part]) -> _Part:
     total = sum(part.weight for part in parts)
     shares = [part.weight / total if total else 0.0 for part in parts]
     grads = {
-        name: sum((part.grads[name] * array.dtype.type(share) for part, share in zip(parts, shares, strict=True)))
-        for name, array in parts[0].grads.items()
+        name: reduce(
+            add, [part.grads[name] * grad.dtype.type(share) for part, share in zip(parts, shares, strict=True)]
+        )
+        for name, grad in parts[0].grads.items()
     }
     return _Part(sum(part.loss * share for part, share in zip(parts, shares, strict=True)), grads, total)
 
