@@ -429,6 +429,7 @@ def training_calls(folder: Path) -> dict[str, Call]:
                 "metrics": {"f1": figures},
                 "seed": 0,
                 "threads": 1,
+                "training_metrics": True,
             },
         ),
         "Trainer.fit": Call(lambda **given: trainer().fit(**given), fitted),

@@ -9,6 +9,7 @@ function of the seed and of the step.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from gru_native.changes import Change
 from gru_native.schedules import Schedule
 from gru_native.train.data import Array
 from gru_native.train.identity import differences, fingerprint
+from gru_native.train.metrics import Tally
 from gru_native.train.record import Record, line_of, record_of
 
 if TYPE_CHECKING:
@@ -33,8 +35,9 @@ if TYPE_CHECKING:
 VERSION = 2
 CHANGEABLE = ("steps", "data", "optimizer", "schedule", "max_norm", "accumulate", "validate_every", "patience")
 DEEPEST = 32  # nest of states
-GROUPS = ("model", "optimizer", "best", "states")
+GROUPS = ("model", "optimizer", "best", "states", "seen")
 RATES = ("lr", "initial_lr")
+SEEN = ("predictions", "targets")
 
 
 class OtherRunError(ValueError):
@@ -92,6 +95,7 @@ class Run:
     failures: int = 0  # validations in a row that were no better
     stopped: bool = False  # by a callback
     best_state: dict[str, Array] | None = None
+    tally: Tally = field(default_factory=Tally)  # of the training since the last figures
     log: Log = field(default_factory=Log)
 
     @property
@@ -217,6 +221,7 @@ class Checkpoint:
             "optimizer": trainer.optimizer.state_dict(),
             "best": run.best_state or {},
             "states": {str(i): array for i, array in enumerate(kept)},
+            "seen": dict(zip(SEEN, map(np.concatenate, zip(*run.tally.seen, strict=True)), strict=False)),
         }
         header = {
             "version": VERSION,
@@ -225,6 +230,7 @@ class Checkpoint:
             "stopped": run.stopped,
             "batches": run.batches,
             "states": nest,
+            "tally": [run.tally.total, run.tally.count],
             "schedule": None if trainer.schedule is None else trainer.schedule.state_dict(),
             "log": run.log.mark,
         }
@@ -341,10 +347,13 @@ def _run(header: Mapping[str, Any], groups: Mapping[str, dict[str, Array]], hist
     run.states = _unflatten(header["states"], kept)
     if kept:
         raise ValueError(f"arrays that belong to no state: {sorted(kept)}")
+    total, count = (arguments.number(f"tally[{place}]", own, -math.inf) for place, own in enumerate(header["tally"]))
+    seen = groups["seen"]
+    run.tally = Tally(total, count, [(seen["predictions"], seen["targets"])] if seen else [])
     if run.epoch != history[-1].epoch + (run.batches == 0):
         raise ValueError("the epoch is not that of the records")
     if anew:
-        run.epoch, run.batches, run.states = run.epoch + 1, 0, None
+        run.epoch, run.batches, run.states, run.tally = run.epoch + 1, 0, None, Tally()
     since_best = takewhile(lambda record: not record.best, reversed(history))
     run.failures = sum(record.validation is not None for record in since_best)
     run.best_state = groups["best"] if run.best else None

@@ -26,7 +26,7 @@ from gru_native.train.checkpoint import Checkpoint, Run
 from gru_native.train.data import Array, Batch, Data
 from gru_native.train.finite import advice
 from gru_native.train.identity import as_json, settings
-from gru_native.train.metrics import Metric
+from gru_native.train.metrics import Metric, Tally
 from gru_native.train.prediction import given_states, outputs, refuse_misfit, steps_of
 from gru_native.train.record import Record, plot_history, written_log
 from gru_native.train.report import ProgressBar
@@ -71,6 +71,9 @@ class Trainer:
     metrics : mapping of str to function, optional
         ``metric(predictions, targets)``, computed in validation on all predictions and targets at once, such as
         those of `classification_metrics`.
+    training_metrics : bool
+        Whether to compute them on the training data too, on what the steps since the last validation predicted before
+        their updates, with dropout at work. Without validation data they are of an epoch.
     seed : int or tuple of int
         Of dropout. The random numbers of a step are a function of this and of the step's number.
     threads : int, optional
@@ -103,6 +106,7 @@ class Trainer:
         max_norm: float | None = None,
         clip_value: float | None = None,
         metrics: Mapping[str, Metric] | None = None,
+        training_metrics: bool = False,
         seed: Seed = 0,
         threads: int | None = None,
     ) -> None:
@@ -120,6 +124,7 @@ class Trainer:
         self.metrics: dict[str, Metric] = {name: function(f"metrics[{name!r}]", own) for name, own in given.items()}
         if "loss" in self.metrics:
             raise ValueError("metrics: the name 'loss' is taken by the loss itself")
+        self.training_metrics = flag("training_metrics", training_metrics)
         self.seed = seed_path(seed)
         functional.thread_count(threads)
         self.threads = threads
@@ -259,8 +264,12 @@ class Trainer:
             over = run.stopped or len(run.history) >= total or run.failures >= allowed
             while not over:
                 record = self._update(next(groups), data, run)
-                if validation is not None and (validates(record.step) or len(run.history) == total - 1):
-                    record = self._validated(record, validation, run, goal)
+                if validates(record.step) or len(run.history) == total - 1:
+                    if self.training_metrics:
+                        record = replace(record, training=run.tally.figures(self.metrics))
+                        run.tally = Tally()
+                    if validation is not None:
+                        record = self._validated(record, validation, run, goal)
                 record = replace(record, seconds=time.perf_counter() - began)
                 run.history.append(record)
                 answers = [watch(record) for watch in watchers]
@@ -277,22 +286,14 @@ class Trainer:
         with a ValueError.
         """
         refuse_misfit(self.model, "data", data)
-        total, count = 0.0, 0.0
-        seen: list[tuple[Array, Array]] = []
+        tally = Tally()
         for batch, output in outputs(self.model, data, self.threads):
             predictions = _chosen(output, batch)
-            weight = self._counted(batch)
-            count += weight
-            total += float(self.loss(predictions, batch.targets, **_weights_of(batch), threads=self.threads)) * weight
+            loss = self.loss(predictions, batch.targets, **_weights_of(batch), threads=self.threads)
+            tally.add(float(loss), self._counted(batch))
             if self.metrics:
-                seen.append(self._without_ignored(predictions, batch.targets))
-        figures = {"loss": total / count if count else math.nan}
-        if math.isnan(figures["loss"]):
-            return dict.fromkeys(["loss", *self.metrics], math.nan)
-        if self.metrics:
-            predictions, targets = (np.concatenate(parts) for parts in zip(*seen, strict=True))
-            figures |= {name: float(metric(predictions, targets)) for name, metric in self.metrics.items()}
-        return figures
+                tally.seen.append(self._without_ignored(predictions, batch.targets))
+        return tally.figures(self.metrics)
 
     def _refuse_strangers(self) -> None:
         """Refuse an optimizer of another model, and a schedule of another optimizer: users may exchange them."""
@@ -318,6 +319,7 @@ class Trainer:
             "max_norm": self.max_norm,
             "clip_value": self.clip_value,
             "metrics": list(self.metrics),
+            "training_metrics": self.training_metrics,
             "seed": self.seed,
             "first_step": self.step,
             "first_epoch": self.epoch,
@@ -393,6 +395,10 @@ class Trainer:
             d_chosen, d_predictions = d_predictions, np.zeros_like(predictions)
             d_predictions[batch.live] = d_chosen
         _, grads = self.model.backward(tape, d_predictions, threads=self.threads)
+        if self.training_metrics:
+            run.tally.add(float(loss), self._counted(batch))
+            if self.metrics:
+                run.tally.seen.append(self._without_ignored(chosen, batch.targets))
         return _Part(float(loss), grads, self._counted(batch))
 
     def _validated(self, record: Record, validation: Data, run: Run, goal: Goal) -> Record:

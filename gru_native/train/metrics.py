@@ -7,7 +7,8 @@ as steps and rows, are samples to scikit-learn; a last axis of K labels or outpu
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -26,6 +27,30 @@ _AVERAGES = {
     "samples": {_LABELS},
     "weighted": {_TWO, _MORE, _LABELS},
 }
+
+
+@dataclass
+class Tally:
+    """Losses, predictions and targets, from which figures are made."""
+
+    total: float = 0.0
+    count: float = 0.0
+    seen: list[tuple[Array, Array]] = field(default_factory=list)
+
+    def add(self, loss: float, count: float) -> None:
+        """Take in the mean loss of so many targets."""
+        self.total += loss * count
+        self.count += count
+
+    def figures(self, metrics: Mapping[str, Metric]) -> dict[str, float]:
+        """Return ``loss``, the mean over all targets, and the metrics; all NaN where no target counts."""
+        loss = self.total / self.count if self.count else math.nan
+        if math.isnan(loss):
+            return dict.fromkeys(["loss", *metrics], math.nan)
+        if not metrics:
+            return {"loss": loss}
+        predictions, targets = map(np.concatenate, zip(*self.seen, strict=True))
+        return {"loss": loss, **{name: float(metric(predictions, targets)) for name, metric in metrics.items()}}
 
 
 def classification_metrics(average: str = "macro") -> dict[str, Metric]:

@@ -40,6 +40,9 @@ class Record:
         Whether the validation is the best so far: see `Trainer.fit`.
     validation_seconds : float
         How long the validation of this step took; they are part of `seconds`.
+    training : dict of str to float, or None
+        ``loss`` and the metrics on the training data since the step that had them last: see `Trainer`'s
+        `training_metrics`; ``None`` for a step without.
     """
 
     step: int
@@ -52,6 +55,7 @@ class Record:
     validation: dict[str, float] | None = None
     best: bool = False
     validation_seconds: float = field(default=0.0, compare=False)
+    training: dict[str, float] | None = None
 
 
 @contextmanager
@@ -109,9 +113,11 @@ def record_of(line: str) -> Record:
     for name, value in found.items():
         if type(value) not in _TYPES[name]:
             raise ValueError(f"log: {name} is {value!r} in {line[:200]!r}")
-    figures = found["validation"] or {}
-    if (found["best"] and "loss" not in figures) or not all(type(value) is float for value in figures.values()):
-        raise ValueError(f"log: validation is {found['validation']!r} in {line[:200]!r}")
+    for name in ("training", "validation"):
+        needed = name == "validation" and found["best"]
+        figures = found[name] or {}
+        if (needed and "loss" not in figures) or not all(type(value) is float for value in figures.values()):
+            raise ValueError(f"log: {name} is {found[name]!r} in {line[:200]!r}")
     return Record(**found)
 
 
@@ -126,6 +132,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "validation": (dict, type(None)),
     "best": (bool,),
     "validation_seconds": (float,),
+    "training": (dict, type(None)),
 }
 
 
@@ -145,7 +152,9 @@ def plot_history(history: Sequence[Record], path: StrPath) -> None:
     from matplotlib.figure import Figure  # an extra: not needed before somebody asks for a picture
 
     validated = [record for record in history if record.validation is not None]
-    names = [name for name in (validated[0].validation or {}) if name != "loss"] if validated else []
+    measured = [record for record in history if record.training is not None]
+    known = {**(measured[0].training or {} if measured else {}), **(validated[0].validation or {} if validated else {})}
+    names = [name for name in known if name != "loss"]
     figure = Figure(figsize=(8, 2.6 * (2 + bool(names))), layout="constrained")
     panels = figure.subplots(2 + bool(names), 1, sharex=True)
     steps, losses = _series(history, lambda record: record.loss)
@@ -154,8 +163,9 @@ def plot_history(history: Sequence[Record], path: StrPath) -> None:
     _plot_validated(panels[0], validated, "loss", "#e4572e", "validation")
     _mark_best(panels[0], history)
     panels[0].set_ylabel("loss")
-    for name in names:
-        _plot_validated(panels[1], validated, name, None, name)
+    for place, name in enumerate(names):
+        _plot_validated(panels[1], validated, name, f"C{place}", name)
+        _plot_trained(panels[1], measured, name, f"C{place}", f"{name}, training")
     if names:
         panels[1].set_ylabel("metrics")
     panels[-1].plot(*_series(history, lambda record: record.lr), color="#7b4ea3")
@@ -177,10 +187,15 @@ def _series(history: Sequence[Record], value: Any) -> tuple[list[int], list[floa
     return [record.step for record in history], [value(record) for record in history]
 
 
-def _plot_validated(axes: Any, validated: Sequence[Record], name: str, colour: str | None, label: str) -> None:
+def _plot_validated(axes: Any, validated: Sequence[Record], name: str, colour: str, label: str) -> None:
     if validated:
         steps, values = _series(validated, lambda record: record.validation[name])
         axes.plot(steps, values, marker=".", color=colour, label=label)
+
+
+def _plot_trained(axes: Any, measured: Sequence[Record], name: str, colour: str, label: str) -> None:
+    if measured:
+        axes.plot(*_series(measured, lambda record: record.training[name]), color=colour, linestyle=":", label=label)
 
 
 def _mark_best(axes: Any, history: Sequence[Record]) -> None:
