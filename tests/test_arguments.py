@@ -393,6 +393,9 @@ def training_calls(folder: Path) -> dict[str, Call]:
         "ReduceLROnPlateau.load_state_dict": Call(plateau.load_state_dict, {"state_dict": plateau.state_dict()}),
     }
     data, samples = batches(), {"inputs": zeros(4, IN), "targets": np.zeros(4, np.int64), "batch_size": 2}
+    flags = np.zeros((4, 2), bool)
+    steps = {"inputs": zeros(4, 2, IN), "targets": np.zeros((4, 2), int), "batch_size": 2, "per_step": True}
+    resets = {"reset": [np.zeros(2, bool), np.zeros(1, bool)]}
     shuffled = {"shuffle": True, "seed": 0, "weights": None}
     ragged = {"inputs": [zeros(2, IN), zeros(1, IN)], "targets": [[1, 2], [0]], "batch_size": 2, "per_step": True}
     figures = train.classification_metrics()["f1"]
@@ -413,11 +416,12 @@ def training_calls(folder: Path) -> dict[str, Call]:
     with train.written_log(file, [record()]):
         pass
     return calls | {
-        "Batches": Call(train.Batches, samples | shuffled),
+        "Batches": Call(train.Batches, steps | shuffled | {"lengths": [1, 2, 0, 2], "mask": None, "reset": flags}),
+        "Batches with a mask": Call(train.Batches, steps | shuffled | {"lengths": None, "mask": flags, "reset": None}),
         "Batches.epoch": Call(drained(train.Batches(**samples, shuffle=True).epoch), {"number": 0}),
-        "Sequences": Call(train.Sequences, ragged | shuffled | {"batch_first": True}),
+        "Sequences": Call(train.Sequences, ragged | shuffled | resets | {"batch_first": True}),
         "Sequences.epoch": Call(drained(train.Sequences(**ragged, shuffle=True).epoch), {"number": 0}),
-        "Stream": Call(train.Stream, samples | {"window": 1}),
+        "Stream": Call(train.Stream, samples | {"window": 1, "reset": np.zeros(4, bool)}),
         "Stream.epoch": Call(drained(train.Stream(**samples, window=1).epoch), {"number": 0}),
         "Trainer": Call(
             train.Trainer,

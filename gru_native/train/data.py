@@ -37,7 +37,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gru_native.arguments import EXACT, T, array, every, flag, function, index_array, magnitude, whole
+from gru_native import functional as F
+from gru_native.arguments import EXACT, T, array, every, flag, function, index_array, magnitude, shaped_array, whole
 from gru_native.arguments import Array as Array
 from gru_native.passes import repeatable
 from gru_native.random import Seed, generator, seed_path
@@ -58,6 +59,9 @@ class Batch(NamedTuple):
         the targets are as many.
     weights : array, or None
         Of the targets, on all of their axes or on the first ones, for the loss.
+    reset, mask : array of bool, or None
+        Handed to the model, in the layout of its sequences: where episodes begin, and in place of lengths which steps
+        count.
     """
 
     inputs: Array
@@ -65,6 +69,8 @@ class Batch(NamedTuple):
     lengths: Array | None = None
     live: Array | None = None
     weights: Array | None = None
+    reset: Array | None = None
+    mask: Array | None = None
 
 
 @runtime_checkable
@@ -94,13 +100,18 @@ class Batches:
         A whole number or a tuple of them.
     weights
         (N, ...), of the targets, from 0 up: see `gru_native.losses`.
+    lengths, mask, reset
+        Of sequences (N, T, ...): the steps of each, (N,), or in their place which steps count, (N, T) of bool; and
+        where new episodes begin, (N, T) of bool. A model takes them as `gru_native.nn.GRU` does.
+    per_step
+        Whether there is a target for each step, (N, T, ...): those of steps that do not count are left out.
 
     Raises
     ------
     TypeError
-        When inputs, targets or weights are not numbers.
+        When inputs, targets or weights are not numbers, or flags not of bool.
     ValueError
-        When inputs, targets and weights differ in number, or there are none.
+        When inputs, targets and weights differ in number, or there are none, or for lengths beside a mask.
     """
 
     carries_state = False
@@ -114,11 +125,27 @@ class Batches:
         shuffle: bool = False,
         seed: Seed = 0,
         weights: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
+        reset: ArrayLike | None = None,
+        per_step: bool = False,
     ) -> None:
         self.inputs, self.targets = _pair(inputs, targets)
         self.weights = None if weights is None else _numbers("weights", weights)
         if self.weights is not None:
             _refuse_other_number("weights", self.inputs, self.weights)
+        self.per_step = flag("per_step", per_step)
+        axes = self.inputs.shape[:2]
+        for name, own in (("lengths", lengths), ("mask", mask), ("reset", reset)):
+            if own is not None and len(axes) < 2:
+                raise ValueError(f"{name}: expected inputs with steps, (N, T, ...), got {self.inputs.shape}")
+        if self.per_step and self.targets.shape[:2] != axes:
+            raise ValueError(f"targets: expected one for each of the steps {axes}, got shape {self.targets.shape}")
+        if lengths is not None and mask is not None:
+            raise ValueError("lengths: expected None beside mask, got lengths")
+        self.lengths = None if lengths is None else F.sequence_lengths(lengths, *axes[::-1])
+        self.mask = None if mask is None else shaped_array("mask", mask, axes, np.bool_, "(N, T)")
+        self.reset = None if reset is None else shaped_array("reset", reset, axes, np.bool_, "(N, T)")
         self.batch_size = whole("batch_size", batch_size)
         self.shuffle = flag("shuffle", shuffle)
         self.seed = seed_path(seed)
@@ -132,21 +159,33 @@ class Batches:
     @cached_property
     def fingerprint(self) -> str:
         """A hash of the content and the settings: see the module."""
-        given = (self.batch_size, self.shuffle, self.seed)
-        return fingerprint(type(self).__name__, *given, self.inputs, self.targets, *_present(self.weights))
+        given = (self.batch_size, self.shuffle, self.seed, self.per_step)
+        steps = (self.weights, self.lengths, self.mask, self.reset)
+        return fingerprint(type(self).__name__, *given, self.inputs, self.targets, *steps)
 
     def __len__(self) -> int:
         return -(-len(self.inputs) // self.batch_size)
 
     def epoch(self, number: int) -> Iterator[tuple[Array, Array] | Batch]:
-        """Yield the batches of an epoch: inputs and targets, and with weights a `Batch`."""
+        """Yield the batches of an epoch: inputs and targets, or where there is more a `Batch`."""
         for chosen in self.places(number):
             yield self._batch(chosen)
 
     @repeatable
     def _batch(self, chosen: Array) -> tuple[Array, Array] | Batch:
         inputs, targets = self.inputs[chosen], self.targets[chosen]
-        return (inputs, targets) if self.weights is None else Batch(inputs, targets, weights=self.weights[chosen])
+        given = (self.weights, self.lengths, self.mask, self.reset)
+        if all(own is None for own in given):
+            return inputs, targets
+        weights, lengths, live, reset = (None if own is None else own[chosen] for own in given)
+        batch = Batch(inputs, targets, lengths, weights=weights, reset=reset, mask=live)
+        if lengths is not None:
+            live = np.arange(inputs.shape[1]) < lengths[:, None]
+        if not self.per_step or live is None:
+            return batch
+        if weights is not None:
+            weights = (weights if weights.ndim > 1 else np.broadcast_to(weights[:, None], live.shape))[live]
+        return batch._replace(targets=targets[live], live=live, weights=weights)
 
     def places(self, number: int) -> Iterator[Array]:
         """Yield which samples are in each batch."""
@@ -182,6 +221,8 @@ class Sequences:
     weights
         (N, ...), of the targets of each sequence, from 0 up: see `gru_native.losses`. With `per_step` (N,), each for
         all steps of a sequence.
+    reset
+        N arrays (T_i,) of bool: where new episodes begin.
 
     Raises
     ------
@@ -208,6 +249,7 @@ class Sequences:
         shuffle: bool = False,
         seed: Seed = 0,
         weights: ArrayLike | None = None,
+        reset: Sequence[ArrayLike] | None = None,
     ) -> None:
         self.per_step = flag("per_step", per_step)
         self.inputs = _alike("inputs", inputs)
@@ -224,6 +266,11 @@ class Sequences:
             for i, (length, own) in enumerate(zip(self.lengths, self.targets, strict=True)):
                 if len(own) != length:
                     raise ValueError(f"targets[{i}]: expected {length} steps, as many as inputs[{i}], got {own.shape}")
+        self.reset = None if reset is None else every("reset", reset, array)
+        if self.reset is not None:
+            _refuse_other_number("reset", self.inputs, self.reset)
+            for i, (length, flags) in enumerate(zip(self.lengths, self.reset, strict=True)):
+                shaped_array(f"reset[{i}]", flags, (int(length),), np.bool_)
         self.batch_size = whole("batch_size", batch_size)
         self.batch_first = flag("batch_first", batch_first)
         self.shuffle = flag("shuffle", shuffle)
@@ -233,7 +280,7 @@ class Sequences:
     def fingerprint(self) -> str:
         """A hash of the content and the settings: see the module."""
         given = (self.batch_size, self.per_step, self.batch_first, self.shuffle, self.batches_in_pool, self.seed)
-        return fingerprint(type(self).__name__, given, self.inputs, self.targets, *_present(self.weights))
+        return fingerprint(type(self).__name__, given, self.inputs, self.targets, self.weights, self.reset)
 
     def __len__(self) -> int:
         return -(-len(self.inputs) // self.batch_size)
@@ -247,15 +294,16 @@ class Sequences:
     def _batch(self, chosen: Array) -> Batch:
         lengths, inputs = self.lengths[chosen], self._padded([self.inputs[i] for i in chosen])
         weights = None if self.weights is None else self.weights[chosen]
+        reset = None if self.reset is None else self._padded([self.reset[i] for i in chosen])
         if not self.per_step:
-            return Batch(inputs, self.targets[chosen], lengths, weights=weights)
+            return Batch(inputs, self.targets[chosen], lengths, weights=weights, reset=reset)
         live = np.arange(max(lengths))[:, None] < lengths
         if weights is not None:
             weights = np.broadcast_to(weights, live.shape)
         if self.batch_first:
             live, weights = live.T, None if weights is None else weights.T
         targets = self._padded([self.targets[i] for i in chosen])[live]
-        return Batch(inputs, targets, lengths, live, None if weights is None else weights[live])
+        return Batch(inputs, targets, lengths, live, None if weights is None else weights[live], reset)
 
     def places(self, number: int) -> list[Array]:
         """Return which sequences are in each batch."""
@@ -297,11 +345,13 @@ class Stream:
         B, the number of streams. The last ``N % B`` elements are left out.
     window
         T, the time steps of a batch; the last one of an epoch may have fewer. Batches are (T, B, ...).
+    reset
+        (N,) of bool: where new episodes begin, as where one text ends and another follows.
 
     Raises
     ------
     TypeError
-        When inputs or targets are not numbers.
+        When inputs or targets are not numbers, or `reset` is not of bool.
     ValueError
         When inputs and targets differ in length, or are shorter than `batch_size`.
     """
@@ -309,13 +359,23 @@ class Stream:
     carries_state = True
     batch_first = False
 
-    def __init__(self, inputs: ArrayLike, targets: ArrayLike, batch_size: int, window: int) -> None:
+    def __init__(
+        self,
+        inputs: ArrayLike,
+        targets: ArrayLike,
+        batch_size: int,
+        window: int,
+        *,
+        reset: ArrayLike | None = None,
+    ) -> None:
         self.batch_size = whole("batch_size", batch_size)
         self.window = whole("window", window)
         inputs, targets = _pair(inputs, targets)
         if len(inputs) < batch_size:
             raise ValueError(f"inputs: expected at least batch_size = {batch_size} elements, got {len(inputs)}")
+        flags = None if reset is None else shaped_array("reset", reset, inputs.shape[:1], np.bool_, "(N,)")
         self.inputs, self.targets = self._side_by_side(inputs), self._side_by_side(targets)
+        self.reset = None if flags is None else self._side_by_side(flags)
 
     @repeatable
     def _side_by_side(self, sequence: Array) -> Array:
@@ -326,15 +386,16 @@ class Stream:
     @cached_property
     def fingerprint(self) -> str:
         """A hash of the content and the settings: see the module."""
-        return fingerprint(type(self).__name__, self.batch_size, self.window, self.inputs, self.targets)
+        return fingerprint(type(self).__name__, self.batch_size, self.window, self.inputs, self.targets, self.reset)
 
     def __len__(self) -> int:
         return -(-len(self.inputs) // self.window)
 
-    def epoch(self, number: int) -> Iterator[tuple[Array, Array]]:
+    def epoch(self, number: int) -> Iterator[tuple[Array, Array] | Batch]:
         """Yield the windows in order; every epoch is the same."""
         for window in self._windows():
-            yield self.inputs[window], self.targets[window]
+            inputs, targets = self.inputs[window], self.targets[window]
+            yield (inputs, targets) if self.reset is None else Batch(inputs, targets, reset=self.reset[window])
 
     def places(self, number: int) -> Iterator[Array]:
         """Yield which elements of the sequence are in each window, (T, B)."""
@@ -430,7 +491,3 @@ def _pair(inputs: ArrayLike, targets: ArrayLike) -> tuple[Array, Array]:
 def _refuse_other_number(name: str, inputs: Sized, others: Sized) -> None:
     if len(others) != len(inputs):
         raise ValueError(f"{name}: expected {len(inputs)} of them, as many as inputs, got {len(others)}")
-
-
-def _present(weights: Array | None) -> tuple[Array, ...]:
-    return () if weights is None else (weights,)

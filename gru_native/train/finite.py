@@ -36,7 +36,7 @@ def advice(batches: Iterable[tuple[str, Batch]], row_axis: int | None, model: Mo
 
 def _in_inputs(batch: Batch, row_axis: int | None) -> str | None:
     """Look where the model reads: not in the padding, if it is known on which axis the rows are."""
-    inputs, read = np.asarray(batch.inputs), None
+    inputs, read = np.asarray(batch.inputs), batch.mask
     if batch.lengths is not None and row_axis is not None:
         read = np.arange(inputs.shape[1 - row_axis])[:, None] < batch.lengths
         read = read if row_axis else read.T

@@ -35,7 +35,8 @@ def given_states(model: Module, data: Data, states: Any) -> tuple[Any, ...]:
 
 def steps_of(batch: Batch) -> dict[str, Array]:
     """Return what a batch says of its steps, as a model takes it."""
-    return {} if batch.lengths is None else {"lengths": batch.lengths}
+    given = {"lengths": batch.lengths, "mask": batch.mask, "reset": batch.reset}
+    return {name: own for name, own in given.items() if own is not None}
 
 
 def refuse_misfit(model: Module, name: str, data: Data) -> None:
