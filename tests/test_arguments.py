@@ -441,6 +441,16 @@ def training_calls(folder: Path) -> dict[str, Call]:
         "Checkpoint": Call(train.Checkpoint, {"path": file, "every": 1, "changes": ["data"]}),
         "classification_metrics": Call(train.classification_metrics, {"average": "macro"}),
         "classification_metrics(...)": Call(figures, {"predictions": zeros(4, 3), "targets": np.zeros(4, int)}),
+        "CSVLog": Call(train.CSVLog, {"path": file}),
+        "CSVLog.catch_up": Call(train.CSVLog(file).catch_up, {"history": []}),
+        "CSVLog.__call__": Call(train.CSVLog(file).__call__, {"record": record()}),
+        "TensorBoardLog": Call(train.TensorBoardLog, {"folder": str(folder / "events")}),
+        "TensorBoardLog.catch_up": Call(train.TensorBoardLog(folder / "events").catch_up, {"history": []}),
+        "TensorBoardLog.__call__": Call(train.TensorBoardLog(folder / "events").__call__, {"record": record()}),
+        "RateRange.plot": Call(train.RateRange([0.1, 1.0], [2.0, 1.0]).plot, {"path": str(folder / "rates.png")}),
+        "rate_range": Call(
+            train.rate_range, {"trainer": trainer(), "data": data, "lowest": 0.1, "highest": 1.0, "steps": 2}
+        ),
         "regression_metrics(...)": Call(errors, {"predictions": zeros(4), "targets": zeros(4)}),
         "ProgressBar.catch_up": Call(train.ProgressBar(3).catch_up, {"history": []}),
         "ProgressBar.__call__": Call(train.ProgressBar(3).__call__, {"record": train.Record(1, 0, 1.0, 1, 0.1, None)}),

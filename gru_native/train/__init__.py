@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gru_native.train.checkpoint import Checkpoint, OtherRunError
 from gru_native.train.data import Batch, Batches, Data, Sequences, Stream
+from gru_native.train.logs import CSVLog, TensorBoardLog
 from gru_native.train.loop import Trainer
 from gru_native.train.metrics import classification_metrics, regression_metrics
 from gru_native.train.record import Record, plot_history, read_log, written_log
@@ -13,6 +14,7 @@ from gru_native.train.text import CharacterModel, vocabulary_of
 __all__ = [
     "Batch",
     "Batches",
+    "CSVLog",
     "CharacterModel",
     "Checkpoint",
     "Data",
@@ -21,6 +23,7 @@ __all__ = [
     "Record",
     "Sequences",
     "Stream",
+    "TensorBoardLog",
     "Trainer",
     "bits",
     "classification_metrics",

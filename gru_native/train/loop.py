@@ -176,7 +176,9 @@ class Trainer:
         accumulate : int
             Batches whose gradients make one step: their mean over all targets. An epoch's last step may have fewer.
         callbacks : iterable of functions
-            Each is called with the `Record` of each step. When one returns True, that step was the last.
+            Each is called with the `Record` of each step, such as `CSVLog` and `TensorBoardLog`. When one returns True,
+            that step was the last. Before the first step its ``catch_up``, if it has one, is called with the records of
+            the run so far, and at the end its ``close``.
         progress : bool or ProgressBar
             Whether to show a progress bar on standard error, or which.
         checkpoint : Checkpoint or path, optional
@@ -255,10 +257,12 @@ class Trainer:
                 stack.callback(plot_history, run.history, curves)
             stack.callback(self._take_best, run)
             if progress:
-                bar = ProgressBar(total) if progress is True else progress
-                stack.callback(bar.close)
-                bar.catch_up(run.history)
-                watchers.append(bar)
+                watchers.append(ProgressBar(total) if progress is True else progress)
+            for watch in watchers:
+                if hasattr(watch, "close"):
+                    stack.callback(watch.close)
+                if hasattr(watch, "catch_up"):
+                    watch.catch_up(run.history)
             if log is not None:
                 watchers.append(stack.enter_context(written_log(log, run.history)))
             over = run.stopped or len(run.history) >= total or run.failures >= allowed
