@@ -512,3 +512,56 @@ def test_paths_that_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match=r"metadata\['epoch'\]: expected a string, got int"):
         io.save(model(), tmp_path / "model.safetensors", {"epoch": 3})  # type: ignore[dict-item]
     assert os.listdir(tmp_path) == ["pipe"]
+
+
+# Layers of a user's own
+
+
+def scaled_class(name: str = "Scaled") -> type[nn.Module]:
+    def init(self: nn.Module, factor: float, inner: Any = None) -> None:
+        nn.Module.__init__(self, {"offset": np.zeros(1, np.float32)})
+        self.factor = factor
+        self.inner = nn.Linear(3, 3, seed=1) if inner is None else nn.from_config(inner)
+
+    def config(self: Any) -> dict[str, Any]:
+        return {"factor": self.factor, "inner": self.inner.config()}
+
+    def call(self: Any, snapshot: Any, x: Any, *, threads: int | None = None) -> Any:
+        return self.factor * self.inner._call(snapshot["inner"], x) + snapshot.version["offset"]
+
+    return type(name, (nn.Module,), {"__init__": init, "_config": config, "_call": call, "__qualname__": name})
+
+
+@pytest.fixture
+def registered(monkeypatch: pytest.MonkeyPatch) -> type[nn.Module]:
+    monkeypatch.setattr(nn, "_LAYERS", dict(nn._LAYERS))
+    return nn.register(scaled_class())
+
+
+def test_a_layer_of_ones_own_is_loaded(registered: Any, tmp_path: Path) -> None:
+    model = nn.Sequential(registered(0.5), nn.Linear(3, 2, seed=2))
+    model.assign({"0.offset": np.ones(1, np.float32)})
+    io.save(model, tmp_path / "model.safetensors")
+    loaded = io.load(tmp_path / "model.safetensors")
+    x = np.ones((4, 3), np.float32)
+    np.testing.assert_array_equal(loaded(x), model(x))
+    assert type(loaded[0]) is registered
+
+
+def test_a_file_names_no_class_that_was_not_registered(tmp_path: Path) -> None:
+    io.save(scaled_class("Stranger")(0.5), tmp_path / "model.safetensors")
+    message = "or of a class given to nn.register, got 'Stranger'"
+    with pytest.raises(ModelFileError, match=message):
+        io.load(tmp_path / "model.safetensors")
+
+
+def test_names_are_not_taken_twice(registered: Any) -> None:
+    assert nn.register(registered) is registered
+    nn.register(scaled_class())  # the same, defined again, as in a notebook
+    with pytest.raises(ValueError, match="^layer: expected a name that no other layer has, got GRU$"):
+        nn.register(scaled_class("GRU"))
+    with pytest.raises(ValueError, match="^layer: expected a name that no other layer has, got Sequential$"):
+        nn.register(scaled_class("Sequential"))
+    for wrong in (3, int, nn.Linear(1, 1), None):
+        with pytest.raises(TypeError, match="^layer: expected a subclass of Module, got "):
+            nn.register(wrong)  # type: ignore[type-var]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from gru_native.arguments import mapping, shown
 from gru_native.nn.activation import Activation, Softmax
@@ -41,7 +41,10 @@ __all__ = [
     "SparseGradient",
     "Tape",
     "from_config",
+    "register",
 ]
+
+Registered = TypeVar("Registered", bound=Module)
 
 _LAYERS: dict[str, type[Module]] = {
     layer.__name__: layer
@@ -66,6 +69,45 @@ _LAYERS: dict[str, type[Module]] = {
 }
 
 
+def register(layer: type[Registered]) -> type[Registered]:
+    """Let `from_config`, and so `gru_native.load`, build layers of a class of your own.
+
+    A file names the class and the arguments that its `_config` returned; nothing but a registered class is ever called,
+    and no code is taken from a file. So import the module that registers it before you load.
+
+    Parameters
+    ----------
+    layer
+        A subclass of `Module` with a `_config`, under whose name it is known.
+
+    Returns
+    -------
+    type
+        The same class, so that this is a decorator.
+
+    Raises
+    ------
+    ValueError
+        When another class has this name.
+
+    Examples
+    --------
+    ::
+
+        @gru_native.nn.register
+        class Scale(gru_native.nn.Module): ...
+    """
+    if not (isinstance(layer, type) and issubclass(layer, Module)):
+        raise TypeError(f"layer: expected a subclass of Module, got {shown(layer)}")
+    name = layer.__name__
+    known = Sequential if name == "Sequential" else _LAYERS.get(name, layer)
+    # A class of the same place is the same one, defined again, as in a notebook.
+    if (known.__module__, known.__qualname__) != (layer.__module__, layer.__qualname__):
+        raise ValueError(f"layer: expected a name that no other layer has, got {name}")
+    _LAYERS[name] = layer
+    return layer
+
+
 def from_config(config: Mapping[str, Any]) -> Module:
     """Build the module that ``module.config()`` describes, with fresh initial values.
 
@@ -74,7 +116,7 @@ def from_config(config: Mapping[str, Any]) -> Module:
     TypeError
         When `config` is no mapping.
     ValueError
-        When it does not describe a layer of this package.
+        When it does not describe a layer of this package, or one that was registered (`register`).
     """
     arguments = dict(mapping("config", config, "settings"))
     kind = arguments.pop("type", None)
@@ -82,7 +124,9 @@ def from_config(config: Mapping[str, Any]) -> Module:
         return Sequential({name: from_config(layer) for name, layer in arguments["layers"].items()})
     if not isinstance(kind, str) or kind not in _LAYERS:
         kinds = ", ".join([*_LAYERS, "Sequential"])
-        raise ValueError(f"config: expected a description of one of {kinds}, got {shown(kind)}")
+        raise ValueError(
+            f"config: expected a description of one of {kinds}, or of a class given to nn.register, got {shown(kind)}"
+        )
     try:
         return _LAYERS[kind](**arguments)
     except (TypeError, ValueError) as error:
