@@ -301,15 +301,14 @@ def layer_calls() -> dict[str, Call]:
     linear, gru = nn.Linear(IN, 3, seed=0), nn.GRU(IN, H, seed=0)
     state, rows = linear.state_dict(), {"inputs": zeros(T, B, IN), "batch_size": 1, "threads": 1}
     return calls | {
-        "SparseGradient": Call(
-            nn.SparseGradient, {"rows": np.array([0, 2]), "values": zeros(2, IN), "shape": (3, IN)}
-        ),
+        "SparseGradient": Call(nn.SparseGradient, {"rows": np.array([0, 2]), "values": zeros(2, IN), "shape": (3, IN)}),
         "Sequential": Call(lambda layer: nn.Sequential(layer), {"layer": {"a": linear}}),
         "Module": Call(nn.Module, {"arrays": {"w": zeros(3)}}),
         "Module.assign": Call(linear.assign, {"updates": state}),
         "Module.load_state_dict": Call(linear.load_state_dict, {"state": state, "strict": True}),
         "Module.train": Call(linear.train, {"mode": True}),
         "Module.summary": Call(linear.summary, {"x": zeros(B, IN)}),
+        "register": Call(nn.register, {"layer": nn.Linear}),
         "Module.predict": Call(gru.predict, rows | {"lengths": [3, 1], "mask": None}),
         "Module.predict with a mask": Call(gru.predict, rows | {"lengths": None, "mask": np.ones((T, B), bool)}),
         "Module.predict_proba": Call(linear.predict_proba, rows | {"lengths": None, "mask": None, "labels": True}),
@@ -393,10 +392,10 @@ def training_calls(folder: Path) -> dict[str, Call]:
         "ReduceLROnPlateau.load_state_dict": Call(plateau.load_state_dict, {"state_dict": plateau.state_dict()}),
     }
     data, samples = batches(), {"inputs": zeros(4, IN), "targets": np.zeros(4, np.int64), "batch_size": 2}
+    shuffled = {"shuffle": True, "seed": 0, "weights": None}
     flags = np.zeros((4, 2), bool)
     steps = {"inputs": zeros(4, 2, IN), "targets": np.zeros((4, 2), int), "batch_size": 2, "per_step": True}
     resets = {"reset": [np.zeros(2, bool), np.zeros(1, bool)]}
-    shuffled = {"shuffle": True, "seed": 0, "weights": None}
     ragged = {"inputs": [zeros(2, IN), zeros(1, IN)], "targets": [[1, 2], [0]], "batch_size": 2, "per_step": True}
     figures = train.classification_metrics()["f1"]
     errors = train.regression_metrics()["mae"]
@@ -430,10 +429,10 @@ def training_calls(folder: Path) -> dict[str, Call]:
                 "schedule_every": "step",
                 "max_norm": 1.0,
                 "clip_value": 1.0,
+                "training_metrics": True,
                 "metrics": {"f1": figures},
                 "seed": 0,
                 "threads": 1,
-                "training_metrics": True,
             },
         ),
         "Trainer.fit": Call(lambda **given: trainer().fit(**given), fitted),
@@ -441,6 +440,7 @@ def training_calls(folder: Path) -> dict[str, Call]:
         "Checkpoint": Call(train.Checkpoint, {"path": file, "every": 1, "changes": ["data"]}),
         "classification_metrics": Call(train.classification_metrics, {"average": "macro"}),
         "classification_metrics(...)": Call(figures, {"predictions": zeros(4, 3), "targets": np.zeros(4, int)}),
+        "regression_metrics(...)": Call(errors, {"predictions": zeros(4), "targets": zeros(4)}),
         "CSVLog": Call(train.CSVLog, {"path": file}),
         "CSVLog.catch_up": Call(train.CSVLog(file).catch_up, {"history": []}),
         "CSVLog.__call__": Call(train.CSVLog(file).__call__, {"record": record()}),
@@ -451,7 +451,6 @@ def training_calls(folder: Path) -> dict[str, Call]:
         "rate_range": Call(
             train.rate_range, {"trainer": trainer(), "data": data, "lowest": 0.1, "highest": 1.0, "steps": 2}
         ),
-        "regression_metrics(...)": Call(errors, {"predictions": zeros(4), "targets": zeros(4)}),
         "ProgressBar.catch_up": Call(train.ProgressBar(3).catch_up, {"history": []}),
         "ProgressBar.__call__": Call(train.ProgressBar(3).__call__, {"record": train.Record(1, 0, 1.0, 1, 0.1, None)}),
         "ProgressBar": Call(lambda **given: train.ProgressBar(**given).close(), bar),
@@ -581,6 +580,7 @@ WITHOUT_ARGUMENTS = {
     "LossTape",
     "ModelFileError",
     "OtherRunError",
+    "RateRange",
     "Record",
     "RecurrentTape",
     "Schedule",

@@ -7,6 +7,7 @@ from gru_native.train.data import Batch, Batches, Data, Sequences, Stream
 from gru_native.train.logs import CSVLog, TensorBoardLog
 from gru_native.train.loop import Trainer
 from gru_native.train.metrics import classification_metrics, regression_metrics
+from gru_native.train.rates import RateRange, rate_range
 from gru_native.train.record import Record, plot_history, read_log, written_log
 from gru_native.train.report import ProgressBar, bits, peak_memory_mb, result_line
 from gru_native.train.text import CharacterModel, vocabulary_of
@@ -20,6 +21,7 @@ __all__ = [
     "Data",
     "OtherRunError",
     "ProgressBar",
+    "RateRange",
     "Record",
     "Sequences",
     "Stream",
@@ -29,6 +31,7 @@ __all__ = [
     "classification_metrics",
     "peak_memory_mb",
     "plot_history",
+    "rate_range",
     "read_log",
     "regression_metrics",
     "result_line",
