@@ -103,8 +103,9 @@ def one_of(name: str, value: Any, choices: Sequence[str]) -> str:
     if isinstance(value, str) and value in choices:
         return value
     *first, last = map(repr, choices)
+    expected = f"{', '.join(first)} or {last}" if first else last
     error = ValueError if isinstance(value, str) else TypeError
-    raise error(f"{name}: expected {', '.join(first)} or {last}, got {shown(value)}")
+    raise error(f"{name}: expected {expected}, got {shown(value)}")
 
 
 def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
@@ -192,8 +193,8 @@ def array(name: str, value: ArrayLike) -> Array:
 
 
 def _converted(name: str, value: Any) -> Array:
-    if isinstance(value, tuple) and any(isinstance(part, np.ndarray) and part.ndim for part in value):
-        hint = "a recurrent model returns (output, states)"
+    if isinstance(value, tuple) and any(_holds_array(part) for part in value):
+        hint = "a recurrent model returns (output, states), and forward (result, tape)"
         raise TypeError(f"{name}: expected an array, got a tuple; {hint}")
     for part in value if isinstance(value, (list, tuple)) else (value,):
         if isinstance(part, np.ma.MaskedArray):
@@ -225,6 +226,12 @@ def _where_it_lies(value: Any) -> Array:
         if not hasattr(value, "__array__"):
             return np.from_dlpack(value)
     return np.asarray(value)
+
+
+def _holds_array(part: Any) -> bool:
+    """Whether a part of a tuple is an array with axes, or a tuple with such an array."""
+    parts = part if isinstance(part, tuple) else (part,)
+    return any(isinstance(each, np.ndarray) and each.ndim for each in parts)
 
 
 def _refuse_rounding(name: str, value: Any, found: Array) -> None:

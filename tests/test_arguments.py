@@ -711,6 +711,43 @@ def test_what_a_recurrent_model_returns_is_no_array() -> None:
             refused(TypeError, said, call)
 
 
+def test_what_forward_returns_is_no_array() -> None:
+    gru, linear, loss = nn.GRU(IN, H, seed=0), nn.Linear(IN, 3, seed=0), losses.CrossEntropyLoss()
+    x, targets = zeros(T, B, IN), np.zeros((T, B), int)
+    said = (
+        "predictions: expected an array, got a tuple; a recurrent model returns (output, states), and forward (result"
+    )
+    for result in (gru.forward(x), linear.forward(x), nn.LSTM(IN, H, seed=0).forward(x)):
+        refused(TypeError, said, lambda result=result: loss(result, targets))
+
+
+def test_a_single_choice_is_said() -> None:
+    call = lambda: trainer().fit(batches(), epochs=1, validation=batches(), monitor="f1")  # noqa: E731
+    refused(ValueError, "monitor: expected 'loss', got 'f1'", call)
+
+
+def test_a_list_of_layers_is_no_layer() -> None:
+    said = "layer 0: expected a Module, got a list; give layers one by one, Sequential(a, b)"
+    refused(TypeError, said, lambda: nn.Sequential([nn.Linear(1, 2), nn.Linear(2, 1)]))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("loss", "end"),
+    [
+        (losses.CrossEntropyLoss, nn.Softmax()),
+        (losses.CrossEntropyLoss, nn.Sequential(nn.Dropout(), nn.Softmax())),
+        (losses.BCEWithLogitsLoss, nn.Activation("sigmoid")),
+    ],
+)
+def test_a_loss_that_takes_logits_is_not_given_probabilities(loss: Any, end: nn.Module) -> None:
+    chain = nn.Sequential(nn.Linear(3, 2, seed=0), end)
+    said = f"model: expected logits, which {loss.__name__} makes probabilities of, got a model that ends in "
+    refused(ValueError, said, lambda: train.Trainer(chain, loss(), optim.SGD(chain)))
+    train.Trainer(chain, losses.MSELoss(), optim.SGD(chain))
+    relu = nn.Sequential(nn.Linear(3, 2, seed=0), nn.Activation("relu"))
+    train.Trainer(relu, loss(), optim.SGD(relu))
+
+
 def test_things_of_another_kind_are_named() -> None:
     linear = nn.Linear(IN, 3, seed=0)
     x, y, loss, adam = zeros(4, IN), np.zeros(4, int), losses.CrossEntropyLoss(), optim.Adam(linear)

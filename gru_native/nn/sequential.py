@@ -44,6 +44,9 @@ class Sequential(Module):
     def __init__(self, *layers: Module | Mapping[str, Module]) -> None:
         super().__init__()
         named = layers[0] if len(layers) == 1 and isinstance(layers[0], Mapping) else dict(enumerate(layers))
+        if len(layers) == 1 and isinstance(layers[0], (list, tuple)):
+            got = type(layers[0]).__name__
+            raise TypeError(f"layer 0: expected a Module, got a {got}; give layers one by one, Sequential(a, b)")
         for key, layer in named.items():
             name = str(key)
             instance(f"layer {name}", layer, Module, "a Module")

@@ -18,6 +18,7 @@ from gru_native import functional, optim
 from gru_native.arguments import every, flag, function, instance, mapping, number, one_of, path, shown, whole
 from gru_native.changes import Change
 from gru_native.io import StrPath, writable
+from gru_native.losses import BCEWithLogitsLoss, CrossEntropyLoss
 from gru_native.nn import Module, SparseGradient
 from gru_native.nn.module import Gradients
 from gru_native.random import Seed, seed_path
@@ -27,7 +28,7 @@ from gru_native.train.data import Array, Batch, Data
 from gru_native.train.finite import advice
 from gru_native.train.identity import as_json, settings
 from gru_native.train.metrics import Metric, Tally
-from gru_native.train.prediction import given_states, outputs, refuse_misfit, steps_of
+from gru_native.train.prediction import given_states, gives_probabilities, last_of, outputs, refuse_misfit, steps_of
 from gru_native.train.record import Record, plot_history, written_log
 from gru_native.train.report import ProgressBar
 
@@ -57,7 +58,7 @@ class Trainer:
         Called as ``model.forward(inputs)``, when it is recurrent with its states beside, and with ``lengths`` where
         the data has them. Whether it is in training mode is the caller's choice; a new model is.
     loss : Loss
-        With ``reduction="mean"``.
+        With ``reduction="mean"``. One that takes logits is refused beside a model that ends in `Softmax` or a sigmoid.
     optimizer : Optimizer
         Of this model.
     schedule : Schedule or ReduceLROnPlateau, optional
@@ -115,6 +116,7 @@ class Trainer:
         self.optimizer = instance("optimizer", optimizer, optim.Optimizer, "an Optimizer, such as Adam(model)")
         if getattr(loss, "reduction", "mean") != "mean":
             raise ValueError(f"loss: expected reduction='mean', got {loss.reduction!r}")  # type: ignore[attr-defined]
+        self._refuse_probabilities()
         self.schedule = schedule
         self._refuse_strangers()
         self.schedule_every = one_of("schedule_every", schedule_every, ("step", "epoch"))
@@ -298,6 +300,15 @@ class Trainer:
             if self.metrics:
                 tally.seen.append(self._without_ignored(predictions, batch.targets))
         return tally.figures(self.metrics)
+
+    def _refuse_probabilities(self) -> None:
+        """Refuse a model that ends in what the loss does itself."""
+        last = last_of(self.model)
+        if isinstance(self.loss, (CrossEntropyLoss, BCEWithLogitsLoss)) and gives_probabilities(last):
+            raise ValueError(
+                f"model: expected logits, which {type(self.loss).__name__} makes probabilities of, got a model that "
+                f"ends in {last._kind}; train Sequential(*list(model)[:-1]), and predict_proba does the rest"
+            )
 
     def _refuse_strangers(self) -> None:
         """Refuse an optimizer of another model, and a schedule of another optimizer: users may exchange them."""

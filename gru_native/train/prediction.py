@@ -49,6 +49,18 @@ def refuse_misfit(model: Module, name: str, data: Data) -> None:
         trace(model, found, type(data).__name__)
 
 
+def last_of(model: Module) -> Module:
+    """Return the layer at the end of a chain, or the model itself."""
+    while isinstance(model, Sequential) and len(model):
+        model = model[-1]
+    return model
+
+
+def gives_probabilities(last: Module) -> bool:
+    """Return whether a layer makes probabilities of logits."""
+    return isinstance(last, Softmax) or (isinstance(last, Activation) and last.function == "sigmoid")
+
+
 def predict(
     model: Module,
     inputs: Data | ArrayLike,
@@ -84,9 +96,7 @@ def predict_proba(
     threads: int | None,
 ) -> Array | list[Array]:
     """Return what `Module.predict_proba` does."""
-    labels, last = flag("labels", labels), model
-    while isinstance(last, Sequential) and len(last):
-        last = last[-1]
+    labels, last = flag("labels", labels), last_of(model)
     if labels and isinstance(last, Softmax):
         raise ValueError("labels: expected False for a model that ends in Softmax, got True")
     found = predict(model, inputs, lengths, mask, batch_size, threads)
@@ -100,7 +110,7 @@ def _probabilities(last: Module, given: Array, labels: bool, threads: int | None
     """Return probabilities of what a model gives that has this layer at its end."""
     if isinstance(last, Softmax):
         return given
-    if isinstance(last, Activation) and last.function == "sigmoid":
+    if gives_probabilities(last):
         yes, no = given, 1 - given
     elif labels or given.shape[-1] == 1:
         yes, no = F.sigmoid(given), F.sigmoid(-given)
