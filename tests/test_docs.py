@@ -69,3 +69,13 @@ def test_the_reference_is_made_without_a_warning(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "load_weights" in (tmp_path / "html" / "generated" / "gru_native.html").read_text()
+
+def test_the_page_on_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in ("sklearn", "matplotlib", "tensorboardX"):
+        pytest.importorskip(package)
+    monkeypatch.chdir(tmp_path)
+    run_page("training.md", 8)
+
+
+def test_the_page_on_layers() -> None:
+    run_page("layers.md", 1)

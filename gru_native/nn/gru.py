@@ -17,8 +17,8 @@ from gru_native.random import Seed
 class GRU(Gated, Recurrent):
     """A stack of GRU layers, with PyTorch's constructor, parameter names, shapes and results.
 
-    ``gru(x, h_0=None, lengths=None, reset=None)`` gives ``(output, h_n)``; ``gru.forward`` takes the same, a `seed` and
-    `tape`, and gives ``((output, h_n), tape)``; ``gru.backward(tape, d_output, d_h_n=None)`` gives
+    ``gru(x, h_0=None, lengths=None, reset=None, *, mask=None)`` gives ``(output, h_n)``; ``gru.forward`` takes the
+    same, a `seed` and `tape`, and gives ``((output, h_n), tape)``; ``gru.backward(tape, d_output, d_h_n=None)`` gives
     ``((d_x, d_h_0), gradients)``. An `h_0` or gradient that is ``None`` stands for zeros. With T time steps, B
     rows in the batch, L layers, D directions (1 or 2), H = `hidden_size`:
 
@@ -30,6 +30,7 @@ class GRU(Gated, Recurrent):
     h_0, h_n   (L * D, B, H)               (L * D, B, H)                         (L * D, H)
     lengths    (B,)                        (B,)
     reset      (T, B)                      (B, T)                                (T,)
+    mask       (T, B)                      (B, T)
     =========  ==========================  ====================================  ===============
 
     ``gru(x, ..., return_gates=True)`` gives ``(output, h_n, gates)``: a dictionary of the gates r, z and n over
@@ -45,8 +46,12 @@ class GRU(Gated, Recurrent):
     the state after the row's own last step, and the reverse direction begins there. `reset`, of bool, marks
     the first steps of new episodes: between such a step and the one before it no state passes in either
     direction (it becomes zero), and no gradient. It does not end a row: the reverse direction still runs on to step 0,
-    and with padding on the left and a reset behind it the reverse h_n is a state of that padding. Only `lengths`, with
-    the padding on the right, keeps padding out of every result.
+    and with padding on the left and a reset behind it the reverse h_n is a state of that padding. Only `lengths` and
+    `mask` keep padding out of every result.
+
+    `mask`, of bool, stands in the place of lengths: which steps count, anywhere. The state passes over the others: x is
+    not read there, and its gradient is zero. So is output, or with ``masked_output="last"`` it is the one of the last
+    step before that counts, in the order of each direction.
 
     With a size per layer `h_0`, `h_n` and their gradients are lists of an array for each layer, (D, B, H_l)
     or (D, H_l). Layer and direction are ordered as in PyTorch: layer 0, layer 0 in reverse, layer 1, ... All

@@ -17,8 +17,8 @@ class LSTM(Gated, Recurrent):
     """A stack of LSTM layers, with PyTorch's constructor, parameter names, shapes and results.
 
     As `GRU`, but a state is a pair: `h_0` stands for ``(h_0, c_0)``, `h_n` for ``(h_n, c_n)``, and so do their
-    gradients, each of the two with the shape that `GRU` gives for h. Rows padded on the left
-    are no better served by `reset`: padding belongs on the right, with `lengths`. Each step computes, with the gates
+    gradients, each of the two with the shape that `GRU` gives for h. Padding on the left
+    belongs into a `mask`, not before a `reset`. Each step computes, with the gates
     i, f, g, o stacked in this order in weights and biases::
 
         i = σ(W_ii x + b_ii + W_hi h + b_hi)

@@ -17,8 +17,8 @@ class RNN(Recurrent):
     """A stack of plain recurrent layers, with PyTorch's parameter names, shapes and results.
 
     As `GRU`, but each step computes ``h' = tanh(W_ih x + b_ih + W_hh h + b_hh)``, or with
-    ``nonlinearity="relu"`` the larger of the same sum and 0. Rows padded on the left are no better served by `reset`:
-    padding belongs on the right, with `lengths`. Which options go together stands in docs/layers.md.
+    ``nonlinearity="relu"`` the larger of the same sum and 0. Padding on the left belongs into a `mask`, not
+    before a `reset`. Which options go together stands in docs/layers.md.
 
     Parameters
     ----------
