@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,30 @@ def test_a_call_under_way_keeps_its_weights(kind: Any, options: dict[str, Any], 
         optimizer.step({"weight": gradient(rng, [0, 7, 9])})
     for snapshot, weight in snapshots:
         np.testing.assert_array_equal(snapshot.version["weight"], weight)
+
+
+def test_another_thread_sees_the_weights_of_one_step() -> None:
+    """All rows have one value after each step, so they have one in each call of another thread, too."""
+    embedding = nn.Embedding(2000, E, **F64)
+    embedding.assign({"weight": np.zeros((2000, E))})
+    optimizer, indices = optim.SGD(embedding, lr=1.0), np.arange(2000)
+    every = SparseGradient(indices, np.ones((2000, E)), (2000, E))
+    mixed, over = [], threading.Event()
+
+    def read() -> None:
+        while not over.is_set():
+            found = embedding(indices)
+            if (found != found[0, 0]).any():
+                mixed.append(found)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for _ in range(400):
+        optimizer.step({"weight": every})
+    over.set()
+    reader.join()
+    assert not mixed
+    assert (embedding.parameters()["weight"] == -400).all()
 
 
 @optimizers
