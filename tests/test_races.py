@@ -16,7 +16,7 @@ import pytest
 
 from gru_native import functional, losses, nn, stream
 
-DECISIVE = {"lengths", "reset", "indices", "targets"}
+DECISIVE = {"lengths", "mask", "reset", "indices", "targets"}
 # And of streams, where x may be the indices of an embedding.
 DECISIVE_OF_STREAMS = {"x", "rows", "ids"}
 
@@ -35,9 +35,11 @@ CALLS = {
     "losses.MSELoss": "through(L.MSELoss(), logits[:, 0], targets.astype('f4'))",
     "nn.GRU": "through(gn.nn.GRU(I, H, 2, bidirectional=True, seed=0), x, None, lengths, reset)",
     "nn.LSTM": "through(gn.nn.LSTM(I, H, bidirectional=True, seed=0), x, None, lengths, reset, tape='states')",
-    "nn.RNN": "through(gn.nn.RNN(I, H, bidirectional=True, seed=0), x, None, lengths, reset)",
+    "nn.RNN": "through(gn.nn.RNN(I, H, bidirectional=True, seed=0), x, None, lengths, reset); "
+    "through(gn.nn.RNN(I, H, bidirectional=True, seed=0), x, mask=reset, masked_output='last')",
+    "nn.BatchNorm1d": "through(gn.nn.BatchNorm1d(I, channels_last=True), x, lengths)",
     "nn.Sequential": "through(gn.nn.Sequential(gn.nn.GRU(I, H, bidirectional=True, seed=0), gn.nn.LastPooling(True)), "
-    "x, None, lengths, reset)",
+    "x, None, lengths, reset); through(gn.nn.Sequential(gn.nn.GRU(I, H, seed=0), gn.nn.MeanPooling()), x, mask=reset)",
     "nn.Embedding": "through(gn.nn.Embedding(50, 64, seed=0), indices)",
     "nn.AttentionPooling": "through(gn.nn.AttentionPooling(I, 8, seed=0), x, lengths)",
     "nn.LastPooling": "through(gn.nn.LastPooling(), x, lengths)",

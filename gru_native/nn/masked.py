@@ -46,7 +46,7 @@ class Counted:
         if found.ndim < 3 and not (found.ndim == 2 and found.dtype.kind in "iu"):
             raise ValueError(f"mask: expected x with a batch axis, got shape {found.shape}")
         axes = found.shape[:2]
-        given = shaped_array("mask", mask, axes, np.bool_, "(B, T)" if batch_first else "(T, B)")
+        given = shaped_array("mask", mask, axes, np.bool_, "(B, T)" if batch_first else "(T, B)").copy()
         self._repeats = one_of("masked_output", masked_output, get_args(MaskedOutput)) == "last"
         self._batch_first, self._reverse = batch_first, reverse
         self._mask = given.T if batch_first else given
