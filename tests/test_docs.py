@@ -70,6 +70,7 @@ def test_the_reference_is_made_without_a_warning(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "load_weights" in (tmp_path / "html" / "generated" / "gru_native.html").read_text()
 
+
 def test_the_page_on_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for package in ("sklearn", "matplotlib", "tensorboardX"):
         pytest.importorskip(package)
