@@ -10,6 +10,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -206,6 +207,16 @@ def test_what_is_derived_belongs_to_a_version() -> None:
     second = model.snapshot().version
     assert second.derive("pack", make) is not first.derive("pack", make)
     assert len(made) == 3
+
+
+def test_a_model_out_of_a_mapped_file_computes(tmp_path: Path) -> None:
+    """As joblib loads one with mmap_mode: its arrays come back as np.memmap."""
+    mapped = np.memmap(tmp_path / "array", np.float32, "w+", shape=(3,))
+    mapped[:] = 1.0
+    mapped.flags.writeable = False
+    state = Version.of({"gain": mapped})
+    assert type(state["gain"]) is np.ndarray
+    np.testing.assert_array_equal(state["gain"], [1.0, 1.0, 1.0])
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda module: pickle.loads(pickle.dumps(module))])

@@ -497,7 +497,7 @@ def frozen(array: Array) -> Array:
     """Return an array, or a copy of it, that nobody else can write to."""
     flags = array.flags
     if flags.writeable or not flags.owndata or not flags.c_contiguous:
-        return sealed(array.copy(order="C"))
+        return sealed(np.array(array, order="C"))
     return array
 
 
