@@ -559,6 +559,42 @@ def onnx_calls(folder: Path) -> dict[str, Call]:
     }
 
 
+def fitted(kind: Any, X: Any, y: Any) -> Callable[..., Any]:
+    return lambda **settings: kind(**settings).fit(X, y)
+
+
+def estimator_calls() -> dict[str, Call]:
+    X, labels = np.random.default_rng(0).standard_normal((20, 3)), np.arange(20) % 2
+    quick = {"hidden_size": 2, "epochs": 1, "random_state": 0}
+    settings = quick | {"num_layers": 1, "bidirectional": False, "cell": "gru", "pooling": "last", "dropout": 0.0}
+    settings |= {"recurrent_dropout": 0.0, "learning_rate": 0.1, "weight_decay": 0.0, "max_norm": 1.0}
+    settings |= {"batch_size": 4, "early_stopping": True, "validation_fraction": 0.2, "n_iter_no_change": 1}
+    settings |= {"tol": 0.0, "warm_start": False, "n_jobs": 1, "callbacks": [], "verbose": False}
+    own = {
+        "GRUClassifier": (estimators.GRUClassifier, {"class_weight": {0: 2.0}}, labels),
+        "GRURegressor": (estimators.GRURegressor, {}, X[:, 0]),
+        "GRUForecaster": (estimators.GRUForecaster, {"window": 2, "horizon": 1, "target": 0}, None),
+    }
+    calls = {}
+    for name, (kind, more, y) in own.items():
+        made = kind(**quick, **more)
+        given = {"X": X, "y": y, "sample_weight": np.ones(20)} if y is not None else {"X": X}
+        calls[name] = Call(fitted(kind, X, y), settings | more)
+        calls[f"{name}.fit"] = Call(lambda kind=kind, more=more, **given: kind(**quick, **more).fit(**given), given)
+        calls[f"{name}.predict"] = Call(made.fit(X, y).predict, {"X": X})
+    table = Table(who=[0, 0, 1], when=[0, 1, 0], x=[1.0, 2.0, 3.0])
+    named = {"df": table, "id": "who", "time": "when", "columns": ["x"]}
+    return calls | {"to_sequences": Call(estimators.to_sequences, named)}
+
+
+class Table(dict[str, list[float]]):
+    """What a data frame is to `to_sequences`."""
+
+    @property
+    def columns(self) -> list[str]:
+        return list(self)
+
+
 KINDS: dict[str, Callable[[Path], dict[str, Call]]] = {
     "functional": lambda folder: functional_calls(),
     "layers": lambda folder: layer_calls(),
@@ -594,6 +630,11 @@ if find_spec("onnx"):
 
     MODULES.append(graphs)
     KINDS["onnx"] = onnx_calls
+if find_spec("sklearn"):
+    from gru_native import sklearn as estimators
+
+    MODULES.append(estimators)
+    KINDS["estimators"] = lambda folder: estimator_calls()
 
 
 def public(module: ModuleType) -> set[str]:

@@ -1,0 +1,165 @@
+"""What the estimators share: their settings, the network, and how it is trained and asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+from joblib import effective_n_jobs
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+
+from gru_native import losses, nn, optim
+from gru_native._layer import MAX_THREADS
+from gru_native.arguments import Array, flag, number, one_of, whole
+from gru_native.sklearn.inputs import Examples, Inputs
+from gru_native.train import Record, Trainer
+
+CELLS: dict[str, type[nn.GRU] | type[nn.LSTM] | type[nn.RNN]] = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
+POOLINGS = ("last", "mean", "attention")
+
+#: Sequences that are computed together in prediction. Their company changes no bit.
+PREDICTED_TOGETHER = 256
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class RecurrentEstimator(BaseEstimator):
+    """A recurrent network behind scikit-learn's interface; `GRUClassifier` describes its parameters and attributes."""
+
+    hidden_size: int | Sequence[int] = 64
+    num_layers: int = 1
+    bidirectional: bool = False
+    cell: str = "gru"
+    pooling: str = "last"
+    dropout: float = 0.0
+    recurrent_dropout: float = 0.0
+    learning_rate: float = 1e-2
+    weight_decay: float = 0.0
+    max_norm: float | None = 1.0
+    batch_size: int = 32
+    epochs: int = 50
+    early_stopping: bool = False
+    validation_fraction: float = 0.1
+    n_iter_no_change: int = 10
+    tol: float = 1e-4
+    warm_start: bool = False
+    random_state: Any = None
+    n_jobs: int | None = None
+    callbacks: Sequence[Callable[[Record], object]] | None = None
+    verbose: bool = False
+
+    model_: nn.Sequential = field(init=False)
+    n_iter_: int = field(init=False)
+    loss_curve_: list[float] = field(init=False)
+    validation_curve_: list[float] = field(init=False)
+    _seed: int = field(init=False)
+    _steps: int = field(init=False)
+    _moments: dict[str, Array | float] = field(init=False)
+
+    _loss: ClassVar[type[losses.CrossEntropyLoss] | type[losses.MSELoss]]
+
+    @property
+    def _continues(self) -> bool:
+        """Whether another `fit` goes on with the network that is there."""
+        return flag("warm_start", self.warm_start) and hasattr(self, "model_")
+
+    def _network(self, features: int, outputs: int, seed: tuple[int, ...]) -> nn.Sequential:
+        cell, pooling = CELLS[one_of("cell", self.cell, [*CELLS])], one_of("pooling", self.pooling, POOLINGS)
+        dropout = number("dropout", self.dropout, most=1.0)
+        sizes = self.hidden_size
+        layers = len(sizes) if isinstance(sizes, (list, tuple)) else whole("num_layers", self.num_layers)
+        recurrent = cell(
+            features,
+            sizes,
+            self.num_layers,
+            batch_first=True,
+            dropout=dropout if layers > 1 else 0.0,  # of a single layer there is none between layers
+            bidirectional=self.bidirectional,
+            recurrent_dropout=self.recurrent_dropout,
+            seed=(*seed, 0),
+        )
+        width = recurrent._sizes[-1] * (2 if recurrent.bidirectional else 1)
+        pooled: nn.Module = nn.LastPooling(recurrent.bidirectional, batch_first=True)
+        if pooling == "mean":
+            pooled = nn.MeanPooling(batch_first=True)
+        elif pooling == "attention":
+            pooled = nn.AttentionPooling(width, batch_first=True, seed=(*seed, 1))
+        return nn.Sequential(recurrent, pooled, nn.Dropout(dropout), nn.Linear(width, outputs, seed=(*seed, 2)))
+
+    def _trainer(self, model: nn.Sequential, seed: int) -> Trainer:
+        rate = number("learning_rate", self.learning_rate, below=np.inf)
+        decay = number("weight_decay", self.weight_decay, below=np.inf)
+        return Trainer(
+            model,
+            self._loss(),
+            optim.AdamW(model, lr=rate, weight_decay=decay),
+            max_norm=self.max_norm,
+            seed=(seed, 2),
+            threads=self._threads,
+        )
+
+    @property
+    def _threads(self) -> int | None:
+        """How many threads `n_jobs` stands for: from -1 down all of the machine, all but one, ..."""
+        if self.n_jobs is None:
+            return None
+        jobs = whole("n_jobs", self.n_jobs, -(2**31), MAX_THREADS)
+        return jobs if jobs > 0 else min(effective_n_jobs(jobs), MAX_THREADS)
+
+    def _random(self) -> np.random.RandomState:
+        try:
+            return check_random_state(self.random_state)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"random_state: {error}"[:300]) from None
+
+    def _learn(
+        self, examples: Examples, held_out: Examples | None, outputs: int, *, more: bool, once: bool = False
+    ) -> None:
+        """Train a new network, or with `more` the present one, for all epochs or for one.
+
+        Nothing of the estimator changes before training is over.
+        """
+        seed = self._seed if more else int(self._random().randint(2**31 - 1))
+        model = self._network(examples.inputs[0].shape[1], outputs, (seed, 0))
+        trainer = self._trainer(model, seed)
+        if more:
+            _take_over(model, self.model_)
+            trainer.step, trainer.epoch = self._steps, self.n_iter_
+            trainer.optimizer.load_state_dict({**self._moments, "lr": trainer.optimizer.lr})
+        stopping: dict[str, Any] = {}
+        if held_out is not None:
+            stopping["validation"] = held_out.batches(PREDICTED_TOGETHER)
+            stopping["patience"] = whole("n_iter_no_change", self.n_iter_no_change)
+            stopping["min_delta"] = number("tol", self.tol, below=np.inf)
+        history = trainer.fit(
+            examples.batches(whole("batch_size", self.batch_size), (seed, 1)),
+            epochs=1 if once else whole("epochs", self.epochs),
+            callbacks=() if self.callbacks is None else self.callbacks,
+            progress=flag("verbose", self.verbose),
+            **stopping,
+        )
+        self.model_, self._seed, self._steps = model, seed, trainer.step
+        self._moments, self.n_iter_ = trainer.optimizer.state_dict(), trainer.epoch
+        self._record(history)
+
+    def _record(self, history: list[Record]) -> None:
+        epochs = np.array([record.epoch for record in history])
+        own = np.array([record.loss for record in history])
+        self.loss_curve_ = [float(own[epochs == epoch].mean()) for epoch in np.unique(epochs)]
+        self.validation_curve_ = [each.validation["loss"] for each in history if each.validation is not None]
+
+    def _outputs(self, inputs: Inputs) -> Array:
+        """Return what the network gives for each sequence, in float64."""
+        blank = Examples(inputs, np.zeros(len(inputs)))
+        found = self._trainer(self.model_, self._seed).predict(blank.batches(PREDICTED_TOGETHER))
+        return np.asarray(found, np.float64)
+
+
+def _take_over(model: nn.Sequential, present: nn.Sequential) -> None:
+    """Give a network the parameters of the present one."""
+    wanted, found = ({name: own.shape for name, own in each.state_dict().items()} for each in (model, present))
+    if wanted != found:
+        raise ValueError("warm_start: expected settings of the network that is fitted, got those of another one")
+    model.assign(present.state_dict())
