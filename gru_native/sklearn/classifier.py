@@ -27,7 +27,7 @@ class GRUClassifier(ClassifierMixin, SequenceEstimator):
 
     - an array (n, T, f): n sequences of T steps with f features;
     - a list of n sequences (T_i, f), or (T_i,) of one feature, of any lengths: arrays, or data frames with names of
-      features. Their padding costs little: those of like length are computed together;
+      features. Padding is neither read nor computed;
     - a table (n, T), as scikit-learn has it: one feature, and the columns are the steps. Its number of columns is
       fixed, and sequences of other lengths are given in one of the other forms.
 

@@ -35,7 +35,9 @@ class Examples(NamedTuple):
         order: dict[str, Any] = {} if seed is None else {"shuffle": True, "seed": seed}
         if isinstance(self.inputs, np.ndarray):
             return Batches(self.inputs, self.targets, size, weights=self.weights, **order)
-        return Sequences(self.inputs, self.targets, size, weights=self.weights, batch_first=True, **order)
+        data = Sequences(self.inputs, self.targets, size, weights=self.weights, batch_first=True, **order)
+        data.batches_in_pool = 1  # lengths often tell something of targets, and a batch is to hold all kinds
+        return data
 
 
 @contextmanager
