@@ -80,3 +80,10 @@ def test_the_page_on_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_the_page_on_layers() -> None:
     run_page("layers.md", 1)
+
+
+def test_the_page_for_users_of_scikit_learn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sklearn")
+    pytest.importorskip("pandas")
+    monkeypatch.chdir(tmp_path)
+    run_page("sklearn.md", 5)
