@@ -362,6 +362,18 @@ def _layers(results: Path) -> str:
     return _markdown(header, rows)
 
 
+def _tuning(results: Path) -> str:
+    """Return what a grid search takes with each side, and how well its settings do."""
+    found = {(row.engine, row.what): row.number for row in _rows(results, "zen4", "tuning") if row.engine}
+    names = {"skorch": "skorch, PyTorch", "native": "`GRUClassifier`"}
+    rows = [
+        [name, f"{found[side, 'seconds']:.1f}", f"{found[side, 'best']:.3f}", f"{found[side, 'mean']:.3f}"]
+        for side, name in names.items()
+    ]
+    rows.append(["ratio", f"{found['skorch', 'seconds'] / found['native', 'seconds']:.2f}", "", ""])
+    return _markdown(["", "seconds", "best accuracy", "mean accuracy"], rows)
+
+
 def _of_cell(results: Path, cell: str) -> str:
     columns = {f"{mode} ({threads})": own for (name, mode, threads), own in _ratios(results).items() if name == cell}
     shapes = next(iter(columns.values()))
@@ -404,10 +416,15 @@ PROGRAMS: dict[str, Callable[[Path], str]] = {
     "gru": partial(_of_cell, cell="GRU"),
 }
 
+TUNING: dict[str, Callable[[Path], str]] = {
+    "machine-tuning": partial(_machine, machine="zen4", suite="tuning"),
+    "tuning": _tuning,
+}
+
 PAGES = {
     HERE / "performance.md": (PROCESSES | TABLES, HERE.parent / "benchmarks" / "results"),
     HERE / "machines.md": (OTHER_MACHINES, HERE.parent / "benchmarks" / "results"),
-    HERE / "programs.md": (PROGRAMS, HERE.parent / "benchmarks" / "results"),
+    HERE / "programs.md": (PROGRAMS | TUNING, HERE.parent / "benchmarks" / "results"),
     HERE / "streams.md": (STREAMS, HERE.parent / "benchmarks" / "results"),
     HERE / "results.md": (EXAMPLES, HERE.parent / "examples" / "results"),
     HERE / "study.md": (STUDY, HERE.parent / "examples" / "results"),

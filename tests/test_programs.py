@@ -169,3 +169,41 @@ def test_the_tables_of_the_page(
     assert made["layers"].count("\n| GRU | ") == 3
     assert "| T,B,I,H,L | train (1) | infer (1) | frozen (1) |" in made["lstm"]
     assert [line.split()[1] for line in made["gru"].splitlines()[2:]] == ["1,1,16,16,1", "1,1,64,64,1"]
+
+
+def tuned(seconds: float, best: float, mean: float) -> dict[str, Any]:
+    return {"seconds": seconds, "scores": [best, 2 * mean - best]}
+
+
+def test_a_search_is_recorded_when_both_sides_learn_alike(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    from gru_bench.summary import summarize
+
+    tuning = imported("tuning", ROOT / "benchmarks")
+    runs = [{"skorch": tuned(seconds, 0.9, 0.6), "native": tuned(2.0, 0.92, 0.62)} for seconds in (9.0, 4.0, 5.0)]
+    found = tuning.record(runs)
+    assert found["ratio"] == 2.5
+    assert (found["skorch"]["seconds"], found["skorch"]["least"], found["native"]["best"]) == (5.0, 4.0, 0.92)
+    (tmp_path / "tuning.json").write_text(json.dumps({"tuning": found}))
+    summarize(tmp_path, "zen4")
+    page = imported("tables", ROOT / "docs")._tuning(tmp_path)
+    assert page.splitlines()[2:] == [
+        "| skorch, PyTorch | 5.0 | 0.900 | 0.600 |",
+        "| `GRUClassifier` | 2.0 | 0.920 | 0.620 |",
+        "| ratio | 2.50 |  |  |",
+    ]
+    runs = [{"skorch": tuned(5.0, 0.9, 0.6), "native": tuned(2.0, 0.9, 0.5)}]
+    with pytest.raises(ValueError, match="mean: expected accuracies within 0.05 of each other, got 0.1"):
+        tuning.record(runs)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("side", ["native", "skorch"])
+def test_a_search_finds_a_setting_that_learns(side: str, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sklearn")
+    if side == "skorch":
+        pytest.importorskip("skorch")
+    tuning = imported("tuning", ROOT / "benchmarks")
+    monkeypatch.setattr(tuning, "GRID", {name: values[-1:] for name, values in tuning.GRID.items()})
+    monkeypatch.setattr(tuning, "FOLDS", 2)
+    assert tuning.timed(side, shared / "data")["scores"][0] > 0.7

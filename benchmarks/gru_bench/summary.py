@@ -146,6 +146,13 @@ def _layers(layers: list[dict[str, Any]]) -> Iterator[Fields]:
             yield {**known, "case": case, "value": theirs / own, "unit": "torch / gru_native"}
 
 
+def _tuning(tuning: dict[str, Any]) -> Iterator[Fields]:
+    for engine, figures in tuning.items():
+        if isinstance(figures, dict):
+            for what, value in figures.items():
+                yield {"what": what, "engine": engine, "value": value, "unit": "s" if what == "seconds" else ""}
+
+
 def _sizes(mode: str, of: dict[str, dict[str, float]]) -> Iterator[Fields]:
     for name, figures in of.items():
         for what, value in figures.items():
@@ -173,6 +180,7 @@ PARTS: dict[str, Callable[[Any], Iterator[Fields]]] = {
     "figures": _figures,
     "programs": _programs,
     "layers": _layers,
+    "tuning": _tuning,
     "wheels": lambda wheels: _sizes("wheels", wheels),
     "engines": lambda engines: _sizes("engines", engines),
     "beside": _beside,
