@@ -308,6 +308,7 @@ EXAMPLES: dict[str, Callable[[Path], str]] = {
         "jsb_chorales",
         "spoken_digits",
         "japanese_vowels",
+        "vowels_search",
         "sentiment",
         "air_pollution",
         "adding_problem",
