@@ -44,7 +44,7 @@ SANITIZE_TESTS ?= tests/test_robustness.py tests/test_races.py tests/test_stream
 SANITIZE_FUZZ ?= --seconds 120 --patience 600
 
 .PHONY: build demo test test-core fuzz full sanitize sanitize-python sanitize-core torch peers bench bench-avx2 bench-sweeps bench-growth bench-overheads bench-idling bench-sequences bench-cells bench-streams bench-quick step-times programs layers tuning others footprint neighbours \
-	examples summary tables docs lint format test-blas neon test-neon wheel manylinux wheel-aarch64 test-wheel-aarch64 sdist clean
+	tasks summary tables docs lint format test-blas neon test-neon wheel manylinux wheel-aarch64 test-wheel-aarch64 sdist clean
 
 build: $(VENV)/built
 
@@ -136,16 +136,16 @@ tuning: others
 others:
 	$(MAKE) VENV=$(PROGRAMS_VENV) $(PROGRAMS_VENV)/programs
 
-# All examples on the data beside the checkout, one after the other: half an hour or so. One of them needs PyTorch.
-examples: torch
-	for example in $$(grep -l __main__ examples/*.py); do \
-		$(BIN)/python $$example $(ARGS) || exit 1; done
+# All tasks on the data beside the checkout, one after the other: half an hour or so. One of them needs PyTorch.
+tasks: torch
+	for task in $$(grep -l __main__ benchmarks/tasks/*.py); do \
+		$(BIN)/python $$task $(ARGS) || exit 1; done
 
 # What the benchmarks wrote here becomes rows of a table that git keeps, make summary MACHINE=zen4.
 summary: build
 	$(BESIDE) $(BIN)/python -m gru_bench.summary $(MACHINE)
 
-# The tables of the pages in docs/, from these summaries, and from what examples and a study wrote.
+# The tables of the pages in docs/, from these summaries, and from what tasks and a study wrote.
 tables: build
 	$(BESIDE) $(BIN)/python docs/tables.py
 

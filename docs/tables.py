@@ -1,4 +1,4 @@
-"""Writes the tables of the pages in this folder: of benchmarks' summaries, and of what examples and a study have left.
+"""Writes the tables of the pages in this folder: of benchmarks' summaries, and of what tasks and a study have left.
 
 A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``; `PAGES` has the names of each page.
 """
@@ -14,6 +14,7 @@ from functools import partial
 from math import exp, log
 from pathlib import Path
 from statistics import fmean
+from typing import Any, NamedTuple
 
 from gru_bench import report
 from gru_bench.cases import Case
@@ -297,25 +298,51 @@ OTHER_MACHINES = {
 }
 
 
-def _example(results: Path, name: str) -> str:
-    figures = json.loads((results / f"{name}.json").read_text())["figures"]
-    return _markdown(["figure", ""], [[figure, str(value)] for figure, value in figures.items()])
+class Task(NamedTuple):
+    """A line of the table of results: a program of benchmarks/tasks, and which of its figures are what."""
+
+    title: str
+    metric: str
+    name: str
+    ours: str
+    baseline: str = ""
+    published: str = ""
+    timed: bool = True  # in this line
 
 
-EXAMPLES: dict[str, Callable[[Path], str]] = {
-    name: partial(_example, name=name)
-    for name in (
-        "jsb_chorales",
-        "spoken_digits",
-        "japanese_vowels",
-        "vowels_search",
-        "sentiment",
-        "air_pollution",
-        "adding_problem",
-        "copy_memory",
-        "recurrent_ppo",
-    )
-}
+TASKS = (
+    Task("Bach's next chord", "nats a step", "jsb_chorales", "test_nll", "baseline_last_chord", "published_bai"),
+    Task("spoken digits", "accuracy", "spoken_digits", "accuracy", "baseline"),
+    Task("the same, of a new speaker", "accuracy", "spoken_digits", "leave_one_speaker_out", timed=False),
+    Task("who says a vowel", "accuracy", "japanese_vowels", "accuracy", "baseline"),
+    Task("praise or not, film reviews", "accuracy", "sentiment", "accuracy", "baseline"),
+    Task("air pollution, 24 hours ahead", "RMSE, µg/m³", "air_pollution", "rmse", "persistence"),
+    Task("adding, 600 steps", "squared error", "adding_problem", "loss", "chance", "published"),
+    Task("copying, 1,000 steps", "nats a step", "copy_memory", "loss", "memoryless", "published"),
+    Task("CartPole without velocities", "return", "recurrent_ppo", "mean_return"),
+)
+
+
+def _tasks(results: Path) -> str:
+    """Return what each task reaches beside others, and the time of a stretch of its training in both engines."""
+    rows = []
+    for task in TASKS:
+        figures = _read(results, task.name)["figures"]
+        reached = [str(figures.get(name, "")) for name in (task.ours, task.baseline, task.published)]
+        rows.append([task.title, task.metric, *reached, *(_training_times(figures) if task.timed else ("", "", ""))])
+    return _markdown(["task", "metric", "ours", "baseline", "published", "seconds", "torch's seconds", "of"], rows)
+
+
+def _training_times(figures: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return seconds here, those of PyTorch, and what took them."""
+    if "epoch_s" in figures:
+        return f"{figures['epoch_s']:#.3g}", f"{figures['torch_epoch_s']:#.3g}", "an epoch"
+    if "step_ms" in figures:
+        return f"{figures['step_ms'] / 10:#.3g}", f"{figures['torch_step_ms'] / 10:#.3g}", "100 updates"
+    return str(figures["seconds"]), "", "the training"
+
+
+RESULTS: dict[str, Callable[[Path], str]] = {"tasks": _tasks}
 
 
 def _study(results: Path) -> str:
@@ -427,8 +454,8 @@ PAGES = {
     HERE / "machines.md": (OTHER_MACHINES, HERE.parent / "benchmarks" / "results"),
     HERE / "programs.md": (PROGRAMS | TUNING, HERE.parent / "benchmarks" / "results"),
     HERE / "streams.md": (STREAMS, HERE.parent / "benchmarks" / "results"),
-    HERE / "results.md": (EXAMPLES, HERE.parent / "examples" / "results"),
-    HERE / "study.md": (STUDY, HERE.parent / "examples" / "results"),
+    HERE / "results.md": (RESULTS, HERE.parent / "benchmarks" / "tasks" / "results"),
+    HERE / "study.md": (STUDY, HERE.parent / "benchmarks" / "tasks" / "results"),
 }
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ parameters they report 0.0197 (table 1), a little less than that. This one has 5
 Every step trains on fresh sequences; validation and test have their own. The parameters that did best in validation
 are tested, once.
 
-    python examples/copy_memory.py
+    python benchmarks/tasks/copy_memory.py
 """
 
 from __future__ import annotations

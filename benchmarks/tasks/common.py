@@ -1,4 +1,4 @@
-"""What the examples share: options, the data's folder, and what a run ends with."""
+"""What the tasks share: options, the data's folder, and what a run ends with."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ RESULTS = HERE / "results"
 
 def data_folder() -> Path:
     """Return the folder of real data: beside the checkout, or where GRU_NATIVE_SHARED says."""
-    shared = Path(os.environ.get("GRU_NATIVE_SHARED", HERE.parents[1] / "shared"))
+    shared = Path(os.environ.get("GRU_NATIVE_SHARED", HERE.parents[2] / "shared"))
     return shared / "data"
 
 
 def options(description: str) -> argparse.ArgumentParser:
-    """Return a parser with the options that every example has."""
+    """Return a parser with the options that every task has."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--quick", action="store_true", help="a short form that fails when learning does not work; writes no results"
@@ -35,6 +35,14 @@ def options(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, metavar="N", help="the most threads to compute with")
     parser.add_argument("--no-torch", action="store_true", help="do not time the same training in PyTorch")
     return parser
+
+
+def given(arguments: argparse.Namespace, name: str) -> Path:
+    """Return the path of a file or folder of data; without it the program ends, and says what to get."""
+    path: Path = arguments.data / name
+    if not path.exists():
+        sys.exit(f"there is no {path}: get what benchmarks/tasks/README.md says, and name its folder with --data")
+    return path
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,7 @@ def finish(name: str, figures: Mapping[str, Any], arguments: argparse.Namespace,
     Parameters
     ----------
     name
-        The example's.
+        The task's.
     figures
         By name: numbers, rounded as they are to be read, or short words without spaces. ``None`` is left out.
     bound

@@ -14,7 +14,7 @@ with ``done`` is its first observation. An episode that its time limit ends coun
 
 It needs PyTorch and gymnasium: ``pip install ".[sb3]"``. There is no data, and no other side that is timed::
 
-    python examples/recurrent_ppo.py --cell lstm
+    python benchmarks/tasks/recurrent_ppo.py --cell lstm
 """
 
 from __future__ import annotations

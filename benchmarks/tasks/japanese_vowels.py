@@ -9,7 +9,7 @@ cross-validation, and tested once. Beside them stands a logistic regression on t
 
 PyTorch's GRU has no dropout of states: its time is that of the same network without.
 
-    python examples/japanese_vowels.py
+    python benchmarks/tasks/japanese_vowels.py
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from time import perf_counter
 from typing import NamedTuple
 
 import numpy as np
-from common import Bound, finish, options
+from common import Bound, finish, given, options
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
@@ -159,7 +159,7 @@ def main() -> None:
     arguments = options(__doc__).parse_args()
     began, seed, threads = perf_counter(), arguments.seed, arguments.threads
     raw, raw_test = (
-        utterances(arguments.data / "japanese_vowels" / f"JapaneseVowels_{part}.ts") for part in ("TRAIN", "TEST")
+        utterances(given(arguments, f"japanese_vowels/JapaneseVowels_{part}.ts")) for part in ("TRAIN", "TEST")
     )
     recipe = QUICK if arguments.quick else choice(raw, seed, threads)
     training, test = standardized(raw, raw_test)

@@ -10,7 +10,7 @@ and the mean of the same hour over the days before, for the number of days that 
 All errors are over all measured hours of the same windows. PyTorch is timed without recurrent dropout, which its GRU
 does not have.
 
-    python examples/air_pollution.py
+    python benchmarks/tasks/air_pollution.py
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from common import Bound, finish, options
+from common import Bound, finish, given, options
 from training_times import step_times
 
 from gru_native import losses, nn, optim, schedules
@@ -135,7 +135,7 @@ def main() -> None:
     """Train, test, and print the result."""
     arguments = options(__doc__).parse_args()
     seed, epochs = arguments.seed, QUICK_EPOCHS if arguments.quick else EPOCHS
-    hours = read(arguments.data / "timeseries" / "pollution.csv")
+    hours = read(given(arguments, "timeseries/pollution.csv"))
     validated, tested = hours.origins(VALIDATION), hours.origins(TEST)
     training = Windows(hours, hours.origins(TRAINING), BATCH_SIZE, shuffle=True, seed=(seed, 0))
     model = nn.Sequential(

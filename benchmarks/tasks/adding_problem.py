@@ -8,7 +8,7 @@ thousand.
 Every step trains on fresh sequences; validation and test have their own. The parameters that did best in validation
 are tested, once.
 
-    python examples/adding_problem.py
+    python benchmarks/tasks/adding_problem.py
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ trained six times, each time on five speakers, and tested on all recordings of t
 
 PyTorch's GRU has no dropout of states: its time is that of the same network without.
 
-    python examples/spoken_digits.py
+    python benchmarks/tasks/spoken_digits.py
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 from baseline import Samples, logistic_regression
-from common import Bound, finish, options
+from common import Bound, finish, given, options
 from numpy.lib.stride_tricks import sliding_window_view
 from sklearn.preprocessing import StandardScaler
 from training_times import epoch_times
@@ -178,7 +178,7 @@ def main() -> None:
     """Train, test, and print the result."""
     arguments = options(__doc__).parse_args()
     began = perf_counter()
-    known = recordings(arguments.data / "fsdd" / "fsdd.npz")
+    known = recordings(given(arguments, "fsdd/fsdd.npz"))
     data = split_by_take(known)
     trainer = trained(data, arguments)
     figures = {

@@ -12,7 +12,7 @@ that are tested, those of the best epoch. The test set is looked at once, at the
 PyTorch's GRU has no layer normalization and no dropout of states: its time is that of the same network without them,
 which is less to compute.
 
-    python examples/jsb_chorales.py
+    python benchmarks/tasks/jsb_chorales.py
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from common import Bound, finish, options
+from common import Bound, finish, given, options
 from scipy.io import loadmat
 from training_times import epoch_times
 
@@ -51,9 +51,9 @@ FULL = Recipe()
 QUICK = Recipe(hidden_size=128, epochs=12, lr=1e-2, dropout=0.2, recurrent_dropout=0.1)
 
 
-def chorales(folder: Path) -> dict[str, list[np.ndarray]]:
+def chorales(path: Path) -> dict[str, list[np.ndarray]]:
     """Return piano rolls (T, 88) of zeros and ones: ``train``, ``valid`` and ``test``."""
-    rolls = loadmat(folder / "jsb_chorales" / "JSB_Chorales.mat")
+    rolls = loadmat(path)
     return {part: [roll.astype(np.float32) for roll in rolls[f"{part}data"][0]] for part in ("train", "valid", "test")}
 
 
@@ -108,7 +108,7 @@ def main() -> None:
     """Train, test, and print the result."""
     arguments = options(__doc__).parse_args()
     recipe, seed = QUICK if arguments.quick else FULL, arguments.seed
-    rolls = chorales(arguments.data)
+    rolls = chorales(given(arguments, "jsb_chorales/JSB_Chorales.mat"))
     training = next_steps(rolls["train"], recipe.batch_size, shuffle=True, seed=(seed, 2))
     model = network(recipe, seed)
     optimizer = optim.Adam(model, lr=recipe.lr)

@@ -9,7 +9,7 @@ regression on which words are there.
 Words are made unknown at random in training, others in each epoch. So the network learns what to do about a word that
 it does not know, and not to rely on a single one.
 
-    python examples/sentiment.py
+    python benchmarks/tasks/sentiment.py
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 from baseline import Samples, logistic_regression
-from common import Bound, finish, options
+from common import Bound, finish, given, options
 from sklearn.feature_extraction.text import CountVectorizer
 from training_times import epoch_times
 
@@ -161,7 +161,7 @@ def main() -> None:
     """Train, test, and print the result."""
     arguments = options(__doc__).parse_args()
     began = perf_counter()
-    data = split(arguments.data / "rt_polarity")
+    data = split(given(arguments, "rt_polarity"))
     vocabulary = Vocabulary(data.training.inputs)
     trainer = trained(data, vocabulary, arguments)
     tested = trainer.evaluate(vocabulary.batches(data.test, EVALUATION_BATCH_SIZE))

@@ -1,4 +1,4 @@
-"""Every example learns: its short form fails when a stated figure, far from chance, is missed."""
+"""Every task learns: its short form fails when a stated figure, far from chance, is missed."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-EXAMPLES = sorted(path for path in (ROOT / "examples").glob("*.py") if "__main__" in path.read_text())
+FOLDER = ROOT / "benchmarks" / "tasks"
+TASKS = sorted(path for path in FOLDER.glob("*.py") if "__main__" in path.read_text())
 MADE_UP_DATA = ("adding_problem", "copy_memory", "recurrent_ppo")
 NEEDS = {"recurrent_ppo": ("torch", "gymnasium")}
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
-def test_it_learns(example: Path, request: pytest.FixtureRequest) -> None:
-    for package in NEEDS.get(example.stem, ()):
+@pytest.mark.parametrize("task", TASKS, ids=lambda path: path.stem)
+def test_it_learns(task: Path, request: pytest.FixtureRequest) -> None:
+    for package in NEEDS.get(task.stem, ()):
         pytest.importorskip(package)
-    command = [sys.executable, str(example), "--quick", "--no-torch"]
-    if example.stem not in MADE_UP_DATA:
+    command = [sys.executable, str(task), "--quick", "--no-torch"]
+    if task.stem not in MADE_UP_DATA:
         command += ["--data", str(request.getfixturevalue("shared") / "data")]
     run = subprocess.run(command, capture_output=True, text=True, timeout=280)
     assert run.returncode == 0, run.stderr[-2000:]
     *_, last = run.stdout.splitlines()
-    assert re.fullmatch(rf"result: task={example.stem} .*\bisa=\w+ threads=\d+ peak_mb=\d+", last)
+    assert re.fullmatch(rf"result: task={task.stem} .*\bisa=\w+ threads=\d+ peak_mb=\d+", last)
 
 
 def test_a_missed_bound_is_a_failure(tmp_path: Path) -> None:
@@ -34,6 +35,6 @@ def test_a_missed_bound_is_a_failure(tmp_path: Path) -> None:
         "import argparse; from common import Bound, finish; "
         "finish('none', {'loss': 0.5}, argparse.Namespace(quick=True, threads=1), Bound('loss', 0.4, at_most=True))"
     )
-    run = subprocess.run([sys.executable, "-c", program], cwd=ROOT / "examples", capture_output=True, text=True)
+    run = subprocess.run([sys.executable, "-c", program], cwd=FOLDER, capture_output=True, text=True)
     assert run.returncode == 1
     assert "none: learning does not work: expected loss at most 0.4" in run.stderr
