@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gru_native import arguments
-from gru_native.arguments import every, instance, real_array, text
+from gru_native.arguments import every, instance, real_array, text, whole
 from gru_native.inspection import Inspection
 from gru_native.io import StrPath, atomic_write
 from gru_native.nn.module import Array
@@ -20,9 +20,13 @@ DPI = 110
 # In inches: the time axis, on which a step has a pixel at least, and with a label room for it; a heat map and its rows.
 LEAST_WIDTH, WIDTH, LABEL_WIDTH = 8.0, 20.0, 0.12
 LEAST_HEIGHT, HEIGHT, ROW_HEIGHT = 0.8, 2.4, 0.02
+UNIT_HEIGHT, GUESS_HEIGHT = 0.06, 0.18
 MAX_STEPS = int(WIDTH * DPI)
 MAX_LABELS = int(WIDTH / LABEL_WIDTH)
 MAX_LINES = 4  # features; more of them are a heat map too
+MAX_UNITS = 32
+MAX_GUESSES = 5  # classes at each step
+DECADES = 6  # of the saliency, below the largest
 
 TITLES = {
     "r": "reset gate r (1: the candidate sees the whole state)",
@@ -44,11 +48,13 @@ def draw(
     *,
     labels: Sequence[str] | None = None,
     output: str | None = None,
+    classes: Sequence[str] | None = None,
 ) -> None:
-    """Draw an inspection to a PNG: input, saliency, and heat maps of gates and states, over a shared time axis.
+    """Draw an inspection to a PNG: input, outputs, saliency, and maps of gates and states, over a shared time axis.
 
     Gates are drawn from 0 to 1, candidates and states from -1 to 1 (further where a plain network with relu goes
-    further). All maps of a direction have its units in the same order, `slow_to_fast`.
+    further). All maps of a direction show the same units in the same order: the `MAX_UNITS` that are `most_active`,
+    from `slow_to_fast`. The saliency has a logarithmic axis, and ends `DECADES` below its largest value.
 
     Parameters
     ----------
@@ -60,11 +66,14 @@ def draw(
         A short text for each step, such as its character; ``None`` for its number. More than `MAX_LABELS` have no room.
     output
         What to call the output that the saliency is of; ``None`` for `Inspection.output_name`.
+    classes
+        A short text for each output, of a model whose outputs (T, F) are logits of F classes, such as the next
+        character's: the `MAX_GUESSES` likeliest at each step are drawn with their probabilities. ``None`` to draw none.
 
     Raises
     ------
     ValueError
-        For too many steps, or labels of another number.
+        For too many steps, or labels or classes of another number.
     ImportError
         Without matplotlib.
     """
@@ -76,7 +85,8 @@ def draw(
     if labels is not None and len(labels) != steps:
         raise ValueError(f"labels: expected one for each of {steps:,} steps, got {len(labels):,}")
     saliency = _saliency(inspection, inspection.output_name if output is None else text("output", output))
-    panels = [*_input(inspection), saliency, *_gradient(inspection), *_units(inspection)]
+    guesses = () if classes is None else _guesses(inspection.outputs, every("classes", classes, text))
+    panels = [*_input(inspection), *guesses, saliency, *_gradient(inspection), *_units(inspection)]
     figure = _figure(panels, steps, labels if steps <= MAX_LABELS else None)
     figure.suptitle(inspection.layer_name)
     drawn = io.BytesIO()
@@ -93,12 +103,26 @@ def slow_to_fast(h: Array) -> Array:
     The order is that of the von Neumann ratio (1941): the sum of the squared changes of h from step to step over the
     sum of its squared deviations from the mean; of a unit that never changes, 0.
     """
-    h = real_array("h", h)
-    if h.ndim != 2:
-        raise ValueError(f"h: expected shape (T, H), got {h.shape}")
+    h = _states(h)
     changes, spread = np.square(np.diff(h, axis=0)).sum(axis=0), np.square(h - h.mean(axis=0)).sum(axis=0)
     ratio = np.divide(changes, spread, out=np.zeros_like(spread), where=spread > 0)
     return np.argsort(ratio, kind="stable")
+
+
+def most_active(h: Array, count: int) -> Array:
+    """Return the `count` units of `h` (T, H) whose states vary most, in rising order; all where H is less.
+
+    That is those with the largest standard deviation over the steps.
+    """
+    h = _states(h)
+    return np.sort(np.argsort(-h.std(axis=0), kind="stable")[: whole("count", count)])
+
+
+def _states(h: Array) -> Array:
+    h = real_array("h", h)
+    if h.ndim != 2:
+        raise ValueError(f"h: expected shape (T, H), got {h.shape}")
+    return h
 
 
 class _Panel(NamedTuple):
@@ -115,10 +139,23 @@ def _input(inspection: Inspection) -> Iterator[_Panel]:
         yield _heat_map("input", x, "features", "Greys", float(x.min()), float(x.max()))
 
 
+def _guesses(outputs: Array, classes: Sequence[str]) -> Iterator[_Panel]:
+    if outputs.ndim != 2:
+        raise ValueError("classes: expected None, because the model's output has no steps")
+    if len(classes) != outputs.shape[1]:
+        raise ValueError(f"classes: expected one for each of {outputs.shape[1]:,} outputs, got {len(classes):,}")
+    odds = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+    order = np.argsort(-odds, axis=1, kind="stable")[:, :MAX_GUESSES]
+    likeliest = np.take_along_axis(odds / odds.sum(axis=1, keepdims=True), order, axis=1)
+    names = [[classes[place] for place in places] for places in order]
+    title = "what is expected after each step: the likeliest, coloured by probability"
+    yield _Panel(title, GUESS_HEIGHT * likeliest.shape[1], partial(_named_heat, likeliest, names))
+
+
 def _saliency(inspection: Inspection, output: str) -> _Panel:
     step = inspection.output[0] if inspection.outputs.ndim == 2 else None
     title = f"saliency: norm of the gradient of {output} with respect to the input of each step"
-    return _Panel(title, 1.0, partial(_bars, inspection.saliency, step))
+    return _Panel(title, 1.2, partial(_bars, inspection.saliency, step))
 
 
 def _gradient(inspection: Inspection) -> Iterator[_Panel]:
@@ -129,19 +166,23 @@ def _gradient(inspection: Inspection) -> Iterator[_Panel]:
 
 def _units(inspection: Inspection) -> Iterator[_Panel]:
     for state, h in inspection.states.items():
-        suffix, order = state[1:], slow_to_fast(h)
+        suffix, active = state[1:], most_active(h, MAX_UNITS)
+        order = active[slow_to_fast(h[:, active])]
+        rows = "units" if len(order) == h.shape[1] else f"of {h.shape[1]} units"
         gates = {name: gate for name, gate in inspection.gates.items() if name[1:] == suffix}
         for name, values in {**gates, state: h}.items():
             title = TITLES[name[0]] + (", reverse direction" if suffix else "")
             if name[0] in SIGMOIDS:
-                yield _heat_map(title, values[:, order], "units", "viridis", 0.0, 1.0)
+                yield _heat_map(title, values[:, order], rows, "viridis", 0.0, 1.0, UNIT_HEIGHT)
             else:
-                most = max(1.0, float(np.abs(values).max()))
-                yield _heat_map(title, values[:, order], "units", "RdBu_r", -most, most)
+                most = max(1.0, float(np.abs(values[:, order]).max()))
+                yield _heat_map(title, values[:, order], rows, "RdBu_r", -most, most, UNIT_HEIGHT)
 
 
-def _heat_map(title: str, values: Array, rows: str, colours: str, low: float, high: float) -> _Panel:
-    height = min(max(LEAST_HEIGHT, values.shape[1] * ROW_HEIGHT), HEIGHT)
+def _heat_map(
+    title: str, values: Array, rows: str, colours: str, low: float, high: float, row_height: float = ROW_HEIGHT
+) -> _Panel:
+    height = min(max(LEAST_HEIGHT, values.shape[1] * row_height), HEIGHT)
     return _Panel(title, height, partial(_heat, values, rows, colours, low, high))
 
 
@@ -154,15 +195,29 @@ def _heat(values: Array, rows: str, colours: str, low: float, high: float, axes:
     bar.ax.yaxis.set_major_formatter("{x:.3g}")
     bar.ax.tick_params(labelsize=8)
     axes.set_ylabel(f"{count} {rows}", fontsize=8)
-    if rows == "units":
+    if rows.endswith("units"):
         axes.set_yticks([0, count - 1], ["slow", "fast"], fontsize=8)
     else:
         axes.tick_params(labelsize=8)
 
 
+def _named_heat(values: Array, names: Sequence[Sequence[str]], axes: Any) -> None:
+    _heat(values, "likeliest", "Blues", 0.0, 1.0, axes)
+    axes.set_yticks([])
+    room = axes.figure.get_figwidth() / len(values) / LABEL_WIDTH
+    style = {"fontsize": 8, "ha": "center", "va": "center", "parse_math": False, "in_layout": False}
+    for (step, rank), probability in np.ndenumerate(values):
+        if len(name := names[step][rank]) <= room:
+            axes.text(step, rank, name, color="white" if probability > 0.6 else "black", **style)
+
+
 def _bars(values: Array, step: int | None, axes: Any) -> None:
-    axes.stairs(values, np.arange(len(values) + 1) - 0.5, fill=True, color=BARS)
-    axes.set_ylim(bottom=0)
+    most = float(values.max())
+    if least := most / 10**DECADES:
+        least = max(least, float(values[values > 0].min()) / 2)
+        axes.set_yscale("log")
+        axes.set_ylim(least, 2 * most)
+        axes.stairs(np.maximum(values, least), np.arange(len(values) + 1) - 0.5, baseline=least, fill=True, color=BARS)
     if step is not None:
         axes.axvline(step, color=MARK, linewidth=1.5, linestyle=":")
     _open(axes)

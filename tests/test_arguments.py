@@ -510,8 +510,16 @@ def other_calls(folder: Path) -> dict[str, Call]:
         "load_weights": Call(keras.load_weights, {"model": first, "path": kept / "two_ways_3.weights.h5"}),
         "inspect": Call(inspection.inspect, looked),
         "draw": Call(
-            heatmaps.draw, {"inspection": seen(), "path": folder / "x.png", "labels": ["a", "b", "c"], "output": "y"}
+            heatmaps.draw,
+            {
+                "inspection": seen(),
+                "path": folder / "x.png",
+                "labels": ["a", "b", "c"],
+                "output": "y",
+                "classes": ["a", "b", "c"],
+            },
         ),
+        "most_active": Call(heatmaps.most_active, {"h": zeros(T, H), "count": 2}),
         "slow_to_fast": Call(heatmaps.slow_to_fast, {"h": zeros(T, H)}),
         "seed_path": Call(random.seed_path, {"seed": (1, 2)}),
         "generator": Call(random.generator, {"seed": 1}),

@@ -39,9 +39,10 @@ def register(commands: Any) -> None:
     parser = commands.add_parser(
         "inspect",
         help="draw a model's gates over time, and what an output depends on",
-        description="Run a model over one sequence and draw the gates and states of a recurrent layer over time as "
-        "heat maps, and as bars how much one output depends on each step: the norm of its gradient with respect to "
-        "the step's input. Needs matplotlib.",
+        description="Run a model over one sequence and draw the gates and states of a recurrent layer's 32 most active "
+        "units over time as heat maps, and as bars how much one output depends on each step: the norm of its gradient "
+        "with respect to the step's input. Of a model of characters also what it expects to come next. Needs "
+        "matplotlib.",
     )
     parser.add_argument("model", metavar="MODEL", help="a safetensors file of gru_native, such as train-text writes")
     parser.add_argument(
@@ -86,9 +87,11 @@ def run(arguments: argparse.Namespace) -> None:
         model = CharacterModel.load(arguments.model)
     except ModelFileError:
         inspection, labels, output = _of_numbers(load(arguments.model), arguments)
+        classes = None
     else:
         inspection, labels, output = _of_characters(model, arguments)
-    draw(inspection, arguments.out, labels=labels, output=output)
+        classes = list(map(_visible, model.vocabulary))
+    draw(inspection, arguments.out, labels=labels, output=output, classes=classes)
     steps = len(inspection.gradient)
     print(f"{arguments.out} shows {inspection.layer_name} over {steps:,} steps, with the saliency of {output}.")
 

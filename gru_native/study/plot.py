@@ -64,7 +64,7 @@ def draw(path: Path, plan: Plan, results: Sequence[Result]) -> None:
     second.suptitle(f"The same by the clock: soonest through with {_named(quickest)}", fontsize=12)
     for axes, shown in zip(third.subplots(1, len(MAPS)), MAPS, strict=True):
         _map(axes, plan, cells, shown)
-    third.suptitle("All settings, means over the seeds; the best is framed", fontsize=12)
+    third.suptitle("All settings, means over the seeds; the best is framed where they differ", fontsize=12)
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=100)
     with atomic_write(path) as file:
@@ -96,7 +96,7 @@ def _curves(figure: Any, plan: Plan, cells: Cells, x: int, label: str) -> None:
 
 
 def _map(axes: Any, plan: Plan, cells: Cells, shown: Map) -> None:
-    """Show a figure of each cell, the brighter the better where one is."""
+    """Show a figure of each cell, the brighter the better where one is; the best is framed where they differ."""
     from matplotlib.patches import Rectangle
 
     values = np.array([[mean_of(cells[b, w], shown.name) for w in plan.windows] for b in plan.batch_sizes])
@@ -105,8 +105,11 @@ def _map(axes: Any, plan: Plan, cells: Cells, shown: Map) -> None:
         luminance = np.dot(image.cmap(image.norm(value))[:3], (0.3, 0.6, 0.1))
         colour = "black" if luminance > 0.5 else "white"
         axes.text(column, row, f"{value:{shown.format}}", ha="center", va="center", color=colour, fontsize=12)
-    title = f"from {values.min():{shown.format}} to {values.max():{shown.format}}"
-    if shown.best:
+    low, high = (f"{value:{shown.format}}" for value in (values.min(), values.max()))
+    title = f"from {low} to {high}"
+    if low == high:
+        title = f"the same for all: {low}"
+    elif shown.best:
         place = values.argmin() if shown.best == "lowest" else values.argmax()
         row, column = np.unravel_index(place, values.shape)
         frame = Rectangle((column - 0.48, row - 0.48), 0.96, 0.96, fill=False, edgecolor="#cc0000", linewidth=3)

@@ -139,7 +139,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
 def plot_history(history: Sequence[Record], path: StrPath) -> None:
     """Draw the curves of a run to a PNG: losses, the metrics, and the learning rate, over the steps.
 
-    Without a step nothing is drawn.
+    An axis is logarithmic where the values span two decades and half of them lie below a tenth of the largest. Without
+    a step nothing is drawn.
 
     Raises
     ------
@@ -158,17 +159,21 @@ def plot_history(history: Sequence[Record], path: StrPath) -> None:
     figure = Figure(figsize=(8, 2.6 * (2 + bool(names))), layout="constrained")
     panels = figure.subplots(2 + bool(names), 1, sharex=True)
     steps, losses = _series(history, lambda record: record.loss)
+    smooth = _smoothed(losses)
     panels[0].plot(steps, losses, color="#bbbbbb", linewidth=0.8, label="training, each step")
-    panels[0].plot(steps, _smoothed(losses), color="#2e86ab", linewidth=1.4, label="training, running mean")
-    _plot_validated(panels[0], validated, "loss", "#e4572e", "validation")
-    _mark_best(panels[0], history)
+    panels[0].plot(steps, smooth, color="#2e86ab", linewidth=1.4, label="training, running mean")
+    _set_scale(panels[0], smooth + _plot_validated(panels[0], validated, "loss", "#e4572e", _validation_label(history)))
     panels[0].set_ylabel("loss")
-    for place, name in enumerate(names):
-        _plot_validated(panels[1], validated, name, f"C{place}", name)
-        _plot_trained(panels[1], measured, name, f"C{place}", f"{name}, training")
     if names:
+        values = []
+        for place, name in enumerate(names):
+            values += _plot_validated(panels[1], validated, name, f"C{place}", name)
+            values += _plot_trained(panels[1], measured, name, f"C{place}", f"{name}, training")
+        _set_scale(panels[1], values)
         panels[1].set_ylabel("metrics")
-    panels[-1].plot(*_series(history, lambda record: record.lr), color="#7b4ea3")
+    steps, rates = _series(history, lambda record: record.lr)
+    panels[-1].plot(steps, rates, color="#7b4ea3")
+    _set_scale(panels[-1], rates)
     panels[-1].set_ylabel("learning rate")
     panels[-1].set_xlabel("step")
     for axes in panels:
@@ -187,23 +192,33 @@ def _series(history: Sequence[Record], value: Any) -> tuple[list[int], list[floa
     return [record.step for record in history], [value(record) for record in history]
 
 
-def _plot_validated(axes: Any, validated: Sequence[Record], name: str, colour: str, label: str) -> None:
+def _plot_validated(axes: Any, validated: Sequence[Record], name: str, colour: str, label: str) -> list[float]:
+    """Draw a figure of the validations, if there are any, and return its values."""
+    steps, values = _series(validated, lambda record: record.validation[name])
     if validated:
-        steps, values = _series(validated, lambda record: record.validation[name])
         axes.plot(steps, values, marker=".", color=colour, label=label)
+    return values
 
 
-def _plot_trained(axes: Any, measured: Sequence[Record], name: str, colour: str, label: str) -> None:
+def _plot_trained(axes: Any, measured: Sequence[Record], name: str, colour: str, label: str) -> list[float]:
+    steps, values = _series(measured, lambda record: record.training[name])
     if measured:
-        axes.plot(*_series(measured, lambda record: record.training[name]), color=colour, linestyle=":", label=label)
+        axes.plot(steps, values, color=colour, linestyle=":", label=label)
+    return values
 
 
-def _mark_best(axes: Any, history: Sequence[Record]) -> None:
+def _validation_label(history: Sequence[Record]) -> str:
     best = next((record for record in reversed(history) if record.best), None)
-    if best is not None and best.validation is not None:
-        axes.annotate(
-            f"best {best.validation['loss']:.4g}", (best.step, best.validation["loss"]), fontsize=8, color="#e4572e"
-        )
+    if best is None or best.validation is None:
+        return "validation"
+    return f"validation, {best.validation['loss']:.4g} at the best step, {best.step:,}"
+
+
+def _set_scale(axes: Any, values: Sequence[float]) -> None:
+    """Give the axis of these values a logarithmic scale where that shows more."""
+    least, most = min(values), max(values)
+    if 0 < least <= most / 100 and np.median(values) <= most / 10:
+        axes.set_yscale("log")
 
 
 def _smoothed(values: Sequence[float]) -> list[float]:
