@@ -44,7 +44,7 @@ SANITIZE_TESTS ?= tests/test_robustness.py tests/test_races.py tests/test_stream
 SANITIZE_FUZZ ?= --seconds 120 --patience 600
 
 .PHONY: build demo test test-core fuzz full sanitize sanitize-python sanitize-core torch peers bench bench-avx2 bench-sweeps bench-growth bench-overheads bench-idling bench-sequences bench-cells bench-streams bench-quick step-times programs layers tuning others footprint neighbours \
-	tasks summary tables docs lint format test-blas neon test-neon wheel manylinux wheel-aarch64 test-wheel-aarch64 sdist clean
+	examples tasks summary tables docs lint format test-blas neon test-neon wheel manylinux wheel-aarch64 test-wheel-aarch64 sdist clean
 
 build: $(VENV)/built
 
@@ -135,6 +135,12 @@ tuning: others
 
 others:
 	$(MAKE) VENV=$(PROGRAMS_VENV) $(PROGRAMS_VENV)/programs
+
+# The short examples, a minute each at most.
+examples: torch
+	$(PIP) install -q --group examples
+	for example in $$(grep -l __main__ examples/*.py); do \
+		KERAS_BACKEND=torch $(BIN)/python $$example $(ARGS) || exit 1; done
 
 # All tasks on the data beside the checkout, one after the other: half an hour or so. One of them needs PyTorch.
 tasks: torch
