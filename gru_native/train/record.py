@@ -139,8 +139,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
 def plot_history(history: Sequence[Record], path: StrPath) -> None:
     """Draw the curves of a run to a PNG: losses, the metrics, and the learning rate, over the steps.
 
-    An axis is logarithmic where the values span two decades and half of them lie below a tenth of the largest. Without
-    a step nothing is drawn.
+    An axis is logarithmic where the values span two decades and half of them lie below a quarter of the largest.
+    Without a step nothing is drawn.
 
     Raises
     ------
@@ -217,7 +217,7 @@ def _validation_label(history: Sequence[Record]) -> str:
 def _set_scale(axes: Any, values: Sequence[float]) -> None:
     """Give the axis of these values a logarithmic scale where that shows more."""
     least, most = min(values), max(values)
-    if 0 < least <= most / 100 and np.median(values) <= most / 10:
+    if 0 < least <= most / 100 and np.median(values) <= most / 4:
         axes.set_yscale("log")
 
 
