@@ -49,7 +49,7 @@ def main() -> None:
     )
     trainer = Trainer(model, losses.MSELoss(), optim.Adam(model, lr=2e-3), max_norm=1.0)
     trainer.fit(Batches(*training, 64, shuffle=True), epochs=arguments.epochs, validation=Batches(*validation, 256))
-    errors = trainer.predict(Batches(*test, 256)) - test[1]
+    errors = model.predict(test[0]) - test[1]
     print(f"root mean squared error {deviation[0] * np.sqrt(np.mean(errors**2)):.1f} µg/m³")
     print(f"the last value, repeated: {deviation[0] * np.sqrt(np.mean(test[1] ** 2)):.1f} µg/m³")
 

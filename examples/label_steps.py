@@ -62,7 +62,7 @@ def main() -> None:
     )
     trainer = Trainer(model, losses.CrossEntropyLoss(), optim.Adam(model, lr=5e-3), max_norm=1.0)
     trainer.fit(Sequences(x, y, batch_size=32, per_step=True, shuffle=True), steps=arguments.steps)
-    logits = trainer.predict(Sequences(x_test, y_test, batch_size=128, per_step=True))  # a list of (T, 7)
+    logits = model.predict(x_test)  # a list of (T, 7)
     found = [each.argmax(axis=1) for each in logits]
 
     counts = np.zeros((CODES, len(SYMBOLS)))

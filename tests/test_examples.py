@@ -75,6 +75,14 @@ def test_from_keras() -> None:
     assert ours == theirs > 0.5
 
 
+@pytest.mark.shared
+def test_tune(shared: Path) -> None:
+    pytest.importorskip("sklearn")
+    usual, accuracy, *_ = figures("tune", "--settings", 2, "--epochs", 15, "--data", shared / "data")
+    assert accuracy > 0.8
+    assert usual > 0.8
+
+
 def test_all_are_run_here() -> None:
     tests = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
     assert set(PROGRAMS) <= tests
