@@ -194,7 +194,8 @@ def test_a_picture_of_sweeps(
     monkeypatch.setattr(sweep, "ALLOWED", 0.0)  # so that there are cliffs to mark
     picture = tmp_path / "sweeps.png"
     assert main(["--suite", "sweeps", "--threads", "1", "--png", str(picture)]) == 0
-    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert not picture.exists()
+    assert picture.with_stem("sweeps-H").read_bytes().startswith(b"\x89PNG")
     assert "H = 20 to 22, T = 1, B = 1" in capsys.readouterr().out
 
 

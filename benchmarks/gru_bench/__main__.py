@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         help="grid (default): shapes beside other engines; sweeps: shapes that grow in one size, looking for those "
         "that take longer than the next larger one; growth: time and memory of long sequences; overheads: the "
         "smallest calls; idling: calls after a pause; sequences: ragged batches, and tapes without gates; cells: "
-        "LSTM and plain networks",
+        "LSTM and plain networks; streams: steps of live sequences",
     )
     parser.add_argument("--quick", action="store_true", default=None, help="fewer shapes, in a minute or two")
     parser.add_argument(

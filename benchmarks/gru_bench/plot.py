@@ -10,7 +10,7 @@ from typing import Any
 
 from gru_bench.compare import Comparison
 from gru_bench.peers import OWN, PEERS
-from gru_bench.sweep import Line, Step, size_of
+from gru_bench.sweep import Line, Step
 from gru_native.io import atomic_write
 
 COLOURS = dict(zip(PEERS, ("#222222", "#e4572e", "#2e86ab", "#7b4ea3", "#3a9d5d"), strict=True))
@@ -120,41 +120,39 @@ def _save(figure: Any, machine: dict[str, Any], path: Path) -> None:
 
 
 def sweeps(path: Path, machine: dict[str, Any], lines: Sequence[Line], steps: Sequence[Step]) -> None:
-    """Draw the time over the size, a panel for each axis and mode, and mark the cliffs."""
-    axes_of = [axis for axis in "HBT" if any(line.sweep.axis == axis for line in lines)]
+    """Draw the time over the size and mark the cliffs: a picture NAME-AXIS.png for each axis of a path NAME.png."""
+    for axis in "HBT":
+        chosen = [line for line in lines if line.sweep.axis == axis]
+        if chosen:
+            own = path.with_stem(f"{path.stem}-{axis}")
+            _along(axis, own, machine, chosen, [step for step in steps if step.axis == axis and step.is_cliff])
+
+
+def _along(axis: str, path: Path, machine: dict[str, Any], lines: Sequence[Line], cliffs: Sequence[Step]) -> None:
+    """Draw a row of panels for each value of the first size that stays, a panel for each mode, a line for the other."""
+    names = [line.sweep.name.split(", ") for line in lines]
+    rows, others = (list(dict.fromkeys(name[part] for name in names)) for part in (0, 1))
     modes = [mode for mode in MODES if any(line.mode == mode for line in lines)]
-    names = {axis: list({line.sweep.name: None for line in lines if line.sweep.axis == axis}) for axis in axes_of}
-    figure = _figure(8 * len(modes), 1 + 4.5 * len(axes_of))
-    panels = figure.subplots(len(axes_of), len(modes), squeeze=False)
-    where = {(axis, mode): panels[i][j] for i, axis in enumerate(axes_of) for j, mode in enumerate(modes)}
+    figure = _figure(7 * len(modes), 1 + 2.8 * len(rows))
+    panels = figure.subplots(len(rows), len(modes), squeeze=False, sharex=True)
     most = max(line.threads for line in lines)
-    legend = _threads(most) + ("; dotted: fewer" if any(line.threads < most for line in lines) else "")
-    for line in lines:
-        axis = line.sweep.axis
-        colour = f"C{names[axis].index(line.sweep.name) % 10}"
-        where[axis, line.mode].plot(
-            line.sweep.sizes,
-            [1e3 * seconds for seconds in line.seconds],
-            color=colour,
-            linewidth=1.3 if line.threads == most else 0.7,
-            linestyle="-" if line.threads == most else ":",
-            label=line.sweep.name if line.threads == most else None,
-        )
-    taken = {
-        (line.sweep.axis, line.mode, line.threads, case): seconds
-        for line in lines
-        for case, seconds in zip(line.sweep.cases, line.seconds, strict=True)
-    }
-    for step in steps:
-        if step.is_cliff:
-            seconds = taken[step.axis, step.mode, step.threads, step.smaller]
-            where[step.axis, step.mode].plot(size_of(step.smaller, step.axis), 1e3 * seconds, "v", color="#cc0000")
-    for (axis, mode), panel in where.items():
-        cliffs = sum(step.is_cliff for step in steps if (step.axis, step.mode) == (axis, mode))
-        panel.set_title(f"{MODES[mode]} over {axis}: {cliffs or 'no'} cliff{'' if cliffs == 1 else 's'}", fontsize=10)
-        panel.set(yscale="log", xlabel=axis, ylabel="ms")
-        if axis == "T":
-            panel.set_xscale("log")
-        panel.grid(color="#dddddd", linewidth=0.6)
-        panel.legend(fontsize=7, ncols=2, title=legend, title_fontsize=7)
+    for line, (row, other) in zip(lines, names, strict=True):
+        panel = panels[rows.index(row)][modes.index(line.mode)]
+        milliseconds = [1e3 * seconds for seconds in line.seconds]
+        many = line.threads == most
+        style: dict[str, Any] = {"linewidth": 1.3, "label": other} if many else {"linewidth": 0.8, "linestyle": ":"}
+        panel.plot(line.sweep.sizes, milliseconds, color=f"C{others.index(other)}", **style)
+        for step in cliffs:
+            if (step.mode, step.threads) == (line.mode, line.threads) and step.smaller in line.sweep.cases:
+                place = line.sweep.cases.index(step.smaller)
+                panel.plot(line.sweep.sizes[place], milliseconds[place], "v", color="#cc0000")
+    title = _threads(most) + ("; dotted: fewer" if any(line.threads < most for line in lines) else "")
+    for row, across in zip(rows, panels, strict=True):
+        for mode, panel in zip(modes, across, strict=True):
+            panel.set_title(f"{MODES[mode]}, {row}", fontsize=10)
+            panel.set(yscale="log", xscale="log" if axis == "T" else "linear", ylabel="ms")
+            panel.grid(color="#dddddd", linewidth=0.6)
+    for panel in panels[-1]:
+        panel.set_xlabel(axis)
+    panels[0][0].legend(fontsize=8, title=title, title_fontsize=8)
     _save(figure, machine, path)
