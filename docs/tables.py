@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from math import exp, log
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, geometric_mean
 from typing import Any, NamedTuple
 
 from gru_bench import report
@@ -117,7 +117,7 @@ def _groups(results: Path, machine: str, suite: str) -> str:
 
 
 # Whose results there are, by the names of their files.
-MACHINES = {"xeon": "Xeon", "zen4": "Zen 4", "zen3": "Zen 3"}
+MACHINES = {"zen4": "Zen 4", "zen3": "Zen 3", "xeon": "Xeon"}
 # A call that takes so long is the kernels' time, and little else.
 LARGE_SECONDS = 200e-6
 
@@ -134,15 +134,6 @@ def _at_limit(results: Path) -> str:
     rows = [[mode, str(threads), batches, *found[mode, threads, batches]] for mode, threads, batches in order]
     columns = [f"{what} ({machine})" for machine in MACHINES.values() for what in ("shapes", "ratio", "at the limit")]
     return _markdown(["mode", "threads", "batch", *columns], rows)
-
-
-def _scaling(results: Path, machine: str, suite: str) -> str:
-    rows = [
-        [scaling.more.mode, scaling.more.case.name, f"{1e3 * scaling.one.seconds:.3g}", f"{scaling.speedup:.2f}"]
-        for scaling in report.scalings(_comparisons(results, machine, suite))
-        if scaling.worthwhile
-    ]
-    return _markdown(["mode", "T,B,I,H,L", "one thread, ms", "times as fast with two"], rows)
 
 
 # The time of oneDNN's own primitive, called from C++ for forward and backward, as a share of PyTorch's training step:
@@ -184,22 +175,21 @@ def _onednn(results: Path) -> str:
 def _cliffs(results: Path, machine: str, suite: str) -> str:
     found = _rows(results, machine, suite)
     (steps,) = (row.value for row in found if row.what == "steps")
-    rows = [
-        [row.mode, row.threads, row.case, row.what.removeprefix("over "), f"{row.number:.2f}"]
-        for row in found
-        if row.what.startswith("over ")
-    ]
-    text = f"{len(rows)} of {steps} times a shape took more than {ALLOWED:g} times what the next larger one took."
-    return f"{text}\n\n{_markdown(['mode', 'threads', 'shape', 'next larger', 'ratio'], rows)}" if rows else text
+    over = [row.number for row in found if row.what.startswith("over ")]
+    most = f" At most it was {max(over):.2f} times." if over else ""
+    text = f"{len(over)} of {steps} times a shape took more than {ALLOWED:g} times what the next larger one took."
+    return textwrap.fill(text + most, width=100)
 
 
 def _figures(results: Path, machine: str, suite: str) -> str:
-    rows = [
-        [row.what, row.engine, row.threads, row.case, f"{row.number:.4g} {row.unit}"]
-        for row in _rows(results, machine, suite)
-        if row.unit
-    ]
-    return _markdown(["what", "engine", "threads", "T,B,I,H,L", ""], rows)
+    """Return a suite's figures, a column for each engine."""
+    found: dict[tuple[str, str, str], dict[str, str]] = {}
+    for row in _rows(results, machine, suite):
+        if row.unit:
+            found.setdefault((row.what, row.threads, row.case), {})[row.engine] = f"{row.number:.4g} {row.unit}"
+    engines = dict.fromkeys(engine for figures in found.values() for engine in figures)
+    rows = [[*names, *(figures.get(engine, "") for engine in engines)] for names, figures in found.items()]
+    return _markdown(["what", "threads", "T,B,I,H,L", *engines], rows)
 
 
 def _beside(results: Path, machine: str, suite: str) -> str:
@@ -224,7 +214,6 @@ OF_A_MACHINE: dict[str, tuple[Callable[..., str], str]] = {
     "train": (partial(_grid, mode="train"), "grid"),
     "groups": (_groups, "grid"),
     "groups-avx2": (_groups, "grid-avx2"),
-    "scaling": (_scaling, "grid"),
     "cliffs": (_cliffs, "sweeps"),
     "growth": (_figures, "growth"),
     "overheads": (_figures, "overheads"),
@@ -280,21 +269,102 @@ def _threads(results: Path) -> str:
     return _markdown(["calls a second", *(f"{count} threads" for count in found["forward"])], rows)
 
 
+# What the page on speed shows of the grid.
+SHAPES = (
+    "1,1,64,64,1",
+    "100,1,64,64,1",
+    "100,1,256,256,1",
+    "100,8,128,128,1",
+    "100,32,64,64,1",
+    "100,32,256,256,1",
+    "50,32,1024,1024,1",
+    "50,256,512,512,1",
+)
+
+
+def _over_torch(comparison: Comparison) -> list[float]:
+    """Return PyTorch's time over this package's, if PyTorch was there."""
+    return [timing.seconds / comparison.seconds for timing in comparison.timings if timing.peer == "torch"]
+
+
+def _speed(results: Path) -> str:
+    """Return how many times as fast as others this package is, over all shapes of the grid."""
+    comparisons = _comparisons(results, "zen4", "grid")
+    rows = []
+    for mode, threads in dict.fromkeys((one.mode, one.threads) for one in comparisons):
+        members = [one for one in comparisons if (one.mode, one.threads) == (mode, threads)]
+        torch = [ratio for one in members for ratio in _over_torch(one)]
+        best = [one for one in members if one.best_other]
+        figures = [f"{geometric_mean(torch):.2f}", f"{min(torch):.2f}"] if torch else ["", ""]
+        least = min(best, key=lambda one: one.ratio, default=None)
+        figures += [f"{geometric_mean(one.ratio for one in best):.2f}", f"{least.ratio:.2f}"] if least else ["", ""]
+        rows.append([mode, str(threads), str(len(members)), *figures])
+    header = ["mode", "threads", "shapes", "over PyTorch, mean", "least", "over the best other, mean", "least"]
+    return _markdown(header, rows)
+
+
+def _shapes(results: Path) -> str:
+    """Return the times of a few shapes on two threads, forward and of a training step."""
+    found: dict[str, list[str]] = {}
+    for one in _comparisons(results, "zen4", "grid"):
+        if one.threads == 2 and one.case.name in SHAPES:
+            best, torch = one.best_other, _over_torch(one)
+            figures = [f"{1e3 * one.seconds:.3g}", *(f"{1e3 * one.seconds * ratio:.3g}" for ratio in torch)]
+            found.setdefault(one.case.name, []).extend(
+                [*figures, f"{1e3 * best.seconds:.3g} {best.peer}" if best else ""]
+            )
+    columns = [f"{mode}, {whose}" for mode in ("forward", "training") for whose in ("ms", "torch", "best other")]
+    return _markdown(["T,B,I,H,L", *columns], [[name, *figures] for name, figures in found.items()])
+
+
+def _over(results: Path, suite: str) -> str:
+    """Return PyTorch's time over this package's on one thread, a column for each shape."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for row in _rows(results, "zen4", suite):
+        if row.threads == "1":
+            found.setdefault(row.what, {}).setdefault(row.case, {})[row.engine] = row.number
+    rows = [
+        [what, *(f"{times['torch'] / times['gru_native']:.2f}" for times in cases.values())]
+        for what, cases in found.items()
+        if all("torch" in times for times in cases.values())
+    ]
+    return _markdown(["what", *next(iter(found.values()))], rows)
+
+
+def _one_thread(results: Path, suite: str, kinds: Sequence[str]) -> str:
+    """Return figures of one thread whose names begin so, a column for each engine."""
+    engines: dict[str, None] = {}
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for row in _rows(results, "zen4", suite):
+        if row.threads == "1" and row.what.startswith(tuple(kinds)):
+            engines[row.engine] = None
+            found.setdefault((row.what, row.case), {})[row.engine] = f"{row.number:.3g} {row.unit}"
+    rows = [[*names, *(figures.get(engine, "") for engine in engines)] for names, figures in found.items()]
+    return _markdown(["what", "T,B,I,H,L", *engines], rows)
+
+
+FACTS: dict[str, Callable[[Path], str]] = {
+    "machine": partial(_machine, machine="zen4", suite="grid"),
+    "speed": _speed,
+    "shapes": _shapes,
+    "cells": partial(_over, suite="cells"),
+    "sequences": partial(_over, suite="sequences"),
+    "calls": partial(_one_thread, suite="overheads", kinds=["one call: GRU"]),
+    "memory": partial(_one_thread, suite="growth", kinds=["forward, memory", "training step"]),
+}
+FOOTPRINT: dict[str, Callable[[Path], str]] = {"footprint": partial(_sizes, mode="engines", first="")}
 PROCESSES: dict[str, Callable[[Path], str]] = {
     "machine-footprint": partial(_machine, machine="zen4", suite="footprint"),
-    "footprint": partial(_sizes, mode="engines", first=""),
     "wheels": partial(_sizes, mode="wheels", first="`GRU_NATIVE_BLAS`"),
     "neighbours": _neighbours,
     "threads": _threads,
 }
-TABLES: dict[str, Callable[[Path], str]] = {
-    **_of_machine("xeon", "", OF_A_MACHINE),
-    "at-limit": _at_limit,
-    "onednn": _onednn,
-}
-OTHER_MACHINES = {
+ALL_MACHINES: dict[str, Callable[[Path], str]] = {
     **_of_machine("zen4", "-zen4", OF_A_MACHINE),
     **_of_machine("zen3", "-zen3", (table for table in OF_A_MACHINE if table not in ("groups-avx2", "cliffs"))),
+    **_of_machine("xeon", "-xeon", OF_A_MACHINE),
+    "at-limit": _at_limit,
+    "onednn": _onednn,
 }
 
 
@@ -450,8 +520,8 @@ TUNING: dict[str, Callable[[Path], str]] = {
 }
 
 PAGES = {
-    HERE / "performance.md": (PROCESSES | TABLES, HERE.parent / "benchmarks" / "results"),
-    HERE / "machines.md": (OTHER_MACHINES, HERE.parent / "benchmarks" / "results"),
+    HERE / "performance.md": (FACTS | FOOTPRINT, HERE.parent / "benchmarks" / "results"),
+    HERE / "machines.md": (ALL_MACHINES | PROCESSES, HERE.parent / "benchmarks" / "results"),
     HERE / "programs.md": (PROGRAMS | TUNING, HERE.parent / "benchmarks" / "results"),
     HERE / "streams.md": (STREAMS, HERE.parent / "benchmarks" / "results"),
     HERE / "results.md": (RESULTS, HERE.parent / "benchmarks" / "tasks" / "results"),
