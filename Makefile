@@ -44,7 +44,7 @@ SANITIZE_TESTS ?= tests/test_robustness.py tests/test_races.py tests/test_stream
 SANITIZE_FUZZ ?= --seconds 120 --patience 600
 
 .PHONY: build demo test test-core fuzz full sanitize sanitize-python sanitize-core torch peers bench bench-avx2 bench-sweeps bench-growth bench-overheads bench-idling bench-sequences bench-cells bench-streams bench-quick step-times programs layers tuning others footprint neighbours \
-	examples tasks summary tables docs lint format test-blas neon test-neon wheel manylinux wheel-aarch64 test-wheel-aarch64 sdist clean
+	examples tasks summary tables speed docs lint format test-blas neon test-neon wheel manylinux wheel-aarch64 test-wheel-aarch64 sdist clean
 
 build: $(VENV)/built
 
@@ -154,6 +154,10 @@ summary: build
 # The tables of the pages in docs/, from these summaries, and from what tasks and a study wrote.
 tables: build
 	$(BESIDE) $(BIN)/python docs/tables.py
+
+# The picture of speed in README, from what is kept of a Zen 4.
+speed: build
+	$(BESIDE) $(BIN)/python docs/speed.py
 
 # The reference, from the docstrings.
 docs: $(VENV)/docs

@@ -42,7 +42,8 @@ def _rows(results: Path, machine: str, suite: str) -> list[Row]:
     return [row for row in read(results / f"{machine}.csv") if row.suite == suite]
 
 
-def _comparisons(results: Path, machine: str, suite: str) -> list[Comparison]:
+def compared(results: Path, machine: str, suite: str) -> list[Comparison]:
+    """Return what the grid of a machine was in the median."""
     rows, times = _rows(results, machine, suite), {}
     for row in rows:
         if row.what == "time":
@@ -73,7 +74,7 @@ def _machine(results: Path, machine: str, suite: str) -> str:
 
 
 def _limits(results: Path, machine: str, suite: str) -> str:
-    found = {one.threads: one.limits for one in _comparisons(results, machine, suite)}
+    found = {one.threads: one.limits for one in compared(results, machine, suite)}
     rows = [
         [str(threads), f"{limits.peak / 1e9:.0f}", *(f"{b / 1e9:.0f}" for b in limits.bandwidth.values())]
         for threads, limits in found.items()
@@ -83,7 +84,7 @@ def _limits(results: Path, machine: str, suite: str) -> str:
 
 
 def _grid(results: Path, machine: str, suite: str, mode: str) -> str:
-    comparisons = [comparison for comparison in _comparisons(results, machine, suite) if comparison.mode == mode]
+    comparisons = [comparison for comparison in compared(results, machine, suite) if comparison.mode == mode]
     threads = list(dict.fromkeys(comparison.threads for comparison in comparisons))
     found = {(comparison.case, comparison.threads): comparison for comparison in comparisons}
     rows = []
@@ -110,7 +111,7 @@ def _groups(results: Path, machine: str, suite: str) -> str:
             f"{group.least_ratio.ratio:.2f} ({group.least_ratio.case.name})",
             f"{group.least_fraction.fraction:.0%} ({group.least_fraction.case.name})",
         ]
-        for group in report.groups(_comparisons(results, machine, suite))
+        for group in report.groups(compared(results, machine, suite))
     ]
     header = ["mode", "threads", "batch", "shapes", "ratio, geometric mean", "least ratio", "least share of the limit"]
     return _markdown(header, rows)
@@ -126,7 +127,7 @@ def _at_limit(results: Path) -> str:
     """Return what the ratios of large shapes are, and what they would be at the limit, on every machine."""
     found: dict[tuple[str, int, str], list[str]] = {}
     for machine in MACHINES:
-        large = [one for one in _comparisons(results, machine, "grid") if one.seconds >= LARGE_SECONDS]
+        large = [one for one in compared(results, machine, "grid") if one.seconds >= LARGE_SECONDS]
         for group in report.groups(large):
             figures = [str(group.members), f"{group.ratio:.2f}", f"{group.ratio_at_limit:.2f}"]
             found.setdefault((group.mode, group.threads, group.batches), []).extend(figures)
@@ -160,7 +161,7 @@ ONEDNN = {
 
 def _onednn(results: Path) -> str:
     rows = []
-    for comparison in _comparisons(results, "xeon", "grid"):
+    for comparison in compared(results, "xeon", "grid"):
         name = comparison.case.name
         if (comparison.mode, comparison.threads) != ("train", 2) or name not in ONEDNN:
             continue
@@ -282,18 +283,18 @@ SHAPES = (
 )
 
 
-def _over_torch(comparison: Comparison) -> list[float]:
+def over_torch(comparison: Comparison) -> list[float]:
     """Return PyTorch's time over this package's, if PyTorch was there."""
     return [timing.seconds / comparison.seconds for timing in comparison.timings if timing.peer == "torch"]
 
 
 def _speed(results: Path) -> str:
     """Return how many times as fast as others this package is, over all shapes of the grid."""
-    comparisons = _comparisons(results, "zen4", "grid")
+    comparisons = compared(results, "zen4", "grid")
     rows = []
     for mode, threads in dict.fromkeys((one.mode, one.threads) for one in comparisons):
         members = [one for one in comparisons if (one.mode, one.threads) == (mode, threads)]
-        torch = [ratio for one in members for ratio in _over_torch(one)]
+        torch = [ratio for one in members for ratio in over_torch(one)]
         best = [one for one in members if one.best_other]
         figures = [f"{geometric_mean(torch):.2f}", f"{min(torch):.2f}"] if torch else ["", ""]
         least = min(best, key=lambda one: one.ratio, default=None)
@@ -306,9 +307,9 @@ def _speed(results: Path) -> str:
 def _shapes(results: Path) -> str:
     """Return the times of a few shapes on two threads, forward and of a training step."""
     found: dict[str, list[str]] = {}
-    for one in _comparisons(results, "zen4", "grid"):
+    for one in compared(results, "zen4", "grid"):
         if one.threads == 2 and one.case.name in SHAPES:
-            best, torch = one.best_other, _over_torch(one)
+            best, torch = one.best_other, over_torch(one)
             figures = [f"{1e3 * one.seconds:.3g}", *(f"{1e3 * one.seconds * ratio:.3g}" for ratio in torch)]
             found.setdefault(one.case.name, []).extend(
                 [*figures, f"{1e3 * best.seconds:.3g} {best.peer}" if best else ""]

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import re
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +23,7 @@ from gru_bench.peers import OWN, PEERS, installed
 from gru_bench.sweep import Sweep
 
 ROOT = Path(__file__).resolve().parents[1]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "benchmarks")}
 TINY = ["--threads", "1", "--blocks", "2", "--block-seconds", "0.001"]
 
 
@@ -245,6 +250,15 @@ def test_a_summary_keeps_what_other_suites_wrote(results: Path, tmp_path: Path) 
 def test_the_pages_have_the_tables_of_what_is_kept(tables: ModuleType) -> None:
     for page, (known, folder) in tables.PAGES.items():
         assert tables.rewrite(page.read_text(), known, folder) == page.read_text(), page.name
+
+
+def test_the_picture_of_speed_has_the_figures_that_are_kept(tables: ModuleType, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    made, kept = tmp_path / "speed.svg", tables.HERE / "speed.svg"
+    subprocess.run([sys.executable, tables.HERE / "speed.py", "--out", made], check=True, env=ENVIRONMENT)
+    ratios = re.compile(r">(\d+\.\d)<")
+    assert ratios.findall(made.read_text()) == ratios.findall(kept.read_text())
+    assert len(ratios.findall(kept.read_text())) == 16
 
 
 @pytest.mark.parametrize("case", [Case(1, 2, 3, 4), Case(9, 8, 7, 6, 5, True)])
