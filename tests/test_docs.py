@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -17,13 +18,36 @@ DOCS = Path(__file__).parent.parent / "docs"
 
 
 def run_page(name: str, least: int) -> None:
-    """Run a page's blocks of Python, at least so many, one after the other."""
+    """Run the blocks of Python of a page in docs, at least so many, one after the other."""
     page = (DOCS / name).read_text()
     blocks = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     assert len(blocks) >= least
     names: dict[str, object] = {"__name__": "page"}
     for block in blocks:
         exec(compile(block, f"docs/{name}", "exec"), names)
+
+
+# Where the Python of these pages runs: here, or with C compilers in the second.
+RUN_HERE = {"../README.md", "keras.md", "onnx.md", "pytorch.md", "quickstart.md", "streams.md"}
+RUN_ELSEWHERE = {"embed.md": "test_c_library.py"}
+
+
+def test_all_pages_with_python_run() -> None:
+    pages = [*DOCS.glob("**/*.md"), DOCS.parent / "README.md", DOCS.parent / "CONTRIBUTING.md"]
+    with_python = {os.path.relpath(page, DOCS) for page in pages if "```python" in page.read_text()}
+    assert with_python == RUN_HERE | set(RUN_ELSEWHERE)
+    for page, file in RUN_ELSEWHERE.items():
+        assert page in (Path(__file__).parent / file).read_text()
+
+
+def test_readme() -> None:
+    pytest.importorskip("torch")
+    run_page("../README.md", 2)
+
+
+def test_the_quickstart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_page("quickstart.md", 11)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
