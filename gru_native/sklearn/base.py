@@ -16,9 +16,7 @@ from gru_native._layer import MAX_THREADS
 from gru_native.arguments import Array, flag, number, one_of, whole
 from gru_native.sklearn.inputs import Examples, Inputs
 from gru_native.train import Record, Trainer
-
-CELLS: dict[str, type[nn.GRU] | type[nn.LSTM] | type[nn.RNN]] = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
-POOLINGS = ("last", "mean", "attention")
+from gru_native.train.network import POOLINGS, sequence_network
 
 #: Sequences that are computed together in prediction. Their company changes no bit.
 PREDICTED_TOGETHER = 256
@@ -66,27 +64,18 @@ class RecurrentEstimator(BaseEstimator):
         return flag("warm_start", self.warm_start) and hasattr(self, "model_")
 
     def _network(self, features: int, outputs: int, seed: tuple[int, ...]) -> nn.Sequential:
-        cell, pooling = CELLS[one_of("cell", self.cell, [*CELLS])], one_of("pooling", self.pooling, POOLINGS)
-        dropout = number("dropout", self.dropout, most=1.0)
-        sizes = self.hidden_size
-        layers = len(sizes) if isinstance(sizes, (list, tuple)) else whole("num_layers", self.num_layers)
-        recurrent = cell(
+        return sequence_network(
             features,
-            sizes,
-            self.num_layers,
-            batch_first=True,
-            dropout=dropout if layers > 1 else 0.0,  # of a single layer there is none between layers
+            outputs,
+            hidden_size=self.hidden_size,
+            num_layers=self.num_layers,
             bidirectional=self.bidirectional,
+            cell=self.cell,
+            pooling=one_of("pooling", self.pooling, POOLINGS),
+            dropout=self.dropout,
             recurrent_dropout=self.recurrent_dropout,
-            seed=(*seed, 0),
+            seed=seed,
         )
-        width = recurrent._sizes[-1] * (2 if recurrent.bidirectional else 1)
-        pooled: nn.Module = nn.LastPooling(recurrent.bidirectional, batch_first=True)
-        if pooling == "mean":
-            pooled = nn.MeanPooling(batch_first=True)
-        elif pooling == "attention":
-            pooled = nn.AttentionPooling(width, batch_first=True, seed=(*seed, 1))
-        return nn.Sequential(recurrent, pooled, nn.Dropout(dropout), nn.Linear(width, outputs, seed=(*seed, 2)))
 
     def _trainer(self, model: nn.Sequential, seed: int) -> Trainer:
         rate = number("learning_rate", self.learning_rate, below=np.inf)
