@@ -9,11 +9,24 @@ import sys
 from collections.abc import Sequence
 
 from gru_native import __version__, _core
-from gru_native.cli import bench, convert, demo, export, generate, info, inspect, study, train_text
+from gru_native.cli import (
+    bench,
+    convert,
+    demo,
+    evaluate,
+    export,
+    generate,
+    info,
+    inspect,
+    predict,
+    study,
+    train,
+    train_text,
+)
 from gru_native.cli.errors import UserError
 from gru_native.io import ModelFileError
 
-COMMANDS = (demo, train_text, generate, inspect, study, convert, export, info, bench)
+COMMANDS = (demo, train, evaluate, predict, train_text, generate, inspect, study, convert, export, info, bench)
 
 INTERRUPTED = 130  # as a shell reports a process that Ctrl-C has ended
 FAILED = 2

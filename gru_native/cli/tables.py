@@ -1,0 +1,120 @@
+"""What the commands for tables share: their options, files, figures and pictures."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from gru_native.arguments import Array
+from gru_native.cli.errors import UserError
+from gru_native.cli.files import check_writable_file
+from gru_native.io import atomic_write
+from gru_native.tables.settings import (
+    BETWEEN,
+    KNOWN,
+    TRY,
+    Settings,
+    TableError,
+    checked,
+    read_settings,
+    settings_of,
+)
+
+TABLE = "the table: .csv with a heading, .npz with an array for each column, or .parquet"
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add ``--settings``, and an option for each setting."""
+    parser.add_argument(
+        "--settings",
+        type=Path,
+        metavar="FILE",
+        help='a TOML file with the same names as the options below, such as task = "classify"; options go first',
+    )
+    for name, own in KNOWN.items():
+        note, default = own.metadata, own.default
+        text = note["what"]
+        if default is not None and own.name not in ("task", "target"):
+            text += f" (default: {' '.join(map(str, default)) if isinstance(default, tuple) else default})"
+        option: dict[str, Any] = {"type": note["kind"], "metavar": note["metavar"]}
+        if note["kind"] is bool:
+            option = {"action": argparse.BooleanOptionalAction}
+        if note["many"]:
+            option["nargs"] = "*" if name == "columns" else "+"
+        parser.add_argument(f"--{name.replace('_', '-')}", default=None, help=text.replace("%", "%%"), **option)
+
+
+def add_picture(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add ``--picture``."""
+    parser.add_argument("--picture", type=Path, metavar="PNG", help=f"file to draw {what} to; needs matplotlib")
+
+
+def given_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return what the small file and the options say, with `try` and `between` of the file; options go first."""
+    said = {name: getattr(arguments, name) for name in KNOWN if getattr(arguments, name) is not None}
+    if arguments.settings is None:
+        return said
+    file = read_settings(arguments.settings)
+    try:
+        for name in file.keys() - {TRY, BETWEEN}:
+            checked(name, file[name])
+    except TableError as error:
+        raise TableError(f"{arguments.settings}: {error}") from None
+    return {**file, **said}
+
+
+def final_settings(given: Mapping[str, Any]) -> Settings:
+    """Return the settings to train with."""
+    return settings_of({name: value for name, value in given.items() if name not in (TRY, BETWEEN)})
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Let what the user can put right be said in one line."""
+    try:
+        yield
+    except (TableError, ImportError) as error:
+        raise UserError(str(error)) from error
+
+
+def check_outputs(*paths: Path | None, picture: Path | None) -> None:
+    """Find out before the work whether files can be written, and the picture be drawn."""
+    for path in (*paths, picture):
+        if path is not None:
+            check_writable_file(path)
+    if picture is not None and not find_spec("matplotlib"):
+        raise UserError("--picture: needs matplotlib (pip install matplotlib)")
+
+
+def progress(unit: str) -> Callable[[range], Iterator[int]]:
+    """Return a progress bar on standard error, for `TableModel.run`."""
+    from tqdm import tqdm
+
+    def shown(places: range) -> Iterator[int]:
+        with tqdm(total=places.stop, unit=unit) as bar:
+            for place in places:
+                yield place
+                bar.update(min(places.step, places.stop - place))
+
+    return shown
+
+
+def rounded(figures: Mapping[str, float]) -> dict[str, str]:
+    """Return figures as a result line has them."""
+    return {name: f"{value:.4g}" for name, value in figures.items()}
+
+
+def write_csv(path: Path, columns: Mapping[str, Array]) -> None:
+    """Write columns as comma-separated values."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*(own.tolist() for own in columns.values()), strict=True))
+    with atomic_write(path) as file:
+        file.write(text.getvalue().encode())

@@ -1,0 +1,163 @@
+"""Training on a table: what is held out, what is fitted on the rest, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from gru_native import losses, optim
+from gru_native import train as training
+from gru_native.arguments import Array
+from gru_native.tables.examples import Sequences, following, labels_of, numbers_of, window_of, windows_of
+from gru_native.tables.model import Scale, TableModel, blank, start
+from gru_native.tables.reading import Table
+from gru_native.tables.settings import CLASSES, Settings, TableError
+
+VALIDATED_TOGETHER = 256
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A model that is ready to be trained, its data, and how to compare it with what is held out."""
+
+    model: TableModel
+    data: training.Data
+    validation: training.Data
+    compared: Callable[[], tuple[Array, Array]]
+    examples: int
+
+    @property
+    def trainer(self) -> training.Trainer:
+        """A new trainer of the model."""
+        settings, network = self.model.settings, self.model.network
+        classes = settings.task in CLASSES
+        return training.Trainer(
+            network,
+            losses.CrossEntropyLoss() if classes else losses.MSELoss(),
+            optim.AdamW(network, lr=settings.learning_rate, weight_decay=settings.weight_decay),
+            max_norm=settings.max_norm,
+            metrics=training.classification_metrics() if classes else None,
+            seed=(settings.seed, 1),
+            threads=settings.threads,
+        )
+
+    def figures(self) -> dict[str, float]:
+        """Return what the model does on what is held out, in the units of the table."""
+        return self.model.figures(*self.compared())
+
+
+def prepare(table: Table, settings: Settings) -> Fit:
+    """Return a model for a table, untrained, with its data.
+
+    Raises
+    ------
+    TableError
+        For a table that does not go with the settings.
+    ImportError
+        Without scikit-learn.
+    """
+    if not find_spec("sklearn"):
+        raise ImportError("training on tables needs scikit-learn: pip install 'gru_native[train]'")
+    features, sequences = start(table, settings)
+    if settings.task == "forecast":
+        return _of_series(table, settings, features, sequences.inputs[0])
+    held_out, rest = _split(table, settings, sequences)
+    inputs = Scale.of(np.concatenate(rest.inputs), settings.scaling)
+    outputs, classes = Scale(*np.zeros((3, 0))), []
+    if settings.task == "regress":
+        outputs = Scale.of(numbers_of(table, settings, rest), settings.scaling)
+    else:
+        classes = np.unique(np.concatenate(labels_of(table, settings, rest))).tolist()
+        if len(classes) < 2:
+            raise TableError(f"{table.path}: column {settings.target[0]!r}: expected several classes, got {classes}")
+    model = blank(settings, features, inputs, outputs, classes)
+
+    def data(own: Sequences, **order: Any) -> training.Sequences:
+        targets: Any
+        if settings.task == "regress":
+            targets = outputs(numbers_of(table, settings, own)).astype(np.float32)
+        else:
+            targets = [np.searchsorted(classes, each) for each in labels_of(table, settings, own)]
+        per_step = settings.task == "label"
+        given = [model.prepared(each) for each in own.inputs]
+        if settings.task == "classify":
+            targets = np.concatenate(targets)
+        size = order.pop("size")
+        return training.Sequences(given, targets, size, per_step=per_step, batch_first=True, **order)
+
+    model.compared_sequences(table, held_out)  # refuses classes that are not in the rest
+    pieces = _pieces(rest, settings.window) if settings.task == "label" else rest
+    return Fit(
+        model,
+        data(pieces, size=settings.batch_size, shuffle=True, seed=(settings.seed, 2)),
+        data(held_out, size=VALIDATED_TOGETHER),
+        lambda: model.compared_sequences(table, held_out),
+        len(pieces.inputs),
+    )
+
+
+def _split(table: Table, settings: Settings, sequences: Sequences) -> tuple[Sequences, Sequences]:
+    """Return the sequences that are held out, and the rest; of a single one its end, and what is before."""
+    from sklearn.model_selection import train_test_split
+
+    number = len(sequences.rows)
+    if number == 1 and settings.task == "label":
+        rows, inputs = sequences.rows[0], sequences.inputs[0]
+        at = len(rows) - max(1, round(settings.validation * len(rows)))
+        if at < 1:
+            raise TableError(f"{table.path}: expected rows to train on and to hold out, got {len(rows)}")
+        return Sequences([rows[at:]], [inputs[at:]]), Sequences([rows[:at]], [inputs[:at]])
+    labels = np.concatenate(labels_of(table, settings, sequences)) if settings.task == "classify" else None
+    try:
+        rest, held_out = train_test_split(
+            np.arange(number), test_size=settings.validation, random_state=settings.seed, stratify=labels
+        )
+    except ValueError as error:
+        raise TableError(f"{table.path}: no share {settings.validation} of {number} sequences: {error}") from None
+    return sequences.chosen(np.sort(held_out)), sequences.chosen(np.sort(rest))
+
+
+def _pieces(sequences: Sequences, window: int | None) -> Sequences:
+    """Return sequences cut into pieces of at most so many steps."""
+    if window is None:
+        return sequences
+    cuts = [range(window, len(rows), window) for rows in sequences.rows]
+    rows, inputs = (
+        [piece for own, cut in zip(whole, cuts, strict=True) for piece in np.split(own, cut)]
+        for whole in (sequences.rows, sequences.inputs)
+    )
+    return Sequences(rows, inputs)
+
+
+def _of_series(table: Table, settings: Settings, features: list[str], series: Array) -> Fit:
+    """Return a model for forecasts: the end of the series is held out, and no forecast of training reaches into it."""
+    window, horizon, k = window_of(settings), settings.horizon, len(settings.target)
+    at = len(series) - max(horizon, round(settings.validation * len(series)))
+    if at < window + horizon:
+        raise TableError(
+            f"{table.path}: expected at least {window + horizon} rows to train on, for window and horizon, got {at} "
+            f"of {len(series)}: the end is held out"
+        )
+    scale = Scale.of(series[:at], settings.scaling)
+    outputs = Scale(scale.mean[:k], scale.scale[:k], scale.centre[:k])
+    model = blank(settings, features, scale, outputs, [])
+
+    def data(own: Array, size: int, **order: Any) -> training.Batches:
+        targets = following(outputs(own[:, :k]), window, horizon).astype(np.float32).reshape(-1, horizon * k)
+        known = ~np.isnan(targets)
+        weights = None if known.all() else known.astype(np.float64)
+        inputs = windows_of(model.prepared(own), window)[:-horizon]
+        return training.Batches(inputs, np.where(known, targets, 0), size, weights=weights, **order)
+
+    held_out = series[at - window :]
+    return Fit(
+        model,
+        data(series[:at], settings.batch_size, shuffle=True, seed=(settings.seed, 2)),
+        data(held_out, VALIDATED_TOGETHER),
+        lambda: model.compared_series(table, held_out),
+        at - window - horizon + 1,
+    )
