@@ -22,11 +22,12 @@ from gru_native.cli import (
     study,
     train,
     train_text,
+    tune,
 )
 from gru_native.cli.errors import UserError
 from gru_native.io import ModelFileError
 
-COMMANDS = (demo, train, evaluate, predict, train_text, generate, inspect, study, convert, export, info, bench)
+COMMANDS = (demo, train, evaluate, predict, tune, train_text, generate, inspect, study, convert, export, info, bench)
 
 INTERRUPTED = 130  # as a shell reports a process that Ctrl-C has ended
 FAILED = 2

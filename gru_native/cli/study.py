@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import argparse
-from importlib.util import find_spec
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from gru_native import _core
 from gru_native.cli.errors import UserError
-from gru_native.cli.files import check_writable, read_text
+from gru_native.cli.files import read_text
 from gru_native.cli.options import add_threads, adder, number, whole_number
+from gru_native.cli.tables import (
+    add_try,
+    final_settings,
+    from_file,
+    made_folder,
+    run_trials,
+    tried,
+    user_errors,
+    write_csv,
+)
 from gru_native.study import plot, runner
 from gru_native.study.plan import NOISE_SCALE, Plan, StudyError
 from gru_native.study.table import Result, by_cell, mean_of, summary, write_table
+from gru_native.tables.curves import draw_trials
+from gru_native.tables.reading import read_table
+from gru_native.tables.settings import TableError
+from gru_native.tables.summary import cells, columns_of, table_of
+from gru_native.tables.trials import grid
 from gru_native.train import result_line
+
+#: The options that a study of a table does not have.
+OF_TEXT = ("batch_sizes", "windows", "characters", "hidden_size", "embedding_dim", "lr")
 
 
 def register(commands: Any) -> None:
@@ -28,9 +46,11 @@ def register(commands: Any) -> None:
         "a log of each run. The same command goes on where it was stopped, even if it was killed. The last tenth of "
         "the text is held out for validation. The recipe is the same for all but for the highest learning rate: "
         f"--lr / sqrt(1 + {NOISE_SCALE} / (batch size x window)), which grows with the square root of an update's "
-        "characters while they are few, as suits Adam, and comes near to --lr when they are many.",
+        "characters while they are few, as suits Adam, and comes near to --lr when they are many. With --settings FILE "
+        "is a table, and any settings of 'train' are compared, each run as train makes it; DIR receives trials.json "
+        "in place of the logs.",
     )
-    parser.add_argument("file", metavar="FILE", type=Path, help="the text, in UTF-8")
+    parser.add_argument("file", metavar="FILE", type=Path, help="the text, in UTF-8; or a table, with --settings")
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder to keep the study in")
     add = adder(parser, Plan())
     count = whole_number(1)
@@ -42,13 +62,21 @@ def register(commands: Any) -> None:
     add("embedding_dim", count, "N", "size of the vector that stands for a character")
     add("lr", number(0.0), "X", "highest learning rate of large updates, see above; it falls to 0 in half a cosine")
     add_threads(parser)
+    parser.add_argument(
+        "--settings",
+        type=Path,
+        metavar="FILE",
+        help="study a table, by the small file of 'train': all combinations of the values in its [try], and of --try",
+    )
+    add_try(parser, "to compare, of a setting of 'train', for a table")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Complete the study, and print its means over the seeds and the result."""
-    if not find_spec("matplotlib"):
-        raise UserError("the study draws a picture, which needs matplotlib (pip install matplotlib)")
+    if arguments.settings is not None or arguments.tried:
+        _study_table(arguments)
+        return
     plan = Plan(
         batch_sizes=tuple(sorted(set(arguments.batch_sizes))),
         windows=tuple(sorted(set(arguments.windows))),
@@ -62,7 +90,7 @@ def run(arguments: argparse.Namespace) -> None:
     text, folder = read_text(arguments.file), arguments.out
     try:
         plan.check(text)
-        _make(folder)
+        made_folder(folder)
         results = runner.complete(plan, text, folder)
     except StudyError as error:
         raise UserError(str(error)) from error
@@ -75,12 +103,29 @@ def run(arguments: argparse.Namespace) -> None:
     print(_result(results, plan.threads))
 
 
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be made: {error.strerror}") from error
-    check_writable(folder, folder)
+def _study_table(arguments: argparse.Namespace) -> None:
+    """Complete the study of a table, and print its means over the seeds and the result."""
+    for name in OF_TEXT:
+        if arguments.__dict__[name] != getattr(Plan(), name):
+            raise UserError(f"--{name.replace('_', '-')}: belongs to a study of a text; see --try")
+    if arguments.settings is None:
+        raise UserError("--try: belongs to a study of a table, which needs --settings")
+    with user_errors():
+        given = from_file(arguments.settings)
+        settings = replace(final_settings(given), threads=arguments.threads)
+        choices = tried(given, arguments)
+        if not choices or "seed" in choices:
+            raise TableError("try: expected settings to compare, and --seeds in place of seed")
+        wanted = grid(choices, [settings.seed + number for number in range(arguments.seeds)])
+        folder = made_folder(arguments.out)
+        trials = run_trials(read_table(arguments.file), settings, wanted, folder)
+    write_csv(folder / "study.csv", columns_of(trials))
+    draw_trials(folder / "study.png", trials)
+    print(*table_of(trials), sep="\n")
+    print(f"Means over the seeds, losses on what is held out; {folder} has study.csv and study.png.")
+    best = min(cells(trials), key=lambda cell: cell.loss)
+    figures = {"runs": str(len(trials)), "best": best.key, "val_loss": f"{best.loss:.4g}"}
+    print(result_line("study", figures, arguments.threads))
 
 
 def _result(results: list[Result], threads: int) -> str:

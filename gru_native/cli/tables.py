@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import math
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -13,8 +15,9 @@ from typing import Any
 
 from gru_native.arguments import Array
 from gru_native.cli.errors import UserError
-from gru_native.cli.files import check_writable_file
+from gru_native.cli.files import check_writable, check_writable_file
 from gru_native.io import atomic_write
+from gru_native.tables.reading import Table
 from gru_native.tables.settings import (
     BETWEEN,
     KNOWN,
@@ -25,6 +28,7 @@ from gru_native.tables.settings import (
     read_settings,
     settings_of,
 )
+from gru_native.tables.trials import Changes, Trial, complete
 
 TABLE = "the table: .csv with a heading, .npz with an array for each column, or .parquet"
 
@@ -58,15 +62,51 @@ def add_picture(parser: argparse.ArgumentParser, what: str) -> None:
 def given_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return what the small file and the options say, with `try` and `between` of the file; options go first."""
     said = {name: getattr(arguments, name) for name in KNOWN if getattr(arguments, name) is not None}
-    if arguments.settings is None:
-        return said
-    file = read_settings(arguments.settings)
+    return said if arguments.settings is None else {**from_file(arguments.settings), **said}
+
+
+def from_file(path: Path) -> dict[str, Any]:
+    """Return what a small file says, with `try` and `between`."""
+    file = read_settings(path)
     try:
+        for name in (TRY, BETWEEN):
+            if not isinstance(file.get(name, {}), dict):
+                raise TableError(f"{name}: expected a table [{name}], got {file[name]!r}")
         for name in file.keys() - {TRY, BETWEEN}:
             checked(name, file[name])
     except TableError as error:
-        raise TableError(f"{arguments.settings}: {error}") from None
-    return {**file, **said}
+        raise TableError(f"{path}: {error}") from None
+    return file
+
+
+def add_try(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add ``--try``."""
+    parser.add_argument(
+        "--try",
+        dest="tried",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar=("SETTING", "VALUE"),
+        help=f"values {what}, such as --try pooling last mean, or --try hidden_size 64 64,32; may be repeated",
+    )
+
+
+def tried(given: Mapping[str, Any], arguments: argparse.Namespace) -> dict[str, list[Any]]:
+    """Return the values of each setting that are to be compared, of the small file and of ``--try``."""
+    return {**given.get(TRY, {}), **{name: [_value(name, text) for text in texts] for name, *texts in arguments.tried}}
+
+
+def _value(name: str, text: str) -> Any:
+    """Return the value of a setting that a text stands for."""
+    if name not in KNOWN:
+        raise TableError(f"--try: expected one of the settings {', '.join(KNOWN)}, got {name!r}")
+    note = KNOWN[name].metadata
+    kind = {"true": True, "false": False}.__getitem__ if note["kind"] is bool else note["kind"]
+    try:
+        return [kind(part) for part in text.split(",")] if note["many"] else kind(text)
+    except (ValueError, KeyError):
+        raise TableError(f"--try: {name}: expected values of it, got {text!r}") from None
 
 
 def final_settings(given: Mapping[str, Any]) -> Settings:
@@ -103,6 +143,41 @@ def progress(unit: str) -> Callable[[range], Iterator[int]]:
                 bar.update(min(places.step, places.stop - place))
 
     return shown
+
+
+def made_folder(path: Path) -> Path:
+    """Make a folder, unless it is there, in which files can be written."""
+    if not find_spec("matplotlib"):
+        raise UserError("--out: needs matplotlib for the picture (pip install matplotlib)")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be made: {error.strerror}") from error
+    check_writable(path, path)
+    return path
+
+
+def run_trials(table: Table, settings: Settings, wanted: list[Changes], folder: Path) -> list[Trial]:
+    """Do the trainings that a folder has not yet, with a progress bar and a line for each, and return all."""
+    from tqdm import tqdm
+
+    trials = []
+    try:
+        with tqdm(total=len(wanted), unit="training") as bar:
+            for trial in complete(table, settings, wanted, folder / "trials.json"):
+                trials.append(trial)
+                loss = "diverged" if trial.loss is None else f"val_loss={trial.loss:.4g}"
+                figures = " ".join(f"{name}={value}" for name, value in rounded(trial.figures).items())
+                bar.write(f"{len(trials):>4} {loss} {figures} ({trial.name})", file=sys.stdout)
+                bar.update()
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("interrupted; the same command goes on from here") from None
+    return trials
+
+
+def lowest(trials: list[Trial]) -> Trial:
+    """Return the training with the lowest loss."""
+    return min(trials, key=lambda trial: math.inf if trial.loss is None else trial.loss)
 
 
 def rounded(figures: Mapping[str, float]) -> dict[str, str]:

@@ -30,7 +30,8 @@ class Table:
 
     path: Path
     columns: dict[str, Array]
-    lines: Array | None = field(default=None)
+    lines: Array | None = None
+    _numbers: dict[str, Array] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
@@ -48,6 +49,11 @@ class Table:
 
     def numbers(self, name: str) -> Array:
         """Return a column in float64, with NaN for missing values."""
+        if name not in self._numbers:
+            self._numbers[name] = self._as_numbers(name)
+        return self._numbers[name]
+
+    def _as_numbers(self, name: str) -> Array:
         column = self.column(name)
         if column.dtype.kind in "biuf":
             found = column.astype(np.float64)
