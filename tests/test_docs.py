@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 import gru_native
+from gru_native.cli import main
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -105,3 +108,29 @@ def test_the_page_for_users_of_scikit_learn(tmp_path: Path, monkeypatch: pytest.
     pytest.importorskip("pandas")
     monkeypatch.chdir(tmp_path)
     run_page("sklearn.md", 5)
+
+
+def test_the_page_on_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in ("sklearn", "matplotlib"):
+        pytest.importorskip(package)
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    hours, steps = np.arange(200), np.arange(400)
+    load = 500 + 90 * np.sin(hours / 4)
+    x, y = np.sin(steps / np.where(steps < 200, 2, 4)), rng.normal(size=400)
+    series = [f"{hour},{own},{wind}" for hour, own, wind in zip(hours, load, rng.normal(size=200), strict=True)]
+    walks = [f"{i // 20},{i},{x[i]},{y[i]},{'slow' if i >= 200 else 'fast'},{'LR'[int(x[i] > 0)]}" for i in steps]
+    Path("power.csv").write_text("\n".join(["hour,load,wind", *series]))
+    Path("walks.csv").write_text("\n".join(["walk,step,x,y,gait,foot", *walks]))
+    page = (DOCS / "commands.md").read_text()
+    (small,) = re.findall(r"^```toml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    Path("power.toml").write_text(small)
+    blocks = re.findall(r"^```console\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    lines = [line for block in blocks for line in block.splitlines()]
+    assert len(lines) == 10
+    for line in lines:
+        command, *arguments = shlex.split(line)
+        assert command == "gru-native"
+        assert main(arguments) == 0, line
+    for file in ("power.png", "next.csv", "gaits.csv", "search/tune.png", "compared/study.png", "compared/study.csv"):
+        assert Path(file).exists()
