@@ -184,14 +184,26 @@ def test_info_from_both_entry_points(command: list[str], tmp_path: Path) -> None
 
 
 def test_help_states_units_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("demo", "train-text", "generate", "inspect", "study", "info"):
+    given = ("out MODEL", "out PNG", "out DIR", "out CSV", "task TASK", "target COLUMN")
+    for command in (
+        "demo",
+        "train",
+        "evaluate",
+        "predict",
+        "tune",
+        "train-text",
+        "generate",
+        "inspect",
+        "study",
+        "info",
+    ):
         with pytest.raises(SystemExit) as end:
             main([command, "--help"])
         assert end.value.code == 0
         shown = capsys.readouterr().out
         options = re.split(r"\n  --(?=[a-z])", shown)[1:]
         for option in options:
-            assert "(default:" in option or option.startswith(("out MODEL", "out PNG", "out DIR")), option
+            assert "(default:" in option or option.startswith(given), option
     assert main(["info"]) == 0
 
 

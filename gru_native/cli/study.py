@@ -66,7 +66,8 @@ def register(commands: Any) -> None:
         "--settings",
         type=Path,
         metavar="FILE",
-        help="study a table, by the small file of 'train': all combinations of the values in its [try], and of --try",
+        help="study a table, by the small file of 'train': all combinations of the values in its [try], and of --try "
+        "(default: none, FILE is a text)",
     )
     add_try(parser, "to compare, of a setting of 'train', for a table")
     parser.set_defaults(run=run)

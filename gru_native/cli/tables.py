@@ -39,7 +39,8 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         "--settings",
         type=Path,
         metavar="FILE",
-        help='a TOML file with the same names as the options below, such as task = "classify"; options go first',
+        help='a TOML file with the names of the options below, such as task = "classify"; options go first '
+        "(default: none)",
     )
     for name, own in KNOWN.items():
         note, default = own.metadata, own.default
@@ -56,7 +57,9 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 def add_picture(parser: argparse.ArgumentParser, what: str) -> None:
     """Add ``--picture``."""
-    parser.add_argument("--picture", type=Path, metavar="PNG", help=f"file to draw {what} to; needs matplotlib")
+    parser.add_argument(
+        "--picture", type=Path, metavar="PNG", help=f"file to draw {what} to; needs matplotlib (default: none)"
+    )
 
 
 def given_settings(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -88,7 +91,8 @@ def add_try(parser: argparse.ArgumentParser, what: str) -> None:
         action="append",
         default=[],
         metavar=("SETTING", "VALUE"),
-        help=f"values {what}, such as --try pooling last mean, or --try hidden_size 64 64,32; may be repeated",
+        help=f"values {what}, such as --try pooling last mean, or --try hidden_size 64 64,32; may be repeated "
+        "(default: none)",
     )
 
 

@@ -54,7 +54,7 @@ def register(commands: Any) -> None:
         action="append",
         default=[],
         metavar=("SETTING", "LOW", "HIGH"),
-        help="a range to draw numbers from, evenly on a log scale unless LOW is 0; may be repeated",
+        help="a range to draw numbers from, evenly on a log scale unless LOW is 0; may be repeated (default: none)",
     )
     add_settings(parser)
     parser.set_defaults(run=run)

@@ -64,23 +64,23 @@ class Settings:
     )
     target: tuple[str, ...] = _setting(MISSING, text, "columns to predict", metavar="COLUMN", many=True)
     columns: tuple[str, ...] | None = _setting(
-        None, text, "columns to read, of numbers, in this order; by default all others", metavar="COLUMN", many=True
+        None, text, "columns to read, of numbers, in this order (default: all others)", metavar="COLUMN", many=True
     )
     id: str | None = _setting(
         None,
         text,
-        "column that says which sequence a row belongs to; by default each row is a sequence, and its "
-        "columns are the steps, and for 'label' and 'forecast' the table is one sequence",
+        "column that says which sequence a row belongs to (default: each row is a sequence, and its columns are the "
+        "steps; for 'label' and 'forecast' the table is one sequence)",
         metavar="COLUMN",
     )
     time: str | None = _setting(
-        None, text, "column that orders the rows of a sequence; by default their order in the file", metavar="COLUMN"
+        None, text, "column that orders the rows of a sequence (default: their order in the file)", metavar="COLUMN"
     )
     window: int | None = _setting(
         None,
         _from(1),
-        "steps that are read for a forecast (by default 24), or at most of the end of a sequence; for "
-        "'label' the pieces in which it is trained on (by default all)",
+        "steps that are read for a forecast, or at most of the end of a sequence; for 'label' the pieces that it "
+        "is trained on (default: 24 for a forecast, else all)",
         int,
         "N",
     )
@@ -121,7 +121,11 @@ class Settings:
     patience: int = _setting(10, _from(1), "epochs without a better validation after which to stop", int, "N")
     seed: int = _setting(0, _from(0), "of the held-out share, initial weights, order and dropout", int, "N")
     threads: int | None = _setting(
-        None, _from(1, MAX_THREADS), "the most threads; the result does not depend on it", int, "N"
+        None,
+        _from(1, MAX_THREADS),
+        "the most threads; the result does not depend on it (default: OMP_NUM_THREADS, or the CPUs of the process)",
+        int,
+        "N",
     )
 
     def __post_init__(self) -> None:
