@@ -730,3 +730,36 @@ def test_a_frozen_module_sees_a_change_of_its_input_between_the_passes(name: str
         x.mul_(2)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         output.sum().backward()
+
+
+CHANGES: dict[str, Callable[[Any, Any], Any]] = {
+    "load_state_dict": lambda module, other: module.load_state_dict(other.state_dict()),
+    "reset_parameters": lambda module, other: module.reset_parameters(),
+    "in place": lambda module, other: [own.mul_(0.9) for own in module.parameters()],
+    "to": lambda module, other: module.to("cpu"),
+    "double": lambda module, other: module.double().float(),
+    "freeze": lambda module, other: module.freeze().unfreeze(),
+    "copy": lambda module, other: copy.deepcopy(module),
+    "pickle": lambda module, other: pickle.loads(pickle.dumps(module)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+@torch.no_grad()
+def test_weights_that_are_packed_for_a_while_may_change(change: Callable[[Any, Any], Any]) -> None:
+    module, other, x = gt.GRU(3, 4), gt.GRU(3, 4), torch.randn(5, 2, 3)
+    with module.packed():
+        module(x)
+        made = change(module, other)
+        output = module(x)[0]
+    torch.testing.assert_close(output, module(x)[0], rtol=0, atol=0)
+    for each in (module, made if isinstance(made, torch.nn.Module) else module):
+        assert each._frozen is each._for_now is None
+        assert all(own.requires_grad for own in each.parameters())
+
+
+def test_a_call_with_gradients_does_not_take_weights_that_are_packed_for_a_while() -> None:
+    module = gt.GRU(3, 4)
+    with module.packed():
+        module(torch.randn(5, 2, 3))[0].sum().backward()
+    assert module.weight_hh_l0.grad is not None

@@ -547,3 +547,31 @@ def test_resets_of_a_packed_sequence_have_its_shape(shape: tuple[int, ...]) -> N
     packed = torch.nn.utils.rnn.pack_padded_sequence(sequence(), [2, 4, 3], enforce_sorted=False)
     with pytest.raises(ValueError, match=r"reset: expected shape \(T, B\) = \(4, 3\)"):
         gt.GRU(5, 7)(packed, reset=torch.zeros(shape, dtype=torch.bool))
+
+
+def test_a_default_device_changes_nothing() -> None:
+    x = torch.randn(5, 3, 8)
+    layer = gt.GRU(8, 16, 2, dropout=0.5, recurrent_dropout=0.1, zoneout=0.1)
+    torch.manual_seed(0)
+    expected = layer(x, lengths=[5, 2, 3])[0]
+    torch.manual_seed(0)
+    with torch.device("meta"):
+        found = layer(x, lengths=[5, 2, 3])[0]
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("what", ["lengths", "reset", "h_0", "parameters"])
+def test_tensors_of_other_devices_are_refused_in_a_transform_too(what: str) -> None:
+    layer, x = gt.GRU(8, 16), torch.randn(1, 5, 3, 8)
+    h_0, named = (
+        torch.zeros(1, 3, 16),
+        {"lengths": torch.tensor([5, 2, 3]), "reset": torch.zeros(5, 3, dtype=torch.bool)},
+    )
+    if what == "parameters":
+        layer = layer.to("meta")
+    elif what == "h_0":
+        h_0 = h_0.to("meta")
+    else:
+        named[what] = named[what].to("meta")
+    with pytest.raises(ValueError, match="expected a tensor on the CPU, where the input is, got one on meta"):
+        torch.func.vmap(lambda row: layer(row, h_0, **named)[0])(x)

@@ -195,14 +195,14 @@ def test_weights_are_packed_for_a_rollout_that_nothing_disturbs(cell: str, callb
 
     def watch(*_: Any) -> None:
         assert module.weight_hh_l0.requires_grad
-        packed["update" if model.policy.training else "rollout"].add(module._frozen is not None)
+        packed["update" if model.policy.training else "rollout"].add(module._for_now is not None)
 
     hook = module.register_forward_hook(watch)
     with pytest.raises(KeyboardInterrupt):
         model.learn(64, callback=callback)
     hook.remove()
     assert packed == {"rollout": {callback is None}, "update": {False}}
-    assert module._frozen is None
+    assert module._for_now is None
     module.freeze()
     with pytest.raises(KeyboardInterrupt):
         model.learn(64)

@@ -62,7 +62,7 @@ class _Stack(Accelerated):
         if not self.training:
             return (*own, 0.0, 0.0, self.zoneout), None
         noise = self.dropout if self.num_layers > 1 else 0.0, self.recurrent_dropout, self.zoneout
-        return (*own, *noise), torch.randint(2**63 - 1, ()) if any(noise) and self._computes(x) else None
+        return (*own, *noise), torch.randint(2**63 - 1, (), device="cpu") if any(noise) and self._computes(x) else None
 
     @untraced
     def _packed(
@@ -213,6 +213,6 @@ def _checked(lengths: Any, reset: Any) -> tuple[Tensor | None, Tensor | None]:
 
 def _tensor(name: str, value: Any, expected: str) -> Tensor:
     try:
-        return torch.as_tensor(value)
+        return value if isinstance(value, Tensor) else torch.as_tensor(value, device="cpu")
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"{name}: expected a tensor of {expected}, got {shown(value)}") from error

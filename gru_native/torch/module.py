@@ -31,6 +31,8 @@ class Accelerated(torch.nn.Module):
     _frozen_of: tuple[Tensor, ...] = ()
     #: Those of them that had a gradient before `freeze`.
     _trainable: tuple[str, ...] = ()
+    #: Packed for a while, by `packed`: the weights, the parameters that they are of, and the versions of these.
+    _for_now: tuple[Weights, tuple[Tensor, ...], list[int]] | None = None
 
     def __init_subclass__(cls, **named: Any) -> None:
         super().__init_subclass__(**named)
@@ -82,21 +84,20 @@ class Accelerated(torch.nn.Module):
 
     @contextmanager
     def packed(self) -> Iterator[None]:
-        """Pack the weights once for what is done within, where nothing may change them and no gradient is asked for.
+        """Pack the weights once for the calls within that record no gradient, until they change.
 
-        Nothing else is seen of it. What is frozen, or PyTorch computes, stays as it is.
+        Changes are seen by the versions of the parameters, which a write by ``.data`` does not raise. Nothing else is
+        seen of it. What is frozen, or PyTorch computes, stays as it is.
         """
-        ours = self._frozen is None and not computed_weights(self)
-        if ours:
+        if self._frozen is None and not computed_weights(self):
             parameters = tuple(self._named().values())
-            with suppress(ValueError):  # of what PyTorch computes
-                self._frozen = Weights(*self._of_weights(), [own.detach().clone() for own in parameters])
-                self._frozen_of = parameters
+            with suppress(ValueError, RuntimeError):  # of what PyTorch computes, or has no versions
+                weights = Weights(*self._of_weights(), [own.detach().clone() for own in parameters])
+                self._for_now = weights, parameters, [own._version for own in parameters]
         try:
             yield
         finally:
-            if ours:
-                self._frozen, self._frozen_of = None, ()
+            self._for_now = None
 
     def _named(self) -> dict[str, Tensor]:
         return {name: getattr(self, name) for name in self._names()}
@@ -110,6 +111,7 @@ class Accelerated(torch.nn.Module):
                 self.unfreeze()
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        self._for_now = None
         found = super()._apply(fn, recurse)
         self._freeze_anew()
         return found
@@ -123,7 +125,7 @@ class Accelerated(torch.nn.Module):
         self._freeze_anew()
 
     def __getstate__(self) -> dict[str, Any]:
-        own = super().__getstate__() | {"_frozen": self._frozen is not None, "_frozen_of": ()}
+        own = super().__getstate__() | {"_frozen": self._frozen is not None, "_frozen_of": (), "_for_now": None}
         own.pop("_compiled_call_impl", None)  # of `compile`: it computes with the weights of this module
         return own
 
@@ -194,6 +196,10 @@ class Accelerated(torch.nn.Module):
         frozen = self._frozen
         if frozen is not None and any(map(is_not, parameters, self._frozen_of)):
             frozen = None
+        elif frozen is None and self._for_now is not None and not torch.is_grad_enabled():
+            weights, of, versions = self._for_now
+            if not any(map(is_not, parameters, of)) and [own._version for own in parameters] == versions:
+                frozen = weights
         return operators.run(*given, parameters, options, frozen)
 
     def _dispatched(self, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -204,6 +210,10 @@ class Accelerated(torch.nn.Module):
         if not all(each is None or isinstance(each, Tensor) for each in given[1:3]):
             raise Unfit("hx: expected tensors, got something else")
         parameters = [getattr(self, name) for name in self._names()]
+        names = ("input", "h_0", "c_0", "lengths", "reset", "seed", *self._names())
+        for name, each in zip(names, (*given, *parameters), strict=True):
+            if each is not None and not each.is_cpu:
+                raise ValueError(f"{name}: expected a tensor on the CPU, where the input is, got one on {each.device}")
         if torch._C._get_tracing_state() is not None:
             raise NotImplementedError(_NO_SCRIPT)
         inputs = (*given[:3], *parameters)
