@@ -59,6 +59,12 @@ MODELS: dict[str, Make] = {
         nn.Activation("sigmoid"),
         nn.Softmax(),
     ),
+    "chain that normalizes": lambda n, h, *, dtype, batch_first=False: nn.Sequential(
+        trained(nn.BatchNorm1d(n, channels_last=True, batch_first=batch_first, dtype=dtype)),
+        nn.GRU(n, h, batch_first=batch_first, dtype=dtype, seed=1),
+        trained(nn.BatchNorm1d(h, channels_last=True, batch_first=batch_first, dtype=dtype)),
+        nn.GRU(h, 3, batch_first=batch_first, dtype=dtype, seed=2),
+    ),
     "chain that pools": lambda n, h, *, dtype, batch_first=False: nn.Sequential(
         nn.RNN(n, h, batch_first=batch_first, dtype=dtype, seed=1),
         nn.MeanPooling(batch_first),
@@ -479,6 +485,7 @@ class Own(nn.Module):
         ),
         (lambda: nn.Sequential(nn.GRU(2, 3), nn.AttentionPooling(3)), "step by step, got AttentionPooling"),
         (lambda: nn.BatchNorm1d(3, track_running_stats=False), "track_running_stats: expected true"),
+        (lambda: nn.Sequential(nn.BatchNorm1d(3), nn.GRU(3, 4)), "0.channels_last: expected true before a layer that"),
         (lambda: nn.Sequential(nn.Linear(2, 3), nn.LayerNorm((4, 3))), "1.normalized_shape: expected one axis"),
         (lambda: nn.Dropout(0.5), "expected a layer with weights"),
         (lambda: nn.Sequential(nn.MeanPooling()), "expected a layer with weights"),

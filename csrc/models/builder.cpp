@@ -143,6 +143,7 @@ void ModelBuilder<T>::add(const Json& layer, const std::string& name) {
     if (made_.stages.empty() && made_.indices == 0) refuse("expected another layer before " + type + ", got none");
     return features();
   };
+  pooled_ |= is("MeanPooling") || is("LastPooling");
   if (is("MeanPooling")) return add_stage(std::make_unique<MeanStage<T>>(behind_another(), name), name);
   if (is("Softmax")) return add_stage(std::make_unique<SoftmaxStage<T>>(behind_another()), name);
   if (is("Activation")) {
@@ -308,6 +309,8 @@ void ModelBuilder<T>::add_batch_norm(const Options& options, const std::string& 
   const size_t size = Option(options, "num_features", name).whole();
   if (!Option(options, "track_running_stats", name).flag())
     refuse(name + "track_running_stats: expected true, because a step has no batch of its own");
+  if (!pooled_ && !(options.contains("channels_last") && Option(options, "channels_last", name).flag()))
+    refuse(name + "channels_last: expected true before a layer that pools, got false");
   typename NormStage<T>::Parameters own{};
   const auto eps = static_cast<T>(Option(options, "eps", name).number());
   own.mean = values(name + "running_mean", size);

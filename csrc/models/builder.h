@@ -63,6 +63,7 @@ class ModelBuilder {
 
   const Safetensors& file_;
   Layers<T> made_;
+  bool pooled_ = false;
   size_t arrays_used_ = 0;
 };
 
