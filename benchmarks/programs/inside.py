@@ -8,7 +8,11 @@ from typing import Any
 from weakref import WeakSet
 
 import torch
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.nn.modules.module import (
+    _global_forward_hooks_with_kwargs,
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
 from torch.nn.utils.rnn import PackedSequence
 
 from gru_bench.limits import GATE_BACKWARD_FLOPS, GATE_FLOPS
@@ -46,6 +50,7 @@ class Inside:
         """Follow no further calls."""
         for hook in self._hooks:
             hook.remove()
+            _global_forward_hooks_with_kwargs.pop(hook.id, None)  # which PyTorch leaves there
 
     def _enter(self, module: torch.nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         if not isinstance(module, RECURRENT):
