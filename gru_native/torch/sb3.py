@@ -126,7 +126,7 @@ class _Padded:
     def _get_samples(self: Any, batch_inds: np.ndarray, env_change: np.ndarray, env: Any = None) -> Any:
         starts = np.logical_or(self.episode_starts[batch_inds], env_change[batch_inds]).reshape(-1)
         starts[0] = True
-        first = np.flatnonzero(starts)
+        self.seq_start_indices = first = np.flatnonzero(starts)
         lengths = np.diff(first, append=len(starts))
         is_step = (np.arange(lengths.max()) < lengths[:, None]).reshape(-1)
 
