@@ -128,7 +128,7 @@ def test_the_page_on_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (small,) = re.findall(r"^```toml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     Path("power.toml").write_text(small)
     blocks = re.findall(r"^```console\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
-    lines = [line for block in blocks for line in block.splitlines()]
+    lines = [line for block in blocks for line in block.replace("\\\n", "").splitlines()]
     assert len(lines) == 10
     for line in lines:
         command, *arguments = shlex.split(line)
