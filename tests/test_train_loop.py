@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sources import Unknown
 from tolerances import assert_close
 
 from gru_native import nn, optim
@@ -939,7 +940,7 @@ def _trainer_of(layers: list[nn.Module]) -> Trainer:
 def test_data_of_another_layout_are_refused(layers: list[nn.Module], data: Any, message: str) -> None:
     trainer = _trainer_of(layers)
     before = trainer.model.state_dict()
-    fine = _Unknown(data)
+    fine = Unknown(data)
     calls = [
         lambda: trainer.fit(data, epochs=1, progress=False),
         lambda: trainer.fit(fine, epochs=1, validation=data, progress=False),
@@ -951,21 +952,6 @@ def test_data_of_another_layout_are_refused(layers: list[nn.Module], data: Any, 
             call()
     assert (trainer.step, trainer.epoch) == (0, 0)
     assert all(array is before[name] for name, array in trainer.model.state_dict().items())
-
-
-class _Unknown:
-    """A user's source, which says nothing of its layout."""
-
-    carries_state = False
-
-    def __init__(self, data: Any) -> None:
-        self.data = data
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def epoch(self, number: int) -> Any:
-        return self.data.epoch(number)
 
 
 def test_a_model_that_is_no_chain_is_asked_too() -> None:
@@ -982,12 +968,12 @@ def test_layouts_that_fit_and_those_that_nobody_knows() -> None:
         ([nn.BatchNorm1d(5), nn.Linear(3, 1), nn.BatchNorm1d(5)], channels),
         ([nn.Embedding(3, 2), nn.Linear(2, 1)], _samples(6, kind=int)),
         ([nn.Embedding(3, 2), nn.GRU(2, 1, batch_first=True), nn.MeanPooling(True)], _samples(6, 4, kind=int)),
-        ([nn.GRU(3, 1), nn.LastPooling()], _Unknown(_samples(4, 4, 3))),
+        ([nn.GRU(3, 1), nn.LastPooling()], Unknown(_samples(4, 4, 3))),
     ]:
         _trainer_of(layers).fit(data, epochs=1, validation=data, progress=False)
     wrong = _samples(4, 4, 3)
     with pytest.raises(TypeError, match=r"data\.batch_first: expected True or False, got 'yes'"):
-        _trainer_of([nn.GRU(3, 1)]).evaluate(_saying(_Unknown(wrong), batch_first="yes"))
+        _trainer_of([nn.GRU(3, 1)]).evaluate(_saying(Unknown(wrong), batch_first="yes"))
 
 
 def _saying(data: Any, **attributes: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sources import Unknown
 from tolerances import assert_close
 
 from gru_native import nn
@@ -14,21 +15,6 @@ from gru_native.train import Batches, Sequences, Stream
 
 F64: dict[str, Any] = {"dtype": "float64", "seed": 1}
 LENGTHS = (2, 9, 4, 7, 1, 4, 3)
-
-
-class Unknown:
-    """A user's source, which does not say where its rows belong."""
-
-    carries_state = False
-
-    def __init__(self, data: Any) -> None:
-        self.data = data
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def epoch(self, number: int) -> Any:
-        return self.data.epoch(number)
 
 
 def chain(batch_first: bool, *end: nn.Module) -> nn.Sequential:
