@@ -205,6 +205,15 @@ def test_the_numbers_of_activations(rng: np.random.Generator, activation: Any) -
         check(model, x, whole(model, x), rng)
 
 
+# So long that tiles take turns at pieces of them.
+@pytest.mark.parametrize(("inputs", "hidden"), [(1500, 5), (3, 700), (1500, 700)])
+@pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM, nn.RNN])
+def test_the_bits_of_long_rows(rng: np.random.Generator, isa: str, kind: Make, inputs: int, hidden: int) -> None:
+    model = kind(inputs, hidden, seed=1)
+    x = rng.standard_normal((3, 20, inputs)).astype(f4)
+    check(model, x, whole(model, x), rng)
+
+
 @pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM])
 @pytest.mark.parametrize(("steps", "batch", "hidden"), [(400, 1, 300), (60, 70, 65), (1400, 2, 33)])
 def test_long_runs_by_a_team(rng: np.random.Generator, kind: type[nn.GRU], steps: int, batch: int, hidden: int) -> None:

@@ -41,6 +41,18 @@ struct ResetAfter {
   }
 };
 
+// The two parts of n are sums apart.
+template <class Step>
+struct WholeResetAfter : Whole<Step> {
+  using T = typename Step::Element;
+  using V = Vector<T>;
+
+  static GRU_INLINE void between(const Pass<T>& pass, size_t row, size_t panel, size_t, typename V::Reg* sums) {
+    V::store(slots_of(pass, row, panel).n(), sums[2]);
+    sums[2] = V::load(pass.bias + panel * V::width);
+  }
+};
+
 template <class T, bool taped>
 struct ChosenResetAfter : ResetAfter<T, taped> {
   using V = Vector<T>;
@@ -73,6 +85,7 @@ constexpr Cell<T> gru_reset_after = {
     .usual = {Function::sigmoid, Function::tanh},
     .project = run<Project<T, 3>>,
     .step = run<ResetAfter<T, false>>,
+    .whole_step = run<WholeResetAfter<ResetAfter<T, false>>>,
     .step_taped = run<ResetAfter<T, true>>,
     .step_backward = run<ResetAfterBackward<T>>,
 };
@@ -82,6 +95,7 @@ constexpr Cell<T> gru_reset_after_chosen = [] {
   Cell<T> cell = gru_reset_after<T>;
   cell.taped_slots = 7;
   cell.step = run<ChosenResetAfter<T, false>>;
+  cell.whole_step = run<WholeResetAfter<ChosenResetAfter<T, false>>>;
   cell.step_taped = run<ChosenResetAfter<T, true>>;
   cell.step_backward = run<ResetAfterBackward<T, true>>;
   return cell;

@@ -165,6 +165,7 @@ constexpr Cell<T> lstm = {
     .has_peepholes = true,
     .project = run<Project<T, 4>>,
     .step = run<Lstm<T, false>>,
+    .whole_step = run<Whole<Lstm<T, false>>>,
     .step_taped = run<Lstm<T, true>>,
     .step_backward = run<LstmBackward<T>>,
 };
@@ -178,6 +179,7 @@ constexpr Cell<T> lstm_chosen = [] {
   cell.own_sums = 3;
   for (size_t which = 0; which < 3; ++which) cell.own_sum[which] = {{Summed::peephole}, which};
   cell.step = run<ChosenLstm<T, false>>;
+  cell.whole_step = run<Whole<ChosenLstm<T, false>>>;
   cell.step_taped = run<ChosenLstm<T, true>>;
   cell.step_backward = run<ChosenLstmBackward<T>>;
   return cell;

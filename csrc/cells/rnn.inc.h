@@ -102,6 +102,7 @@ constexpr Cell<T> rnn = {
     .usual = {Activation<T>::function},
     .project = run<Project<T, 1>>,
     .step = run<Rnn<T, Activation, false>>,
+    .whole_step = run<Whole<Rnn<T, Activation, false>>>,
     .step_taped = run<Rnn<T, Activation, true>>,
     .step_backward = run<RnnBackward<T, Activation>>,
 };
@@ -111,6 +112,7 @@ constexpr Cell<T> rnn_chosen = [] {
   Cell<T> cell = rnn<T, Activation>;
   cell.taped_slots = 2;
   cell.step = run<ChosenRnn<T, false>>;
+  cell.whole_step = run<Whole<ChosenRnn<T, false>>>;
   cell.step_taped = run<ChosenRnn<T, true>>;
   cell.step_backward = run<ChosenRnnBackward<T>>;
   return cell;

@@ -57,6 +57,18 @@ class ForwardPasses {
     run(packs_.hidden, step_, pass, member);
   }
 
+  // Projections and step in one pass, where the cell has that.
+  bool has_whole() const { return w_.cell.whole_step; }
+  void whole(const StepRows<T>& rows, const Part& panels, bool descending, int member) const {
+    Pass<T> pass = pass_over(rows, panels, w_.hidden_size);
+    pass.descending = descending;
+    pass.x = {plain_operand<T>(rows.x, w_.input_size), packs_.input.panels()};
+    pass.x_bias = w_.input_bias();
+    pass.left = plain_operand<T>(rows.read, w_.output_size);
+    pass.bias = w_.hidden_bias();
+    packs_.hidden.run(w_.cell.whole_step, pass, member);
+  }
+
   void second(const StepRows<T>& rows, const Part& panels, bool descending, int member) const {
     Pass<T> pass = pass_over(rows, panels, w_.hidden_size);
     pass.descending = descending;

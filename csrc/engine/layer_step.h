@@ -40,8 +40,14 @@ class LayerStep {
   void step(size_t rows, const T* const* x, const T* const* h, T* const* carry, T* const* output) {
     const StepRows<T> all{rows, x, h, h, gate_rows_.data(), carry, output};
     const Part panels{0, panels_};
-    passes_.project(all, panels, 0);
-    passes_.hidden(all, panels, true, 0);
+    // Every other step goes the other way, so that what it reads first is what the last one has left in cache.
+    descending_ = !descending_;
+    if (passes_.has_whole()) {
+      passes_.whole(all, panels, descending_, 0);
+    } else {
+      passes_.project(all, panels, 0);
+      passes_.hidden(all, panels, true, 0);
+    }
     if (w_.cell.second) passes_.second(all, panels, false, 0);
     if (w_.projects()) passes_.project_states(all, {0, w_.output_panels()}, 0);
     if (taken_ < 1)
@@ -55,6 +61,7 @@ class LayerStep {
   ForwardPasses<T> passes_;
   const size_t panels_;
   const T taken_;
+  bool descending_ = false;
   const size_t row_;
   Buffer<T> gates_;
   std::vector<T*> gate_rows_;

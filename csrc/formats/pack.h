@@ -65,6 +65,8 @@ class PackReader {
   size_t scratch_size() const { return at_a_time_ * pack_.panel_size(); }
   // Must be called before the first pass, with scratch of so many elements for each member.
   void prepare(int members, T* scratch, size_t size);
+  // All of them, where none are filled.
+  const Panels<T>& panels() const { return panels_; }
   // Runs a pass, whose right factor is the pack.
   void run(void (*function)(const Pass<T>&), Pass<T>& pass, int member) const;
 

@@ -2,6 +2,7 @@
 //
 //
 // begin(pass, row, panel, n, sums) and finish(pass, row, panel, n, sums); n is the number of valid units in the panel.
+// One with between(pass, row, panel, n, sums) has two products, that of x first.
 // An epilogue of long chains of operations has finish<N>(pass, at, sums) instead, for N places whose chains overlap, at
 // most `overlapping` of them.
 #pragma once
@@ -77,9 +78,14 @@ GRU_INLINE void add_to_sum(const Pass<T>& pass, size_t row, size_t panel, size_t
 }
 
 template <class T, size_t G>
-GRU_INLINE void begin_from_bias(const Pass<T>& pass, size_t panel, typename Vector<T>::Reg* sums) {
+GRU_INLINE void begin_from(const T* bias, size_t panel, typename Vector<T>::Reg* sums) {
   using V = Vector<T>;
-  GRU_FOR (g, 0, G) sums[g] = pass.bias ? V::load(pass.bias + (panel * G + g) * V::width) : V::zero();
+  GRU_FOR (g, 0, G) sums[g] = bias ? V::load(bias + (panel * G + g) * V::width) : V::zero();
+}
+
+template <class T, size_t G>
+GRU_INLINE void begin_from_bias(const Pass<T>& pass, size_t panel, typename Vector<T>::Reg* sums) {
+  begin_from<T, G>(pass.bias, panel, sums);
 }
 
 template <class T>
@@ -128,6 +134,18 @@ struct Project {
     T* slots = gates_of(pass, row, panel);
     GRU_FOR (g, 0, G) V::store(slots + g * V::width, sums[g]);
   }
+};
+
+// A step that projects x itself: its sums go on where those of the projections end.
+template <class Step>
+struct Whole : Step {
+  using T = typename Step::Element;
+
+  static GRU_INLINE void begin(const Pass<T>& pass, size_t row, size_t panel, size_t, typename Vector<T>::Reg* sums) {
+    fetch_output(pass, row, panel);
+    begin_from<T, Step::gates>(pass.x_bias, panel, sums);
+  }
+  static GRU_INLINE void between(const Pass<T>&, size_t, size_t, size_t, typename Vector<T>::Reg*) {}
 };
 
 // How a backward pass begins: d_h, as far as it does not come through the product.

@@ -22,6 +22,13 @@ struct Operand {
   ptrdiff_t block_stride;
 };
 
+// What a product multiplies. T is what is computed in, W what weights are stored in.
+template <class T, class W = T>
+struct Factors {
+  Operand<T> left;
+  Panels<W> right;
+};
+
 // The gates of some rows, each [panel][slot][vector]: `rows` are the addresses of the first gate's slot in panel 0.
 // A step finds their projections there; with a tape it leaves the gates, which backward overwrites in place by their
 // gradients, so that the gradients of all products are contiguous slices of slots.
@@ -69,17 +76,17 @@ struct Choices {
 
 // One pass over some rows and panels: a product, begun from values that the pass defines and ended by its epilogue.
 // Each function of the table says which members it uses; the others may be left empty. Row addresses are for the first
-// unit; `units` is the number of valid units over all panels, so that the last panel may be partly filled. T is what is
-// computed in, W what weights are stored in.
+// unit; `units` is the number of valid units over all panels, so that the last panel may be partly filled.
 template <class T, class W = T>
-struct Pass {
+struct Pass : Factors<T, W> {
   size_t rows;
   size_t first_panel, last_panel;
   bool descending;  // the last panel first: what the pass before read last is then still in cache
   size_t units;
-  Operand<T> left;
-  Panels<W> right;
   const T* bias;  // [panel][gate][vector], or null for zeros
+  // Of a step that projects x itself: the product before the pass's own, and where its sums begin.
+  Factors<T, W> x;
+  const T* x_bias;
   Gates<T> gates;
   const T* const* h_previous;  // rows
   const T* const* d_output;    // rows
@@ -162,6 +169,7 @@ struct Cell {
 
   void (*project)(const Pass<T>&) = nullptr;     // gates = bias + left * right
   void (*step)(const Pass<T>&) = nullptr;        // from the projected gates to h' in `output`
+  void (*whole_step)(const Pass<T>&) = nullptr;  // the same from x; null where projections have other gates
   void (*step_taped)(const Pass<T>&) = nullptr;  // the same, and what backward needs into the slots
   // Backward, one gate: d_h = carry + d_output + left * right, where left holds the gate gradients of the step that
   // follows in time (none at first); then the gates of this step become gradients, and the carry that of the step

@@ -53,23 +53,24 @@ struct Ahead {
 
 // sums[R][P][G] += left * right over a piece of k, for R rows from `row` and P panels from `panel`.
 template <class T, size_t R, size_t P, size_t G, size_t C>
-void multiply_add(const Pass<T>& pass, size_t row, size_t panel, Piece piece, Ahead<T> ahead,
+void multiply_add(const Factors<T>& factors, size_t row, size_t panel, Piece piece, Ahead<T> ahead,
                   typename Vector<T>::Reg* sums) {
   using V = Vector<T>;
   typename V::Reg chain[C][R][P][G];
   const T* left[R];
+  const Operand<T>& operand = factors.left;
   const ptrdiff_t start =
-      pass.left.offset + static_cast<ptrdiff_t>(piece.first / pass.left.block_size) * pass.left.block_stride;
+      operand.offset + static_cast<ptrdiff_t>(piece.first / operand.block_size) * operand.block_stride;
   GRU_FOR (r, 0, R) {
-    left[r] = pass.left.rows[row + r] + start;
+    left[r] = operand.rows[row + r] + start;
     GRU_FOR (p, 0, P)
       GRU_FOR (g, 0, G) {
         chain[0][r][p][g] = sums[(r * P + p) * G + g];
         GRU_FOR (c, 1, C) chain[c][r][p][g] = V::zero();
       }
   }
-  const ptrdiff_t panel_stride = pass.right.panel_stride;
-  const T* right = pass.right.data + static_cast<ptrdiff_t>(panel) * panel_stride + piece.first * G * V::width;
+  const ptrdiff_t panel_stride = factors.right.panel_stride;
+  const T* right = factors.right.data + static_cast<ptrdiff_t>(panel) * panel_stride + piece.first * G * V::width;
 
   // A compiler that takes loads for cheap repeats them for each of two or three rows. Whichever is fewer waits in
   // registers, the weights of all panels or the elements of all rows; the others pass through a single one, because
@@ -101,8 +102,8 @@ void multiply_add(const Pass<T>& pass, size_t row, size_t panel, Piece piece, Ah
   };
 
   auto sweep = [&](auto fetch) GRU_LAMBDA_INLINE {
-    for (size_t done = piece.first; done < piece.last; done += pass.left.block_size) {
-      const size_t size = at_most(pass.left.block_size, piece.last - done);
+    for (size_t done = piece.first; done < piece.last; done += operand.block_size) {
+      const size_t size = at_most(operand.block_size, piece.last - done);
       size_t k = 0;
       for (; k + C <= size; k += C, right += C * G * V::width) {
         GRU_FOR (c, 0, C) term(c, k);
@@ -113,7 +114,7 @@ void multiply_add(const Pass<T>& pass, size_t row, size_t panel, Piece piece, Ah
           if (k + c < size) term(c, k);
         right += (size - k) * G * V::width;
       }
-      GRU_FOR (r, 0, R) left[r] += pass.left.block_stride;
+      GRU_FOR (r, 0, R) left[r] += operand.block_stride;
     }
   };
   // Tiles of few rows do nothing but load: there a fetch would only be in the way.
@@ -148,7 +149,7 @@ void multiply_add(const Pass<T>& pass, size_t row, size_t panel, Piece piece, Ah
 // The products of every tile size, by rows and panels.
 template <class T, size_t G, size_t C>
 struct Products {
-  using Function = void (*)(const Pass<T>&, size_t, size_t, Piece, Ahead<T>, typename Vector<T>::Reg*);
+  using Function = void (*)(const Factors<T>&, size_t, size_t, Piece, Ahead<T>, typename Vector<T>::Reg*);
   Function of[8][8] = {};
 
   constexpr Products() { fill<1, 1>(); }
@@ -244,18 +245,37 @@ Ahead<T> ahead_of(const Panels<T>& panels, const T* right, size_t piece, size_t 
   return {right + static_cast<ptrdiff_t>(part / G) * panels.panel_stride + (G + part % G) * piece * W, false};
 }
 
+// The pieces of k at which so many tiles of rows take turns.
+template <size_t C, class T>
+size_t piece_of(const Factors<T>& factors, size_t row_tiles) {
+  const size_t size = factors.left.size, block = factors.left.block_size;
+  return C == 1 && row_tiles > 1 && size > factors.right.piece ? divide_up(factors.right.piece, block) * block : size;
+}
+
+// Adds a product to the sums of tiles of the same panels, which take turns at its pieces.
+template <size_t C, class T, size_t G>
+void multiply(const Factors<T>& factors, size_t piece, Tile<T, G>* tiles, size_t count) {
+  const size_t panel = tiles->panel, wide = tiles->panels, size = factors.left.size;
+  const T* const right = factors.right.data + static_cast<ptrdiff_t>(panel) * factors.right.panel_stride;
+  for (size_t k = 0; k < size; k += piece)
+    for (size_t i = 0; i < count; ++i)
+      products<T, G, C>.of[tiles[i].rows - 1][wide - 1](
+          factors, tiles[i].row, panel, {k, at_most(k + piece, size)},
+          ahead_of<T, G>(factors.right, right + k * G * Vector<T>::width, piece, wide, i, count), tiles[i].sums);
+}
+
 // Cuts rows and panels into tiles of nearly equal size: 9 rows are 5 and 4, not 8 and a slow 1.
 template <class Epilogue, size_t C>
 void run_tiles(const Pass<typename Epilogue::Element>& pass) {
   using T = typename Epilogue::Element;
-  constexpr size_t G = Epilogue::gates, W = Vector<T>::width;
+  constexpr size_t G = Epilogue::gates;
+  constexpr bool projects = requires { Epilogue::between; };
   if (pass.rows == 0 || pass.first_panel == pass.last_panel) return;
   const size_t row_tiles = divide_up(pass.rows, tallest<T, G, C>);
   const size_t panels = pass.last_panel - pass.first_panel;
   const size_t panel_tiles = divide_up(panels, widest<T, G, C>(divide_up(pass.rows, row_tiles)));
-  const size_t block = pass.left.block_size, size = pass.left.size;
-  const bool cut = C == 1 && row_tiles > 1 && size > pass.right.piece;
-  const size_t piece = cut ? divide_up(pass.right.piece, block) * block : size;
+  const size_t piece = piece_of<C, T>(pass, row_tiles), x_piece = projects ? piece_of<C, T>(pass.x, row_tiles) : 0;
+  const bool cut = piece < pass.left.size || (projects && x_piece < pass.x.left.size);
   constexpr size_t most = C == 1 ? turns : 1;
   const size_t group = cut ? most : 1;
   Tile<T, G> tiles[most];
@@ -274,13 +294,11 @@ void run_tiles(const Pass<typename Epilogue::Element>& pass) {
         for_each_place(pass, tiles[i], Epilogue::begin);
         row += tiles[i].rows;
       }
-      for (size_t k = 0; k < size; k += piece) {
-        const T* const right = pass.right.data + static_cast<ptrdiff_t>(panel) * pass.right.panel_stride + k * G * W;
-        for (size_t i = 0; i < count; ++i)
-          products<T, G, C>.of[tiles[i].rows - 1][wide - 1](pass, tiles[i].row, panel, {k, at_most(k + piece, size)},
-                                                            ahead_of<T, G>(pass.right, right, piece, wide, i, count),
-                                                            tiles[i].sums);
+      if constexpr (projects) {
+        multiply<C, T>(pass.x, x_piece, tiles, count);
+        for (size_t i = 0; i < count; ++i) for_each_place(pass, tiles[i], Epilogue::between);
       }
+      multiply<C, T>(pass, piece, tiles, count);
       for (size_t i = 0; i < count; ++i) finish<Epilogue>(pass, tiles[i]);
     }
     done += wide;
