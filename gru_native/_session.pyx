@@ -59,10 +59,20 @@ cdef inline bint fits_result(object array, int type_number, np.npy_intp rows, np
     return fits_rows(array, type_number, rows, size) and np.PyArray_ISWRITEABLE(array)
 
 
-cdef int refuse_result(np.npy_intp rows, Model model) except -1:
+cdef int refuse_result(object out, np.npy_intp rows, Model model) except -1:
+    shape = (rows, model.info.output_size)
+    if not np.PyArray_CheckExact(out):
+        got = type(out).__name__
+    elif out.dtype != model.dtype or not out.dtype.isnative or out.shape != shape:
+        got = f"{out.dtype} with shape {out.shape}"
+    elif not np.PyArray_ISCARRAY_RO(out):
+        got = "one that is not contiguous or not aligned"
+    elif not np.PyArray_ISWRITEABLE(out):
+        got = "a read-only one"
+    else:
+        got = "one that overlaps them"
     raise ValueError(
-        f"out: expected a writeable, contiguous array ({rows}, {model.info.output_size}) of {model.dtype} apart from the "
-        "other arguments, got something else"
+        f"out: expected a writeable, contiguous array {shape} of {model.dtype} apart from the other arguments, got {got}"
     )
 
 
@@ -194,7 +204,7 @@ cdef class Session:
         if out is None:
             out = np.PyArray_EMPTY(2, shape, model.type_number, 0)
         elif not fits_result(out, model.type_number, self.rows, size) or overlap(x, out):
-            refuse_result(self.rows, model)
+            refuse_result(out, self.rows, model)
         cdef const void* data = np.PyArray_DATA(x)
         cdef void* to = np.PyArray_DATA(out)
         error.size = sizeof(error)
@@ -361,7 +371,7 @@ cdef class Pool:
         if out is None:
             out = np.PyArray_EMPTY(2, shape, model.type_number, 0)
         elif not fits_result(out, model.type_number, rows, size) or overlap(x, out) or overlap(ids, out):
-            refuse_result(rows, model)
+            refuse_result(out, rows, model)
         cdef const uint64_t* names = <const uint64_t*>np.PyArray_DATA(ids)
         cdef const void* data = np.PyArray_DATA(x)
         cdef void* to = np.PyArray_DATA(out)

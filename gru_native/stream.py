@@ -123,6 +123,8 @@ class Stream(_session.Session):
                 raise ValueError(f"state: expected names of {sorted(places)}, got {name!r}")
             own = present[name]
             new[name] = np.ascontiguousarray(shaped_array(f"state[{name!r}]", value, own.shape, own.dtype))
+            if own.dtype == np.int64 and (new[name] < 0).any():
+                raise ValueError(f"state[{name!r}]: expected counts of steps, got {new[name].min()}")
         for name, value in new.items():
             self._set(places[name], value)
 
@@ -161,7 +163,7 @@ class StreamPool(_session.Pool):
     ----------
     model : Module
     capacity
-        The most sequences that are open at a time.
+        The most sequences that are open at a time, in all shards together. Memory is taken as they come.
     shards
         1 to 256. Calls of several threads, whose sequences lie in different shards, may run at the same time.
     """
@@ -209,7 +211,13 @@ class StreamPool(_session.Pool):
         return self._open(self._shard(shard))
 
     def close(self, id: int) -> None:
-        """End a sequence. Its identifier is never used again."""
+        """End a sequence. Its identifier is never used again.
+
+        Raises
+        ------
+        BusyError
+            While another thread uses its shard: try again.
+        """
         self._close(_id(id))
 
     def reset(self, ids: ArrayLike) -> None:
@@ -226,7 +234,7 @@ class StreamPool(_session.Pool):
         Raises
         ------
         ValueError
-            When the snapshot is damaged, or of other weights.
+            When the snapshot is damaged, or of other weights, as all are that were taken before an `update`.
         FullError
             As `open`.
         """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -340,10 +341,19 @@ def test_rows_begin_anew(rng: np.random.Generator) -> None:
 
 def test_a_count_of_any_size_does_no_harm() -> None:
     stream = nn.Sequential(nn.Linear(1, 1, seed=0), nn.MeanPooling()).stream(3)
-    stream.state = {"1.count": np.array([[2**63 - 1], [-1], [-(2**63)]]), "1.sum": np.full((3, 1), 1e18, f4)}
+    stream.state = {"1.sum": np.full((3, 1), 1e18, f4)}
+    place = list(stream.state).index("1.count")
+    stream._set(place, np.array([[2**63 - 1], [-1], [-(2**63)]]))
     with np.errstate(all="ignore"):
         y = stream.step(np.zeros((3, 1), f4))
     assert y[0] > 0
+
+
+def test_a_count_below_zero_is_refused() -> None:
+    stream = nn.Sequential(nn.Linear(1, 1, seed=0), nn.MeanPooling()).stream(2)
+    with pytest.raises(ValueError, match=r"^state\['1.count'\]: expected counts of steps, got -2$"):
+        stream.state = {"1.sum": np.ones((2, 1), f4), "1.count": np.array([[1], [-2]])}
+    assert not stream.state["1.sum"].any()
 
 
 # ---- Snapshots ------------------------------------------------------------------------------------------------------
@@ -416,7 +426,7 @@ def test_snapshots_of_others_are_refused() -> None:
             other.stream().restore(kept)
         with pytest.raises(ValueError, match="^snapshot: expected one of this model's weights, got one of others"):
             stream.restore(other.stream().snapshot())
-    with pytest.raises(ValueError, match="^snapshot: expected 2 rows, got 1$"):
+    with pytest.raises(ValueError, match="^snapshot: expected one of 2 sequences, got 1 sequence$"):
         model.stream(2).restore(kept)
 
 
@@ -588,6 +598,27 @@ def test_a_wrong_argument_is_named_and_changes_nothing(name: str) -> None:
     with pytest.raises((TypeError, ValueError), match=rf"^{name.split()[0]}\b.*: expected .*, got "):
         stream_calls()[name](stream)
     assert stream.snapshot() == before
+
+
+def test_what_is_wrong_with_out_is_named() -> None:
+    stream, x = nn.Linear(2, 3, seed=0).stream(2), np.zeros((2, 2), f4)
+    fixed = np.zeros((2, 3), f4)
+    fixed.flags.writeable = False
+    memory = np.zeros(8, f4)
+    wrong = [
+        (x, [[0.0] * 3] * 2, "list"),
+        (x, np.zeros((2, 3)), "float64 with shape (2, 3)"),
+        (x, np.zeros((3, 2), f4), "float32 with shape (3, 2)"),
+        (x, np.zeros((2, 3), ">f4"), ">f4 with shape (2, 3)"),
+        (x, np.zeros((3, 2), f4).T, "one that is not contiguous or not aligned"),
+        (x, fixed, "a read-only one"),
+        (memory[4:].reshape(2, 2), memory[:6].reshape(2, 3), "one that overlaps them"),
+    ]
+    for given, out, got in wrong:
+        with pytest.raises(
+            ValueError, match=rf"^out: expected .* apart from the other arguments, got {re.escape(got)}$"
+        ):
+            stream.step(given, out=out)
 
 
 @pytest.mark.parametrize("batch", [0, -1, 1.5, "1", None, True, 2**63])

@@ -41,6 +41,8 @@ Header header_of(const Model<T>& model, size_t rows) {
   throw std::invalid_argument("snapshot: expected " + expected + ", got " + got);
 }
 
+std::string sequences(uint64_t rows) { return std::to_string(rows) + (rows == 1 ? " sequence" : " sequences"); }
+
 }  // namespace
 
 size_t snapshot_size(const ModelShape& shape, size_t rows) {
@@ -74,7 +76,7 @@ void read_snapshot(const Model<T>& model, std::span<const unsigned char> from, s
   const Digest own = Sha256().add(content).digest();
   if (!std::equal(own.begin(), own.end(), digest.begin())) refuse("a whole snapshot", "a damaged one");
   if (header.model != expected.model) refuse("one of this model's weights", "one of others");
-  if (header.rows != expected.rows) refuse(std::to_string(expected.rows) + " rows", std::to_string(header.rows));
+  if (header.rows != expected.rows) refuse("one of " + sequences(expected.rows), sequences(header.rows));
   if (from.size() != snapshot_size(*model.shape(), states.size())) refuse("a whole snapshot", "another size");
   const unsigned char* at = from.data() + sizeof header;
   for (T* const row : states)
