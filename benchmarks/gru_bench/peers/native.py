@@ -102,12 +102,12 @@ class Native(Peer):
 
     def stream(self) -> Array:
         """Take the rows one step further."""
-        return self._stream.step(self._x[0], self._h_n)
+        return self._stream.step(self._first[0], self._h_n)
 
     def pool(self) -> Array:
         """Take some of many sequences one step further."""
         pool, subsets = self._pool
-        return pool.step(next(subsets), self._x[0], self._h_n)
+        return pool.step(next(subsets), self._first[0], self._h_n)
 
     @cached_property
     def _stream(self) -> Stream:
