@@ -59,6 +59,7 @@ __all__ = [
     "load_metadata",
     "load_state",
     "load_weights",
+    "load_with_metadata",
     "save",
     "save_arrays",
 ]
@@ -102,7 +103,16 @@ def load(path: StrPath) -> nn.Module:
     OSError
         When the file cannot be read.
     """
+    return _model(path, *load_arrays(path))
+
+
+def load_with_metadata(path: StrPath) -> tuple[nn.Module, dict[str, str]]:
+    """Return what `load` and `load_metadata` return, of one reading of the file; raises as they do."""
     arrays, header = load_arrays(path)
+    return _model(path, arrays, header), _metadata(path, header)
+
+
+def _model(path: StrPath, arrays: Mapping[str, Array], header: Mapping[str, Any]) -> nn.Module:
     if "config" not in header:
         raise ModelFileError(
             f"{path}: no model of {ENTRY}, which would carry its configuration; "
@@ -214,7 +224,11 @@ def load_metadata(path: StrPath) -> dict[str, str]:
     ModelFileError, OSError
         As `load_state`.
     """
-    metadata = load_arrays(path)[1].get("metadata", {})
+    return _metadata(path, load_arrays(path)[1])
+
+
+def _metadata(path: StrPath, header: Mapping[str, Any]) -> dict[str, str]:
+    metadata = header.get("metadata", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise ModelFileError(f"{path}: expected strings by name as metadata, got {metadata!r}")
     return metadata

@@ -494,6 +494,7 @@ def other_calls(folder: Path) -> dict[str, Call]:
         "load": Call(io.load, {"path": file}),
         "load_state": Call(io.load_state, {"path": file}),
         "load_metadata": Call(io.load_metadata, {"path": file}),
+        "load_with_metadata": Call(io.load_with_metadata, {"path": file}),
         "io.load_weights": Call(
             io.load_weights, {"model": linear, "path": file, "prefix": "", "rename": {"bias": "bias"}, "strict": True}
         ),

@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -80,7 +81,17 @@ def test_metadata(tmp_path: Path) -> None:
     metadata = {"vocabulary": "aä\n\"'\\\u2028😀\x00\ud800", "config": "mine", "": ""}
     io.save(model(), path, metadata)
     assert io.load_metadata(path) == metadata
-    assert_same_state(io.load(path).state_dict(), model().state_dict())
+    both = io.load_with_metadata(path)
+    assert_same_state(both[0].state_dict(), model().state_dict())
+    assert both[1] == metadata
+
+
+def test_a_model_and_its_metadata_are_of_one_reading(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    CharacterModel.create("ab").save(path)
+    with mock.patch.object(io, "load_arrays", wraps=io.load_arrays) as read:
+        CharacterModel.load(path)
+    read.assert_called_once_with(path)
 
 
 def test_the_same_model_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -294,7 +305,9 @@ def test_a_shape_that_numpy_lacks(tmp_path: Path) -> None:
             read(path)
 
 
-READERS: list[Callable[[Path], Any]] = [io.load, io.load_state, io.load_metadata, io.load_arrays, CharacterModel.load]
+READERS: list[Callable[[Path], Any]] = [
+    io.load, io.load_state, io.load_metadata, io.load_with_metadata, io.load_arrays, CharacterModel.load
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("read", [*READERS, read_log, read_text, read_json])

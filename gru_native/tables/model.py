@@ -105,11 +105,11 @@ class TableModel:
         OSError
             When the file cannot be read.
         """
-        network, entry = io.load(path), io.load_metadata(path).get(ENTRY)
+        network, metadata = io.load_with_metadata(path)
         try:
-            if not isinstance(network, nn.Sequential) or entry is None:
+            if not isinstance(network, nn.Sequential) or ENTRY not in metadata:
                 raise ValueError("it has no table")
-            return _parsed(network, io.parsed(entry))
+            return _parsed(network, io.parsed(metadata[ENTRY]))
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise io.ModelFileError(f"{path}: a model, but none that 'train' wrote for tables: {error}") from error
 

@@ -93,11 +93,10 @@ class CharacterModel:
         OSError
             When the file cannot be read.
         """
-        network = io.load(path)
-        vocabulary = io.load_metadata(path).get(_VOCABULARY)
+        network, metadata = io.load_with_metadata(path)
         try:
-            if isinstance(network, nn.Sequential) and vocabulary is not None:
-                return cls(network, vocabulary)
+            if isinstance(network, nn.Sequential) and _VOCABULARY in metadata:
+                return cls(network, metadata[_VOCABULARY])
         except ValueError as error:  # a layout that does not fit, or half of a surrogate pair
             raise io.ModelFileError(f"{path}: a model, but not of characters with their vocabulary: {error}") from error
         raise io.ModelFileError(f"{path}: a model, but not of characters with their vocabulary")
