@@ -265,6 +265,25 @@ def test_a_subclass_must_say_what_it_does(method: str) -> None:
         getattr(Module(), method)()
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda x: nn.Linear(2, 2)(x, lengths=[1]),
+            "Linear: got an unexpected keyword argument 'lengths'; it takes x, threads; a Sequential gives lengths,",
+        ),
+        (lambda x: nn.Softmax().forward(x, mask=[True]), "Softmax: .* 'mask'; it takes x, seed, threads; a Sequential"),
+        (lambda x: nn.MeanPooling()(x, reset=[True]), "'reset'; it takes x, lengths, threads; a Sequential"),
+        (lambda x: nn.Linear(2, 2)(x, x), "Linear: too many positional arguments; it takes x, threads$"),
+        (lambda x: nn.Linear(2, 2)(), "Linear: missing a required argument: 'x'; it takes x, threads$"),
+        (lambda x: nn.Linear(2, 2)("x"), "^x: expected dtype float32, got <U1"),
+    ],
+)
+def test_arguments_that_a_call_does_not_take(call: Callable[[Any], Any], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        call(np.ones((1, 2), np.float32))
+
+
 class Together:
     """Versions of a model's parameters, each with the results that belong to it."""
 

@@ -159,11 +159,19 @@ class Module:
 
     def __call__(self, *inputs: Any, **keywords: Any) -> Any:
         """Return the result, as at inference; see the class for the arguments."""
-        return self._call(self.snapshot(), *inputs, **keywords)
+        try:
+            return self._call(self.snapshot(), *inputs, **keywords)
+        except TypeError:
+            self._refuse_unknown(self._call, inputs, keywords)
+            raise
 
     def forward(self, *inputs: Any, **keywords: Any) -> tuple[Any, Tape]:
         """Return the result and the tape for `backward`; see the class for the arguments."""
-        result, saved = self._forward(self.snapshot(), *inputs, **keywords)
+        try:
+            result, saved = self._forward(self.snapshot(), *inputs, **keywords)
+        except TypeError:
+            self._refuse_unknown(self._forward, inputs, keywords)
+            raise
         return result, Tape(self, saved)
 
     def backward(self, tape: Tape, /, *d_outputs: Any, **keywords: Any) -> tuple[Any, Gradients]:
@@ -172,6 +180,16 @@ class Module:
         if tape.module is not self:
             raise ValueError(f"tape: comes from another module, a {type(tape.module).__name__}")
         return self._backward(tape.saved, *d_outputs, **keywords)
+
+    def _refuse_unknown(self, own: Callable[..., Any], inputs: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
+        """Raise TypeError for arguments that a call does not take behind its first; `own` is the subclass' method."""
+        _, *taken = (found := signature(own)).parameters
+        try:
+            found.bind(None, *inputs, **keywords)
+        except TypeError as error:
+            steps = keywords.keys() & {"lengths", "mask", "reset"} - {*taken}
+            hint = "; a Sequential gives lengths, mask and reset to the layers that take them" if steps else ""
+            raise TypeError(f"{self._kind}: {error}; it takes {', '.join(taken)}{hint}") from None
 
     def _call(self, snapshot: Snapshot, *inputs: Any, **keywords: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} does not define _call")
