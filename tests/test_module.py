@@ -284,6 +284,13 @@ def test_arguments_that_a_call_does_not_take(call: Callable[[Any], Any], message
         call(np.ones((1, 2), np.float32))
 
 
+@pytest.mark.parametrize("name", ["fit", "compile", "evaluate", "score"])
+def test_what_trains_is_named(name: str) -> None:
+    with pytest.raises(AttributeError, match=rf"'Linear' object has no attribute '{name}'; gru_native.train.Trainer\("):
+        getattr(nn.Linear(2, 2), name)
+    assert isinstance(nn.Sequential({name: nn.Linear(2, 2)})[0], nn.Linear)  # a layer's name, still
+
+
 class Together:
     """Versions of a model's parameters, each with the results that belong to it."""
 
