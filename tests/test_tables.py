@@ -159,6 +159,21 @@ def test_scaling_is_of_the_training_data_alone(folder: Path, tmp_path: Path) -> 
     assert [*plain.inputs.scale, *plain.inputs.centre] == [1, 0]
 
 
+@pytest.mark.parametrize("task", ["classify", "label"])
+def test_classes_count_the_same_in_sum(task: str, tmp_path: Path) -> None:
+    table = tmp_path / "rare.csv"
+    kinds = ["often"] * 16 + ["rare"] * 4
+    _write(table, {"who": range(20), "a": range(20), "kind": kinds})
+    given = {"task": task, "target": "kind", "id": "who", "validation": 0.25, "class_weight": "balanced"}
+    fit = prepare(read_table(table), settings_of(given))
+    counts = {}
+    for batch in fit.data.epoch(0):
+        for kind in np.unique(batch[1]):
+            counts[kind] = counts.get(kind, 0) + (batch[1] == kind).sum()
+    np.testing.assert_allclose(fit.loss.weight * [counts[0], counts[1]], [7.5, 7.5])
+    assert prepare(read_table(table), settings_of({**given, "class_weight": "none"})).loss.weight is None
+
+
 def test_missing_values(tmp_path: Path) -> None:
     table = tmp_path / "gaps.csv"
     _write(table, {"y": [1.0, "", 3, "NA", 5, 6, 7, 8, 9, 10], "x": ["", 2, "", 4, 5, 6, 7, 8, 9, 9]})
@@ -213,6 +228,7 @@ def test_files_of_three_kinds_are_one_table(folder: Path, tmp_path: Path) -> Non
         ("a,b,y\n1,2,u\n1,3,v\n", "--id a", "column 'y', line 3: expected u as in the rest of the sequence, got v"),
         ("a,b,c,y\n1,2,3,u\n1,2,3,u\n", "--id a --time b", "column 'b', line 3: expected each time once"),
         ("a,b,y\n1,2,0\n1,2,0\n", "--task forecast", "expected at least 25 rows to train on"),
+        ("a,y\n1,0\n", "--task regress --class-weight balanced", "class_weight: belongs to classify and label, got"),
         ("a,y\n1,0\n", "--batch-size 0", "batch_size: expected a whole number"),
         ("a,y\n1,0\n", "--horizon 3", "horizon: belongs to forecast"),
         ("a,y\n1,0\n", "--columns a y", "columns: expected each column once, in one role, got 'y' again"),

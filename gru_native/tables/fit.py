@@ -16,6 +16,7 @@ from gru_native.tables.examples import Sequences, following, labels_of, numbers_
 from gru_native.tables.model import Scale, TableModel, blank, start
 from gru_native.tables.reading import Table
 from gru_native.tables.settings import CLASSES, Settings, TableError
+from gru_native.train.loop import Loss
 
 VALIDATED_TOGETHER = 256
 
@@ -25,6 +26,7 @@ class Fit:
     """A model that is ready to be trained, its data, and how to compare it with what is held out."""
 
     model: TableModel
+    loss: Loss
     data: training.Data
     validation: training.Data
     compared: Callable[[], tuple[Array, Array]]
@@ -37,7 +39,7 @@ class Fit:
         classes = settings.task in CLASSES
         return training.Trainer(
             network,
-            losses.CrossEntropyLoss() if classes else losses.MSELoss(),
+            self.loss,
             optim.AdamW(network, lr=settings.learning_rate, weight_decay=settings.weight_decay),
             max_norm=settings.max_norm,
             metrics=training.classification_metrics() if classes else None,
@@ -68,10 +70,13 @@ def prepare(table: Table, settings: Settings) -> Fit:
     held_out, rest = _split(table, settings, sequences)
     inputs = Scale.of(np.concatenate(rest.inputs), settings.scaling)
     outputs, classes = Scale(*np.zeros((3, 0))), []
+    loss: Loss = losses.MSELoss()
     if settings.task == "regress":
         outputs = Scale.of(numbers_of(table, settings, rest), settings.scaling)
     else:
-        classes = np.unique(np.concatenate(labels_of(table, settings, rest))).tolist()
+        labels = np.concatenate(labels_of(table, settings, rest))
+        classes = np.unique(labels).tolist()
+        loss = losses.CrossEntropyLoss(weight=_class_weight(settings, labels))
         if len(classes) < 2:
             raise TableError(f"{table.path}: column {settings.target[0]!r}: expected several classes, got {classes}")
     model = blank(settings, features, inputs, outputs, classes)
@@ -93,11 +98,22 @@ def prepare(table: Table, settings: Settings) -> Fit:
     pieces = _pieces(rest, settings.window) if settings.task == "label" else rest
     return Fit(
         model,
+        loss,
         data(pieces, size=settings.batch_size, shuffle=True, seed=(settings.seed, 2)),
         data(held_out, size=VALIDATED_TOGETHER),
         lambda: model.compared_sequences(table, held_out),
         len(pieces.inputs),
     )
+
+
+def _class_weight(settings: Settings, labels: Array) -> Array | None:
+    """Return what each class counts, in the order of `numpy.unique`; ``None`` where all count the same."""
+    from sklearn.utils import compute_class_weight
+
+    if settings.class_weight == "none":
+        return None
+    found: Array = compute_class_weight(settings.class_weight, classes=np.unique(labels), y=labels)
+    return found
 
 
 def _split(table: Table, settings: Settings, sequences: Sequences) -> tuple[Sequences, Sequences]:
@@ -156,6 +172,7 @@ def _of_series(table: Table, settings: Settings, features: list[str], series: Ar
     held_out = series[at - window :]
     return Fit(
         model,
+        losses.MSELoss(),
         data(series[:at], settings.batch_size, shuffle=True, seed=(settings.seed, 2)),
         data(held_out, VALIDATED_TOGETHER),
         lambda: model.compared_series(table, held_out),

@@ -111,6 +111,12 @@ class Settings:
     pooling: str = _setting(
         "last", _among(POOLINGS), f"what decides on a sequence: {', '.join(POOLINGS)}", metavar="HOW"
     )
+    class_weight: str = _setting(
+        "none",
+        _among(("none", "balanced")),
+        "what a class counts in training: the same (none), or the less the more often it is there (balanced)",
+        metavar="HOW",
+    )
     dropout: float = _setting(0.0, _share, "share of outputs of layers that is dropped while training", float, "P")
     recurrent_dropout: float = _setting(0.0, _share, "the same of states", float, "P")
     learning_rate: float = _setting(1e-2, _finite, "of AdamW", float)
@@ -139,6 +145,8 @@ class Settings:
             raise TableError(f"id: expected none for forecast, which is of one series, got {self.id!r}")
         if self.task != "forecast" and self.horizon != 1:
             raise TableError(f"horizon: belongs to forecast, got it for {self.task}")
+        if self.task not in CLASSES and self.class_weight != "none":
+            raise TableError(f"class_weight: belongs to {' and '.join(CLASSES)}, got it for {self.task}")
         if self.validation == 0:
             raise TableError("validation: expected a share above 0, got 0")
         own_columns = [*self.target, *(each for each in (self.id, self.time) if each is not None)]
