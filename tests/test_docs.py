@@ -129,7 +129,7 @@ def test_the_page_on_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     Path("power.toml").write_text(small)
     blocks = re.findall(r"^```console\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     lines = [line for block in blocks for line in block.replace("\\\n", "").splitlines()]
-    assert len(lines) == 10
+    assert len(lines) == 12
     for line in lines:
         command, *arguments = shlex.split(line)
         assert command == "gru-native"

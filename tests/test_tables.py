@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,32 @@ def test_forecast(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     np.testing.assert_allclose([float(row["load"]) for row in found], expected, atol=25)
 
 
+def test_forecast_of_several_series(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
+    model, out, table = tmp_path / "model", tmp_path / "out.csv", tmp_path / "places.csv"
+    rows = [("sea", t, 2 + np.sin(t / 3)) for t in range(200)] + [("hill", t, -2 + np.sin(t / 3)) for t in range(120)]
+    mixed = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))]
+    _write(table, dict(zip(("place", "t", "heat"), zip(*mixed, strict=True), strict=True)))
+    options = ["--task", "forecast", "--target", "heat", "--id", "place", "--time", "t", "--window", 10, "--horizon", 4]
+    _run("train", table, *options, "--hidden-size", 16, "--epochs", 20, "--out", model)
+    result = _result(capsys)
+    assert int(result["examples"]) == (160 - 10 - 4 + 1) + (96 - 10 - 4 + 1)
+    assert float(result["val_r2"]) > 0.95
+    settings = TableModel.load(model).settings
+    fit = prepare(read_table(table), replace(settings, scaling="none"))
+    for batch in [*fit.data.epoch(0), *fit.validation.epoch(0)]:
+        sides = np.sign(np.concatenate([batch[0][..., 0], batch[1]], axis=1))
+        assert (sides == sides[:, :1]).all()  # no window and no forecast of two series
+    _run("evaluate", model, table, "--picture", tmp_path / "1.png")
+    assert int(_result(capsys)["examples"]) == (200 - 10 - 4 + 1) + (120 - 10 - 4 + 1)
+    _run("predict", model, table, "--out", out, "--picture", tmp_path / "2.png")
+    found = _rows(out)
+    order = list(dict.fromkeys(name for name, _, _ in mixed))
+    assert [(row["place"], row["step"]) for row in found] == [(name, str(1 + i)) for name in order for i in range(4)]
+    ends = {"sea": 2 + np.sin(np.arange(200, 204) / 3), "hill": -2 + np.sin(np.arange(120, 124) / 3)}
+    np.testing.assert_allclose([float(row["heat"]) for row in found], [*ends[order[0]], *ends[order[1]]], atol=0.5)
+
+
 def test_scaling_is_of_the_training_data_alone(folder: Path, tmp_path: Path) -> None:
     settings = settings_of({"task": "forecast", "target": "load", "columns": [], "horizon": 2})
     table = read_table(folder / "series.csv")
@@ -227,7 +254,9 @@ def test_files_of_three_kinds_are_one_table(folder: Path, tmp_path: Path) -> Non
         ("a,y\n1,0\n", "--target z", "expected a column 'z', got 'a', 'y'"),
         ("a,b,y\n1,2,u\n1,3,v\n", "--id a", "column 'y', line 3: expected u as in the rest of the sequence, got v"),
         ("a,b,c,y\n1,2,3,u\n1,2,3,u\n", "--id a --time b", "column 'b', line 3: expected each time once"),
-        ("a,b,y\n1,2,0\n1,2,0\n", "--task forecast", "expected at least 25 rows to train on"),
+        ("a,b,y\n1,2,0\n1,2,0\n", "--task forecast", "t.csv: expected at least 25 rows to train on"),
+        ("a,y\n1,0\n1,0\n1,0\n2,0\n", "--task forecast --id a --window 1",
+         "column 'a', line 5: 2: expected at least 2 rows to train on, for window and horizon, got 0 and 1 to hold"),
         ("a,y\n1,0\n", "--task regress --class-weight balanced", "class_weight: belongs to classify and label, got"),
         ("a,y\n1,0\n", "--batch-size 0", "batch_size: expected a whole number"),
         ("a,y\n1,0\n", "--horizon 3", "horizon: belongs to forecast"),

@@ -6,8 +6,6 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from gru_native.cli.evaluate import UNITS, load
 from gru_native.cli.options import add_threads
 from gru_native.cli.tables import TABLE, add_picture, check_outputs, progress, user_errors, write_csv
@@ -23,7 +21,7 @@ def register(commands: Any) -> None:
         help="write what a model of 'train' predicts for a table",
         description="Predict from a table, which needs no targets but for a forecast, and write a CSV: a row for each "
         "sequence, or to label steps for each row of the table, with the probability of each class; or the steps "
-        "after the table's end.",
+        "after the end of each series.",
     )
     parser.add_argument("model", metavar="MODEL", help="a file that train has written")
     parser.add_argument("table", metavar="TABLE", type=Path, help=TABLE)
@@ -42,8 +40,6 @@ def run(arguments: argparse.Namespace) -> None:
         columns = model.predict(table, progress(UNITS.get(model.settings.task, "sequence")))
     write_csv(arguments.out, columns)
     if arguments.picture is not None:
-        forecast = model.settings.task == "forecast"
-        past = np.column_stack([table.numbers(name) for name in model.settings.target]) if forecast else None
-        draw_predictions(arguments.picture, model, columns, past)
+        draw_predictions(arguments.picture, model, columns, model.sequences(table).inputs)
     print(f"The predictions are in {arguments.out}.")
     print(result_line("predict", {"rows": str(len(next(iter(columns.values()))))}, arguments.threads))

@@ -26,6 +26,13 @@ class Sequences:
         return Sequences([self.rows[i] for i in places], [self.inputs[i] for i in places])
 
 
+def error_of(table: Table, settings: Settings, rows: Array, problem: str) -> TableError:
+    """Return an error of a sequence, which has these rows."""
+    if settings.id is None:
+        return TableError(f"{table.path}: {problem}")
+    return table.error(settings.id, rows[0], f"{table.column(settings.id)[rows[0]]}: {problem}")
+
+
 def features_of(table: Table, settings: Settings) -> list[str]:
     """Return the names of the columns that are read, in order; a forecast reads its targets first."""
     own = {*settings.target, settings.id, settings.time}
@@ -108,13 +115,18 @@ def window_of(settings: Settings) -> int:
     return FORECAST_WINDOW if settings.window is None else settings.window
 
 
-def windows_of(series: Array, window: int) -> Array:
-    """Return each window of a series (N, f), (N - window + 1, window, f) in float32."""
-    found: Array = sliding_window_view(series.astype(np.float32), window, axis=0).swapaxes(1, 2)
-    return found
+def windows_of(series: list[Array], window: int, horizon: int = 0) -> Array:
+    """Return each window of some series (N_i, f) that so many steps follow, all of a series together.
+
+    They are (n, window, f) in float32.
+    """
+    found: list[Array] = [
+        sliding_window_view(own[: len(own) - horizon].astype(np.float32), window, axis=0).swapaxes(1, 2)
+        for own in series
+    ]
+    return found[0] if len(found) == 1 else np.concatenate(found)  # those of one are no copy
 
 
-def following(series: Array, window: int, horizon: int) -> Array:
-    """Return the steps after each window of a series (N, k) that has them, (N - window - horizon + 1, horizon, k)."""
-    found: Array = sliding_window_view(series[window:], horizon, axis=0).swapaxes(1, 2)
-    return found
+def following(series: list[Array], window: int, horizon: int) -> Array:
+    """Return the steps after each of these windows, of series (N_i, k) as (n, horizon, k)."""
+    return np.concatenate([sliding_window_view(own[window:], horizon, axis=0).swapaxes(1, 2) for own in series])

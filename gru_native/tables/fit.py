@@ -12,7 +12,15 @@ import numpy as np
 from gru_native import losses, optim
 from gru_native import train as training
 from gru_native.arguments import Array
-from gru_native.tables.examples import Sequences, following, labels_of, numbers_of, window_of, windows_of
+from gru_native.tables.examples import (
+    Sequences,
+    error_of,
+    following,
+    labels_of,
+    numbers_of,
+    window_of,
+    windows_of,
+)
 from gru_native.tables.model import Scale, TableModel, blank, start
 from gru_native.tables.reading import Table
 from gru_native.tables.settings import CLASSES, Settings, TableError
@@ -66,7 +74,7 @@ def prepare(table: Table, settings: Settings) -> Fit:
         raise ImportError("training on tables needs scikit-learn: pip install 'gru_native[train]'")
     features, sequences = start(table, settings)
     if settings.task == "forecast":
-        return _of_series(table, settings, features, sequences.inputs[0])
+        return _of_series(table, settings, features, sequences)
     held_out, rest = _split(table, settings, sequences)
     inputs = Scale.of(np.concatenate(rest.inputs), settings.scaling)
     outputs, classes = Scale(*np.zeros((3, 0))), []
@@ -149,32 +157,36 @@ def _pieces(sequences: Sequences, window: int | None) -> Sequences:
     return Sequences(rows, inputs)
 
 
-def _of_series(table: Table, settings: Settings, features: list[str], series: Array) -> Fit:
-    """Return a model for forecasts: the end of the series is held out, and no forecast of training reaches into it."""
+def _of_series(table: Table, settings: Settings, features: list[str], sequences: Sequences) -> Fit:
+    """Return a model for forecasts: the end of each series is held out, and no forecast of training reaches into it."""
     window, horizon, k = window_of(settings), settings.horizon, len(settings.target)
-    at = len(series) - max(horizon, round(settings.validation * len(series)))
-    if at < window + horizon:
-        raise TableError(
-            f"{table.path}: expected at least {window + horizon} rows to train on, for window and horizon, got {at} "
-            f"of {len(series)}: the end is held out"
-        )
-    scale = Scale.of(series[:at], settings.scaling)
+    past, held_out = [], Sequences([], [])
+    for rows, own in zip(sequences.rows, sequences.inputs, strict=True):
+        at = len(own) - max(horizon, round(settings.validation * len(own)))
+        if at < window + horizon:
+            problem = f"expected at least {window + horizon} rows to train on, for window and horizon, got {at}"
+            raise error_of(table, settings, rows, f"{problem} and {len(own) - at} to hold out")
+        past.append(own[:at])
+        held_out.rows.append(rows[at - window :])
+        held_out.inputs.append(own[at - window :])
+    scale = Scale.of(np.concatenate(past), settings.scaling)
     outputs = Scale(scale.mean[:k], scale.scale[:k], scale.centre[:k])
     model = blank(settings, features, scale, outputs, [])
 
-    def data(own: Array, size: int, **order: Any) -> training.Batches:
-        targets = following(outputs(own[:, :k]), window, horizon).astype(np.float32).reshape(-1, horizon * k)
+    def data(series: list[Array], size: int, **order: Any) -> training.Batches:
+        targets = following([outputs(own[:, :k]) for own in series], window, horizon)
+        targets = targets.astype(np.float32).reshape(-1, horizon * k)
         known = ~np.isnan(targets)
         weights = None if known.all() else known.astype(np.float64)
-        inputs = windows_of(model.prepared(own), window)[:-horizon]
+        inputs = windows_of([model.prepared(own) for own in series], window, horizon)
         return training.Batches(inputs, np.where(known, targets, 0), size, weights=weights, **order)
 
-    held_out = series[at - window :]
+    examples = data(past, settings.batch_size, shuffle=True, seed=(settings.seed, 2))
     return Fit(
         model,
         losses.MSELoss(),
-        data(series[:at], settings.batch_size, shuffle=True, seed=(settings.seed, 2)),
-        data(held_out, VALIDATED_TOGETHER),
-        lambda: model.compared_series(table, held_out),
-        at - window - horizon + 1,
+        examples,
+        data(held_out.inputs, VALIDATED_TOGETHER),
+        lambda: model.compared_sequences(table, held_out),
+        len(examples.inputs),
     )

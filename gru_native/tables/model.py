@@ -14,6 +14,7 @@ from gru_native import io, nn
 from gru_native.arguments import Array
 from gru_native.tables.examples import (
     Sequences,
+    error_of,
     features_of,
     following,
     is_wide,
@@ -140,16 +141,11 @@ class TableModel:
         """Return the columns of a table of predictions.
 
         There is a row for each sequence, with its id if it has one; to label steps a row for each row of the table; and
-        a row for each step of a forecast. Classes have a column with the probability of each.
+        a row for each step of the forecast of each series. Classes have a column with the probability of each.
         """
         task, sequences = self.settings.task, self.sequences(table)
         if task == "forecast":
-            window = window_of(self.settings)
-            (series,) = sequences.inputs
-            _refuse_short(table, len(series), window)
-            (forecast,) = self.run(windows_of(self.prepared(series)[-window:], window), progress)
-            numbers = self.outputs.back(forecast.reshape(self.settings.horizon, -1))
-            return {"step": np.arange(1, len(numbers) + 1), **dict(zip(self.settings.target, numbers.T, strict=True))}
+            return self._forecasts(table, sequences, progress)
         found = self.run([self.prepared(own) for own in sequences.inputs], progress)
         first = np.array([rows[0] for rows in sequences.rows])
         shown = {own: table.column(own) for own in (self.settings.id, self.settings.time) if own is not None}
@@ -172,22 +168,12 @@ class TableModel:
 
         Numbers are (n, k) each, and of a forecast (n, horizon, k) for all windows, NaN where the table has none.
         """
-        sequences = self.sequences(table)
-        if self.settings.task == "forecast":
-            (series,) = sequences.inputs
-            return self.compared_series(table, series, progress)
-        return self.compared_sequences(table, sequences, progress)
-
-    def compared_series(self, table: Table, series: Array, progress: Progress = iter) -> tuple[Array, Array]:
-        """Return the same for the windows of a series."""
-        window, horizon, k = window_of(self.settings), self.settings.horizon, len(self.settings.target)
-        _refuse_short(table, len(series), window + horizon)
-        expected = following(series[:, :k], window, horizon)
-        found = self.run(windows_of(self.prepared(series), window)[:-horizon], progress)
-        return expected, self.outputs.back(np.reshape(found, expected.shape))
+        return self.compared_sequences(table, self.sequences(table), progress)
 
     def compared_sequences(self, table: Table, sequences: Sequences, progress: Progress = iter) -> tuple[Array, Array]:
         """Return the same for some sequences of a table."""
+        if self.settings.task == "forecast":
+            return self._compared_forecasts(table, sequences, progress)
         found = self.run([self.prepared(own) for own in sequences.inputs], progress)
         if self.settings.task == "regress":
             return numbers_of(table, self.settings, sequences), self.outputs.back(np.stack(found))
@@ -199,6 +185,31 @@ class TableModel:
             raise table.error(self.settings.target[0], rows[place], f"expected one of {known}, got {labels[place]}")
         logits = np.concatenate(found) if self.settings.task == "label" else np.stack(found)
         return np.searchsorted(self.classes, labels), logits
+
+    def _forecasts(self, table: Table, sequences: Sequences, progress: Progress) -> dict[str, Array]:
+        """Return what `predict` does of the series of a table."""
+        window, horizon, own = window_of(self.settings), self.settings.horizon, self.settings.id
+        self._refuse_short(table, sequences, window)
+        last = windows_of([self.prepared(each)[-window:] for each in sequences.inputs], window)
+        numbers = self.outputs.back(np.reshape(self.run(last, progress), (len(last) * horizon, -1)))
+        first = np.array([rows[0] for rows in sequences.rows])
+        ids = {} if own is None else {own: np.repeat(table.column(own)[first], horizon)}
+        steps = np.tile(np.arange(1, horizon + 1), len(last))
+        return {**ids, "step": steps, **dict(zip(self.settings.target, numbers.T, strict=True))}
+
+    def _compared_forecasts(self, table: Table, sequences: Sequences, progress: Progress) -> tuple[Array, Array]:
+        """Return what `compared` does of some series of a table."""
+        window, horizon, k = window_of(self.settings), self.settings.horizon, len(self.settings.target)
+        self._refuse_short(table, sequences, window + horizon)
+        expected = following([own[:, :k] for own in sequences.inputs], window, horizon)
+        windows = windows_of([self.prepared(own) for own in sequences.inputs], window, horizon)
+        return expected, self.outputs.back(np.reshape(self.run(windows, progress), expected.shape))
+
+    def _refuse_short(self, table: Table, sequences: Sequences, least: int) -> None:
+        for rows in sequences.rows:
+            if len(rows) < least:
+                problem = f"expected at least {least} rows, for window and horizon, got {len(rows)}"
+                raise error_of(table, self.settings, rows, problem)
 
     def figures(self, expected: Array, found: Array) -> dict[str, float]:
         """Return what scikit-learn says of predictions: accuracy, ..., or mae, rmse and r2."""
@@ -212,11 +223,6 @@ class TableModel:
 
 
 SCALES = ("inputs", "outputs")
-
-
-def _refuse_short(table: Table, rows: int, least: int) -> None:
-    if rows < least:
-        raise TableError(f"{table.path}: expected at least {least} rows, for window and horizon, got {rows}")
 
 
 def _parsed(network: nn.Sequential, known: dict[str, Any]) -> TableModel:

@@ -27,11 +27,11 @@ def draw_comparison(path: Path, model: TableModel, expected: Array, found: Array
         _drawn(path, len(model.settings.target), lambda axes: _forecasts(axes, model.settings.target, expected, found))
 
 
-def draw_predictions(path: Path, model: TableModel, columns: dict[str, Array], past: Array | None) -> None:
-    """Draw what came of `TableModel.predict`; a forecast behind the series, (N, k), that it goes on with."""
+def draw_predictions(path: Path, model: TableModel, columns: dict[str, Array], inputs: list[Array]) -> None:
+    """Draw what came of `TableModel.predict` for the sequences of these inputs; forecasts behind what they go on."""
     targets = model.settings.target
-    if past is not None:
-        _drawn(path, len(targets), lambda axes: _continuations(axes, targets, past, columns))
+    if model.settings.task == "forecast":
+        _drawn(path, len(targets), lambda axes: _continuations(axes, targets, inputs, columns))
     elif model.settings.task in CLASSES:
         _drawn(path, 1, lambda axes: _counts(axes[0], model.classes, columns[targets[0]]))
     else:
@@ -91,14 +91,16 @@ def _forecasts(panels: Sequence[Any], targets: Sequence[str], expected: Array, f
     panels[-1].set_xlabel(f"steps: the last {len(expected)} windows")
 
 
-def _continuations(panels: Sequence[Any], targets: Sequence[str], past: Array, columns: dict[str, Array]) -> None:
-    past = past[-SHOWN:]
-    for axes, name, own in zip(panels, targets, past.T, strict=True):
-        axes.plot(np.arange(1 - len(own), 1), own, color="#777777", label="in the table")
-        axes.plot(columns["step"], columns[name], ".-", color="#e4572e", label="forecast")
+def _continuations(panels: Sequence[Any], targets: Sequence[str], past: list[Array], columns: dict[str, Array]) -> None:
+    for place, (axes, name) in enumerate(zip(panels, targets, strict=True)):
+        for own, forecast in zip(past, columns[name].reshape(len(past), -1), strict=True):
+            shown = own[-SHOWN:, place]
+            axes.plot(np.arange(1 - len(shown), 1), shown, color="#777777")
+            axes.plot(np.arange(1, len(forecast) + 1), forecast, ".-", color="#e4572e")
         axes.set_ylabel(name)
-        axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
-    panels[-1].set_xlabel("steps from the table's end")
+        labels = ["in the table", "forecast"]
+        axes.legend(labels, frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+    panels[-1].set_xlabel("steps from the end")
 
 
 def _counts(axes: Any, classes: list[str], labels: Array) -> None:

@@ -101,7 +101,7 @@ class Settings:
     validation: float = _setting(
         0.2,
         _share,
-        "share that is held out, on which the best epoch is chosen: of the sequences, or the end of a series",
+        "share that is held out, on which the best epoch is chosen: of the sequences, or the end of each series",
         float,
         "P",
     )
@@ -141,8 +141,6 @@ class Settings:
                 object.__setattr__(self, own.name, checked(own.name, value))
         if self.task in CLASSES and len(self.target) > 1:
             raise TableError(f"target: expected one column for {self.task}, got {len(self.target)}")
-        if self.task == "forecast" and self.id is not None:
-            raise TableError(f"id: expected none for forecast, which is of one series, got {self.id!r}")
         if self.task != "forecast" and self.horizon != 1:
             raise TableError(f"horizon: belongs to forecast, got it for {self.task}")
         if self.task not in CLASSES and self.class_weight != "none":
