@@ -43,18 +43,17 @@ def features_of(table: Table, settings: Settings) -> list[str]:
     return features
 
 
-def is_wide(settings: Settings) -> bool:
-    """Return whether each row is a sequence, and its columns are the steps."""
-    return settings.task in ("classify", "regress") and settings.id is None
-
-
 def sequences_of(table: Table, settings: Settings, features: list[str]) -> Sequences:
     """Return the sequences of a table, in the order in which the first row of each stands there."""
-    values = np.column_stack([table.numbers(name) for name in features])
+    try:
+        values = np.column_stack([table.numbers(name) for name in features])
+    except TableError as error:
+        hint = ": name it as 'id' or 'time', or what to read as 'columns'" if settings.columns is None else ""
+        raise TableError(f"{error}{hint}") from None
     if settings.missing == "refuse" and np.isnan(values).any():
         row, column = np.argwhere(np.isnan(values))[0]
         raise table.error(features[column], row, "expected a number, got none; 'missing' says what to do")
-    if is_wide(settings):
+    if settings.wide:
         inputs = list(values[..., None])
         rows = list(np.arange(len(table))[:, None])
     else:
@@ -77,7 +76,8 @@ def _rows(table: Table, settings: Settings) -> list[Array]:
     if settings.time is not None and again.any():
         row = int(order[1:][again][0])
         value = table.column(settings.time)[row]
-        raise table.error(settings.time, row, f"expected each time once in a sequence, got {value} again")
+        hint = ": 'id' says which sequence a row belongs to" if settings.id is None else ""
+        raise table.error(settings.time, row, f"expected each time once in a sequence, got {value} again{hint}")
     return np.split(order, np.flatnonzero(np.diff(ids)) + 1)
 
 

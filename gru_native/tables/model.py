@@ -17,7 +17,6 @@ from gru_native.tables.examples import (
     error_of,
     features_of,
     following,
-    is_wide,
     labels_of,
     numbers_of,
     sequences_of,
@@ -231,7 +230,7 @@ def _parsed(network: nn.Sequential, known: dict[str, Any]) -> TableModel:
     features, classes = ([str(each) for each in known[name]] for name in ("features", "classes"))
     inputs, outputs = (Scale(**{key: np.array(own, np.float64) for key, own in known[name].items()}) for name in SCALES)
     first, last = network[0], network[-1]
-    read = 1 if is_wide(settings) else len(features)
+    read = 1 if settings.wide else len(features)
     numbers = len(settings.target) * settings.horizon
     written = len(classes) if settings.task in CLASSES else numbers
     if not isinstance(first, (nn.GRU, nn.LSTM, nn.RNN)) or not isinstance(last, nn.Linear):
@@ -252,7 +251,7 @@ def blank(settings: Settings, features: list[str], inputs: Scale, outputs: Scale
     from gru_native.train.network import sequence_network
 
     network = sequence_network(
-        1 if is_wide(settings) else len(features),
+        1 if settings.wide else len(features),
         len(classes) or len(settings.target) * settings.horizon,
         hidden_size=settings.hidden_size,
         bidirectional=settings.bidirectional,

@@ -141,6 +141,8 @@ class Settings:
                 object.__setattr__(self, own.name, checked(own.name, value))
         if self.task in CLASSES and len(self.target) > 1:
             raise TableError(f"target: expected one column for {self.task}, got {len(self.target)}")
+        if self.wide and self.time is not None:
+            raise TableError(f"time: expected with id, because without it each row is a sequence, got {self.time!r}")
         if self.task != "forecast" and self.horizon != 1:
             raise TableError(f"horizon: belongs to forecast, got it for {self.task}")
         if self.task not in CLASSES and self.class_weight != "none":
@@ -150,6 +152,11 @@ class Settings:
         own_columns = [*self.target, *(each for each in (self.id, self.time) if each is not None)]
         if twice := [name for name in {*own_columns, *(self.columns or ())} if self._named(name) > 1]:
             raise TableError(f"columns: expected each column once, in one role, got {sorted(twice)[0]!r} again")
+
+    @property
+    def wide(self) -> bool:
+        """Whether each row is a sequence, and its columns are the steps."""
+        return self.task in ("classify", "regress") and self.id is None
 
     def _named(self, column: str) -> int:
         return [*self.target, *(self.columns or ()), self.id, self.time].count(column)
