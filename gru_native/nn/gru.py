@@ -84,7 +84,8 @@ class GRU(Gated, Recurrent):
         needs a `seed` then.
     input_dropout
         Probability of variational dropout on the input of each layer (Gal and Ghahramani 2016, Keras' ``dropout``), in
-        ``forward`` in training mode: one mask for all steps of a sequence and both directions, drawn from the `seed`.
+        ``forward`` in training mode: one mask for all steps of a sequence and both directions (Keras' Bidirectional
+        has one for each direction), drawn from the `seed`.
     recurrent_dropout
         Probability of variational dropout (Gal and Ghahramani 2016, as in Keras) on the states where the hidden
         weights read them, in ``forward`` in training mode: one mask for all steps of a sequence, drawn from the
