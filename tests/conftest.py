@@ -11,7 +11,7 @@ import pytest
 from gru_native import _core
 
 # So that their asserts hold under ``python -O`` too, as those of the tests do.
-pytest.register_assert_rewrite("cases", "tolerances", "torch_cases")
+pytest.register_assert_rewrite("cases", "processes", "tolerances", "torch_cases")
 
 ROOT = Path(__file__).resolve().parents[1]
 

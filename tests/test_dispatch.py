@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import os
 import platform
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from cases import ISAS, layer, normal
+from processes import python
 
 from gru_native import _core
 from gru_native import functional as F
@@ -111,12 +109,4 @@ def test_weights_keep_their_instruction_set(monkeypatch: pytest.MonkeyPatch, rng
 def test_the_variable_is_read_from_the_environment_of_the_process() -> None:
     script = "from gru_native import _core; print(_core.active_isa())"
     for isa in ISAS:
-        run = subprocess.run(
-            [sys.executable, "-c", script],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=120,
-            env={**os.environ, VARIABLE: isa},
-        )
-        assert run.stdout == f"{isa}\n"
+        assert python("-c", script, **{VARIABLE: isa}) == f"{isa}\n"

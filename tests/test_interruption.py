@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 
 import pytest
+from processes import python
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "kill"), reason="this system has no signals")
 
@@ -61,16 +60,7 @@ CALLS = {
 
 
 def run(script: str, **environment: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", CALLS + script],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, **environment},
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return python("-c", CALLS + script, **environment)
 
 
 # Their arrays would fill the memory before the call took long with a faster instruction set.

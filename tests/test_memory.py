@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from processes import python
 
 from gru_native import _core, losses, nn
 
@@ -35,11 +35,7 @@ def keep(megabytes):
 
 
 def run(script: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", PRELUDE + script], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return python("-c", PRELUDE + script)
 
 
 def weights(hidden: int, inputs: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -12,18 +11,11 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from processes import python
 
 from gru_native import _core
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-
-
-def python(script: str, **environment: str) -> str:
-    """Return what a script prints in a process of its own."""
-    command = [sys.executable, "-W", "error", "-c", script]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, **environment})
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @linux
@@ -80,7 +72,9 @@ def test_settings_of_others_stay(other: str) -> None:
     pytest.importorskip("threadpoolctl")
     pytest.importorskip(other.split(".")[0])
     script = SETTINGS.format(first=other, second=other, loaded=False)
-    assert int(python(script)) <= 1, "our own OpenMP may be new, and nobody else's pool may have changed"
+    assert int(python("-W", "error", "-c", script)) <= 1, (
+        "our own OpenMP may be new, and nobody else's pool may have changed"
+    )
 
 
 APP = """

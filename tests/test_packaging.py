@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import platform
 import re
-import subprocess
-import sys
 from importlib import metadata
 from pathlib import Path
 
 import pytest
+from processes import python
 
 import gru_native
 from gru_native import _core, _layer
@@ -21,8 +20,7 @@ OURS = [Path(_core.__file__), Path(_layer.__file__), Path(gru_native.get_library
 
 def printed(script: str) -> list[str]:
     """Return the words that a script prints in a Python of its own."""
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
-    return run.stdout.split()
+    return python("-c", script).split()
 
 
 def test_version_is_the_distributions() -> None:

@@ -7,12 +7,11 @@ process of its own, which a fault would end.
 from __future__ import annotations
 
 import inspect
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from processes import python
 
 from gru_native import functional, losses, nn, stream
 
@@ -135,15 +134,7 @@ def test_every_function_that_takes_such_an_array_is_tried() -> None:
 
 @pytest.mark.parametrize("name", CALLS)
 def test_a_writing_thread_breaks_nothing(name: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-c", SCRIPT % CALLS[name]],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) >= 20
+    assert int(python("-X", "faulthandler", "-c", SCRIPT % CALLS[name])) >= 20
 
 
 @pytest.mark.parametrize("write", ["older_view[:] = 10**7", "lengths.flags.writeable = True; lengths[:] = 10**7"])
@@ -160,5 +151,4 @@ expected = layer.backward(layer.forward(x)[1], np.ones_like(output))[0][0]
 {write}
 assert np.array_equal(layer.backward(tape, np.ones_like(output))[0][0], expected)
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
+    python("-c", script)

@@ -7,14 +7,13 @@ import os
 import pickle
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from cases import ISAS, Array, assert_same_bits
+from processes import python
 
 import gru_native as gn
 from gru_native import _core, nn
@@ -788,8 +787,4 @@ if child == 0:
     os._exit(0 if same else 1)
 assert same and os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 """
-    environment = {**os.environ, "GRU_NATIVE_TEAM": "threads"}
-    done = subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    python("-c", script, GRU_NATIVE_TEAM="threads")

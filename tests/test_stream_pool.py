@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import threading
 import time
@@ -15,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import Array, assert_same_bits
+from processes import python
 from test_stream import CELLS, MODELS, both_dtypes, embedded, f4
 from test_stream import isa as isa
 
@@ -459,10 +458,7 @@ print(len(os.listdir("/proc/self/task")))
 pool.step(ids, x)
 print(len(os.listdir("/proc/self/task")))
 """
-    environment = {**os.environ, "OMP_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "1"}
-    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True)
-    alone, several = map(int, ran.stdout.split())
-    assert (alone, several) == (1, 3)
+    assert python("-c", script, OMP_NUM_THREADS="3", OPENBLAS_NUM_THREADS="1") == "1\n3\n"
 
 
 def test_threads_with_a_shard_each(rng: np.random.Generator) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import ISAS, assert_same_bits, layer, normal
+from processes import python
 from test_bits import BY_FEW_PANELS, BY_PANELS, BY_PANELS_FOR_CACHE, BY_ROWS
 
 import gru_native
@@ -67,16 +68,7 @@ def test_threads_of_calls_that_do_not_say() -> None:
 
 
 def run(script: str, timeout: float = 60, prelude: str = PRELUDE, **environment: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", prelude + script],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        env={**os.environ, **environment},
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return python("-c", prelude + script, timeout=timeout, **environment)
 
 
 @pytest.fixture(params=["openmp", "threads"])

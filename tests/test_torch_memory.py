@@ -8,7 +8,6 @@ import gc
 import io
 import os
 import pickle
-import subprocess
 import sys
 import threading
 import weakref
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from processes import python
 
 torch = pytest.importorskip("torch")
 
@@ -46,19 +46,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not sup
 @pytest.fixture(autouse=True)
 def _same_values_each_time() -> None:
     torch.manual_seed(1)
-
-
-def run(*arguments: Any, **environment: str) -> None:
-    """Run Python in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=200,
-        env={**os.environ, **environment},
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
 
 
 # ---- No copies -------------------------------------------------------------------------------------------------------
@@ -178,7 +165,7 @@ def test_negated_views(name: str, negated: str) -> None:
 
 
 def test_no_freed_memory_is_read() -> None:
-    run(
+    python(
         "-c",
         """
 import torch
@@ -516,7 +503,7 @@ if __name__ == "__main__":
 def test_processes_that_train_the_same_weights(start: str, tmp_path: Path) -> None:
     script = tmp_path / "hogwild.py"
     script.write_text(HOGWILD)
-    run(script, start)
+    python(script, start)
 
 
 # ---- Nothing is kept -------------------------------------------------------------------------------------------------
@@ -581,7 +568,7 @@ def test_training_needs_no_more_memory_over_time() -> None:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_calls_take_as_many_threads_as_pytorch() -> None:
-    run(
+    python(
         "-c",
         """
 import os, torch
