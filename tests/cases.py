@@ -176,6 +176,19 @@ def each(change: Callable[[Array], Array], state: State) -> State:
     return tuple(map(change, state)) if isinstance(state, tuple) else change(state)
 
 
+def central_difference(loss: Callable[[], float], array: Array) -> Array:
+    """Return the gradient of a loss by an array, which it reads afresh at each call and which is moved in place."""
+    gradient, step = np.empty_like(array), 1e-6
+    for index in np.ndindex(array.shape):
+        value = array[index]
+        array[index] = value + step
+        above = loss()
+        array[index] = value - step
+        gradient[index] = (above - loss()) / (2.0 * step)
+        array[index] = value
+    return gradient
+
+
 def assert_same_bits(actual: Array, expected: Array, what: str = "") -> None:
     """Assert that two arrays hold the same bits, signs of zeros included."""
     assert actual.dtype == expected.dtype

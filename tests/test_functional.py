@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import ISAS, KINDS, Array, assert_same_bits, each, layer, normal, parts_of
+from cases import ISAS, KINDS, Array, assert_same_bits, central_difference, each, layer, normal, parts_of
 from tolerances import assert_close, assert_gradient
 
 from gru_native import functional as F
@@ -26,19 +26,6 @@ SIZES = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 50]
 def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("GRU_NATIVE_ISA", request.param)
     return request.param
-
-
-def central_difference(loss: Callable[[], float], array: Array, step: float = 1e-6) -> Array:
-    """Take the gradient of `loss` by `array`, which it reads afresh at each call."""
-    gradient = np.empty_like(array)
-    for index in np.ndindex(array.shape):
-        value = array[index]
-        array[index] = value + step
-        above = loss()
-        array[index] = value - step
-        gradient[index] = (above - loss()) / (2.0 * step)
-        array[index] = value
-    return gradient
 
 
 # ---- GRU: results ------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_nn_gradients import differences
+from cases import central_difference
 from tolerances import assert_close
 
 import gru_native as gn
@@ -82,7 +82,7 @@ def test_saliency_is_that_of_finite_differences(name: str, step: int | None, rng
     model, x = FLOAT_MODELS[name], rng.standard_normal((STEPS, 3))
     found = inspect(model, x, step=step, index=1)
     assert found.output == (STEPS - 1 if step is None else step, 1)
-    gradient = differences(lambda: outputs_of(model, x)[found.output], x)
+    gradient = central_difference(lambda: outputs_of(model, x)[found.output], x)
     assert_close(found.gradient, gradient, "finite_difference")
     assert_close(found.saliency, np.sqrt(np.sum(gradient**2, axis=1)), "finite_difference")
 
@@ -93,7 +93,7 @@ def test_models_that_pool(name: str, rng: np.random.Generator) -> None:
     found = inspect(model, x)
     assert found.output == (int(outputs_of(model, x).argmax()),)
     assert found.output_name == f"output {found.output[0]}"
-    assert_close(found.gradient, differences(lambda: outputs_of(model, x)[found.output], x), "finite_difference")
+    assert_close(found.gradient, central_difference(lambda: outputs_of(model, x)[found.output], x), "finite_difference")
     with pytest.raises(ValueError, match="step: expected None, because the model's output has no steps, got 0"):
         inspect(model, x, step=0)
 
@@ -108,7 +108,7 @@ def test_a_model_that_begins_with_an_embedding(rng: np.random.Generator) -> None
         model.assign({"0.0.weight": table})
         return float(outputs_of(model, x)[found.output])
 
-    assert_close(found.gradient, differences(moved, table)[x], "finite_difference")
+    assert_close(found.gradient, central_difference(moved, table)[x], "finite_difference")
     assert found.gradient.shape == (STEPS, 3)
     assert found.states["h"].shape == (STEPS, 4)
 

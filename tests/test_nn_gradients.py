@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import central_difference
 from tolerances import assert_close
 
 from gru_native import nn
 from gru_native.activations import DEFAULTS
-
-STEP = 1e-6
 
 
 def arrays_of(values: Any) -> Iterator[np.ndarray]:
@@ -46,26 +45,13 @@ def check_gradients(module: nn.Module, inputs: tuple[Any, ...], rng: np.random.G
         return sum(float(np.sum(d * r)) for d, r in zip(arrays_of(d_result), arrays_of(result), strict=True))
 
     for array, d_array in zip(arrays_of(inputs), arrays_of(d_inputs), strict=True):
-        assert_close(d_array, differences(loss, array), "finite_difference", "input")
+        assert_close(d_array, central_difference(loss, array), "finite_difference", "input")
     assert list(gradients) == list(module.parameters())
     for name, array in module.parameters().items():
         moving = array.copy()
-        numeric = differences(lambda name=name, moving=moving: module.assign({name: moving}) or loss(), moving)
+        numeric = central_difference(lambda name=name, moving=moving: module.assign({name: moving}) or loss(), moving)
         module.assign({name: array})
         assert_close(gradients[name], numeric, "finite_difference", name)
-
-
-def differences(loss: Any, array: np.ndarray) -> np.ndarray:
-    """Return the central differences of `loss` in every element of `array`, moved in place."""
-    result = np.empty_like(array)
-    for index in np.ndindex(array.shape):
-        middle, losses = array[index], []
-        for end in (middle + STEP, middle - STEP):
-            array[index] = end
-            losses.append(loss())
-        array[index] = middle
-        result[index] = (losses[0] - losses[1]) / (2 * STEP)
-    return result
 
 
 GRUS: dict[str, dict[str, Any]] = {

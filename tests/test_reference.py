@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import every_kind, normal_state, parts_of
+from cases import central_difference, every_kind, normal_state, parts_of
 from tolerances import assert_close, assert_gradient
 
 from gru_native import reference
@@ -43,19 +43,6 @@ def random_state(
             bound = 1.0 / np.sqrt(hidden)
             state |= {name + suffix: rng.uniform(-bound, bound, shape) for name, shape in shapes.items()}
     return state
-
-
-def central_difference(loss: Callable[[], float], array: np.ndarray, step: float = 1e-6) -> np.ndarray:
-    """Take the gradient of `loss` by `array`, which it reads afresh at each call."""
-    gradient = np.empty_like(array)
-    for index in np.ndindex(array.shape):
-        value = array[index]
-        array[index] = value + step
-        above = loss()
-        array[index] = value - step
-        gradient[index] = (above - loss()) / (2.0 * step)
-        array[index] = value
-    return gradient
 
 
 def weighted(arrays: list[np.ndarray], weights: list[np.ndarray]) -> float:
