@@ -5,39 +5,33 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from gru_native.functional import MAX_THREADS
+
+T = TypeVar("T", int, float)
 
 
 def whole_number(least: int, most: float = math.inf) -> Callable[[str], int]:
     """Return a type of option: whole numbers from `least` to `most`, both included."""
     expected = f"a whole number from {least} {'up' if most == math.inf else f'to {most}'}"
-
-    def convert(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = least - 1
-        if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
-        return value
-
-    return convert
+    return _converter(int, lambda value: least <= value <= most, expected)
 
 
 def number(least: float, below: float = math.inf) -> Callable[[str], float]:
     """Return a type of option: finite numbers from `least` up to, not including, `below`."""
     expected = f"a number from {least:g} {'up' if below == math.inf else f'to below {below:g}'}"
+    return _converter(float, lambda value: least <= value < below, expected)
 
-    def convert(text: str) -> float:
+
+def _converter(kind: Callable[[str], T], fits: Callable[[T], bool], expected: str) -> Callable[[str], T]:
+    def convert(text: str) -> T:
         try:
-            value = float(text)
+            if fits(value := kind(text)):
+                return value
         except ValueError:
-            value = math.nan
-        if not least <= value < below:
-            raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
-        return value
+            pass
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
 
     return convert
 
