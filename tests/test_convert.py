@@ -659,9 +659,17 @@ def test_to_native_refuses(arrays: Arrays, convention: Convention, message: str)
             r"recurrent_activation: expected \('hard_sig",
         ),
         (convert.KERAS, {"activation": "relu"}, "activation: expected 'tanh', which the convention has, got 'relu'"),
+        (convert.KERAS_V1_LSTM, {}, r"recurrent_activation: expected \('hard_sigmoid', 0.2, 0.5\)"),
+        (convert.KERAS_LSTM, {"reset_after": False}, "reset_after: expected True"),
+        (
+            convert.KERAS_RNN,
+            {"nonlinearity": "relu"},
+            "nonlinearity: expected 'tanh', which the convention has, got 'relu'",
+        ),
+        (convert.KERAS_RNN, {"activation": "relu"}, "activation: expected 'tanh'"),
     ],
 )
-def test_weights_for_another_gru_are_refused(
+def test_weights_for_another_layer_are_refused(
     rng: np.random.Generator, convention: Convention, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
@@ -736,26 +744,6 @@ def test_conventions_are_checked(fields: dict[str, Any], message: str) -> None:
 def test_what_a_convention_has_no_place_for(layer: nn.Module, convention: Convention, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         from_native(layer.state_dict(), convention, layer=0)
-
-
-@pytest.mark.parametrize(
-    ("convention", "options", "message"),
-    [
-        (convert.KERAS_V1_LSTM, {}, r"recurrent_activation: expected \('hard_sigmoid', 0.2, 0.5\)"),
-        (convert.KERAS_LSTM, {"reset_after": False}, "reset_after: expected True"),
-        (
-            convert.KERAS_RNN,
-            {"nonlinearity": "relu"},
-            "nonlinearity: expected 'tanh', which the convention has, got 'relu'",
-        ),
-        (convert.KERAS_RNN, {"activation": "relu"}, "activation: expected 'tanh'"),
-    ],
-)
-def test_weights_for_another_layer_are_refused(
-    rng: np.random.Generator, convention: Convention, options: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        to_native(random_arrays(rng, convention), convention, **options)
 
 
 @pytest.mark.parametrize(
