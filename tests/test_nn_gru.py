@@ -431,6 +431,16 @@ def test_threads_do_not_change_the_bits(threads: int, rng: np.random.Generator) 
     np.testing.assert_array_equal(gru(x, threads=threads)[0], gru(x)[0])
 
 
+def assert_training_only(layer: nn.Module, dropped: np.ndarray, *given: Any) -> None:
+    """Assert that dropout acts in training mode alone, where it needs a seed."""
+    called, _ = layer(*given)
+    (evaluated, _), _ = layer.eval().forward(*given)
+    np.testing.assert_array_equal(called, evaluated)
+    assert not np.array_equal(called, dropped)
+    with pytest.raises(ValueError, match="seed: dropout in training mode needs one"):
+        layer.train().forward(*given)
+
+
 def test_dropout_acts_between_layers_in_training_only(rng: np.random.Generator) -> None:
     """The same as single layers with the noise of their seed between them."""
     gru = nn.GRU(3, [6, 5, 4], dropout=0.5, dtype="float64", seed=10)
@@ -447,13 +457,7 @@ def test_dropout_acts_between_layers_in_training_only(rng: np.random.Generator) 
             expected = expected * mask
         expected, _ = layer(expected)
     np.testing.assert_array_equal(output, expected)
-
-    called, _ = gru(x)
-    (evaluated, _), _ = gru.eval().forward(x)
-    np.testing.assert_array_equal(called, evaluated)
-    assert not np.array_equal(called, output)
-    with pytest.raises(ValueError, match="seed: dropout in training mode needs one"):
-        gru.train().forward(x)
+    assert_training_only(gru, output, x)
 
 
 @pytest.mark.parametrize("kind", ["GRU", "LSTM", "RNN"])
@@ -475,13 +479,8 @@ def test_recurrent_dropout_masks_the_states(kind: str, num_layers: int, rng: np.
             both.append(reference.forward(expected, None, *parameters, **options)[0])
         expected = np.concatenate(both, axis=2)
     assert_close(output, expected, "float64")
-    # Gradients are tested by differences; inference does without.
-    called, _ = stack(x)
-    (evaluated, _), _ = stack.eval().forward(x)
-    np.testing.assert_array_equal(called, evaluated)
-    assert not np.array_equal(called, output)
-    with pytest.raises(ValueError, match="seed: dropout in training mode needs one"):
-        stack.train().forward(x)
+    # Gradients are tested by differences.
+    assert_training_only(stack, output, x)
 
 
 @pytest.mark.parametrize("batch_first", [False, True])
@@ -502,12 +501,7 @@ def test_input_dropout_hides_the_same_features_in_all_steps(
         assert set(np.unique(mask)) == {0.0, 2.0}
         expected, _ = layer(expected * np.expand_dims(mask, 1 if batch_first else 0), None, lengths)
     np.testing.assert_array_equal(output, expected)
-    called, _ = stack(x, None, lengths)
-    (evaluated, _), _ = stack.eval().forward(x, None, lengths)
-    np.testing.assert_array_equal(called, evaluated)
-    assert not np.array_equal(called, output)
-    with pytest.raises(ValueError, match="seed: dropout in training mode needs one"):
-        stack.train().forward(x)
+    assert_training_only(stack, output, x, None, lengths)
 
 
 @pytest.mark.parametrize("reset_after", [True, False], ids=["after", "before"])
