@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -37,11 +36,9 @@ def draw(path: Path, comparisons: Sequence[Comparison]) -> None:
     handles = {text: one for axes in panels for one, text in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
     figure.suptitle("Times as long as gru_native takes, two threads of a Zen 4; the numbers are PyTorch's", fontsize=11)
-    image = io.BytesIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "speed", "font.family": "sans-serif"}):
-        figure.savefig(image, format="svg", metadata={"Date": None})
-    with atomic_write(path) as file:
-        file.write(image.getvalue())
+    style = {"svg.fonttype": "none", "svg.hashsalt": "speed", "font.family": "sans-serif"}
+    with matplotlib.rc_context(style), atomic_write(path) as file:
+        figure.savefig(file, format="svg", metadata={"Date": None})
 
 
 def _panel(axes: Any, comparisons: Sequence[Comparison]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -89,12 +88,9 @@ def draw(
     panels = [*_input(inspection), *guesses, saliency, *_gradient(inspection), *_units(inspection)]
     figure = _figure(panels, steps, labels if steps <= MAX_LABELS else None)
     figure.suptitle(inspection.layer_name)
-    drawn = io.BytesIO()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), atomic_write(path) as file:
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box stands for it
-        figure.savefig(drawn, format="png")
-    with atomic_write(path) as file:
-        file.write(drawn.getvalue())
+        figure.savefig(file, format="png")
 
 
 def slow_to_fast(h: Array) -> Array:

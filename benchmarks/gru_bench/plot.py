@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import geometric_mean
@@ -113,10 +112,8 @@ def _save(figure: Any, machine: dict[str, Any], path: Path) -> None:
     figure.suptitle(
         f"gru_native on {machine['cpu']}, {machine['cpus']} CPUs, {machine['isa']}, {machine['date'][:10]}", fontsize=11
     )
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=110)
     with atomic_write(path) as file:
-        file.write(image.getvalue())
+        figure.savefig(file, format="png", dpi=110)
 
 
 def sweeps(path: Path, machine: dict[str, Any], lines: Sequence[Line], steps: Sequence[Step]) -> None:

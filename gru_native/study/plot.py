@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -65,10 +64,8 @@ def draw(path: Path, plan: Plan, results: Sequence[Result]) -> None:
     for axes, shown in zip(third.subplots(1, len(MAPS)), MAPS, strict=True):
         _map(axes, plan, cells, shown)
     third.suptitle("All settings, means over the seeds; the best is framed where they differ", fontsize=12)
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=100)
     with atomic_write(path) as file:
-        file.write(image.getvalue())
+        figure.savefig(file, format="png", dpi=100)
 
 
 def _curves(figure: Any, plan: Plan, cells: Cells, x: int, label: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
@@ -30,10 +29,8 @@ def draw_trials(path: Path, trials: Sequence[Trial]) -> None:
     losses = [trial.loss for trial in known if trial.loss is not None]
     if losses and min(losses) > 0 and max(losses) > DECADES * min(losses):
         panels[0].set_yscale("log")
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=120)
     with atomic_write(path) as file:
-        file.write(image.getvalue())
+        figure.savefig(file, format="png", dpi=120)
 
 
 def _panel(axes: Any, name: str, trials: Sequence[Trial]) -> None:

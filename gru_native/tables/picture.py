@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,10 +45,8 @@ def _drawn(path: Path, panels: int, draw: Callable[[Sequence[Any]], None]) -> No
     draw(axes)
     for own in axes:
         own.spines[["top", "right"]].set_visible(False)
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=120)
     with atomic_write(path) as file:
-        file.write(image.getvalue())
+        figure.savefig(file, format="png", dpi=120)
 
 
 def _confusion(axes: Any, classes: list[str], expected: Array, found: Array) -> None:

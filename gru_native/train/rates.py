@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from copy import deepcopy
 from dataclasses import dataclass
@@ -62,10 +61,8 @@ class RateRange:
         axes.set(xscale="log", xlabel="learning rate", ylabel="loss")
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=8)
-        drawn = io.BytesIO()
-        figure.savefig(drawn, format="png", dpi=120)
         with atomic_write(path) as file:
-            file.write(drawn.getvalue())
+            figure.savefig(file, format="png", dpi=120)
 
 
 def rate_range(

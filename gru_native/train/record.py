@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -182,10 +181,8 @@ def plot_history(history: Sequence[Record], path: StrPath) -> None:
     for axes in panels[:-1]:
         if axes.get_legend_handles_labels()[1]:
             axes.legend(frameon=False, fontsize=8)
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=120)
     with atomic_write(path) as file:
-        file.write(drawn.getvalue())
+        figure.savefig(file, format="png", dpi=120)
 
 
 def _series(history: Sequence[Record], value: Any) -> tuple[list[int], list[float]]:
