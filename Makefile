@@ -43,7 +43,7 @@ SANITIZE_TESTS ?= tests/test_robustness.py tests/test_races.py tests/test_stream
 	tests/test_parity.py::test_ragged_batches_with_resets tests/test_parity.py::test_zoneout
 SANITIZE_FUZZ ?= --seconds 120 --patience 600
 
-.PHONY: build demo test test-core fuzz full sanitize sanitize-python sanitize-core torch peers bench bench-avx2 bench-sweeps bench-growth bench-overheads bench-idling bench-sequences bench-cells bench-streams bench-quick step-times programs layers tuning others footprint neighbours \
+.PHONY: build demo test test-core fuzz full sanitize sanitize-python sanitize-core torch peers bench bench-avx2 bench-sweeps bench-growth bench-overheads bench-idling bench-sequences bench-cells bench-streams bench-quick step-times programs layers calls tuning others footprint neighbours \
 	examples tasks summary tables speed docs lint format test-blas neon test-neon wheel manylinux wheel-aarch64 test-wheel-aarch64 sdist clean
 
 build: $(VENV)/built
@@ -128,6 +128,10 @@ programs: others
 # Recurrent modules alone, over shapes.
 layers: others
 	$(BESIDE) $(PROGRAMS_VENV)/bin/python benchmarks/programs/layers.py --json $(RESULTS)/layers.json $(ARGS)
+
+# What the smallest calls through PyTorch take.
+calls: others
+	$(PROGRAMS_VENV)/bin/python benchmarks/programs/calls.py
 
 # A grid search of 20 settings, with our estimator and with skorch and PyTorch, on the data beside the checkout.
 tuning: others
