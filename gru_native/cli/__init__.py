@@ -19,6 +19,7 @@ from gru_native.cli import (
     info,
     inspect,
     predict,
+    serve,
     study,
     train,
     train_text,
@@ -27,7 +28,22 @@ from gru_native.cli import (
 from gru_native.cli.errors import UserError
 from gru_native.io import ModelFileError
 
-COMMANDS = (demo, train, evaluate, predict, tune, train_text, generate, inspect, study, convert, export, info, bench)
+COMMANDS = (
+    demo,
+    train,
+    evaluate,
+    predict,
+    tune,
+    train_text,
+    generate,
+    inspect,
+    serve,
+    study,
+    convert,
+    export,
+    info,
+    bench,
+)
 
 INTERRUPTED = 130  # as a shell reports a process that Ctrl-C has ended
 FAILED = 2

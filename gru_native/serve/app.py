@@ -1,0 +1,186 @@
+"""The server's routes, and what is behind them for as long as it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from importlib.resources import files
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+
+from gru_native.io import ModelFileError
+from gru_native.serve import batches, openapi
+from gru_native.serve.errors import Refused
+from gru_native.serve.keeper import Keeper
+from gru_native.serve.metrics import Metrics
+from gru_native.serve.model import Served
+from gru_native.serve.requests import Requests, answer, owner_of
+from gru_native.serve.sessions import Sessions
+from gru_native.serve.settings import ADMIN, Settings
+from gru_native.serve.store import Store
+from gru_native.serve.streams import Streams
+
+_log = logging.getLogger(__name__)
+
+
+class Service:
+    """A model that is served.
+
+    Parameters
+    ----------
+    path
+        Of the model's file, which is read again when the server is told to.
+    served : Served
+        What the file held.
+    store : Store
+    settings : Settings
+    """
+
+    def __init__(self, path: str, served: Served, store: Store, settings: Settings) -> None:
+        self._path, self._settings = path, settings
+        self.metrics = Metrics()
+        self.keeper = Keeper(store, self.metrics)
+        self.sessions = Sessions(served, settings, self.keeper, self.metrics)
+        self._computing = ThreadPoolExecutor(1, "batches")
+        self._requests = 0  # batches that wait or are computed
+        self._reloading = asyncio.Lock()
+        self.metrics.watch("sessions", "Sessions that are connected", lambda: len(self.sessions.live))
+        self.metrics.watch("batches", "HTTP batches that wait or are computed", lambda: self._requests)
+
+    def app(self) -> Starlette:
+        """Return the application."""
+        streams = Streams(self.sessions, self._settings, self.metrics)
+        routes = [
+            Route("/healthz", self.alive),
+            Route("/readyz", self.ready),
+            Route("/metrics", self.figures),
+            Route("/openapi.json", self.openapi),
+            Route("/v1/model", self.model),
+            Route("/v1/predict", self.predict, methods=["POST"]),
+            Route("/v1/sessions/{id}", self.end, methods=["DELETE"]),
+            Route("/admin/reload", self.reload, methods=["POST"]),
+            WebSocketRoute("/v1/sessions", streams),
+            WebSocketRoute("/v1/sessions/{id}", streams),
+            Mount("/", StaticFiles(directory=str(files("gru_native.serve") / "page"), html=True)),
+        ]
+        return Starlette(
+            routes=routes,
+            middleware=[Middleware(Requests, metrics=self.metrics)],
+            exception_handlers={Refused: self._refuse},
+            lifespan=self._lifespan,
+        )
+
+    @asynccontextmanager
+    async def _lifespan(self, app: Starlette) -> AsyncIterator[dict[str, Settings]]:
+        loop = asyncio.get_running_loop()
+        watch = loop.create_task(self.sessions.watch())
+        loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(self._reload_at_signal()))
+        yield {"settings": self._settings}
+        watch.cancel()
+        loop.remove_signal_handler(signal.SIGHUP)
+        self._computing.shutdown(cancel_futures=True)
+        await self.keeper.close()
+
+    async def drain(self) -> None:
+        """Finish what was taken, and give all sessions back; what is late goes on from its last durable step."""
+        _log.info("draining", extra={"fields": {"sessions": len(self.sessions.live)}})
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self.sessions.drain(), self._settings.drain)
+
+    async def _refuse(self, request: Request, refused: Refused) -> Response:
+        return answer(refused, request, self.metrics)
+
+    async def alive(self, request: Request) -> Response:
+        """Say that the process answers."""
+        return PlainTextResponse("alive\n")
+
+    async def ready(self, request: Request) -> Response:
+        """Say whether sessions and batches are taken."""
+        if self.sessions.draining:
+            return PlainTextResponse("draining\n", 503)
+        return PlainTextResponse("ready\n")
+
+    async def figures(self, request: Request) -> Response:
+        """Return the metrics."""
+        return Response(self.metrics.text(), media_type="text/plain; version=0.0.4")
+
+    async def openapi(self, request: Request) -> Response:
+        """Return the description of all routes."""
+        return JSONResponse(openapi.document())
+
+    async def model(self, request: Request) -> Response:
+        """Return what the model is."""
+        owner_of(request, self._settings.tokens)
+        return JSONResponse(self.sessions.description())
+
+    async def predict(self, request: Request) -> Response:
+        """Compute a batch."""
+        owner_of(request, self._settings.tokens)
+        if self._requests >= self._settings.requests:
+            raise Refused(503, f"expected up to {self._settings.requests} batches at a time", "requests", retry=1)
+        self._requests += 1
+        try:
+            return await asyncio.wait_for(self._predicted(request), self._settings.timeout)
+        except asyncio.TimeoutError:
+            raise Refused(503, "the batch took too long, to come or to be computed", "timeout", retry=5) from None
+        finally:
+            self._requests -= 1
+
+    async def _predicted(self, request: Request) -> Response:
+        body = await self._body(request)
+        kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+        shape = request.query_params.get("shape", request.headers.get(batches.SHAPE, ""))
+        given = self.sessions.served, body, kind, shape, request.headers.get("accept", "")
+        limits = self._settings.steps, self._settings.threads
+        content, headers = await asyncio.get_running_loop().run_in_executor(
+            self._computing, batches.answer_to, *given, *limits
+        )
+        return Response(content, headers=headers)
+
+    async def _body(self, request: Request) -> bytes:
+        refused = Refused(413, f"body: expected up to {self._settings.body} bytes, got more", "size")
+        declared = request.headers.get("content-length", "")
+        if declared.isdecimal() and int(declared) > self._settings.body:
+            raise refused
+        body = bytearray()
+        async for part in request.stream():
+            body += part
+            if len(body) > self._settings.body:
+                raise refused
+        return bytes(body)
+
+    async def end(self, request: Request) -> Response:
+        """End a session for good."""
+        await self.sessions.end(request.path_params["id"], owner_of(request, self._settings.tokens))
+        return Response(status_code=204)
+
+    async def reload(self, request: Request) -> Response:
+        """Take over the model file as it is now."""
+        if owner_of(request, self._settings.tokens) != f"token {ADMIN}":
+            raise Refused(403, f"authorization: expected the token of {ADMIN}", "token")
+        try:
+            await self._reload()
+        except (ModelFileError, OSError) as error:
+            raise Refused(409, f"the model stays as it is: {error}", "model") from None
+        return JSONResponse(self.sessions.description())
+
+    async def _reload(self) -> None:
+        async with self._reloading:
+            served = await asyncio.get_running_loop().run_in_executor(None, Served.load, self._path)
+            self.sessions.replace(served)
+            _log.info("reloaded", extra={"fields": {"model": served.digest}})
+
+    async def _reload_at_signal(self) -> None:
+        try:
+            await self._reload()
+        except (ModelFileError, OSError) as error:
+            _log.error("the model stays as it is: %s", error)

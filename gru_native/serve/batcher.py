@@ -1,0 +1,205 @@
+"""Steps of sessions that come at about the same time are computed together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+from struct import Struct
+from typing import Any
+
+import numpy as np
+
+from gru_native.arguments import Array
+from gru_native.serve.errors import ELSEWHERE, FAILED, INVALID
+from gru_native.serve.keeper import Keeper
+from gru_native.serve.live import Message, Session, text_message
+from gru_native.serve.metrics import Metrics
+from gru_native.serve.numbers import listed
+from gru_native.serve.settings import Settings
+from gru_native.serve.store import Write
+from gru_native.stream import StreamPool
+
+_log = logging.getLogger(__name__)
+
+#: What a binary reply begins with: its step, and the last one whose state is stored.
+HEAD = Struct("<QQ")
+
+
+class Batcher:
+    """Collects steps of sessions, at most one of each, and computes them.
+
+    It does so when the deadline of the first one is over, or at once when no more can come: all sessions have one here,
+    or as many as a batch takes.
+
+    Parameters
+    ----------
+    pool : StreamPool
+        Used in the event loop's thread alone.
+    """
+
+    def __init__(self, pool: StreamPool, settings: Settings, keeper: Keeper, metrics: Metrics) -> None:
+        self.pool = pool
+        self.members = 0  # sessions that can send steps
+        self._stored = 0  # of these, whose step waits for the store
+        self._settings, self._keeper, self._metrics = settings, keeper, metrics
+        model = pool._model
+        self.dtype = np.dtype(np.int64) if model.indices else model.dtype
+        self.inputs: int = model.input_size
+        self.shape: tuple[int, ...] = () if model.indices else (self.inputs,)
+        self.frame = self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
+        self.indices, self.outputs, self.output_dtype = model.indices, model.output_size, model.dtype
+        self._sessions: list[Session] = []
+        self._frames: list[bytes] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._begun = 0.0
+
+    def push(self, session: Session, frame: bytes) -> None:
+        """Take a step of a session: a frame of the right size."""
+        if session.closing:
+            return
+        if session.busy:
+            session.queue.append(frame)
+            return
+        self._add(session, frame)
+        if self._complete():
+            self._step()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._settings.deadline, self._step)
+
+    def leave(self) -> None:
+        """Wait for one session less."""
+        self.members -= 1
+        self._go_on()
+
+    def _add(self, session: Session, frame: bytes) -> None:
+        if session.gates is not None:
+            session.shown = session.gates(frame)
+        session.busy = True
+        if not self._sessions:
+            self._begun = time.monotonic()
+        self._sessions.append(session)
+        self._frames.append(frame)
+
+    def _complete(self) -> bool:
+        return len(self._sessions) >= min(self._settings.batch, self.members - self._stored)
+
+    def _go_on(self) -> None:
+        """See to it that what is there is computed: not from here, where a step may have just ended."""
+        if self._sessions:
+            complete = self._complete()
+            if complete and self._timer is not None:
+                self._timer.cancel()
+            if complete or self._timer is None:
+                delay = 0.0 if complete else self._settings.deadline
+                self._timer = asyncio.get_running_loop().call_later(delay, self._step)
+
+    def _step(self) -> None:
+        """Compute what is there."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        most, begun = self._settings.batch, time.monotonic()
+        sessions, self._sessions = self._sessions[:most], self._sessions[most:]
+        frames, self._frames = self._frames[:most], self._frames[most:]
+        x = np.frombuffer(b"".join(frames), self.dtype).reshape(-1, *self.shape)
+        if not self.indices and not np.isfinite(x).all():
+            sessions, x = self._without_wrong(sessions, x)
+        try:
+            y = self.pool.step(np.array([session.row for session in sessions], np.uint64), x)
+        except Exception:
+            _log.exception("a batch failed")
+            for session in sessions:
+                session.close(FAILED, "the step failed")
+                self._next(session)
+        else:
+            ended = time.monotonic()
+            self._metrics.steps.inc(len(sessions))
+            self._metrics.batch_steps.observe(len(sessions))
+            self._metrics.wait_seconds.observe(begun - self._begun)
+            self._metrics.batch_seconds.observe(ended - begun)
+            self._reply(sessions, y, ended < self._keeper.lease_ends)
+        self._go_on()
+
+    def _without_wrong(self, sessions: list[Session], x: Array) -> tuple[list[Session], Array]:
+        """Return the sessions with finite numbers, and close the others, whose states do not change."""
+        finite = np.logical_and.reduce(np.isfinite(x), axis=1)
+        for session in (own for own, right in zip(sessions, finite, strict=True) if not right):
+            session.close(INVALID, "x: expected finite numbers")
+            self._next(session)
+        return [own for own, right in zip(sessions, finite, strict=True) if right], x[finite]
+
+    def _reply(self, sessions: list[Session], y: Array, leased: bool) -> None:
+        """Acknowledge steps, or have their states stored first."""
+        output, size, at = y.tobytes(), y.itemsize * y.shape[1], 0
+        writes: list[Write] = []
+        waiting: list[Session] = []
+        noted: list[Session] = []
+        for session in sessions:
+            session.step += 1
+            session.y = output[at : at + size]
+            at += size
+            every = session.durability.every
+            if every and session.step % every == 0 and not session.writing:
+                state = self.pool.export(session.row)
+                writes.append(Write(session.name, session.fence, session.step, state, session.y))
+                if session.durability.waits:
+                    waiting.append(session)
+                    continue
+                session.writing = True
+                noted.append(session)
+            if leased:
+                session.reply(self.acknowledgement(session))
+            else:
+                session.close(ELSEWHERE, "the lease of this server is over")
+            self._next(session)
+        if writes:
+            self._stored += len(waiting)
+            self._keeper.submit(partial(self._keeper.store.put, writes), self._when_stored(writes, waiting, noted))
+
+    def _when_stored(self, writes: list[Write], waiting: list[Session], noted: list[Session]) -> Callable[[Any], None]:
+        """Return what is done when states are stored."""
+        steps = {own.name: own.step for own in writes}
+
+        def done(lost: Any) -> None:
+            self._stored -= len(waiting)
+            for session in (*waiting, *noted):
+                if isinstance(lost, Exception):
+                    session.lost = True
+                    session.close(FAILED, "the store failed; go on from the last durable step")
+                elif session.name in lost:
+                    session.lost = True
+                    session.close(ELSEWHERE, "another server has the session")
+                else:
+                    session.durable = steps[session.name]
+            for session in noted:
+                session.writing = False
+            for session in waiting:
+                if not session.lost:
+                    session.reply(self.acknowledgement(session))
+                self._next(session)
+            self._go_on()
+
+        return done
+
+    def acknowledgement(self, session: Session) -> Message:
+        """Return the reply to the last step of a session, in the kind of its frames."""
+        if session.text:
+            content = {"step": session.step, "durable": session.durable, "y": self.numbers(session.y)}
+            if session.shown is not None:
+                content["layers"] = session.shown
+            return text_message(content)
+        return {"type": "websocket.send", "bytes": HEAD.pack(session.step, session.durable) + session.y}
+
+    def numbers(self, y: bytes) -> Any:
+        """Return an output as JSON has it."""
+        return listed(np.frombuffer(y, self.output_dtype))
+
+    def _next(self, session: Session) -> None:
+        """Go on with the next step of a session."""
+        session.busy = False
+        if session.queue:
+            self._add(session, session.queue.popleft())
+        session.wake()

@@ -1,0 +1,57 @@
+"""The server's own connections: bounded in number, and none that a silent client keeps for ever.
+
+uvicorn makes an object for each; the settings reach it in the state that the application has when it starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from gru_native.serve.settings import Settings
+
+_BESIDE = 1000  # connections that are no sessions
+
+
+class Http(AutoHTTPProtocol):
+    """A connection on which nothing happens between two looks, while no request is answered, is over."""
+
+    app_state: dict[str, Any]
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        settings: Settings = self.app_state["settings"]
+        if len(self.connections) > settings.connected + settings.requests + _BESIDE:
+            transport.abort()
+            return
+        own = transport.get_extra_info("socket")
+        if own.family in (socket.AF_INET, socket.AF_INET6) and hasattr(socket, "TCP_USER_TIMEOUT"):
+            # What the client does not take in this time the kernel gives up, and with it the connection.
+            own.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * settings.timeout))
+        self._look_later((None, True))
+
+    def _look_later(self, now: tuple[Any, bool]) -> None:
+        self.loop.call_later(self.app_state["settings"].timeout, self._look, now)
+
+    def _look(self, before: tuple[Any, bool]) -> None:
+        if self.transport.is_closing() or self.transport.get_protocol() is not self:
+            return
+        now = self.cycle, self.cycle is None or self.cycle.response_complete
+        if now[1] and now == before:
+            self.transport.abort()
+        else:
+            self._look_later(now)
+
+
+class WebSocket(WebSocketsSansIOProtocol):
+    """Lets the application drop a client that takes nothing."""
+
+    app_state: dict[str, Any]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "abort": self.transport.abort}

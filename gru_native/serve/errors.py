@@ -1,0 +1,29 @@
+"""What a server answers when it does not do what it was asked."""
+
+from __future__ import annotations
+
+
+class Refused(Exception):
+    """A request that is answered with an HTTP status and a message.
+
+    Parameters
+    ----------
+    status
+        Of the answer.
+    message
+        For the client: what was expected, and what came.
+    reason
+        One word, for the metrics.
+    retry
+        Seconds after which the client may try again.
+    """
+
+    def __init__(self, status: int, message: str, reason: str, retry: int | None = None) -> None:
+        super().__init__(message)
+        self.status, self.reason, self.retry = status, reason, retry
+
+
+# Codes of a WebSocket's end (RFC 6455; from 4000 on they are an application's own).
+RESTART = 1012
+UNSUPPORTED, INVALID, FAILED = 1003, 1007, 1011
+IDLE, ELSEWHERE, REPLACED = 4408, 4409, 4410

@@ -1,0 +1,101 @@
+"""The thread that uses the store: what comes while it works is done together afterwards, in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+from gru_native.serve.metrics import Metrics
+from gru_native.serve.store import Full, Held, Store
+
+_log = logging.getLogger(__name__)
+Call = Callable[[], Any]
+Done = Callable[[Any], None]
+
+
+class Keeper:
+    """Calls a store without keeping the event loop waiting.
+
+    Parameters
+    ----------
+    store : Store
+        It is used, and closed, in a thread of the keeper's.
+    metrics : Metrics
+    """
+
+    def __init__(self, store: Store, metrics: Metrics) -> None:
+        self.store = store
+        self._metrics = metrics
+        self._thread = ThreadPoolExecutor(1, "store")
+        self._waiting: list[tuple[Call, Done]] = []
+        self._works = False
+        #: By `time.monotonic`, until when no other server can take the sessions of this one.
+        self.lease_ends = time.monotonic() + store.lease
+
+    def submit(self, call: Call, done: Done) -> None:
+        """Let the thread call a function; `done` gets what it returns, or the exception, once that is stored."""
+        self._waiting.append((call, done))
+        if not self._works:
+            self._begin()
+
+    async def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Return what a function returns in the thread, once what it did is stored."""
+        future = asyncio.get_running_loop().create_future()
+        self.submit(partial(function, *arguments), partial(_settle, future))
+        return await future
+
+    async def renew(self, names: list[str]) -> list[str]:
+        """Renew the lease on sessions, and return those to let go: that others ask for, or all after a lapse."""
+        begun = time.monotonic()
+        wanted: list[str] = await self.call(self.store.renew, names)
+        lapsed = time.monotonic() > self.lease_ends  # then others may have taken any
+        self.lease_ends = begun + self.store.lease
+        return names if lapsed else wanted
+
+    async def close(self) -> None:
+        """Close the store, after all that was submitted."""
+        await self.call(self.store.close)
+        self._thread.shutdown()
+
+    def _begin(self) -> None:
+        calls, self._waiting = self._waiting, []
+        self._works = True
+        loop = asyncio.get_running_loop()
+        loop.run_in_executor(self._thread, self._run, [call for call, _ in calls]).add_done_callback(
+            partial(self._end, [done for _, done in calls])
+        )
+
+    def _run(self, calls: list[Call]) -> list[Any]:
+        found: list[Any] = []
+        try:
+            with self._metrics.store_seconds.time(), self.store.transaction():
+                for call in calls:
+                    try:
+                        found.append(call())
+                    except (Full, Held) as answer:
+                        found.append(answer)
+        except Exception as error:
+            _log.exception("the store failed")
+            return [error] * len(calls)
+        return found
+
+    def _end(self, done: list[Done], future: asyncio.Future[list[Any]]) -> None:
+        self._works = False
+        if self._waiting:
+            self._begin()
+        for own, result in zip(done, future.result(), strict=True):
+            own(result)
+
+
+def _settle(future: asyncio.Future[Any], result: Any) -> None:
+    if future.done():  # nobody waits any more
+        return
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
+        future.set_result(result)

@@ -1,0 +1,146 @@
+"""A session that is connected: its steps that wait, and its replies."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeAlias
+
+from gru_native.serve.settings import Durability
+
+Message: TypeAlias = dict[str, Any]
+Send: TypeAlias = Callable[[Message], Coroutine[Any, Any, None]]
+
+
+class Session:
+    """A connected session. All of it belongs to the event loop's thread.
+
+    Attributes
+    ----------
+    name, owner, durability
+        As the store has them.
+    generation
+        The model that it began with.
+    fence
+        By which this server writes.
+    row
+        Its identifier in the pool.
+    step, durable
+        How many steps were taken, and how many of them the stored state is of.
+    y
+        The last output, as a frame has it.
+    queue
+        Frames that wait for the step before them.
+    busy
+        Whether a step of it is with the batcher, or waits to be stored.
+    text
+        Whether frames are JSON.
+    closing, closed
+        Whether no more frames are taken, and no more sent.
+    lost
+        Whether what it has is not to be stored: another server has the session, or the store failed.
+    gates
+        What gives gates and states with each step, where the client wants them.
+    gone
+        Set when it is in the store again, for others to take.
+    """
+
+    def __init__(self, name: str, owner: str, pending: int, timeout: float) -> None:
+        self.name, self.owner = name, owner
+        self.durability = Durability(0)
+        self.generation: Any = None
+        self.fence = self.row = self.step = self.durable = 0
+        self.y = b""
+        self.queue: deque[bytes] = deque()
+        self.text = self.busy = self.closing = self.closed = self.lost = self.writing = False
+        self.gates: Callable[[bytes], list[Message]] | None = None
+        self.shown: list[Message] | None = None
+        self.gone = asyncio.Event()
+        self._pending, self._timeout = pending, timeout
+        self._send: Send | None = None
+        self._abort: Callable[[], None] = lambda: None
+        self._unsent: deque[Message] = deque()
+        self._sender: asyncio.Task[None] | None = None
+        self._changed: asyncio.Future[None] | None = None
+
+    def connect(self, send: Send, abort: Callable[[], None]) -> None:
+        """Let replies go to a client that was accepted."""
+        self._send, self._abort = send, abort
+
+    @property
+    def full(self) -> bool:
+        """Whether so many steps wait, or replies that the client has not taken, that no more are read."""
+        return len(self.queue) + self.busy + len(self._unsent) >= self._pending
+
+    async def changed(self) -> None:
+        """Wait until a step is over, or a reply is on its way."""
+        if self._changed is None or self._changed.done():
+            self._changed = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._changed)
+
+    def wake(self) -> None:
+        """End what waits for a change."""
+        if self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)
+
+    async def settled(self) -> None:
+        """Wait until the steps that were taken are over, and their replies on the way."""
+        while self.busy or self.queue or (self._unsent and self._sender is not None):
+            await self.changed()
+
+    def reply(self, message: Message) -> None:
+        """Send a message, without waiting for a client that is slow."""
+        if self.closed:
+            return
+        if self._unsent or not self._sent_at_once(message):
+            self._unsent.append(message)
+            if self._sender is None:
+                self._sender = asyncio.create_task(self._send_rest())
+
+    def close(self, code: int, reason: str) -> None:
+        """End the connection; the session stays in the store."""
+        if self.closed:
+            return
+        self.closing = self.closed = True
+        self.queue.clear()
+        if self._send is not None:
+            closing = {"type": "websocket.close", "code": code, "reason": reason[:120]}
+            if self._unsent or not self._sent_at_once(closing):
+                self._abort()
+
+    def _sent_at_once(self, message: Message) -> bool:
+        """Send a message, unless the connection's buffer is full: then nothing of it is sent.
+
+        A task for each reply would take longer than the step. The server's `send` waits for one thing alone, that the
+        buffer has room, before it writes all: so a first run of the coroutine either did it, or nothing.
+        """
+        sending = self._send(message)  # type: ignore[misc]
+        try:
+            sending.send(None)
+        except StopIteration:
+            return True
+        except OSError:  # the client is gone, which `receive` says too
+            return True
+        sending.close()
+        return False
+
+    async def _send_rest(self) -> None:
+        send: Callable[[Message], Awaitable[None]] = self._send  # type: ignore[assignment]
+        try:
+            while self._unsent:
+                await asyncio.wait_for(send(self._unsent[0]), self._timeout)
+                self._unsent.popleft()
+                self.wake()
+        except (OSError, asyncio.TimeoutError):
+            self._unsent.clear()
+            self._abort()
+        finally:
+            self._sender = None
+            self.wake()
+
+
+def text_message(content: Message) -> Message:
+    """Return a text frame."""
+    return {"type": "websocket.send", "text": json.dumps(content)}

@@ -1,0 +1,30 @@
+"""The log: an object of JSON a line, on standard error."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+
+
+class Lines(logging.Formatter):
+    """Turns a record into a line; `extra={"fields": {...}}` adds to it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line = {"time": f"{moment}.{int(record.msecs):03d}Z", "level": record.levelname.lower()}
+        line |= {"event": record.getMessage(), **getattr(record, "fields", {})}
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def to_standard_error() -> None:
+    """Write what the server notes, and warnings of uvicorn's, which has names of sessions in its other lines."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(Lines())
+    for name, level in (("gru_native.serve", logging.INFO), ("uvicorn", logging.WARNING)):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(level)

@@ -1,0 +1,196 @@
+"""The model of a file as it is served: what it is, what it gives for a batch, and its pool for live sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gru_native import io, nn
+from gru_native.arguments import Array
+from gru_native.nn.recurrent import Recurrent
+from gru_native.nn.signal import layout_of
+from gru_native.serve.errors import Refused
+from gru_native.serve.gates import leaves
+from gru_native.stream import StreamPool
+from gru_native.tables.model import ENTRY, TableModel
+from gru_native.tables.reading import Table
+from gru_native.train import CharacterModel
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model, and what it takes.
+
+    Attributes
+    ----------
+    network : Module
+    characters : CharacterModel, optional
+        Where the file has a vocabulary.
+    table : TableModel, optional
+        Where `gru-native train` wrote the file.
+    dtype : dtype
+        Of inputs and outputs.
+    indices
+        How many indices an `Embedding` in the first place knows; 0 where inputs are numbers.
+    digest
+        SHA-256 of the network, which snapshots of its sessions carry.
+    """
+
+    network: nn.Module
+    characters: CharacterModel | None
+    table: TableModel | None
+    dtype: np.dtype[Any]
+    indices: int
+    digest: str
+
+    @classmethod
+    def load(cls, path: str) -> Served:
+        """Read a file that `gru_native.save`, `train` or `train-text` wrote.
+
+        Raises
+        ------
+        ModelFileError
+            When it is damaged or holds no model.
+        OSError
+            When it cannot be read.
+        """
+        metadata = io.load_metadata(path)
+        characters = CharacterModel.load(path) if "vocabulary" in metadata else None
+        table = TableModel.load(path) if ENTRY in metadata else None
+        network = characters.network if characters else table.network if table else io.load(path)
+        _, first = next(leaves(network), ("", network))
+        dtypes = [own.dtype for own in network.parameters().values()]
+        return cls(
+            network,
+            characters,
+            table,
+            dtypes[0] if dtypes else np.dtype(np.float32),
+            first.num_embeddings if isinstance(first, nn.Embedding) else 0,
+            sha256(io.content(network)).hexdigest(),
+        )
+
+    def pool(self, capacity: int, shards: int) -> StreamPool:
+        """Return a pool for live sessions.
+
+        Raises
+        ------
+        ValueError
+            For a model that cannot go step by step, and one of tables, whose steps are scaled.
+        """
+        if self.table is not None:
+            raise ValueError("a model of tables takes whole tables: POST /v1/predict")
+        return self.network.pool(capacity, shards)
+
+    def description(self) -> dict[str, Any]:
+        """Return what a client has to know, as JSON can hold it."""
+        kind = "characters" if self.characters else "table" if self.table else "network"
+        found: dict[str, Any] = {
+            "kind": kind,
+            "digest": self.digest,
+            "dtype": self.dtype.name,
+            "indices": self.indices,
+            "layers": [
+                {"name": name, "type": type(layer).__name__, **_sizes(layer)} for name, layer in leaves(self.network)
+            ],
+        }
+        if self.characters:
+            found["vocabulary"] = list(self.characters.vocabulary)
+        if self.table:
+            settings = self.table.settings
+            found["table"] = {
+                "task": settings.task,
+                "target": list(settings.target),
+                "features": self.table.features,
+                "classes": self.table.classes,
+                "id": settings.id,
+                "time": settings.time,
+            }
+        return found
+
+    def sequences(self, given: list[Any]) -> list[Array]:
+        """Return sequences as the network takes them.
+
+        Raises
+        ------
+        Refused
+            For what is not finite numbers, or indices within the model's.
+        """
+        return [self._sequence(f"x[{place}]", own) for place, own in enumerate(given)]
+
+    def _sequence(self, name: str, given: Any) -> Array:
+        try:
+            found = np.asarray(given)
+        except (ValueError, OverflowError):
+            raise Refused(400, f"{name}: expected numbers, all steps with as many, got others", "input") from None
+        wanted = "iu" if self.indices else "iuf"
+        axes = int(layout_of(self.network) is not None) + (not self.indices)
+        if found.dtype.kind not in wanted or found.ndim != axes or not found.size:
+            expected = "indices" if self.indices else "numbers"
+            raise Refused(
+                400, f"{name}: expected {axes} axes of {expected}, got {found.dtype} {found.shape}"[:300], "input"
+            )
+        if self.indices:
+            if found.min() < 0 or found.max() >= self.indices:
+                raise Refused(400, f"{name}: expected indices from 0 to {self.indices - 1}, got others", "input")
+            return found.astype(np.int64)
+        with np.errstate(over="ignore"):
+            found = found.astype(self.dtype)
+        if not np.isfinite(found).all():
+            raise Refused(400, f"{name}: expected finite numbers of {self.dtype}, got others", "input")
+        return found
+
+    def encoded(self, texts: list[Any]) -> list[Array]:
+        """Return the indices of the characters of texts."""
+        if self.characters is None:
+            raise Refused(400, "text: expected x, because the model has no vocabulary, got text", "input")
+        try:
+            return [self.characters.encode(own) for own in texts]
+        except (TypeError, ValueError) as error:
+            raise Refused(400, str(error), "input") from None
+
+    def predict(self, sequences: list[Array], threads: int | None) -> list[Array]:
+        """Return what the network gives for each of some sequences."""
+        # Without steps a row is one input of a batch.
+        inputs: Any = np.stack(sequences) if layout_of(self.network) is None else sequences
+        return _refusing(lambda: list(self.network.predict(inputs, threads=threads)))
+
+    def predict_table(self, columns: Mapping[str, Any]) -> dict[str, Array]:
+        """Return the columns of predictions for the columns of a table."""
+        if self.table is None:
+            raise Refused(400, "columns: expected x, because the model is not of tables, got columns", "input")
+        table = Table(Path("columns"), {name: _column(name, own) for name, own in columns.items()})
+        if len({len(own) for own in table.columns.values()}) != 1 or not len(table):
+            raise Refused(400, "columns: expected some rows, and as many in each column, got others", "input")
+        return _refusing(lambda: self.table.predict(table))  # type: ignore[union-attr]
+
+
+def _refusing(run: Callable[[], Any]) -> Any:
+    """Return what a function gives, whose errors are of what the client sent."""
+    try:
+        return run()
+    except (TypeError, ValueError, LookupError) as error:
+        raise Refused(400, " ".join(str(error).split()), "input") from None
+
+
+def _column(name: str, values: Any) -> Array:
+    kinds = {type(own) for own in values} if isinstance(values, list) else {list}
+    if kinds <= {int, float}:
+        try:
+            return np.array(values, np.float64)
+        except OverflowError:
+            kinds = {list}
+    if not kinds <= {int, float, str, bool, type(None)}:
+        raise Refused(400, f"columns: {name}: expected a list of numbers, texts or null, got others", "input")
+    return np.array(values, object)
+
+
+def _sizes(layer: nn.Module) -> dict[str, Any]:
+    """Return what a picture of a layer needs."""
+    if not isinstance(layer, Recurrent):
+        return {}
+    return {"hidden_size": layer.hidden_size, "num_layers": layer.num_layers, "gates": list(layer.gate_names)}

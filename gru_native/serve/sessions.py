@@ -1,0 +1,269 @@
+"""The sessions of a server: begun or taken from the store, connected to a pool, and given back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+
+from gru_native.serve.batcher import Batcher
+from gru_native.serve.errors import ELSEWHERE, IDLE, REPLACED, RESTART, Refused
+from gru_native.serve.gates import Gates
+from gru_native.serve.keeper import Keeper
+from gru_native.serve.live import Message, Session
+from gru_native.serve.metrics import Metrics
+from gru_native.serve.model import Served
+from gru_native.serve.settings import Durability, Settings
+from gru_native.serve.store import Full, Held, Stored, Write
+
+_log = logging.getLogger(__name__)
+_ASK = 0.2  # seconds between two questions whether another server has let a session go
+
+
+@dataclass
+class Generation:
+    """A model, and what steps the sessions that began with it; no batcher where it cannot be stepped."""
+
+    served: Served
+    batcher: Batcher | None
+    refusal: str = ""
+
+    @cached_property
+    def gates(self) -> Gates:
+        """What shows gates and states of its sessions."""
+        return Gates(self.served.network)
+
+
+class Sessions:
+    """All sessions that are connected, or about to be.
+
+    Parameters
+    ----------
+    served : Served
+    settings : Settings
+    keeper : Keeper
+    metrics : Metrics
+    """
+
+    def __init__(self, served: Served, settings: Settings, keeper: Keeper, metrics: Metrics) -> None:
+        self._settings, self._keeper, self._metrics = settings, keeper, metrics
+        self.live: dict[str, Session] = {}
+        self.draining = False
+        self.generations = [self._generation(served)]  # the present one, and the one before
+
+    def _generation(self, served: Served) -> Generation:
+        shards = self._settings.threads or 1
+        try:
+            pool = served.pool(self._settings.connected, shards)
+        except ValueError as error:
+            return Generation(served, None, str(error))
+        return Generation(served, Batcher(pool, self._settings, self._keeper, self._metrics))
+
+    @property
+    def served(self) -> Served:
+        """The model that new sessions get."""
+        return self.generations[0].served
+
+    @property
+    def largest_message(self) -> int:
+        """Bytes of the largest message that a client may send: a frame, or one in JSON, where a number has up to 32."""
+        batcher = self.generations[0].batcher
+        return 1024 + (32 * batcher.frame // batcher.dtype.itemsize if batcher is not None else 0)
+
+    def description(self) -> dict[str, Any]:
+        """Return what the model is, and what a frame of its sessions holds; or why it has no sessions."""
+        generation = self.generations[0]
+        if generation.batcher is None:
+            return {**generation.served.description(), "sessions": False, "why": generation.refusal}
+        batcher = generation.batcher
+        sizes = {"input_size": None if batcher.indices else batcher.inputs, "output_size": batcher.outputs}
+        return {**generation.served.description(), "sessions": True, "frame": batcher.frame, **sizes}
+
+    def replace(self, served: Served) -> None:
+        """Give new sessions another model. Those of the model before go on; those of the one before that end."""
+        generation = self._generation(served)
+        for old in self.generations[1:]:
+            for session in [own for own in self.live.values() if own.generation is old]:
+                session.close(REPLACED, "the model was replaced")
+        self.generations = [generation, self.generations[0]]
+        self._metrics.reloads.inc()
+
+    @asynccontextmanager
+    async def attached(self, name: str | None, owner: str, durability: Durability | None) -> AsyncIterator[Session]:
+        """Begin a session, or go on with one, for the time of a connection.
+
+        Raises
+        ------
+        Refused
+        """
+        if self.draining:
+            raise Refused(503, "the server is going down; try again", "draining", retry=1)
+        if name is not None and (old := self.live.get(name)) is not None and old.owner == owner:
+            await self._let_go(old)
+        if len(self.live) >= self._settings.connected:
+            raise Refused(503, f"expected up to {self._settings.connected} connected sessions", "connected", retry=5)
+        session = Session(name or secrets.token_urlsafe(24), owner, self._settings.pending, self._settings.timeout)
+        if self.live.setdefault(session.name, session) is not session:
+            raise Refused(409, "the session has another connection", "held", retry=1)
+        try:
+            if name is None:
+                await self._begin(session, durability or Durability.of("durability", self._settings.durability))
+            else:
+                await self._take(session)
+            try:
+                if session.closed:
+                    raise Refused(409, "the session has another connection", "held", retry=1)
+                yield session
+            finally:
+                await self._give_back(session)
+        finally:
+            del self.live[session.name]
+            session.gone.set()
+
+    async def end(self, name: str, owner: str) -> None:
+        """End a session for good.
+
+        Raises
+        ------
+        Refused
+        """
+        async with self.attached(name, owner, None) as session:
+            session.lost = True
+            await self._keeper.call(self._keeper.store.delete, name, session.fence)
+
+    async def _let_go(self, session: Session) -> None:
+        """Close the connection that a session has, and wait until it is given back."""
+        session.close(ELSEWHERE, "the session has another connection")
+        try:
+            await asyncio.wait_for(session.gone.wait(), self._settings.timeout)
+        except asyncio.TimeoutError:
+            raise Refused(409, "the session has another connection", "held", retry=1) from None
+
+    async def _begin(self, session: Session, durability: Durability) -> None:
+        generation = self.generations[0]
+        if generation.batcher is None:
+            raise Refused(409, f"the model has no sessions: {generation.refusal}", "model")
+        store, served = self._keeper.store, generation.served
+        try:
+            session.fence = await self._keeper.call(
+                store.create, session.name, session.owner, served.digest, str(durability)
+            )
+        except Full:
+            raise Refused(429, "as many sessions are kept as the limits allow", "kept", retry=60) from None
+        except Exception:
+            raise Refused(503, "the store failed; try again", "store", retry=5) from None
+        self._attach(session, generation, durability, None)
+
+    async def _take(self, session: Session) -> None:
+        stored = await self._from_store(session)
+        if stored is None:
+            raise Refused(404, "there is no such session", "unknown")
+        session.fence, session.step = stored.fence, stored.step
+        for generation in self.generations:
+            if generation.served.digest == stored.model and generation.batcher is not None:
+                return self._attach(session, generation, Durability.of("durability", stored.durability), stored)
+        self._keeper.submit(partial(self._keeper.store.release, session.name, session.fence), lambda _: None)
+        raise Refused(410, f"the session is of other weights, {stored.model}; begin a new one", "weights")
+
+    async def _from_store(self, session: Session) -> Stored | None:
+        """Take a session, once no other server has it: one that lives lets it go, one that is dead loses its lease."""
+        begun, patience = time.monotonic(), 2 * self._settings.lease
+        while True:
+            try:
+                found: Stored | None = await self._keeper.call(self._keeper.store.take, session.name, session.owner)
+                return found
+            except Held:
+                if time.monotonic() - begun > patience:
+                    raise Refused(409, "another server has the session", "held", retry=1) from None
+            except Exception:
+                raise Refused(503, "the store failed; try again", "store", retry=5) from None
+            await asyncio.sleep(_ASK)
+
+    def _attach(self, session: Session, generation: Generation, durability: Durability, stored: Stored | None) -> None:
+        batcher = generation.batcher
+        if batcher is None:
+            raise TypeError("generation: expected one with a batcher")
+        session.generation, session.durability = generation, durability
+        if stored is not None and stored.step:
+            session.row = batcher.pool.restore(stored.state)
+            session.step = session.durable = stored.step
+            session.y = stored.y
+        else:
+            session.row = batcher.pool.open()
+        batcher.members += 1
+
+    async def _give_back(self, session: Session) -> None:
+        """Store what a session has, and let others take it."""
+        batcher: Batcher = session.generation.batcher
+        session.closing = True
+        session.queue.clear()
+        await session.settled()
+        batcher.leave()
+        state = batcher.pool.export(session.row)
+        batcher.pool.close(session.row)
+        if not session.lost:
+            writes = [Write(session.name, session.fence, session.step, state, session.y)]
+            try:
+                await self._keeper.call(
+                    self._stored_and_released, writes if session.step > session.durable else [], session
+                )
+            except Exception:
+                _log.error("a session was not stored at its end")
+
+    def _stored_and_released(self, writes: list[Write], session: Session) -> None:
+        self._keeper.store.put(writes)
+        self._keeper.store.release(session.name, session.fence)
+
+    def show_gates(self, session: Session) -> None:
+        """Let each reply of a session have gates and states."""
+        batcher, gates = session.generation.batcher, session.generation.gates
+
+        def shown(frame: bytes) -> list[Message]:
+            x = np.frombuffer(frame, batcher.dtype).reshape(1, *batcher.shape)
+            found: list[Message] = gates.at(batcher.pool.export(session.row), x) if np.isfinite(x).all() else []
+            return found
+
+        session.gates = shown
+
+    async def watch(self) -> None:
+        """Renew leases, and let go of sessions that others ask for, or that had no step for long; until cancelled."""
+        store, settings = self._keeper.store, self._settings
+        period = min(store.lease / 5, settings.idle / 4, settings.keep / 4, 60.0)
+        seen: dict[str, tuple[int, float]] = {}
+        while True:
+            try:
+                for name in await self._keeper.renew([*self.live]):
+                    if name in self.live:
+                        self.live[name].close(ELSEWHERE, "another server goes on with the session")
+            except Exception:
+                _log.warning("the lease was not renewed")
+            now = time.monotonic()
+            seen = {own.name: self._last_step(own, seen.get(own.name), now) for own in self.live.values()}
+            for name, (_, since) in seen.items():
+                if now - since > settings.idle:
+                    self.live[name].close(IDLE, "no step for long")
+            await asyncio.sleep(period)
+
+    @staticmethod
+    def _last_step(session: Session, seen: tuple[int, float] | None, now: float) -> tuple[int, float]:
+        return seen if seen is not None and seen[0] == session.step else (session.step, now)
+
+    async def drain(self) -> None:
+        """Take no more sessions and steps, answer those that were taken, and give all sessions back."""
+        self.draining = True
+        for session in self.live.values():
+            session.closing = True
+        await asyncio.gather(*(self._finish(session) for session in [*self.live.values()]))
+
+    async def _finish(self, session: Session) -> None:
+        await session.settled()
+        session.close(RESTART, "the server is going down; go on elsewhere")
+        await session.gone.wait()

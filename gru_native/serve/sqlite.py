@@ -1,0 +1,90 @@
+"""Sessions in a file of SQLite, which one server uses: the embedded store."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+import time
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+
+from gru_native.serve.settings import Settings, SettingsError
+from gru_native.serve.store import Full, Stored, Write
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS sessions (
+    name TEXT PRIMARY KEY, owner TEXT, model TEXT, durability TEXT, fence INTEGER, step INTEGER, state BLOB, y BLOB,
+    used REAL
+);
+CREATE INDEX IF NOT EXISTS owners ON sessions (owner);
+CREATE INDEX IF NOT EXISTS times ON sessions (used);
+"""
+
+
+class SQLiteStore:
+    """See `gru_native.serve.store.Store`.
+
+    The lock on the file is held until it is closed, or the process has died: no lease is needed. A transaction is on
+    the disk when it ends (a write-ahead log, synced at each commit).
+    """
+
+    lease = math.inf
+
+    def __init__(self, settings: Settings) -> None:
+        self._keep, self._most, self._most_of_owner = settings.keep, settings.kept, settings.kept_per_client
+        try:
+            self._file = sqlite3.connect(settings.store, 0, isolation_level="IMMEDIATE", check_same_thread=False)
+            for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL"):
+                self._file.execute(f"PRAGMA {pragma}")
+            self._file.executescript(_TABLE)
+            with self._file:
+                self._file.execute("DELETE FROM sessions WHERE used < ?", (time.time() - self._keep,))
+        except sqlite3.Error as error:
+            hint = "; another server has it" if "locked" in str(error) else ""
+            raise SettingsError(f"store: {settings.store}: {error}{hint}") from None
+
+    def transaction(self) -> AbstractContextManager[object]:
+        return self._file
+
+    def create(self, name: str, owner: str, model: str, durability: str) -> int:
+        for which, given, most in (("", (), self._most), (" WHERE owner = ?", (owner,), self._most_of_owner)):
+            (count,) = self._file.execute(f"SELECT count(*) FROM sessions{which}", given).fetchone()
+            if count >= most:
+                raise Full
+        row = (name, owner, model, durability, 1, 0, b"", b"", time.time())
+        self._file.execute("INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+        return 1
+
+    def take(self, name: str, owner: str) -> Stored | None:
+        row = self._file.execute(
+            "UPDATE sessions SET fence = fence + 1, used = ? WHERE name = ? AND owner = ? "
+            "RETURNING model, durability, fence, step, state, y",
+            (time.time(), name, owner),
+        ).fetchone()
+        return row and Stored(*row)
+
+    def put(self, writes: Iterable[Write]) -> set[str]:
+        now, lost = time.time(), set()
+        for own in writes:
+            done = self._file.execute(
+                "UPDATE sessions SET step = ?, state = ?, y = ?, used = ? WHERE name = ? AND fence = ?",
+                (own.step, own.state, own.y, now, own.name, own.fence),
+            )
+            if not done.rowcount:
+                lost.add(own.name)
+        return lost
+
+    def release(self, name: str, fence: int) -> None:
+        """Do nothing: no other server asks."""
+
+    def delete(self, name: str, fence: int) -> None:
+        self._file.execute("DELETE FROM sessions WHERE name = ? AND fence = ?", (name, fence))
+
+    def renew(self, names: list[str]) -> list[str]:
+        now = time.time()
+        self._file.executemany("UPDATE sessions SET used = ? WHERE name = ?", [(now, name) for name in names])
+        self._file.execute("DELETE FROM sessions WHERE used < ?", (now - self._keep,))
+        return []
+
+    def close(self) -> None:
+        self._file.close()

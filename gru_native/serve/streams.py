@@ -1,0 +1,135 @@
+"""Live sessions over WebSocket: a frame in is a step, a frame out its acknowledgement."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+from starlette.datastructures import QueryParams
+from starlette.types import Message, Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from gru_native import io
+from gru_native.arguments import one_of
+from gru_native.serve.batcher import Batcher
+from gru_native.serve.errors import INVALID, UNSUPPORTED, Refused
+from gru_native.serve.live import Session, text_message
+from gru_native.serve.metrics import Metrics
+from gru_native.serve.requests import answer, owner_of
+from gru_native.serve.sessions import Sessions
+from gru_native.serve.settings import Durability, Settings
+
+_log = logging.getLogger(__name__)
+PROTOCOL = "gru-native"  # which a browser that sends its token as a subprotocol asks for, too
+
+
+class Streams:
+    """The endpoint of sessions, in plain ASGI: nothing stands between a frame and the batcher."""
+
+    def __init__(self, sessions: Sessions, settings: Settings, metrics: Metrics) -> None:
+        self._sessions, self._settings, self._metrics = sessions, settings, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        websocket = WebSocket(scope, receive, send)
+        await receive()  # of the connection
+        noted = {"request": scope["request"]}
+        try:
+            owner = owner_of(websocket, self._settings.tokens)
+            text, shows, durability = _wishes(websocket.query_params)
+            name = scope["path_params"].get("id")
+            if name is not None and durability is not None:
+                raise Refused(400, "durability: belongs to a new session", "input")
+            async with self._sessions.attached(name, owner, durability) as session:
+                noted |= {"owner": owner, "begun": session.step}
+                session.text = text
+                if shows:
+                    self._sessions.show_gates(session)
+                await self._serve(session, scope, receive, send)
+            noted["steps"] = session.step - noted["begun"]
+        except Refused as refused:
+            noted["refused"] = refused.reason
+            await websocket.send_denial_response(answer(refused, websocket, self._metrics))
+        except WebSocketDisconnect:
+            pass
+        _log.info("session", extra={"fields": noted})
+
+    async def _serve(self, session: Session, scope: Scope, receive: Receive, send: Send) -> None:
+        batcher: Batcher = session.generation.batcher
+        protocol = PROTOCOL if PROTOCOL in scope["subprotocols"] else None
+        headers = [(b"x-request-id", scope["request"].encode())]
+        await send({"type": "websocket.accept", "subprotocol": protocol, "headers": headers})
+        session.connect(send, scope["state"]["abort"])
+        session.reply(text_message(_greeting(session, batcher)))
+        while True:
+            message = await receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            try:
+                frame = _of_text(message, batcher) if session.text else _of_bytes(message, batcher)
+            except _Wrong as wrong:
+                session.close(wrong.code, str(wrong))
+                continue
+            batcher.push(session, frame)
+            while session.full and not session.closing:
+                await session.changed()
+
+
+class _Wrong(Exception):
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def _wishes(query: QueryParams) -> tuple[bool, bool, Durability | None]:
+    """Return whether frames are JSON, whether gates are shown, and the durability of a new session."""
+    try:
+        for name in query:
+            one_of("query", name, ["frames", "show", "durability"])
+        text = one_of("frames", query.get("frames", "binary"), ["binary", "json"]) == "json"
+        shows = one_of("show", query.get("show", "outputs"), ["outputs", "gates"]) == "gates"
+        given = query.get("durability")
+        if shows and not text:
+            raise ValueError("show: expected frames=json beside gates")
+        return text, shows, None if given is None else Durability.of("durability", given)
+    except ValueError as error:
+        raise Refused(400, str(error)[:300], "input") from None
+
+
+def _greeting(session: Session, batcher: Batcher) -> Message:
+    return {
+        "session": session.name,
+        "step": session.step,
+        "durable": session.durable,
+        "durability": str(session.durability),
+        "model": session.generation.served.digest,
+        "y": batcher.numbers(session.y) if session.y else None,
+    }
+
+
+def _of_bytes(message: Message, batcher: Batcher) -> bytes:
+    frame: bytes | None = message.get("bytes")
+    if frame is None:
+        raise _Wrong(UNSUPPORTED, "expected binary frames; ?frames=json is for text")
+    if len(frame) != batcher.frame:
+        raise _Wrong(INVALID, f"expected frames of {batcher.frame} bytes, got {len(frame)}")
+    if batcher.indices and not 0 <= int.from_bytes(frame, "little", signed=True) < batcher.indices:
+        raise _Wrong(INVALID, f"x: expected an index from 0 to {batcher.indices - 1}")
+    return frame
+
+
+def _of_text(message: Message, batcher: Batcher) -> bytes:
+    text = message.get("text")
+    if text is None:
+        raise _Wrong(UNSUPPORTED, "expected text frames, as ?frames=json says")
+    expected = f"an index from 0 to {batcher.indices - 1}" if batcher.indices else f"{batcher.inputs} numbers"
+    try:
+        (given,) = {"x": ..., **io.parsed(text)}.values()
+        x = np.asarray(given)
+        if x.dtype.kind not in ("iu" if batcher.indices else "iuf") or x.shape != batcher.shape:
+            raise ValueError
+        if batcher.indices and not 0 <= int(x) < batcher.indices:
+            raise ValueError
+    except (TypeError, ValueError, OverflowError):
+        raise _Wrong(INVALID, f'expected {{"x": ...}} with {expected}') from None
+    with np.errstate(over="ignore"):
+        return x.astype(batcher.dtype).tobytes()

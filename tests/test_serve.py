@@ -1,0 +1,400 @@
+"""``gru-native serve``: batches over HTTP, steps over WebSocket, and what surrounds them."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import signal
+import ssl
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cases import assert_same_bits
+from serving import Server, refused
+
+import gru_native as gn
+from gru_native import nn
+from gru_native.cli import main
+from gru_native.serve.app import Service
+from gru_native.serve.model import Served
+from gru_native.serve.settings import OPTIONS, Durability, Settings, SettingsError, settings_of
+from gru_native.serve.sqlite import SQLiteStore
+from gru_native.train import CharacterModel
+
+JSON, NPY, RAW = "application/json", "application/x-npy", "application/octet-stream"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("served")
+
+
+@pytest.fixture(scope="module")
+def model() -> nn.Sequential:
+    return nn.Sequential(nn.GRU(3, (8, 5), seed=0), nn.LSTM(5, 6, seed=0), nn.Linear(6, 2, seed=0))
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path, model: nn.Sequential) -> Iterator[Server]:
+    gn.save(model, folder / "model.safetensors")
+    with Server(folder, folder / "model.safetensors", "--steps", 1000, "--body", 100_000, "--kept", 40) as own:
+        yield own
+
+
+@pytest.fixture(scope="module")
+def characters(folder: Path) -> Iterator[tuple[Server, CharacterModel]]:
+    model = CharacterModel.create("abc é", hidden_size=(7,), embedding_dim=4)
+    model.save(folder / "text.safetensors")
+    with Server(folder, folder / "text.safetensors", "--store", "text.db") as own:
+        yield own, model
+
+
+# ---- Batches --------------------------------------------------------------------------------------------------------
+
+
+def test_batches_in_all_kinds(server: Server, model: nn.Sequential, rng: np.random.Generator) -> None:
+    x = rng.normal(size=(4, 9, 3)).astype(np.float32)
+    expected = np.stack(model.predict(list(x)))
+    file = io.BytesIO()
+    np.save(file, x)
+    bodies = {JSON: json.dumps({"x": x.tolist()}).encode(), NPY: file.getvalue(), RAW: x.tobytes()}
+    for kind, body in bodies.items():
+        for accepted in bodies:
+            got = server.request("/v1/predict", body, content_type=kind, accept=accepted, x_shape="4,9,3")
+            assert got.status == 200, got.body
+            assert got.headers["content-type"] == accepted
+            if accepted == JSON:
+                y = np.array(got.json()["y"], np.float32)
+            elif accepted == NPY:
+                y = np.load(io.BytesIO(got.body))
+            else:
+                y = np.frombuffer(got.body, np.float32).reshape([*map(int, got.headers["x-shape"].split(","))])
+            assert_same_bits(y, expected, f"{kind} to {accepted}")
+    raw = server.request("/v1/predict?shape=4,9,3", x.tobytes(), content_type=RAW)
+    assert_same_bits(np.array(raw.json()["y"], np.float32), expected, "the shape in the query")
+
+
+def test_sequences_of_any_lengths(server: Server, model: nn.Sequential, rng: np.random.Generator) -> None:
+    parts = [rng.normal(size=(length, 3)).astype(np.float32) for length in (5, 1, 8)]
+    y = server.predict(x=[part.tolist() for part in parts]).json()["y"]
+    for own, expected in zip(y, model.predict(parts), strict=True):
+        assert_same_bits(np.array(own, np.float32), expected, f"{len(own)} steps")
+    npy = server.request(
+        "/v1/predict", json.dumps({"x": [part.tolist() for part in parts]}).encode(), content_type=JSON, accept=NPY
+    )
+    assert npy.status == 406
+    assert "differ in length" in npy.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status", "message"),
+    [
+        (b"{", JSON, 400, "expected JSON"),
+        (b'{"x": [[[1, 2, 3]]], "x": []}', JSON, 400, "twice"),
+        (b"[" * 50_000, JSON, 400, "expected JSON"),
+        (b'{"y": 1}', JSON, 400, "expected an object with one of x, text and columns"),
+        (b'{"x": []}', JSON, 400, "at least one"),
+        (b'{"x": [[[1, 2]]]}', JSON, 400, "expected last axis|input_size|I|numbers"),
+        (b'{"x": [[[1, 2, 3], [1, 2]]]}', JSON, 400, "all steps with as many"),
+        (b'{"x": [[["a", "b", "c"]]]}', JSON, 400, "axes of numbers"),
+        (b'{"x": [[[1, 2, NaN]]]}', JSON, 400, "finite numbers"),
+        (b'{"x": [[[1, 2, 1e39]]]}', JSON, 400, "finite numbers"),
+        (b'{"x": [[]]}', JSON, 400, "axes of numbers"),
+        (b'{"text": ["a"]}', JSON, 400, "no vocabulary"),
+        (b'{"columns": {"a": [1]}}', JSON, 400, "not of tables"),
+        (b"\x93NUMPY", NPY, 400, "array of NumPy's"),
+        (b"\0" * 12, RAW, 400, "expected that of 12 bytes"),
+        (b"\0" * 12, "text/plain", 415, "content-type: expected"),
+        (json.dumps({"x": [[[0, 0, 0]] * 1001]}).encode(), JSON, 413, "expected up to 1000 steps"),
+        (b" " * 100_001, JSON, 413, "expected up to 100000 bytes"),
+    ],
+)
+def test_wrong_batches_get_a_clear_answer(server: Server, body: bytes, kind: str, status: int, message: str) -> None:
+    got = server.request("/v1/predict", body, content_type=kind, x_request_id="of-mine")
+    assert got.status == status
+    assert re.search(message, got.json()["error"]), got.json()
+    assert got.json()["request"] == got.headers["x-request-id"] == "of-mine"
+
+
+def test_arrays_of_objects_are_not_read(server: Server) -> None:
+    file = io.BytesIO()
+    np.save(file, np.array([{}], object), allow_pickle=True)
+    got = server.request("/v1/predict", file.getvalue(), content_type=NPY)
+    assert got.status == 400
+    assert "pickle" in got.json()["error"]
+
+
+def test_a_model_of_characters(characters: tuple[Server, CharacterModel]) -> None:
+    server, model = characters
+    described = server.request("/v1/model").json()
+    assert described["kind"] == "characters"
+    assert described["vocabulary"] == list("abc é")
+    logits = np.array(server.predict(text=["abé"]).json()["y"][0], np.float32)
+    expected = model.network(model.encode("abé")[:, None])[0][:, 0]
+    assert_same_bits(logits, expected, "a text")
+    assert "does not know 'z'" in server.predict(text=["az"]).json()["error"]
+    assert "from 0 to 4" in server.predict(x=[[0, 5]]).json()["error"]
+    for query in ("", "frames=json"):
+        with server.session(query=query) as live:
+            for row, index in zip(expected, model.encode("abé"), strict=True):
+                assert_same_bits(live.take(np.array(index)), row, query)
+            live.socket.send('{"x": 5}' if query else np.int64(5).tobytes())
+            assert live.closed()[0] == 1007
+
+
+def test_a_model_of_tables(folder: Path, rng: np.random.Generator) -> None:
+    pytest.importorskip("sklearn")
+    series = rng.normal(size=60).cumsum()
+    (folder / "series.csv").write_text("load\n" + "\n".join(map(str, series)))
+    series_csv, table, out = (str(folder / own) for own in ("series.csv", "table.safetensors", "next.csv"))
+    options = "--task forecast --target load --horizon 2 --window 8 --epochs 1 --hidden-size 4"
+    assert main(["train", series_csv, *options.split(), "--out", table]) == 0
+    assert main(["predict", table, series_csv, "--out", out]) == 0
+    expected = np.loadtxt(out, delimiter=",", skiprows=1)
+    with Server(folder, Path(table), "--store", "table.db") as server:
+        found = server.predict(columns={"load": series.tolist()}).json()["columns"]
+        np.testing.assert_allclose(found["load"], expected[:, 1])
+        assert server.request("/v1/model").json()["table"]["features"] == ["load"]
+        for wrong, message in (
+            ({"load": [1.0]}, "expected at least 8 rows"),
+            ({"other": [1.0]}, "expected a column 'load'"),
+            ({"load": [[1.0]]}, "a list of numbers"),
+            ({"load": [1.0], "b": []}, "as many in each column"),
+        ):
+            got = server.predict(columns=wrong)
+            assert got.status == 400
+            assert message in got.json()["error"]
+        assert server.predict(x=[[1.0]]).status == 400
+        assert refused(server) == (
+            409,
+            "the model has no sessions: a model of tables takes whole tables: POST /v1/predict",
+        )
+
+
+# ---- Steps ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("query", ["", "frames=json", "durability=each", "durability=none"])
+def test_steps_have_the_bits_of_a_stream(
+    server: Server, model: nn.Sequential, rng: np.random.Generator, query: str
+) -> None:
+    x = rng.normal(size=(6, 3)).astype(np.float32)
+    stream = model.stream()
+    with server.session(query=query) as live:
+        assert live.greeting["model"] == server.request("/v1/model").json()["digest"]
+        for step, row in enumerate(x[:4], 1):
+            assert_same_bits(live.take(row), stream.step(row[None])[0], query)
+            assert live.step == step
+            assert live.durable == (step if query == "durability=each" else 0)
+    with server.session(live.name, "frames=json" if "json" in query else "") as live:
+        assert (live.step, live.durable) == (4, 4)
+        assert_same_bits(np.array(live.greeting["y"], np.float32), model(x[:4])[0][-1], "the last output")
+        for row in x[4:]:  # sent at once, they queue
+            live.send(row)
+        for row in x[4:]:
+            assert_same_bits(live.receive(), stream.step(row[None])[0], query)
+    assert server.request(f"/v1/sessions/{live.name}", method="DELETE").status == 204
+    assert server.request(f"/v1/sessions/{live.name}", method="DELETE").status == 404
+    assert refused(server, live.name)[0] == 404
+
+
+def test_many_sessions_step_together(server: Server, model: nn.Sequential, rng: np.random.Generator) -> None:
+    x = rng.normal(size=(20, 30, 3)).astype(np.float32)
+    expected = model.predict(list(x))
+
+    def one(sequence: int) -> str:
+        with server.session() as live:
+            for row, y in zip(x[sequence], expected[sequence], strict=True):
+                assert_same_bits(live.take(row), y, f"sequence {sequence}")
+        return live.name
+
+    before = server.metric("steps_total")
+    with ThreadPoolExecutor(20) as threads:
+        names = [*threads.map(one, range(20))]
+    assert server.metric("steps_total") - before == 600
+    assert server.metric("batch_steps_count") < server.metric("batch_steps_sum")  # some were together
+    for name in names:
+        server.request(f"/v1/sessions/{name}", method="DELETE")
+
+
+def test_gates_and_states_come_with_the_steps(server: Server, model: nn.Sequential, rng: np.random.Generator) -> None:
+    x = rng.normal(size=(3, 3)).astype(np.float32)
+    gru, lstm, _ = model
+    hidden, _, gates = gru(x, return_gates=True)
+    inner, _, inner_gates = lstm(hidden, return_gates=True)
+    with server.session(query="frames=json&show=gates") as live:
+        for step, row in enumerate(x):
+            live.take(row)
+            assert [layer["name"] for layer in live.layers] == ["0.l0", "0.l1", "1.l0"]
+            for layer, part, names in zip(
+                live.layers, (gates, gates, inner_gates), ("rzn", "rzn", "ifgo"), strict=True
+            ):
+                assert [*layer["gates"]] == list(names)
+                for name in names:
+                    own = part[f"{name}_{layer['name'].split('.')[1]}"]
+                    assert_same_bits(np.array(layer["gates"][name], np.float32), own[step], name)
+            assert_same_bits(np.array(live.layers[1]["state"]["h"], np.float32), hidden[step], "h")
+            assert_same_bits(np.array(live.layers[2]["state"]["h"], np.float32), inner[step], "h of the LSTM")
+            assert len(live.layers[2]["state"]["c"]) == 6
+    server.request(f"/v1/sessions/{live.name}", method="DELETE")
+
+
+def test_wrong_wishes_are_refused(server: Server) -> None:
+    for query, message in (
+        ("frames=xml", "frames: expected 'binary' or 'json'"),
+        ("colour=red", "query: expected"),
+        ("show=gates", "expected frames=json beside gates"),
+        ("durability=often", "none, each or a whole number"),
+    ):
+        status, error = refused(server, query=query)
+        assert status == 400
+        assert message in error
+    with server.session() as live:
+        name = live.name
+    assert refused(server, name, "durability=each") == (400, "durability: belongs to a new session")
+
+
+# ---- Around them ----------------------------------------------------------------------------------------------------
+
+
+def test_health_metrics_page_and_log(server: Server) -> None:
+    assert server.request("/healthz").status == server.request("/readyz").status == 200
+    assert "html" in server.request("/").body.decode()
+    assert server.request("/nothing").status == 404
+    assert server.request("/metrics").headers["content-type"].startswith("text/plain")
+    request = server.request("/v1/model", x_request_id="weird id\x7f").headers["x-request-id"]
+    assert re.fullmatch("[0-9a-f]{16}", request)
+    server.request("/healthz")  # by the end of which the line of the one before is there
+    noted = [line for line in server.lines() if line.get("request") == request]
+    assert [line["endpoint"] for line in noted] == ["model"]
+    assert noted[0]["status"] == 200
+
+
+def test_openapi_describes_the_routes(server: Server, tmp_path: Path) -> None:
+    document = server.request("/openapi.json").json()
+    described = {(path, method) for path, item in document["paths"].items() for method in item}
+    store = SQLiteStore(Settings(store=str(tmp_path / "store.db")))
+    service = Service(str(server.model), Served.load(str(server.model)), store, Settings())
+    store.close()
+    routes = {
+        (route.path, method.lower())
+        for route in service.app().routes
+        if route.path
+        for method in (getattr(route, "methods", None) or {"GET"}) - {"HEAD"}
+    }
+    assert described == routes
+
+
+def test_tokens(folder: Path, server: Server) -> None:
+    tokens = {"ann": "a" * 16, "bob": "b" * 16}
+    given = ",".join(f"{name}={token}" for name, token in tokens.items())
+    options = ["--store", "tokens.db", "--kept-per-client", "2"]
+    with Server(folder, server.model, *options, GRU_NATIVE_SERVE_TOKENS=given) as own:
+        assert own.request("/healthz").status == 200
+        for path in ("/v1/model", "/v1/predict", "/admin/reload"):
+            got = own.request(path, b"" if path != "/v1/model" else None)
+            assert got.status == 401
+            assert got.headers["www-authenticate"] == "Bearer"
+        assert own.request("/v1/model", authorization=f"Bearer {'c' * 16}").status == 401
+        assert own.request("/v1/model", authorization=f"Bearer {tokens['ann']}").status == 200
+        assert own.request("/admin/reload", b"", authorization=f"Bearer {tokens['ann']}").status == 403
+        assert refused(own)[0] == 401
+        ann = {"additional_headers": {"Authorization": f"Bearer {tokens['ann']}"}}
+        with own.session(**ann) as live:
+            pass
+        assert refused(own, live.name, subprotocols=["gru-native", f"bearer.{tokens['bob']}"])[0] == 404
+        with own.session(live.name, subprotocols=["gru-native", f"bearer.{tokens['ann']}"]) as again:
+            assert again.socket.subprotocol == "gru-native"
+        with own.session(**ann):
+            assert refused(own, **ann)[0] == 429  # ann has two
+        with own.session(additional_headers={"Authorization": f"Bearer {tokens['bob']}"}):
+            pass
+        assert tokens["ann"] not in own.log.read_text()
+
+
+def test_tls(folder: Path, server: Server) -> None:
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 1 -subj /CN=localhost"
+    subprocess.run(
+        [*command.split(), "-addext", "subjectAltName=IP:127.0.0.1"], cwd=folder, check=True, capture_output=True
+    )
+    options = ["--ssl-certfile", "cert.pem", "--ssl-keyfile", "key.pem", "--store", "tls.db"]
+    with Server(folder, server.model, *options) as own:
+        assert own.scheme == "https"
+        context = ssl.create_default_context(cafile=folder / "cert.pem")
+        with urllib.request.urlopen(f"{own.url}/healthz", context=context, timeout=60) as reply:
+            assert reply.status == 200
+
+
+# ---- Settings -------------------------------------------------------------------------------------------------------
+
+
+def test_settings_come_from_a_file_the_environment_and_options(tmp_path: Path) -> None:
+    config = tmp_path / "serve.toml"
+    config.write_text('port = 1\nidle = 5\nkeep = 7\ndurability = "each"\n[tokens]\nann = "0123456789abcdef"\n')
+    environment = {"GRU_NATIVE_SERVE_IDLE": "6", "GRU_NATIVE_SERVE_DURABILITY": "12", "OTHER": "1"}
+    found = settings_of(config, environment, {"durability": "none"})
+    assert (found.port, found.idle, found.keep, found.durability) == (1, 6.0, 7.0, "none")
+    assert found.tokens == {"ann": "0123456789abcdef"}
+    assert settings_of(None, {"GRU_NATIVE_SERVE_TOKENS": "a=0123456789abcdef, b=0123456789abcde="}, {}).tokens == {
+        "a": "0123456789abcdef",
+        "b": "0123456789abcde=",
+    }
+    assert "tokens" not in OPTIONS
+
+
+def test_wrong_settings_are_named(tmp_path: Path) -> None:
+    config = tmp_path / "serve.toml"
+    for content, message in (
+        ("port = 70000", "port: expected a whole number from 0 to 65535"),
+        ("prot = 1", "expected some of the settings .* got 'prot'"),
+        ("port =", "not TOML"),
+        ('durability = "often"', "durability: expected none, each or a whole number"),
+        ("keep = 1", "keep: expected at least idle, 300 seconds, got 1"),
+        ('ssl_keyfile = "a"', "ssl_keyfile: expected ssl_certfile"),
+        ('tokens = {a = "short"}', "tokens.a: expected 16 or more"),
+        ('tokens = {a = "0123456789abcdef", b = "0123456789abcdef"}', "another token for each name"),
+    ):
+        config.write_text(content)
+        with pytest.raises(SettingsError, match=message):
+            settings_of(config, {}, {})
+    for name, message in (("PORT", "PORT: expected a int"), ("TOKENS", "NAME=TOKEN"), ("PROT", "got 'prot'")):
+        with pytest.raises(SettingsError, match=message):
+            settings_of(None, {f"GRU_NATIVE_SERVE_{name}": "x"}, {})
+
+
+def test_durability_levels() -> None:
+    assert Durability.of("d", "each") == Durability(1, True)
+    assert Durability.of("d", "none") == Durability(0)
+    assert Durability.of("d", "1") == Durability.of("d", 1) == Durability(1)
+    assert [str(Durability.of("d", level)) for level in ("each", "none", 7)] == ["each", "none", "7"]
+    for wrong in ("0", 0, "-1", "²", "", True, 1.5, None):
+        with pytest.raises(ValueError, match="d: expected none, each or a whole number"):
+            Durability.of("d", wrong)
+    assert Settings().durability == "100"
+
+
+def test_the_command_says_in_a_line_what_is_wrong(
+    folder: Path, server: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    taken = ["--port", str(server.port)]
+    for arguments, message in (
+        ([str(folder / "none")], "none: No such file"),
+        ([str(server.model), *taken], f"127.0.0.1:{server.port}: Address already in use"),
+        ([str(server.model), "--port", "0"], "store: sessions.db: database is locked; another server has it"),
+        ([str(server.model), "--config", str(server.model)], "not TOML"),
+    ):
+        assert main(["serve", *arguments]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert message in line
+
+
+def test_sigint_ends_it_too(folder: Path, server: Server) -> None:
+    with Server(folder, server.model, "--store", "interrupted.db") as own:
+        assert own.stop(signal.SIGINT) in (0, 130)
