@@ -50,7 +50,9 @@ class Server:
             )
         line = self.process.stdout.readline()
         found = re.search(r"(\w+)://(\S+):(\d+)$", line)
-        assert found, self.log.read_text()
+        if not found:
+            self.process.communicate()
+            pytest.fail(self.log.read_text())
         self.scheme, self.host, self.port = found[1], found[2], int(found[3])
         self.url = f"{self.scheme}://{self.host}:{self.port}"
 
@@ -59,14 +61,14 @@ class Server:
 
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
-            self.stop(signal.SIGTERM)
+            self.process.terminate()
+        self.process.communicate(timeout=60)
 
     def stop(self, number: signal.Signals) -> int:
         """End it by a signal, and return the exit code."""
         self.process.send_signal(number)
-        code = self.process.wait(60)
-        self.process.stdout.close()
-        return code
+        self.process.communicate(timeout=60)
+        return self.process.returncode
 
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.read_text().splitlines()]

@@ -23,7 +23,7 @@ from gru_native import nn
 from gru_native.cli import main
 from gru_native.serve.app import Service
 from gru_native.serve.model import Served
-from gru_native.serve.settings import OPTIONS, Durability, Settings, SettingsError, settings_of
+from gru_native.serve.settings import OPTIONS, Settings, SettingsError, level_of, settings_of, steps_of
 from gru_native.serve.sqlite import SQLiteStore
 from gru_native.train import CharacterModel
 
@@ -369,14 +369,11 @@ def test_wrong_settings_are_named(tmp_path: Path) -> None:
 
 
 def test_durability_levels() -> None:
-    assert Durability.of("d", "each") == Durability(1, True)
-    assert Durability.of("d", "none") == Durability(0)
-    assert Durability.of("d", "1") == Durability.of("d", 1) == Durability(1)
-    assert [str(Durability.of("d", level)) for level in ("each", "none", 7)] == ["each", "none", "7"]
-    for wrong in ("0", 0, "-1", "²", "", True, 1.5, None):
+    assert [steps_of("d", level) for level in ("none", "each", "1", 1, "12")] == [0, 1, 1, 1, 12]
+    assert [level_of(steps_of("d", level)) for level in ("none", "each", 7)] == ["none", "each", "7"]
+    for wrong in ("0", 0, "-1", "²", "", True, 1.5, None, []):
         with pytest.raises(ValueError, match="d: expected none, each or a whole number"):
-            Durability.of("d", wrong)
-    assert Settings().durability == "100"
+            steps_of("d", wrong)
 
 
 def test_the_command_says_in_a_line_what_is_wrong(
@@ -388,6 +385,7 @@ def test_the_command_says_in_a_line_what_is_wrong(
         ([str(folder / "none")], "none: No such file"),
         ([str(server.model), *taken], f"127.0.0.1:{server.port}: Address already in use"),
         ([str(server.model), "--port", "0"], "store: sessions.db: database is locked; another server has it"),
+        ([str(server.model), "--port", "0", "--store", "redis://127.0.0.1:1"], "store: redis://127.0.0.1:1: "),
         ([str(server.model), "--config", str(server.model)], "not TOML"),
     ):
         assert main(["serve", *arguments]) == 2

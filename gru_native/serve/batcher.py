@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
 from functools import partial
 from struct import Struct
 from typing import Any
@@ -136,20 +135,15 @@ class Batcher:
         output, size, at = y.tobytes(), y.itemsize * y.shape[1], 0
         writes: list[Write] = []
         waiting: list[Session] = []
-        noted: list[Session] = []
         for session in sessions:
             session.step += 1
             session.y = output[at : at + size]
             at += size
-            every = session.durability.every
-            if every and session.step % every == 0 and not session.writing:
+            if session.every and session.step % session.every == 0:
                 state = self.pool.export(session.row)
                 writes.append(Write(session.name, session.fence, session.step, state, session.y))
-                if session.durability.waits:
-                    waiting.append(session)
-                    continue
-                session.writing = True
-                noted.append(session)
+                waiting.append(session)
+                continue
             if leased:
                 session.reply(self.acknowledgement(session))
             else:
@@ -157,32 +151,22 @@ class Batcher:
             self._next(session)
         if writes:
             self._stored += len(waiting)
-            self._keeper.submit(partial(self._keeper.store.put, writes), self._when_stored(writes, waiting, noted))
+            self._keeper.submit(partial(self._keeper.store.put, writes), partial(self._when_stored, waiting))
 
-    def _when_stored(self, writes: list[Write], waiting: list[Session], noted: list[Session]) -> Callable[[Any], None]:
-        """Return what is done when states are stored."""
-        steps = {own.name: own.step for own in writes}
-
-        def done(lost: Any) -> None:
-            self._stored -= len(waiting)
-            for session in (*waiting, *noted):
-                if isinstance(lost, Exception):
-                    session.lost = True
-                    session.close(FAILED, "the store failed; go on from the last durable step")
-                elif session.name in lost:
-                    session.lost = True
-                    session.close(ELSEWHERE, "another server has the session")
-                else:
-                    session.durable = steps[session.name]
-            for session in noted:
-                session.writing = False
-            for session in waiting:
-                if not session.lost:
-                    session.reply(self.acknowledgement(session))
-                self._next(session)
-            self._go_on()
-
-        return done
+    def _when_stored(self, sessions: list[Session], lost: set[str] | Exception) -> None:
+        """Acknowledge steps whose states are stored."""
+        self._stored -= len(sessions)
+        for session in sessions:
+            session.lost = isinstance(lost, Exception) or session.name in lost
+            if not session.lost:
+                session.durable = session.step
+                session.reply(self.acknowledgement(session))
+            elif isinstance(lost, Exception):
+                session.close(FAILED, "the store failed; go on from the last durable step")
+            else:
+                session.close(ELSEWHERE, "another server has the session")
+            self._next(session)
+        self._go_on()
 
     def acknowledgement(self, session: Session) -> Message:
         """Return the reply to the last step of a session, in the kind of its frames."""

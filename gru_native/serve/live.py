@@ -8,8 +8,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeAlias
 
-from gru_native.serve.settings import Durability
-
 Message: TypeAlias = dict[str, Any]
 Send: TypeAlias = Callable[[Message], Coroutine[Any, Any, None]]
 
@@ -19,8 +17,10 @@ class Session:
 
     Attributes
     ----------
-    name, owner, durability
+    name, owner
         As the store has them.
+    every
+        Of which steps the state is stored before they are acknowledged; 0 for none.
     generation
         The model that it began with.
     fence
@@ -49,12 +49,11 @@ class Session:
 
     def __init__(self, name: str, owner: str, pending: int, timeout: float) -> None:
         self.name, self.owner = name, owner
-        self.durability = Durability(0)
         self.generation: Any = None
-        self.fence = self.row = self.step = self.durable = 0
+        self.every = self.fence = self.row = self.step = self.durable = 0
         self.y = b""
         self.queue: deque[bytes] = deque()
-        self.text = self.busy = self.closing = self.closed = self.lost = self.writing = False
+        self.text = self.busy = self.closing = self.closed = self.lost = False
         self.gates: Callable[[bytes], list[Message]] | None = None
         self.shown: list[Message] | None = None
         self.gone = asyncio.Event()

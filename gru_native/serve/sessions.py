@@ -21,7 +21,7 @@ from gru_native.serve.keeper import Keeper
 from gru_native.serve.live import Message, Session
 from gru_native.serve.metrics import Metrics
 from gru_native.serve.model import Served
-from gru_native.serve.settings import Durability, Settings
+from gru_native.serve.settings import Settings, level_of, steps_of
 from gru_native.serve.store import Full, Held, Stored, Write
 
 _log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ class Sessions:
         self._metrics.reloads.inc()
 
     @asynccontextmanager
-    async def attached(self, name: str | None, owner: str, durability: Durability | None) -> AsyncIterator[Session]:
+    async def attached(self, name: str | None, owner: str, every: int | None) -> AsyncIterator[Session]:
         """Begin a session, or go on with one, for the time of a connection.
 
         Raises
@@ -115,7 +115,9 @@ class Sessions:
             raise Refused(409, "the session has another connection", "held", retry=1)
         try:
             if name is None:
-                await self._begin(session, durability or Durability.of("durability", self._settings.durability))
+                await self._begin(
+                    session, steps_of("durability", self._settings.durability) if every is None else every
+                )
             else:
                 await self._take(session)
             try:
@@ -147,20 +149,20 @@ class Sessions:
         except asyncio.TimeoutError:
             raise Refused(409, "the session has another connection", "held", retry=1) from None
 
-    async def _begin(self, session: Session, durability: Durability) -> None:
+    async def _begin(self, session: Session, every: int) -> None:
         generation = self.generations[0]
         if generation.batcher is None:
             raise Refused(409, f"the model has no sessions: {generation.refusal}", "model")
         store, served = self._keeper.store, generation.served
         try:
             session.fence = await self._keeper.call(
-                store.create, session.name, session.owner, served.digest, str(durability)
+                store.create, session.name, session.owner, served.digest, level_of(every)
             )
         except Full:
             raise Refused(429, "as many sessions are kept as the limits allow", "kept", retry=60) from None
         except Exception:
             raise Refused(503, "the store failed; try again", "store", retry=5) from None
-        self._attach(session, generation, durability, None)
+        self._attach(session, generation, every, None)
 
     async def _take(self, session: Session) -> None:
         stored = await self._from_store(session)
@@ -169,7 +171,7 @@ class Sessions:
         session.fence, session.step = stored.fence, stored.step
         for generation in self.generations:
             if generation.served.digest == stored.model and generation.batcher is not None:
-                return self._attach(session, generation, Durability.of("durability", stored.durability), stored)
+                return self._attach(session, generation, steps_of("durability", stored.durability), stored)
         self._keeper.submit(partial(self._keeper.store.release, session.name, session.fence), lambda _: None)
         raise Refused(410, f"the session is of other weights, {stored.model}; begin a new one", "weights")
 
@@ -187,11 +189,11 @@ class Sessions:
                 raise Refused(503, "the store failed; try again", "store", retry=5) from None
             await asyncio.sleep(_ASK)
 
-    def _attach(self, session: Session, generation: Generation, durability: Durability, stored: Stored | None) -> None:
+    def _attach(self, session: Session, generation: Generation, every: int, stored: Stored | None) -> None:
         batcher = generation.batcher
         if batcher is None:
             raise TypeError("generation: expected one with a batcher")
-        session.generation, session.durability = generation, durability
+        session.generation, session.every = generation, every
         if stored is not None and stored.step:
             session.row = batcher.pool.restore(stored.state)
             session.step = session.durable = stored.step

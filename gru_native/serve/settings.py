@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from gru_native.arguments import mapping, number, text, whole
+from gru_native.arguments import mapping, number, shown, text, whole
 from gru_native.functional import MAX_THREADS
 
 PREFIX = "GRU_NATIVE_SERVE_"
@@ -19,40 +19,26 @@ class SettingsError(ValueError):
     """A setting that is not what it should be, in a line for the user."""
 
 
-@dataclass(frozen=True)
-class Durability:
-    """What of a session is stored before a step is acknowledged.
+def steps_of(name: str, durability: Any) -> int:
+    """Return how often the state of a session is stored before a step is acknowledged: each so many steps, 0 for never.
 
-    Attributes
-    ----------
-    every
-        Its state is stored each so many steps; 0 for never while it is connected.
-    waits
-        Whether a step is acknowledged only when its state is stored.
+    Raises
+    ------
+    ValueError
+        For anything but ``none``, ``each`` or a whole number of steps.
     """
+    if durability in ("none", "each"):
+        return int(durability == "each")
+    decimal = isinstance(durability, str) and durability.isascii() and durability.isdecimal()
+    try:
+        return whole(name, int(durability) if decimal else durability, most=2**31 - 1)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}: expected none, each or a whole number of steps, got {shown(durability)}") from None
 
-    every: int
-    waits: bool = False
 
-    @classmethod
-    def of(cls, name: str, value: Any) -> Durability:
-        """Return the level that a word or a number names.
-
-        Raises
-        ------
-        TypeError, ValueError
-            For anything but ``none``, ``each`` or a whole number of steps.
-        """
-        if value in ("none", "each"):
-            return cls(int(value == "each"), value == "each")
-        steps = int(value) if isinstance(value, str) and value.isdecimal() and value.isascii() else value
-        try:
-            return cls(whole(name, steps, most=2**31 - 1))
-        except (TypeError, ValueError):
-            raise ValueError(f"{name}: expected none, each or a whole number of steps, got {value!r}") from None
-
-    def __str__(self) -> str:
-        return "each" if self.waits else str(self.every or "none")
+def level_of(steps: int) -> str:
+    """Return the word or the number that `steps_of` takes."""
+    return {0: "none", 1: "each"}.get(steps, str(steps))
 
 
 def _from(least: int, most: int = 2**31 - 1) -> Callable[[str, Any], int]:
@@ -68,7 +54,7 @@ def _some_seconds(name: str, value: Any) -> float:
 
 
 def _level(name: str, value: Any) -> str:
-    return str(Durability.of(name, value))
+    return level_of(steps_of(name, value))
 
 
 def _tokens(name: str, value: Any) -> dict[str, str]:
@@ -100,15 +86,14 @@ class Settings:
     store: str = _setting(
         "sessions.db",
         text,
-        "where sessions are kept: a file of SQLite, for one server",
+        "where sessions are kept: a file of SQLite, for one server, or redis://HOST:PORT/DB, which several share",
         str,
         "STORE",
     )
     durability: str = _setting(
         "100",
         _level,
-        "what is stored before a step is acknowledged: none; a number N, the state of each N-th step, without waiting; "
-        "or each, the state of each step",
+        "of which steps the state is stored before they are acknowledged: none, each, or a number N for each N-th",
         str,
         "LEVEL",
     )

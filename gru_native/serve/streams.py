@@ -17,7 +17,7 @@ from gru_native.serve.live import Session, text_message
 from gru_native.serve.metrics import Metrics
 from gru_native.serve.requests import answer, owner_of
 from gru_native.serve.sessions import Sessions
-from gru_native.serve.settings import Durability, Settings
+from gru_native.serve.settings import Settings, level_of, steps_of
 
 _log = logging.getLogger(__name__)
 PROTOCOL = "gru-native"  # which a browser that sends its token as a subprotocol asks for, too
@@ -35,11 +35,11 @@ class Streams:
         noted = {"request": scope["request"]}
         try:
             owner = owner_of(websocket, self._settings.tokens)
-            text, shows, durability = _wishes(websocket.query_params)
+            text, shows, every = _wishes(websocket.query_params)
             name = scope["path_params"].get("id")
-            if name is not None and durability is not None:
+            if name is not None and every is not None:
                 raise Refused(400, "durability: belongs to a new session", "input")
-            async with self._sessions.attached(name, owner, durability) as session:
+            async with self._sessions.attached(name, owner, every) as session:
                 noted |= {"owner": owner, "begun": session.step}
                 session.text = text
                 if shows:
@@ -80,8 +80,8 @@ class _Wrong(Exception):
         self.code = code
 
 
-def _wishes(query: QueryParams) -> tuple[bool, bool, Durability | None]:
-    """Return whether frames are JSON, whether gates are shown, and the durability of a new session."""
+def _wishes(query: QueryParams) -> tuple[bool, bool, int | None]:
+    """Return whether frames are JSON, whether gates are shown, and the durability of a new session as `steps_of`."""
     try:
         for name in query:
             one_of("query", name, ["frames", "show", "durability"])
@@ -90,7 +90,7 @@ def _wishes(query: QueryParams) -> tuple[bool, bool, Durability | None]:
         given = query.get("durability")
         if shows and not text:
             raise ValueError("show: expected frames=json beside gates")
-        return text, shows, None if given is None else Durability.of("durability", given)
+        return text, shows, None if given is None else steps_of("durability", given)
     except ValueError as error:
         raise Refused(400, str(error)[:300], "input") from None
 
@@ -100,7 +100,7 @@ def _greeting(session: Session, batcher: Batcher) -> Message:
         "session": session.name,
         "step": session.step,
         "durable": session.durable,
-        "durability": str(session.durability),
+        "durability": level_of(session.every),
         "model": session.generation.served.digest,
         "y": batcher.numbers(session.y) if session.y else None,
     }
