@@ -40,7 +40,7 @@ class SQLiteStore:
             with self._file:
                 self._file.execute("DELETE FROM sessions WHERE used < ?", (time.time() - self._keep,))
         except sqlite3.Error as error:
-            hint = "; another server has it" if "locked" in str(error) else ""
+            hint = "; another server has it, and several share a store of Redis" if "locked" in str(error) else ""
             raise SettingsError(f"store: {settings.store}: {error}{hint}") from None
 
     def transaction(self) -> AbstractContextManager[object]:

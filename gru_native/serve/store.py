@@ -1,4 +1,4 @@
-"""What a store of sessions does: `sqlite.py` is one.
+"""What a store of sessions does: `sqlite.py` and `redis.py` are two of them.
 
 A session in a store has an owner (a token's name, or an address), and a fence: a number that grows whenever a server
 takes the session. What is written with an older number than the store has is refused, so that of two servers only one
@@ -107,6 +107,10 @@ def open_store(settings: Settings) -> Store:
     SettingsError
         When it cannot be used.
     """
+    if settings.store.startswith(("redis://", "rediss://", "unix://")):
+        from gru_native.serve.redis import RedisStore
+
+        return RedisStore(settings)
     from gru_native.serve.sqlite import SQLiteStore
 
     return SQLiteStore(settings)

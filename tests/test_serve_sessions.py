@@ -1,0 +1,385 @@
+"""Sessions of ``gru-native serve`` outlive connections, servers and models, in each store."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cases import Array, assert_same_bits
+from serving import Server, refused
+
+import gru_native as gn
+from gru_native import nn
+from gru_native.serve import store as stores
+from gru_native.serve.settings import Settings
+from gru_native.serve.store import Full, Held, Stored, Write, open_store
+
+ADMIN = {"GRU_NATIVE_SERVE_TOKENS": "admin=0123456789abcdef,user=0123456789abcdeg"}
+BY_ADMIN = {"authorization": "Bearer 0123456789abcdef"}
+BY_USER = {"additional_headers": {"Authorization": "Bearer 0123456789abcdeg"}}
+
+
+class RedisServer:
+    """A server of Redis or Valkey that syncs each write, on a socket in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        found = shutil.which("redis-server") or shutil.which("valkey-server")
+        if found is None:
+            pytest.skip("no redis-server or valkey-server here")
+        self._command = [found, "--port", "0", "--unixsocket", "redis.sock", "--appendonly", "yes"]
+        self._command += ["--appendfsync", "always", "--save", ""]
+        self._folder = folder
+        self.url = f"unix://{folder}/redis.sock"
+        self.start()
+
+    def start(self) -> None:
+        with open(self._folder / "redis.log", "wb") as log:
+            self.process = subprocess.Popen(
+                self._command, cwd=self._folder, stdout=subprocess.PIPE, stderr=log, text=True
+            )
+        assert any("ready to accept connections" in line.lower() for line in self.process.stdout)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        self.process.send_signal(number)
+        self.process.communicate()
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    own = RedisServer(tmp_path)
+    yield own
+    if own.process.poll() is None:
+        own.stop()
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where sessions are kept."""
+    return request.getfixturevalue("redis").url if request.param == "redis" else str(tmp_path / "sessions.db")
+
+
+@pytest.fixture
+def model() -> nn.Sequential:
+    return nn.Sequential(nn.GRU(3, 6, seed=0), nn.Linear(6, 2, seed=0))
+
+
+@pytest.fixture
+def start(tmp_path: Path, model: nn.Sequential) -> Iterator[Callable[..., Server]]:
+    """What starts servers of the model, which end with the test."""
+    gn.save(model, tmp_path / "model.safetensors")
+    servers: list[Server] = []
+
+    def started(store: str, *options: object, **environment: str) -> Server:
+        options = ("--store", store, "--lease", 1, *options)
+        servers.append(Server(tmp_path, tmp_path / "model.safetensors", *options, **environment))
+        return servers[-1]
+
+    yield started
+    for own in servers:
+        own.__exit__()
+
+
+class Client(threading.Thread):
+    """Takes steps until the connection ends, and notes what was acknowledged."""
+
+    def __init__(self, server: Server, x: Array, durability: str) -> None:
+        super().__init__()
+        self.x, self.step, self.durable, self.y = x, 0, 0, list[Array]()
+        self.some = threading.Event()  # that some steps were acknowledged
+        self._server, self._query = server, f"durability={durability}"
+
+    def run(self) -> None:
+        with suppress(Exception), self._server.session(query=self._query) as live:
+            self.name = live.name
+            for row in self.x:
+                self.y.append(live.take(row))
+                self.step, self.durable = live.step, live.durable
+                if live.step == 10:
+                    self.some.set()
+
+
+# ---- Ends of servers ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("durability", ["each", "3"])
+def test_kill_9_under_load(
+    start: Callable[..., Server], place: str, model: nn.Sequential, rng: np.random.Generator, durability: str
+) -> None:
+    x = rng.normal(size=(6, 20_000, 3)).astype(np.float32)
+    server = start(place)
+    clients = [Client(server, own, durability) for own in x]
+    for own in clients:
+        own.start()
+    for own in clients:
+        assert own.some.wait(60)
+    server.stop(signal.SIGKILL)
+    for own in clients:
+        own.join()
+    again = start(place)
+    for own in clients:
+        expected = model(own.x[: own.step + 5])[0]
+        assert_same_bits(np.stack(own.y), expected[: own.step], "what was acknowledged")
+        with again.session(own.name) as live:
+            if durability == "each":
+                assert own.step == own.durable <= live.step <= own.step + 1
+            else:
+                assert own.durable == own.step - own.step % 3
+                assert own.durable <= live.step <= own.durable + 3
+                assert live.step % 3 == 0
+            for step in range(live.step, own.step + 5):
+                assert_same_bits(live.take(own.x[step]), expected[step], "after the restart")
+
+
+def test_sigterm_drains(
+    start: Callable[..., Server], place: str, model: nn.Sequential, rng: np.random.Generator
+) -> None:
+    x = rng.normal(size=(12, 3)).astype(np.float32)
+    server = start(place, "--deadline", 0.2)
+    # Beside a session that sends nothing, the other's steps wait for their deadline.
+    with server.session(), server.session(query="durability=none") as live:
+        for row in x[:8]:
+            live.send(row)
+        live.receive()
+        server.process.send_signal(signal.SIGTERM)
+        got = 1
+        with suppress(Exception):
+            while True:
+                live.receive()
+                got += 1
+        assert live.socket.close_code == 1012
+        assert "going down" in live.socket.close_reason
+    assert server.process.wait(60) == -signal.SIGTERM
+    assert [line["sessions"] for line in server.lines() if line["event"] == "draining"] == [2]
+    with start(place).session(live.name) as again:
+        assert again.step == got == live.step
+        assert_same_bits(again.take(x[got]), model(x)[0][got], "after the drain")
+
+
+def test_a_session_whose_store_fails_is_closed(
+    start: Callable[..., Server], redis: RedisServer, model: nn.Sequential, rng: np.random.Generator
+) -> None:
+    x = rng.normal(size=(4, 3)).astype(np.float32)
+    server = start(redis.url, "--lease", 20)
+    with server.session(query="durability=each") as live:
+        live.take(x[0])
+        redis.stop(signal.SIGKILL)
+        live.send(x[1])
+        assert live.closed() == (1011, "the store failed; go on from the last durable step")
+    assert refused(server)[0] == 503
+    redis.start()
+    with server.session(live.name) as again:
+        assert again.step == 1
+        assert_same_bits(again.take(x[1]), model(x)[0][1], "after the store came back")
+
+
+# ---- Owners ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_new_connection_takes_the_session_over(
+    start: Callable[..., Server], place: str, model: nn.Sequential, rng: np.random.Generator
+) -> None:
+    x = rng.normal(size=(5, 3)).astype(np.float32)
+    server = start(place)
+    with server.session(query="durability=none") as old:
+        for row in x[:2]:
+            old.take(row)
+        with server.session(old.name) as new:
+            assert old.closed() == (4409, "the session has another connection")
+            assert new.step == 2
+            assert_same_bits(new.take(x[2]), model(x)[0][2], "the new connection")
+
+
+@pytest.mark.parametrize("durability", ["each", "none"])
+def test_a_replica_takes_a_session_over(
+    start: Callable[..., Server], redis: RedisServer, model: nn.Sequential, rng: np.random.Generator, durability: str
+) -> None:
+    x = rng.normal(size=(5, 3)).astype(np.float32)
+    first, second = start(redis.url), start(redis.url)
+    with first.session(query=f"durability={durability}") as old:
+        for row in x[:2]:
+            old.take(row)
+        with second.session(old.name) as new:  # the first one lives, and lets go
+            assert old.closed() == (4409, "another server goes on with the session")
+            assert new.step == 2
+            for step in (2, 3):
+                assert_same_bits(new.take(x[step]), model(x)[0][step], "the other replica")
+            if durability == "each":
+                assert second.stop(signal.SIGKILL) == -signal.SIGKILL
+    with first.session(old.name) as again:  # once the lease of the dead one is over, if it did not let go
+        assert again.step == 4
+        assert_same_bits(again.take(x[4]), model(x)[0][4], "back again")
+
+
+@pytest.mark.parametrize("durability", ["each", "none"])
+def test_a_server_that_was_frozen_acknowledges_nothing(
+    start: Callable[..., Server], redis: RedisServer, rng: np.random.Generator, durability: str
+) -> None:
+    x = rng.normal(size=(3, 3)).astype(np.float32)
+    first, second = start(redis.url), start(redis.url)
+    with first.session(query=f"durability={durability}") as old:
+        old.take(x[0])
+        first.process.send_signal(signal.SIGSTOP)
+        with second.session(old.name) as new:
+            assert new.step == (1 if durability == "each" else 0)
+            new.take(x[1])
+            old.send(x[2])
+            first.process.send_signal(signal.SIGCONT)
+            assert old.closed()[0] == 4409
+            assert old.step == 1
+            new.take(x[2])
+            assert new.step == (3 if durability == "each" else 2)
+
+
+def test_one_server_uses_a_file(start: Callable[..., Server], tmp_path: Path) -> None:
+    start(str(tmp_path / "own.db"))
+    with pytest.raises(pytest.fail.Exception, match="another server has it, and several share a store of Redis"):
+        start(str(tmp_path / "own.db"))
+
+
+def test_a_session_without_steps_is_let_go(start: Callable[..., Server], place: str) -> None:
+    server = start(place, "--idle", 0.4)
+    with server.session() as live:
+        assert live.closed() == (4408, "no step for long")
+    with server.session(live.name) as again:
+        assert again.step == 0
+
+
+# ---- Models ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_new_model_is_taken_over_without_a_stop(
+    start: Callable[..., Server], place: str, model: nn.Sequential, rng: np.random.Generator, tmp_path: Path
+) -> None:
+    x = rng.normal(size=(6, 3)).astype(np.float32)
+    other, third = (nn.Sequential(nn.GRU(3, 9, seed=own), nn.Linear(9, 4, seed=own)) for own in (1, 2))
+    server = start(place, **ADMIN)
+    before = server.request("/v1/model", **BY_ADMIN).json()["digest"]
+    with server.session(**BY_USER) as old:
+        assert_same_bits(old.take(x[0]), model(x)[0][0], "before")
+        gn.save(other, server.model)
+        after = server.request("/admin/reload", b"", **BY_ADMIN).json()
+        assert after["digest"] != before
+        assert after["output_size"] == 4
+        assert_same_bits(old.take(x[1]), model(x)[0][1], "the weights that it began with")
+        with server.session(**BY_USER) as new:
+            assert new.greeting["model"] == after["digest"]
+            assert_same_bits(new.take(x[0]), other(x)[0][0], "the new weights")
+        with server.session(old.name, **BY_USER) as again:
+            assert old.closed()[0] == 4409
+            assert_same_bits(again.take(x[2]), model(x)[0][2], "a new connection")
+            gn.save(third, server.model)
+            server.process.send_signal(signal.SIGHUP)
+            assert again.closed() == (4410, "the model was replaced")
+    status, message = refused(server, old.name, **BY_USER)
+    assert status == 410
+    assert before in message
+    with server.session(new.name, **BY_USER) as again:
+        assert_same_bits(again.take(x[1]), other(x)[0][1], "the model before")
+    server.model.write_bytes(b"damaged")
+    got = server.request("/admin/reload", b"", **BY_ADMIN)
+    assert got.status == 409
+    assert "the model stays as it is" in got.json()["error"]
+    with server.session(**BY_USER) as live:
+        assert_same_bits(live.take(x[0]), third(x)[0][0], "the model stays")
+
+
+# ---- Stores ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def settings(place: str) -> Settings:
+    return Settings(store=place, kept=3, kept_per_client=2, idle=1, keep=1, lease=0.3)
+
+
+def taken(store: stores.Store, name: str, owner: str = "ann") -> Stored | None:
+    with store.transaction():
+        return store.take(name, owner)
+
+
+def test_a_store_keeps_what_was_put(settings: Settings) -> None:
+    with closing(open_store(settings)) as store:
+        with store.transaction():
+            fence = store.create("a", "ann", "digest", "each")
+        with store.transaction():
+            assert store.put([Write("a", fence, 7, b"\0state\xff", b"\xfe\0")]) == set()
+    with closing(open_store(settings)) as store:
+        assert taken(store, "a", "bob") is taken(store, "b") is None
+        found = taken(store, "a")
+        assert found == Stored("digest", "each", fence + 1, 7, b"\0state\xff", b"\xfe\0")
+
+
+def test_an_older_fence_writes_nothing(settings: Settings) -> None:
+    with closing(open_store(settings)) as store:
+        with store.transaction():
+            old, other = (store.create(name, "ann", "digest", "each") for name in "ab")
+        new = taken(store, "a").fence
+        assert new > old
+        with store.transaction():
+            assert store.put([Write("a", old, 9, b"old", b""), Write("b", other, 1, b"b", b"")]) == {"a"}
+            store.delete("a", old)
+        assert taken(store, "a").step == 0
+        assert taken(store, "b").state == b"b"
+
+
+def test_limits_in_all_and_of_an_owner(settings: Settings) -> None:
+    with closing(open_store(settings)) as store:
+
+        def create(name: str, owner: str) -> int:
+            with store.transaction():
+                return store.create(name, owner, "digest", "none")
+
+        fences = [create(name, "ann") for name in "ab"]
+        with pytest.raises(Full):
+            create("c", "ann")
+        create("c", "bob")
+        with pytest.raises(Full):
+            create("d", "eve")
+        with store.transaction():
+            store.delete("a", fences[0])
+        create("d", "ann")
+
+
+def test_sessions_are_kept_for_their_time(settings: Settings) -> None:
+    with closing(open_store(settings)) as store:
+        begun = time.monotonic()
+        with store.transaction():
+            for name in "ab":
+                store.create(name, "ann", "digest", "none")
+        while time.monotonic() - begun < 1.5:
+            with store.transaction():
+                store.renew(["a"])
+            time.sleep(0.1)
+        assert taken(store, "a") is not None
+        with store.transaction():
+            assert store.take("b", "ann") is None
+            store.create("c", "ann", "digest", "none")  # in the place of b
+
+
+def test_a_session_of_a_living_server_is_asked_for(redis: RedisServer) -> None:
+    settings = Settings(store=redis.url, lease=60)
+    with closing(open_store(settings)) as first, closing(open_store(settings)) as second:
+        fence = first.create("a", "ann", "digest", "none")
+        with pytest.raises(Held):
+            second.take("a", "ann")
+        assert first.renew(["a"]) == ["a"]
+        assert first.renew(["a"]) == []
+        first.release("a", fence)
+        assert second.take("a", "ann").fence == fence + 1
+        with pytest.raises(Held):
+            first.take("a", "ann")
+
+
+def test_a_failed_transaction_stores_nothing(tmp_path: Path) -> None:
+    with closing(open_store(Settings(store=str(tmp_path / "own.db")))) as store:
+        with suppress(KeyError), store.transaction():
+            store.create("a", "ann", "digest", "none")
+            raise KeyError
+        assert taken(store, "a") is None
