@@ -158,6 +158,7 @@ def test_sigterm_drains(
         assert "going down" in live.socket.close_reason
     assert server.process.wait(60) == -signal.SIGTERM
     assert [line["sessions"] for line in server.lines() if line["event"] == "draining"] == [2]
+    assert not [line for line in server.lines() if line["level"] != "info"]
     with start(place).session(live.name) as again:
         assert again.step == got == live.step
         assert_same_bits(again.take(x[got]), model(x)[0][got], "after the drain")

@@ -14,7 +14,12 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from gru_native.serve.settings import Settings
 
-_BESIDE = 1000  # connections that are no sessions
+_BESIDE = 100  # connections that are neither sessions nor batches
+
+
+def most(settings: Settings) -> int:
+    """Return how many connections there can be."""
+    return settings.connected + settings.requests + _BESIDE
 
 
 class Http(AutoHTTPProtocol):
@@ -25,7 +30,7 @@ class Http(AutoHTTPProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
         settings: Settings = self.app_state["settings"]
-        if len(self.connections) > settings.connected + settings.requests + _BESIDE:
+        if len(self.connections) > most(settings):
             transport.abort()
             return
         own = transport.get_extra_info("socket")

@@ -59,7 +59,8 @@ class Keeper:
 
     async def close(self) -> None:
         """Close the store, after all that was submitted."""
-        await self.call(self.store.close)
+        await self.call(lambda: None)
+        await asyncio.get_running_loop().run_in_executor(self._thread, self.store.close)
         self._thread.shutdown()
 
     def _begin(self) -> None:

@@ -6,6 +6,9 @@ import json
 import logging
 import time
 
+#: What uvicorn says of each session that was refused with an answer of HTTP.
+_NO_HANDSHAKE = "ASGI callable returned without completing handshake."
+
 
 class Lines(logging.Formatter):
     """Turns a record into a line; `extra={"fields": {...}}` adds to it."""
@@ -24,6 +27,7 @@ def to_standard_error() -> None:
     """Write what the server notes, and warnings of uvicorn's, which has names of sessions in its other lines."""
     handler = logging.StreamHandler()
     handler.setFormatter(Lines())
+    handler.addFilter(lambda record: record.msg != _NO_HANDSHAKE)
     for name, level in (("gru_native.serve", logging.INFO), ("uvicorn", logging.WARNING)):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import resource
 import socket
 
 import uvicorn
 
 from gru_native.serve.app import Service
-from gru_native.serve.connections import Http, WebSocket
+from gru_native.serve.connections import Http, WebSocket, most
 from gru_native.serve.log import to_standard_error
 from gru_native.serve.model import Served
 from gru_native.serve.settings import Settings, SettingsError
 from gru_native.serve.store import open_store
+
+_log = logging.getLogger(__name__)
 
 
 class _Server(uvicorn.Server):
@@ -24,6 +28,16 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await self._service.drain()
         await super().shutdown(sockets)
+
+
+def _allow_files(count: int) -> None:
+    """Let the process have so many open files: each connection is one."""
+    allowed, most_allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most_allowed != resource.RLIM_INFINITY and most_allowed < count:
+        _log.warning("the system allows %d open files, and the limits on connections may need %d", most_allowed, count)
+        count = most_allowed
+    if allowed != resource.RLIM_INFINITY and allowed < count:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, most_allowed))
 
 
 def _listening(host: str, port: int) -> socket.socket:
@@ -46,6 +60,7 @@ def serve(path: str, settings: Settings) -> None:
         When the port or the store cannot be used.
     """
     to_standard_error()
+    _allow_files(most(settings) + 100)
     served = Served.load(path)
     with _listening(settings.host, settings.port) as listening:
         service = Service(path, served, open_store(settings), settings)
@@ -55,6 +70,8 @@ def serve(path: str, settings: Settings) -> None:
             ws=WebSocket,
             ws_max_size=service.sessions.largest_message,
             ws_per_message_deflate=False,
+            ws_ping_interval=settings.timeout,
+            ws_ping_timeout=settings.timeout,
             log_config=None,
             access_log=False,
             lifespan="on",

@@ -1,0 +1,235 @@
+"""``gru-native serve`` and clients that are slow, wrong, silent or too many: an answer, and nobody else is hurt."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import select
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cases import Array, assert_same_bits
+from serving import Server, refused
+
+import gru_native as gn
+from gru_native import nn
+
+WIDE = 4096  # numbers of an output, so that few replies fill a connection
+
+
+@pytest.fixture(scope="module")
+def model() -> nn.Sequential:
+    return nn.Sequential(nn.GRU(3, 6, seed=0), nn.Linear(6, WIDE, seed=0))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, model: nn.Sequential) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("served")
+    gn.save(model, folder / "model.safetensors")
+    options = ["--timeout", 1, "--connected", 4, "--requests", 1, "--pending", 4, "--deadline", 0.02]
+    with Server(folder, folder / "model.safetensors", *options) as own:
+        yield own
+        own.stop(15)
+        assert not [line for line in own.lines() if line["level"] == "error"]
+
+
+@pytest.fixture
+def beside(server: Server, model: nn.Sequential, rng: np.random.Generator) -> Iterator[Callable[[], None]]:
+    """What takes a step of a session that was there before, and looks at its bits."""
+    x = rng.normal(size=(20, 3)).astype(np.float32)
+    expected = model(x)[0]
+    with server.session() as live:
+
+        def step() -> None:
+            assert_same_bits(live.take(x[live.step]), expected[live.step - 1], f"step {live.step}")
+
+        step()
+        yield step
+        step()
+
+
+def raw(server: Server, head: str = "") -> socket.socket:
+    """A connection on which little fits that is not read."""
+    own = socket.socket()
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    own.settimeout(60)
+    own.connect((server.host, server.port))
+    own.sendall(head.encode())
+    return own
+
+
+def upgraded(server: Server) -> socket.socket:
+    """A session of which nothing is read but its greeting."""
+    key = base64.b64encode(os.urandom(16)).decode()
+    own = raw(
+        server,
+        "GET /v1/sessions HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n",
+    )
+    got = b""
+    while b'"y": null}' not in got:
+        got += own.recv(4096)
+    assert got.startswith(b"HTTP/1.1 101 ")
+    return own
+
+
+def frame(x: Array) -> bytes:
+    return struct.pack("!BBI", 0x82, 0x80 | x.nbytes, 0) + x.tobytes()
+
+
+def ended(own: socket.socket) -> bool:
+    """Wait until a connection is over, without reading from it."""
+    poll = select.poll()
+    poll.register(own, select.POLLRDHUP)
+    return bool(poll.poll(30_000))
+
+
+def resident(server: Server) -> int:
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return 1024 * int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0])
+
+
+def test_giant_frames(server: Server, beside: Callable[[], None]) -> None:
+    before = resident(server)
+    with upgraded(server) as own:
+        own.sendall(struct.pack("!BBQI", 0x82, 0xFF, 100_000_000, 0))
+        closing = own.recv(4096)
+        assert closing[:1] == b"\x88"
+        assert closing[2:4] == struct.pack("!H", 1009)
+        with suppress(ConnectionError):
+            own.sendall(bytes(100_000_000))
+    beside()
+    assert resident(server) - before < 20_000_000
+
+
+def test_frames_of_other_sizes_and_kinds(server: Server, beside: Callable[[], None]) -> None:
+    for query, message, code, reason in (
+        ("", bytes(13), 1007, "expected frames of 12 bytes, got 13"),
+        ("", b"", 1007, "expected frames of 12 bytes, got 0"),
+        ("", "text", 1003, "expected binary frames; ?frames=json is for text"),
+        ("frames=json", bytes(12), 1003, "expected text frames, as ?frames=json says"),
+        ("frames=json", '{"x": [1, 2]}', 1007, 'expected {"x": ...} with 3 numbers'),
+        ("frames=json", '{"x": [1, 2, "3"]}', 1007, 'expected {"x": ...} with 3 numbers'),
+        ("frames=json", '{"x": [1, 2, 3], "y": 4}', 1007, 'expected {"x": ...} with 3 numbers'),
+        ("frames=json", "[" * 1000, 1007, 'expected {"x": ...} with 3 numbers'),
+    ):
+        with server.session(query=query) as live:
+            live.socket.send(message)
+            assert live.closed() == (code, reason)
+    beside()
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("query", ["", "frames=json", "frames=json&show=gates"])
+def test_numbers_that_are_none(
+    server: Server, model: nn.Sequential, beside: Callable[[], None], number: float, query: str
+) -> None:
+    x = np.ones(3, np.float32)
+    with server.session(query=query) as live:
+        live.take(x)
+        live.send(np.array([1, number, 1], np.float32))
+        beside()  # in the same batch
+        assert live.closed() == (1007, "x: expected finite numbers")
+    with server.session(live.name) as again:
+        assert again.step == 1
+        assert_same_bits(again.take(x), model(np.ones((2, 3), np.float32))[0][1], "the state before")
+
+
+def test_a_client_that_reads_nothing(server: Server, beside: Callable[[], None]) -> None:
+    before, x = resident(server), np.ones(3, np.float32)
+    with upgraded(server) as own:
+        own.settimeout(0.5)
+        with suppress(TimeoutError, ConnectionError):  # the server reads no more, or has enough of it
+            while True:
+                own.sendall(1000 * frame(x))
+        beside()
+        assert ended(own)
+    beside()
+    assert resident(server) - before < 20_000_000
+
+
+def test_a_client_that_answers_no_pings(server: Server, beside: Callable[[], None]) -> None:
+    with upgraded(server) as own:
+        own.sendall(frame(np.ones(3, np.float32)))
+        while own.recv(1 << 16):
+            pass
+    beside()
+
+
+@pytest.mark.parametrize("head", ["", "GET / HT", "GET / HTTP/1.1\r\nHost: here\r\nX-Long: "])
+def test_half_a_request(server: Server, head: str) -> None:
+    with raw(server, head) as own:
+        assert own.recv(100) == b""
+
+
+def test_no_request_at_all(server: Server, beside: Callable[[], None]) -> None:
+    with raw(server, "\0\xff garbage\r\n\r\n") as own:
+        assert own.recv(100).startswith(b"HTTP/1.1 400 ")
+    beside()
+
+
+def test_a_body_that_does_not_come_and_too_many_batches(server: Server) -> None:
+    head = "POST /v1/predict HTTP/1.1\r\nHost: here\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n"
+    with raw(server, head) as own:
+        assert own.recv(4096).startswith(b"HTTP/1.1 100 ")  # it waits for the body
+        got = server.predict(x=[[[1, 2, 3]]])
+        assert got.status == 503
+        assert got.headers["retry-after"] == "1"
+        assert got.json()["error"] == "expected up to 1 batches at a time"
+        answer = b""
+        while b"took too long" not in answer:
+            answer += own.recv(4096)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+    assert server.predict(x=[[[1, 2, 3]]]).status == 200
+
+
+def test_a_flood_of_sessions(server: Server, beside: Callable[[], None]) -> None:
+    with server.session(), server.session(), server.session() as last:
+        for _ in range(20):
+            assert refused(server) == (503, "expected up to 4 connected sessions")
+        beside()
+    last.__exit__(None, None, None)
+    assert server.metric('refused_total{reason="connected"}') == 20
+
+
+def test_a_flood_of_connections(server: Server, beside: Callable[[], None]) -> None:
+    with ExitStack() as stack:
+        flood = [stack.enter_context(raw(server)) for _ in range(120)]  # 4 sessions, a batch and 100 others may be
+        assert any(map(ended, flood[100:]))
+        beside()
+
+
+def test_a_flood_of_kept_sessions(server: Server, tmp_path: Path) -> None:
+    with Server(tmp_path, server.model, "--kept", 3, "--kept-per-client", 2) as own:
+        for _ in range(2):
+            with own.session():
+                pass
+        assert refused(own) == (429, "as many sessions are kept as the limits allow")
+
+
+def test_a_connection_for_a_session_that_others_ask_for_too(server: Server) -> None:
+    """Of some that come at once only the last one stays, and none of them steps twice."""
+    with server.session() as live:
+        live.take(np.ones(3, np.float32))
+    steps: list[int] = []
+
+    def one() -> None:
+        with suppress(Exception), server.session(live.name) as own:
+            own.take(np.ones(3, np.float32))
+            steps.append(own.step)
+
+    threads = [threading.Thread(target=one) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(steps) == sorted({*steps})
+    with server.session(live.name) as own:
+        assert own.step >= max(steps, default=1)
