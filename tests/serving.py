@@ -1,10 +1,11 @@
-"""A server in a process of its own, and a client of its sessions."""
+"""Servers in processes of their own, and a client of their sessions."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -94,6 +95,29 @@ class Server:
     def metric(self, name: str) -> float:
         (value,) = re.findall(rf"^gru_native_{re.escape(name)} (\S+)$", self.request("/metrics").body.decode(), re.M)
         return float(value)
+
+
+class RedisServer:
+    """A server of Redis or Valkey, on a socket in a folder."""
+
+    def __init__(self, folder: Path, settings: str = "appendonly yes\nappendfsync always\n") -> None:
+        found = shutil.which("redis-server") or shutil.which("valkey-server")
+        if found is None:
+            pytest.skip("no redis-server or valkey-server here")
+        (folder / "redis.conf").write_text(settings)
+        self._command = [found, "redis.conf", "--port", "0", "--unixsocket", "redis.sock", "--save", ""]
+        self._folder = folder
+        self.url = f"unix://{folder}/redis.sock"
+        self.start()
+
+    def start(self) -> None:
+        """Start it, again with what it had stored."""
+        self.process = subprocess.Popen(self._command, cwd=self._folder, stdout=subprocess.PIPE, text=True)
+        assert any("ready to accept connections" in line.lower() for line in self.process.stdout)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        self.process.send_signal(number)
+        self.process.communicate()
 
 
 class Live:

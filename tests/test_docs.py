@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -21,10 +22,13 @@ from gru_native.cli import main
 DOCS = Path(__file__).parent.parent / "docs"
 
 
-def run_page(name: str, least: int) -> None:
+def blocks_of(page: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+
+
+def run_page(name: str, least: int, port: int = 8000) -> None:
     """Run the blocks of Python of a page in docs, at least so many, one after the other."""
-    page = (DOCS / name).read_text()
-    blocks = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    blocks = blocks_of((DOCS / name).read_text().replace(":8000/", f":{port}/"), "python")
     assert len(blocks) >= least
     names: dict[str, object] = {"__name__": "page"}
     for block in blocks:
@@ -125,10 +129,9 @@ def test_the_page_on_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     Path("power.csv").write_text("\n".join(["hour,load,wind", *series]))
     Path("walks.csv").write_text("\n".join(["walk,step,x,y,gait,foot", *walks]))
     page = (DOCS / "commands.md").read_text()
-    (small,) = re.findall(r"^```toml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    (small,) = blocks_of(page, "toml")
     Path("power.toml").write_text(small)
-    blocks = re.findall(r"^```console\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
-    lines = [line for block in blocks for line in block.replace("\\\n", "").splitlines()]
+    lines = [line for block in blocks_of(page, "console") for line in block.replace("\\\n", "").splitlines()]
     assert len(lines) == 12
     for line in lines:
         command, *arguments = shlex.split(line)
@@ -136,3 +139,56 @@ def test_the_page_on_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert main(arguments) == 0, line
     for file in ("power.png", "next.csv", "gaits.csv", "search/tune.png", "compared/study.png", "compared/study.csv"):
         assert Path(file).exists()
+
+
+def test_the_page_on_serving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("starlette")
+    from serving import RedisServer, Server
+
+    page = (DOCS / "serve.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    model = tmp_path / "model.safetensors"
+    gru_native.save(nn.Sequential(nn.GRU(3, 4, seed=0), nn.Linear(4, 2, seed=0)), model)
+
+    def served(command: str, replaced: dict[str, str], **environment: str) -> Server:
+        """Start what a command of the page starts, on a free port."""
+        for own, by in replaced.items():
+            command = command.replace(own, by)
+        program, name, path, *options = shlex.split(command)
+        assert (Path(program).name, name, Path(path).name) == ("gru-native", "serve", "model.safetensors")
+        return Server(tmp_path, model, *options, **environment)
+
+    alone, *replicas = [line for block in blocks_of(page, "console") for line in block.splitlines()]
+    with served(alone, {}) as server:
+        run_page("serve.md", 2, server.port)
+        figures = server.request("/metrics").body.decode()
+        for metric in re.findall(r"`(gru_native_\w+)`", page):
+            assert f"# HELP {metric} " in figures
+    (config,) = blocks_of(page, "toml")
+    Path("serve.toml").write_text(config)
+    (unit,) = blocks_of(page, "ini")
+    (start,) = re.findall("^ExecStart=(.*)$", unit, re.M)
+    with served(start, {"%d/": f"{tmp_path}/"}) as server:
+        assert server.host == "0.0.0.0"
+        assert server.request("/v1/model", authorization="Bearer change-me-9876543210").status == 200
+    if shutil.which("systemd-analyze"):
+        Path("served.service").write_text(unit.replace("/opt/gru/bin/gru-native", sys.executable))
+        verified = subprocess.run(["systemd-analyze", "verify", "./served.service"], capture_output=True, text=True)
+        assert "served.service" not in verified.stderr, verified.stderr
+    (container,) = blocks_of(page, "dockerfile")
+    environment = dict(line.split("=") for line in re.findall("^ENV (.*)$", container, re.M))
+    words = [word for line in re.findall("^(?:ENTRYPOINT|CMD) (.*)$", container, re.M) for word in json.loads(line)]
+    with served(shlex.join(words), {}, **environment) as server:
+        assert server.host == "0.0.0.0"
+        assert server.request("/readyz").status == 200
+    (settings,) = blocks_of(page, "conf")
+    redis = RedisServer(tmp_path, settings)
+    found = {"redis://127.0.0.1:6379/0": redis.url}
+    first, second = (served(re.sub(r" --port \d+", "", line), found) for line in replicas)
+    with first, second:
+        with first.session() as session:
+            session.take(np.zeros(3, np.float32))
+        with second.session(session.name) as session:
+            assert session.step == 1
+    assert not [line for line in (*first.lines(), *second.lines()) if line["level"] != "info"]
+    redis.stop()

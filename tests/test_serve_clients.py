@@ -124,6 +124,7 @@ def test_frames_of_other_sizes_and_kinds(server: Server, beside: Callable[[], No
             live.socket.send(message)
             assert live.closed() == (code, reason)
     beside()
+    assert server.metric('closed_total{code="1003"}') == 2
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])

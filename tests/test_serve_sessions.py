@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cases import Array, assert_same_bits
-from serving import Server, refused
+from serving import RedisServer, Server, refused
 
 import gru_native as gn
 from gru_native import nn
@@ -25,31 +23,6 @@ from gru_native.serve.store import Full, Held, Stored, Write, open_store
 ADMIN = {"GRU_NATIVE_SERVE_TOKENS": "admin=0123456789abcdef,user=0123456789abcdeg"}
 BY_ADMIN = {"authorization": "Bearer 0123456789abcdef"}
 BY_USER = {"additional_headers": {"Authorization": "Bearer 0123456789abcdeg"}}
-
-
-class RedisServer:
-    """A server of Redis or Valkey that syncs each write, on a socket in a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        found = shutil.which("redis-server") or shutil.which("valkey-server")
-        if found is None:
-            pytest.skip("no redis-server or valkey-server here")
-        self._command = [found, "--port", "0", "--unixsocket", "redis.sock", "--appendonly", "yes"]
-        self._command += ["--appendfsync", "always", "--save", ""]
-        self._folder = folder
-        self.url = f"unix://{folder}/redis.sock"
-        self.start()
-
-    def start(self) -> None:
-        with open(self._folder / "redis.log", "wb") as log:
-            self.process = subprocess.Popen(
-                self._command, cwd=self._folder, stdout=subprocess.PIPE, stderr=log, text=True
-            )
-        assert any("ready to accept connections" in line.lower() for line in self.process.stdout)
-
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
-        self.process.send_signal(number)
-        self.process.communicate()
 
 
 @pytest.fixture

@@ -37,8 +37,10 @@ class Session:
         Whether a step of it is with the batcher, or waits to be stored.
     text
         Whether frames are JSON.
-    closing, closed
-        Whether no more frames are taken, and no more sent.
+    closing
+        Whether no more frames are taken.
+    code
+        With which the server closed the connection; nothing is sent after that.
     lost
         Whether what it has is not to be stored: another server has the session, or the store failed.
     gates
@@ -53,7 +55,8 @@ class Session:
         self.every = self.fence = self.row = self.step = self.durable = 0
         self.y = b""
         self.queue: deque[bytes] = deque()
-        self.text = self.busy = self.closing = self.closed = self.lost = False
+        self.text = self.busy = self.closing = self.lost = False
+        self.code: int | None = None
         self.gates: Callable[[bytes], list[Message]] | None = None
         self.shown: list[Message] | None = None
         self.gone = asyncio.Event()
@@ -91,7 +94,7 @@ class Session:
 
     def reply(self, message: Message) -> None:
         """Send a message, without waiting for a client that is slow."""
-        if self.closed:
+        if self.code is not None:
             return
         if self._unsent or not self._sent_at_once(message):
             self._unsent.append(message)
@@ -100,9 +103,9 @@ class Session:
 
     def close(self, code: int, reason: str) -> None:
         """End the connection; the session stays in the store."""
-        if self.closed:
+        if self.code is not None:
             return
-        self.closing = self.closed = True
+        self.closing, self.code = True, code
         self.queue.clear()
         if self._send is not None:
             closing = {"type": "websocket.close", "code": code, "reason": reason[:120]}

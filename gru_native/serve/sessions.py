@@ -121,7 +121,7 @@ class Sessions:
             else:
                 await self._take(session)
             try:
-                if session.closed:
+                if session.code is not None:
                     raise Refused(409, "the session has another connection", "held", retry=1)
                 yield session
             finally:

@@ -46,6 +46,9 @@ class Streams:
                     self._sessions.show_gates(session)
                 await self._serve(session, scope, receive, send)
             noted["steps"] = session.step - noted["begun"]
+            if session.code is not None:
+                noted["code"] = session.code
+                self._metrics.closed.labels(session.code).inc()
         except Refused as refused:
             noted["refused"] = refused.reason
             await websocket.send_denial_response(answer(refused, websocket, self._metrics))
