@@ -91,13 +91,13 @@ def ended(own: socket.socket) -> bool:
     return bool(poll.poll(30_000))
 
 
-def resident(server: Server) -> int:
+def peak(server: Server) -> int:
     status = Path(f"/proc/{server.process.pid}/status").read_text()
-    return 1024 * int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0])
+    return 1024 * int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0])
 
 
 def test_giant_frames(server: Server, beside: Callable[[], None]) -> None:
-    before = resident(server)
+    before = peak(server)
     with upgraded(server) as own:
         own.sendall(struct.pack("!BBQI", 0x82, 0xFF, 100_000_000, 0))
         closing = own.recv(4096)
@@ -106,7 +106,7 @@ def test_giant_frames(server: Server, beside: Callable[[], None]) -> None:
         with suppress(ConnectionError):
             own.sendall(bytes(100_000_000))
     beside()
-    assert resident(server) - before < 20_000_000
+    assert peak(server) - before < 20_000_000
 
 
 def test_frames_of_other_sizes_and_kinds(server: Server, beside: Callable[[], None]) -> None:
@@ -144,7 +144,7 @@ def test_numbers_that_are_none(
 
 
 def test_a_client_that_reads_nothing(server: Server, beside: Callable[[], None]) -> None:
-    before, x = resident(server), np.ones(3, np.float32)
+    before, x = peak(server), np.ones(3, np.float32)
     with upgraded(server) as own:
         own.settimeout(0.5)
         with suppress(TimeoutError, ConnectionError):  # the server reads no more, or has enough of it
@@ -153,7 +153,19 @@ def test_a_client_that_reads_nothing(server: Server, beside: Callable[[], None])
         beside()
         assert ended(own)
     beside()
-    assert resident(server) - before < 20_000_000
+    assert peak(server) - before < 20_000_000
+
+
+@pytest.mark.parametrize("flood", ["pings", "empty parts of a frame"])
+def test_floods_of_what_is_no_step(server: Server, beside: Callable[[], None], flood: str) -> None:
+    before = peak(server)
+    ping, part = struct.pack("!BBI", 0x89, 0x80 | 100, 0) + bytes(100), struct.pack("!BBI", 0, 0x80, 0)
+    with upgraded(server) as own:
+        own.sendall(b"\x02" + part[1:])  # a frame that goes on
+        with pytest.raises(ConnectionError):
+            own.sendall(1_000_000 * (ping if flood == "pings" else part))
+    beside()
+    assert peak(server) - before < 20_000_000
 
 
 def test_a_client_that_answers_no_pings(server: Server, beside: Callable[[], None]) -> None:

@@ -14,6 +14,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from gru_native.serve.settings import Settings
 
+_PARTS = 1000  # of a frame
 _BESIDE = 100  # connections that are neither sessions nor batches
 
 
@@ -53,10 +54,24 @@ class Http(AutoHTTPProtocol):
 
 
 class WebSocket(WebSocketsSansIOProtocol):
-    """Lets the application drop a client that takes nothing."""
+    """Lets the application drop a client that takes nothing, and keeps little of what one sends."""
 
     app_state: dict[str, Any]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self.app_state = {**self.app_state, "abort": self.transport.abort}
+
+    def handle_ping(self) -> None:
+        """Answer a ping, unless answers pile up."""
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            self.transport.abort()
+
+    def handle_cont(self, event: Any) -> None:
+        """Take a part of a frame, unless there are too many: empty ones have no size that could be limited."""
+        if len(self.frames) < _PARTS:
+            super().handle_cont(event)
+        else:
+            self.transport.abort()
