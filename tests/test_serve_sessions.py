@@ -169,6 +169,8 @@ def test_a_new_connection_takes_the_session_over(
             assert old.closed() == (4409, "the session has another connection")
             assert new.step == 2
             assert_same_bits(new.take(x[2]), model(x)[0][2], "the new connection")
+    with server.session(old.name, source_address=("127.0.0.2", 0)) as elsewhere:
+        assert elsewhere.step == 3
 
 
 @pytest.mark.parametrize("durability", ["each", "none"])
@@ -273,7 +275,7 @@ def settings(place: str) -> Settings:
     return Settings(store=place, kept=3, kept_per_client=2, idle=1, keep=1, lease=0.3)
 
 
-def taken(store: stores.Store, name: str, owner: str = "ann") -> Stored | None:
+def taken(store: stores.Store, name: str, owner: str | None = "ann") -> Stored | None:
     with store.transaction():
         return store.take(name, owner)
 
@@ -285,9 +287,10 @@ def test_a_store_keeps_what_was_put(settings: Settings) -> None:
         with store.transaction():
             assert store.put([Write("a", fence, 7, b"\0state\xff", b"\xfe\0")]) == set()
     with closing(open_store(settings)) as store:
-        assert taken(store, "a", "bob") is taken(store, "b") is None
+        assert taken(store, "a", "bob") is taken(store, "b") is taken(store, "b", None) is None
         found = taken(store, "a")
         assert found == Stored("digest", "each", fence + 1, 7, b"\0state\xff", b"\xfe\0")
+        assert taken(store, "a", None).step == 7
 
 
 def test_an_older_fence_writes_nothing(settings: Settings) -> None:

@@ -83,7 +83,7 @@ class Service:
     async def _lifespan(self, app: Starlette) -> AsyncIterator[dict[str, Settings]]:
         loop = asyncio.get_running_loop()
         watch = loop.create_task(self.sessions.watch())
-        loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(self._reload_at_signal()))
+        loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
         yield {"settings": self._settings}
         watch.cancel()
         loop.remove_signal_handler(signal.SIGHUP)
@@ -178,6 +178,9 @@ class Service:
             served = await asyncio.get_running_loop().run_in_executor(None, Served.load, self._path)
             self.sessions.replace(served)
             _log.info("reloaded", extra={"fields": {"model": served.digest}})
+
+    def _reload_soon(self) -> None:
+        self._reload_task = asyncio.create_task(self._reload_at_signal())
 
     async def _reload_at_signal(self) -> None:
         try:

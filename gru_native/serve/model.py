@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -59,10 +60,10 @@ class Served:
         OSError
             When it cannot be read.
         """
-        metadata = io.load_metadata(path)
-        characters = CharacterModel.load(path) if "vocabulary" in metadata else None
-        table = TableModel.load(path) if ENTRY in metadata else None
-        network = characters.network if characters else table.network if table else io.load(path)
+        network, characters = io.load(path), None
+        table = TableModel.load(path) if ENTRY in io.load_metadata(path) else None
+        with suppress(io.ModelFileError):
+            characters = CharacterModel.load(path)
         _, first = next(leaves(network), ("", network))
         dtypes = [own.dtype for own in network.parameters().values()]
         return cls(

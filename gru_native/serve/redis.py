@@ -39,7 +39,8 @@ for i = 2, 3 do redis.call('ZADD', KEYS[i], now + ARGV[1], ARGV[4]) end
 return 1
 """
 _TAKE = f"""
-if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[2] then return false end
+local owner = redis.call('HGET', KEYS[1], 'owner')
+if not owner or (ARGV[2] ~= '' and owner ~= ARGV[2]) then return false end
 local holder = redis.call('HGET', KEYS[1], 'holder')
 if holder ~= '' and holder ~= ARGV[3] and redis.call('EXISTS', '{_SERVER}' .. holder) == 1 then
     redis.call('SADD', '{_WANTED}' .. holder, ARGV[1])
@@ -121,8 +122,8 @@ class RedisStore:
             raise Full
         return 1
 
-    def take(self, name: str, owner: str) -> Stored | None:
-        found = self._take([_SESSION + name], [name, owner, self._holder, math.ceil(self.lease)])
+    def take(self, name: str, owner: str | None) -> Stored | None:
+        found = self._take([_SESSION + name], [name, owner or "", self._holder, math.ceil(self.lease)])
         if found == 0:
             raise Held
         if found is None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from gru_native._core import default_threads
 from gru_native.serve.batcher import Batcher
 from gru_native.serve.errors import ELSEWHERE, IDLE, REPLACED, RESTART, Refused
 from gru_native.serve.gates import Gates
@@ -25,7 +26,12 @@ from gru_native.serve.settings import Settings, level_of, steps_of
 from gru_native.serve.store import Full, Held, Stored, Write
 
 _log = logging.getLogger(__name__)
+_MOST_SHARDS = 256  # of a pool
 _ASK = 0.2  # seconds between two questions whether another server has let a session go
+
+
+def _held() -> Refused:
+    return Refused(409, "the session has another connection", "held", retry=1)
 
 
 @dataclass
@@ -60,7 +66,7 @@ class Sessions:
         self.generations = [self._generation(served)]  # the present one, and the one before
 
     def _generation(self, served: Served) -> Generation:
-        shards = self._settings.threads or 1
+        shards = min(self._settings.threads or default_threads(), _MOST_SHARDS)
         try:
             pool = served.pool(self._settings.connected, shards)
         except ValueError as error:
@@ -106,13 +112,14 @@ class Sessions:
         """
         if self.draining:
             raise Refused(503, "the server is going down; try again", "draining", retry=1)
-        if name is not None and (old := self.live.get(name)) is not None and old.owner == owner:
+        old = self.live.get(name) if name is not None else None
+        if old is not None and self._may(owner) in (None, old.owner):
             await self._let_go(old)
         if len(self.live) >= self._settings.connected:
             raise Refused(503, f"expected up to {self._settings.connected} connected sessions", "connected", retry=5)
         session = Session(name or secrets.token_urlsafe(24), owner, self._settings.pending, self._settings.timeout)
         if self.live.setdefault(session.name, session) is not session:
-            raise Refused(409, "the session has another connection", "held", retry=1)
+            raise _held()
         try:
             if name is None:
                 await self._begin(
@@ -122,7 +129,7 @@ class Sessions:
                 await self._take(session)
             try:
                 if session.code is not None:
-                    raise Refused(409, "the session has another connection", "held", retry=1)
+                    raise _held()
                 yield session
             finally:
                 await self._give_back(session)
@@ -141,13 +148,17 @@ class Sessions:
             session.lost = True
             await self._keeper.call(self._keeper.store.delete, name, session.fence)
 
+    def _may(self, owner: str) -> str | None:
+        """Return whose sessions somebody may use: without tokens, all whose names he knows, wherever he comes from."""
+        return owner if self._settings.tokens else None
+
     async def _let_go(self, session: Session) -> None:
         """Close the connection that a session has, and wait until it is given back."""
         session.close(ELSEWHERE, "the session has another connection")
         try:
             await asyncio.wait_for(session.gone.wait(), self._settings.timeout)
         except asyncio.TimeoutError:
-            raise Refused(409, "the session has another connection", "held", retry=1) from None
+            raise _held() from None
 
     async def _begin(self, session: Session, every: int) -> None:
         generation = self.generations[0]
@@ -177,10 +188,11 @@ class Sessions:
 
     async def _from_store(self, session: Session) -> Stored | None:
         """Take a session, once no other server has it: one that lives lets it go, one that is dead loses its lease."""
+        owner = self._may(session.owner)
         begun, patience = time.monotonic(), 2 * self._settings.lease
         while True:
             try:
-                found: Stored | None = await self._keeper.call(self._keeper.store.take, session.name, session.owner)
+                found: Stored | None = await self._keeper.call(self._keeper.store.take, session.name, owner)
                 return found
             except Held:
                 if time.monotonic() - begun > patience:

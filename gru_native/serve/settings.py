@@ -104,7 +104,7 @@ class Settings:
     )
     connected: int = _setting(10_000, _from(1), "sessions that are connected at a time")
     kept: int = _setting(100_000, _from(1), "sessions in the store")
-    kept_per_client: int = _setting(10_000, _from(1), "sessions in the store that a token, or an address, has")
+    kept_per_client: int = _setting(2_000, _from(1), "sessions in the store that a token, or an address, has")
     pending: int = _setting(16, _from(1), "steps of a session that wait; what comes later is not read yet")
     requests: int = _setting(64, _from(1), "HTTP batches that wait or are computed")
     body: int = _setting(8 << 20, _from(1), "bytes of an HTTP body")

@@ -55,9 +55,9 @@ class SQLiteStore:
         self._file.execute("INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
         return 1
 
-    def take(self, name: str, owner: str) -> Stored | None:
+    def take(self, name: str, owner: str | None) -> Stored | None:
         row = self._file.execute(
-            "UPDATE sessions SET fence = fence + 1, used = ? WHERE name = ? AND owner = ? "
+            "UPDATE sessions SET fence = fence + 1, used = ? WHERE name = ? AND owner = coalesce(?, owner) "
             "RETURNING model, durability, fence, step, state, y",
             (time.time(), name, owner),
         ).fetchone()

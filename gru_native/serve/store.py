@@ -75,8 +75,10 @@ class Store(Protocol):
         Full
         """
 
-    def take(self, name: str, owner: str) -> Stored | None:
+    def take(self, name: str, owner: str | None) -> Stored | None:
         """Take a session that no living server has, and give it a new fence; none for one that there is not.
+
+        With an owner, those of others are not there either.
 
         Raises
         ------
