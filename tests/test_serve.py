@@ -148,6 +148,12 @@ def test_a_model_of_characters(characters: tuple[Server, CharacterModel]) -> Non
             assert live.closed()[0] == 1007
 
 
+def test_a_model_with_a_vocabulary_of_its_users(folder: Path, model: nn.Sequential) -> None:
+    path = folder / "own.safetensors"
+    gn.save(model, path, {"vocabulary": "abc"})
+    assert Served.load(str(path)).description()["kind"] == "network"
+
+
 def test_a_model_of_tables(folder: Path, rng: np.random.Generator) -> None:
     pytest.importorskip("sklearn")
     series = rng.normal(size=60).cumsum()
@@ -268,7 +274,7 @@ def test_health_metrics_page_and_log(server: Server) -> None:
     assert "html" in server.request("/").body.decode()
     assert server.request("/nothing").status == 404
     assert server.request("/metrics").headers["content-type"].startswith("text/plain")
-    request = server.request("/v1/model", x_request_id="weird id\x7f").headers["x-request-id"]
+    request = server.request("/v1/model", x_request_id="weird id!").headers["x-request-id"]
     assert re.fullmatch("[0-9a-f]{16}", request)
     server.request("/healthz")  # by the end of which the line of the one before is there
     noted = [line for line in server.lines() if line.get("request") == request]

@@ -267,6 +267,16 @@ def test_a_new_model_is_taken_over_without_a_stop(
         assert_same_bits(live.take(x[0]), third(x)[0][0], "the model stays")
 
 
+def test_a_new_model_may_have_larger_frames(start: Callable[..., Server], tmp_path: Path) -> None:
+    wide = nn.GRU(2000, 3, seed=0)
+    x = np.ones((1, 2000), np.float32)
+    server = start(str(tmp_path / "own.db"), **ADMIN)
+    gn.save(wide, server.model)
+    assert server.request("/admin/reload", b"", **BY_ADMIN).status == 200
+    with server.session(**BY_USER) as live:
+        assert_same_bits(live.take(x[0]), wide(x)[0][0], "the new model")
+
+
 # ---- Stores ---------------------------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -80,11 +81,11 @@ class Service:
         )
 
     @asynccontextmanager
-    async def _lifespan(self, app: Starlette) -> AsyncIterator[dict[str, Settings]]:
+    async def _lifespan(self, app: Starlette) -> AsyncIterator[dict[str, Any]]:
         loop = asyncio.get_running_loop()
         watch = loop.create_task(self.sessions.watch())
         loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
-        yield {"settings": self._settings}
+        yield {"settings": self._settings, "sessions": self.sessions}
         watch.cancel()
         loop.remove_signal_handler(signal.SIGHUP)
         self._computing.shutdown(cancel_futures=True)

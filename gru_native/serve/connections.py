@@ -1,12 +1,11 @@
 """The server's own connections: bounded in number, and none that a silent client keeps for ever.
 
-uvicorn makes an object for each; the settings reach it in the state that the application has when it starts.
+uvicorn makes an object for each; what it has to know is in the state that the application has when it starts.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
 from typing import Any
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
@@ -30,14 +29,11 @@ class Http(AutoHTTPProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
-        settings: Settings = self.app_state["settings"]
-        if len(self.connections) > most(settings):
+        if len(self.connections) > most(self.app_state["settings"]):
             transport.abort()
             return
-        own = transport.get_extra_info("socket")
-        if own.family in (socket.AF_INET, socket.AF_INET6) and hasattr(socket, "TCP_USER_TIMEOUT"):
-            # What the client does not take in this time the kernel gives up, and with it the connection.
-            own.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * settings.timeout))
+        # What a WebSocket's message may have: the model can have been replaced.
+        self.config.ws_max_size = self.app_state["sessions"].largest_message
         self._look_later((None, True))
 
     def _look_later(self, now: tuple[Any, bool]) -> None:

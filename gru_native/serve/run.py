@@ -40,13 +40,17 @@ def _allow_files(count: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (count, most_allowed))
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def _listening(settings: Settings) -> socket.socket:
     """Return a socket that connections come to."""
+    host, port = settings.host, settings.port
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family, backlog=2048)
+        found = socket.create_server(address[:2], family=family, backlog=2048)
     except OSError as error:
         raise SettingsError(f"host, port: {host}:{port}: {error.strerror}") from None
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # what a client does not take in this time ends its connection
+        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * settings.timeout))
+    return found
 
 
 def serve(path: str, settings: Settings) -> None:
@@ -62,13 +66,12 @@ def serve(path: str, settings: Settings) -> None:
     to_standard_error()
     _allow_files(most(settings) + 100)
     served = Served.load(path)
-    with _listening(settings.host, settings.port) as listening:
+    with _listening(settings) as listening:
         service = Service(path, served, open_store(settings), settings)
         config = uvicorn.Config(
             service.app(),
             http=Http,
             ws=WebSocket,
-            ws_max_size=service.sessions.largest_message,
             ws_per_message_deflate=False,
             ws_ping_interval=settings.timeout,
             ws_ping_timeout=settings.timeout,
