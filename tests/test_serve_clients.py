@@ -20,6 +20,7 @@ from serving import Server, refused
 
 import gru_native as gn
 from gru_native import nn
+from gru_native.serve.live import Session
 
 WIDE = 4096  # numbers of an output, so that few replies fill a connection
 
@@ -107,6 +108,18 @@ def test_giant_frames(server: Server, beside: Callable[[], None]) -> None:
             own.sendall(bytes(100_000_000))
     beside()
     assert peak(server) - before < 20_000_000
+
+
+@pytest.mark.parametrize("error", [OSError, RuntimeError])
+def test_a_reply_to_a_connection_that_is_over_hurts_no_others(error: type[Exception]) -> None:
+    async def send(message: object) -> None:
+        raise error  # as uvicorn does, of a client that is gone, and of one that it has closed itself
+
+    session = Session("name", "owner", 1, 1.0)
+    session.connect(send, lambda: None)
+    session.reply({})
+    session.close(1012, "")
+    assert not session.full
 
 
 def test_frames_of_other_sizes_and_kinds(server: Server, beside: Callable[[], None]) -> None:

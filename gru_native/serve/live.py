@@ -11,6 +11,9 @@ from typing import Any, TypeAlias
 Message: TypeAlias = dict[str, Any]
 Send: TypeAlias = Callable[[Message], Coroutine[Any, Any, None]]
 
+#: What the server's `send` raises when the client is gone, and when the server has closed the connection itself.
+_OVER = (OSError, RuntimeError)
+
 
 class Session:
     """A connected session. All of it belongs to the event loop's thread.
@@ -123,7 +126,7 @@ class Session:
             sending.send(None)
         except StopIteration:
             return True
-        except OSError:  # the client is gone, which `receive` says too
+        except _OVER:  # `receive` says so, too
             return True
         sending.close()
         return False
@@ -135,7 +138,7 @@ class Session:
                 await asyncio.wait_for(send(self._unsent[0]), self._timeout)
                 self._unsent.popleft()
                 self.wake()
-        except (OSError, asyncio.TimeoutError):
+        except (*_OVER, asyncio.TimeoutError):
             self._unsent.clear()
             self._abort()
         finally:
