@@ -141,7 +141,7 @@ def test_a_session_whose_store_fails_is_closed(
     start: Callable[..., Server], redis: RedisServer, model: nn.Sequential, rng: np.random.Generator
 ) -> None:
     x = rng.normal(size=(4, 3)).astype(np.float32)
-    server = start(redis.url, "--lease", 20)
+    server = start(redis.url, "--lease", 4)
     with server.session(query="durability=each") as live:
         live.take(x[0])
         redis.stop(signal.SIGKILL)
@@ -149,7 +149,7 @@ def test_a_session_whose_store_fails_is_closed(
         assert live.closed() == (1011, "the store failed; go on from the last durable step")
     assert refused(server)[0] == 503
     redis.start()
-    with server.session(live.name) as again:
+    with start(redis.url).session(live.name) as again:  # the first server could not give it back
         assert again.step == 1
         assert_same_bits(again.take(x[1]), model(x)[0][1], "after the store came back")
 
@@ -358,7 +358,10 @@ def test_a_session_of_a_living_server_is_asked_for(redis: RedisServer) -> None:
             second.take("a", "ann")
         assert first.renew(["a"]) == ["a"]
         assert first.renew(["a"]) == []
-        first.release("a", fence)
+        second.release("a")  # which it does not have
+        with pytest.raises(Held):
+            second.take("a", "ann")
+        first.release("a")
         assert second.take("a", "ann").fence == fence + 1
         with pytest.raises(Held):
             first.take("a", "ann")

@@ -63,7 +63,7 @@ for i, key in ipairs(KEYS) do
 end
 return lost
 """
-_RELEASE = "if redis.call('HGET', KEYS[1], 'fence') == ARGV[1] then redis.call('HSET', KEYS[1], 'holder', '') end"
+_RELEASE = "if redis.call('HGET', KEYS[1], 'holder') == ARGV[1] then redis.call('HSET', KEYS[1], 'holder', '') end"
 _DELETE = """
 if redis.call('HGET', KEYS[1], 'fence') == ARGV[2] then
     redis.call('ZREM', KEYS[2], ARGV[1])
@@ -139,9 +139,9 @@ class RedisStore:
         lost = self._put([_SESSION + own.name for own in writes], given)
         return {writes[place - 1].name for place in lost}
 
-    def release(self, name: str, fence: int) -> None:
+    def release(self, name: str) -> None:
         self._touch([_ALL, _SESSION + name], [self._keep, name])
-        self._release([_SESSION + name], [fence])
+        self._release([_SESSION + name], [self._holder])
 
     def delete(self, name: str, fence: int) -> None:
         self._delete([_SESSION + name, _ALL], [name, fence, _OWNER])

@@ -81,8 +81,8 @@ class Sessions:
     @property
     def largest_message(self) -> int:
         """Bytes of the largest message that a client may send: a frame, or one in JSON, where a number has up to 32."""
-        batcher = self.generations[0].batcher
-        return 1024 + (32 * batcher.frame // batcher.dtype.itemsize if batcher is not None else 0)
+        batchers = [own.batcher for own in self.generations if own.batcher is not None]
+        return 1024 + 32 * max((own.frame // own.dtype.itemsize for own in batchers), default=0)
 
     def description(self) -> dict[str, Any]:
         """Return what the model is, and what a frame of its sessions holds; or why it has no sessions."""
@@ -183,7 +183,7 @@ class Sessions:
         for generation in self.generations:
             if generation.served.digest == stored.model and generation.batcher is not None:
                 return self._attach(session, generation, steps_of("durability", stored.durability), stored)
-        self._keeper.submit(partial(self._keeper.store.release, session.name, session.fence), lambda _: None)
+        self._release(session.name)
         raise Refused(410, f"the session is of other weights, {stored.model}; begin a new one", "weights")
 
     async def _from_store(self, session: Session) -> Stored | None:
@@ -234,7 +234,10 @@ class Sessions:
 
     def _stored_and_released(self, writes: list[Write], session: Session) -> None:
         self._keeper.store.put(writes)
-        self._keeper.store.release(session.name, session.fence)
+        self._keeper.store.release(session.name)
+
+    def _release(self, name: str) -> None:
+        self._keeper.submit(partial(self._keeper.store.release, name), lambda _: None)
 
     def show_gates(self, session: Session) -> None:
         """Let each reply of a session have gates and states."""
@@ -257,6 +260,8 @@ class Sessions:
                 for name in await self._keeper.renew([*self.live]):
                     if name in self.live:
                         self.live[name].close(ELSEWHERE, "another server goes on with the session")
+                    else:  # it was not given back, because the store failed
+                        self._release(name)
             except Exception:
                 _log.warning("the lease was not renewed")
             now = time.monotonic()

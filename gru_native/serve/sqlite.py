@@ -74,7 +74,7 @@ class SQLiteStore:
                 lost.add(own.name)
         return lost
 
-    def release(self, name: str, fence: int) -> None:
+    def release(self, name: str) -> None:
         """Do nothing: no other server asks."""
 
     def delete(self, name: str, fence: int) -> None:

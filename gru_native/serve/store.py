@@ -88,8 +88,8 @@ class Store(Protocol):
     def put(self, writes: Iterable[Write]) -> set[str]:
         """Store states, and return the names of sessions that another server has taken, or that are gone."""
 
-    def release(self, name: str, fence: int) -> None:
-        """Let others take a session, which is kept from now on for as long as the settings say."""
+    def release(self, name: str) -> None:
+        """Let others take a session that this server has; it is kept from now on for as long as the settings say."""
 
     def delete(self, name: str, fence: int) -> None:
         """End a session."""
