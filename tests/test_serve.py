@@ -324,6 +324,15 @@ def test_tokens(folder: Path, server: Server) -> None:
         assert tokens["ann"] not in own.log.read_text()
 
 
+def test_pages_of_other_servers_need_a_token(server: Server) -> None:
+    status, message = refused(server, origin="http://elsewhere.example")
+    assert status == 403
+    assert "origin: expected a page of this server" in message
+    with server.session(origin=server.url) as live:
+        name = live.name
+    server.request(f"/v1/sessions/{name}", method="DELETE")
+
+
 def test_tls(folder: Path, server: Server) -> None:
     command = "openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 1 -subj /CN=localhost"
     subprocess.run(

@@ -10,7 +10,7 @@ from gru_native.serve.batches import JSON, NPY, RAW
 _ANSWERS = {
     "400": "The input is not what it should be",
     "401": "The token is missing or wrong",
-    "403": "The token may not do this",
+    "403": "The token, or the page that sends this, may not do it",
     "404": "There is no such session",
     "406": "The answer cannot be of the kind that is accepted",
     "409": "Another connection or server has the session, or the model cannot do this",
@@ -73,7 +73,7 @@ def _described(summary: str, status: str, kind: str | None, *others: str) -> dic
 
 
 def _stream(summary: str, parameters: list[dict[str, Any]], *others: str) -> dict[str, Any]:
-    found = _described(summary, "101", None, "400", "401", "409", "503", *others)
+    found = _described(summary, "101", None, "400", "401", "403", "409", "503", *others)
     return {**found, "parameters": parameters}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from urllib.parse import urlsplit
 
 import numpy as np
 from starlette.datastructures import QueryParams
@@ -35,6 +36,8 @@ class Streams:
         noted = {"request": scope["request"]}
         try:
             owner = owner_of(websocket, self._settings.tokens)
+            if not self._settings.tokens:
+                _refuse_strangers(websocket)
             text, shows, every = _wishes(websocket.query_params)
             name = scope["path_params"].get("id")
             if name is not None and every is not None:
@@ -81,6 +84,13 @@ class _Wrong(Exception):
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+def _refuse_strangers(websocket: WebSocket) -> None:
+    """Refuse what a page of another server sends: a browser lets it, also to servers that only its user can reach."""
+    origin = websocket.headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != websocket.headers.get("host"):
+        raise Refused(403, "origin: expected a page of this server, because no tokens are set", "origin")
 
 
 def _wishes(query: QueryParams) -> tuple[bool, bool, int | None]:
