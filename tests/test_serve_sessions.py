@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +19,9 @@ from serving import RedisServer, Server, refused
 import gru_native as gn
 from gru_native import nn
 from gru_native.serve import store as stores
+from gru_native.serve.batcher import Batcher
+from gru_native.serve.live import Session
+from gru_native.serve.metrics import Metrics
 from gru_native.serve.settings import Settings
 from gru_native.serve.store import Full, Held, Stored, Write, open_store
 
@@ -212,6 +217,24 @@ def test_a_server_that_was_frozen_acknowledges_nothing(
             assert old.step == 1
             new.take(x[2])
             assert new.step == (3 if durability == "each" else 2)
+
+
+def test_no_step_is_acknowledged_without_a_lease(model: nn.Sequential) -> None:
+    keeper = SimpleNamespace(lease_ends=0.0)
+    sent: list[dict[str, object]] = []
+
+    async def send(message: dict[str, object]) -> None:
+        sent.append(message)
+
+    async def step() -> None:
+        batcher = Batcher(model.pool(1), Settings(), keeper, Metrics())
+        session = Session("name", "owner", 1, 1.0)
+        session.connect(send, lambda: None)
+        session.row, batcher.members = batcher.pool.open(), 1
+        batcher.push(session, bytes(12))
+
+    asyncio.run(step())
+    assert [(message["type"], message.get("code")) for message in sent] == [("websocket.close", 4409)]
 
 
 def test_one_server_uses_a_file(start: Callable[..., Server], tmp_path: Path) -> None:
