@@ -8,6 +8,7 @@ import re
 import signal
 import ssl
 import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,8 +24,10 @@ from gru_native import nn
 from gru_native.cli import main
 from gru_native.serve.app import Service
 from gru_native.serve.model import Served
+from gru_native.serve.numbers import listed
 from gru_native.serve.settings import OPTIONS, Settings, SettingsError, level_of, settings_of, steps_of
 from gru_native.serve.sqlite import SQLiteStore
+from gru_native.serve.store import open_store
 from gru_native.train import CharacterModel
 
 JSON, NPY, RAW = "application/json", "application/x-npy", "application/octet-stream"
@@ -146,6 +149,41 @@ def test_a_model_of_characters(characters: tuple[Server, CharacterModel]) -> Non
                 assert_same_bits(live.take(np.array(index)), row, query)
             live.socket.send('{"x": 5}' if query else np.int64(5).tobytes())
             assert live.closed()[0] == 1007
+
+
+@pytest.mark.parametrize("kind", ["a cell", "float64", "no steps"])
+def test_other_models(folder: Path, rng: np.random.Generator, kind: str) -> None:
+    x = rng.normal(size=(4, 3))
+    models = {
+        "a cell": nn.LSTMCell(3, 5, seed=0),
+        "float64": nn.GRU(3, 5, dtype="float64", seed=0),
+        "no steps": nn.Linear(3, 5, seed=0),
+    }
+    gn.save(model := models[kind], folder / "other.safetensors")
+    with Server(folder, folder / "other.safetensors", "--store", "other.db") as server:
+        if kind == "float64":
+            expected = model(x)[0]
+            (y,) = server.predict(x=[x.tolist()]).json()["y"]
+            assert_same_bits(np.array(y), expected, "a batch")
+            with server.session() as live:
+                live.socket.send(x[0].tobytes())
+                assert_same_bits(np.frombuffer(live.socket.recv(60)[16:]), expected[0], "a frame")
+            return
+        x = x.astype(np.float32)
+        expected = model(x)[0] if kind == "a cell" else model(x)
+        with server.session() as live:
+            assert_same_bits(live.take(x[0]), expected[0], "a frame")
+        assert "recurrent layers beside gates" in refused(server, query="frames=json&show=gates")[1]
+        got = server.predict(x=x.tolist())
+        if kind == "a cell":
+            assert got.status == 409
+        else:
+            assert_same_bits(np.array(got.json()["y"], np.float32), expected, "rows")
+
+
+def test_numbers_that_json_has_not() -> None:
+    assert listed(np.array([[1, np.nan], [np.inf, -np.inf]], np.float32)) == [[1.0, None], [None, None]]
+    assert listed(np.array([1, None], object)) == [1, None]
 
 
 def test_a_model_with_a_vocabulary_of_its_users(folder: Path, model: nn.Sequential) -> None:
@@ -406,6 +444,12 @@ def test_the_command_says_in_a_line_what_is_wrong(
         assert main(["serve", *arguments]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert message in line
+
+
+def test_a_store_of_redis_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gru_native.serve.redis", None)
+    with pytest.raises(SettingsError, match=r"store: needs redis \(pip install"):
+        open_store(Settings(store="redis://here"))
 
 
 def test_sigint_ends_it_too(folder: Path, server: Server) -> None:

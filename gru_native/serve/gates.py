@@ -25,10 +25,19 @@ class Gates:
     ----------
     network : Module
         One that goes step by step.
+
+    Raises
+    ------
+    ValueError
+        For one without recurrent layers.
     """
 
     def __init__(self, network: nn.Module) -> None:
-        self._layers = list(leaves(network))
+        layers = list(leaves(network))
+        last = max((place for place, (_, layer) in enumerate(layers) if isinstance(layer, Recurrent)), default=-1)
+        if last < 0:
+            raise ValueError("network: expected a GRU, LSTM or RNN in it, got none")
+        self._layers = layers[: last + 1]
         self._stream = network.stream()
 
     def at(self, snapshot: bytes, x: Array) -> list[dict[str, Any]]:
@@ -49,8 +58,7 @@ class Gates:
         self._stream.restore(snapshot)
         states, seen = self._stream.state, x[None]
         found: list[dict[str, Any]] = []
-        last = max(place for place, (_, layer) in enumerate(self._layers) if isinstance(layer, Recurrent))
-        for name, layer in self._layers[: last + 1]:
+        for name, layer in self._layers:
             if isinstance(layer, Recurrent):
                 before = _given(layer, name, states)
                 gates: dict[str, Array] = {}

@@ -13,7 +13,7 @@ import numpy as np
 
 from gru_native import io, nn
 from gru_native.arguments import Array
-from gru_native.nn.recurrent import Recurrent
+from gru_native.nn.recurrent import Recurrent, RecurrentCell
 from gru_native.nn.signal import layout_of
 from gru_native.serve.errors import Refused
 from gru_native.serve.gates import leaves
@@ -156,6 +156,8 @@ class Served:
 
     def predict(self, sequences: list[Array], threads: int | None) -> list[Array]:
         """Return what the network gives for each of some sequences."""
+        if isinstance(self.network, RecurrentCell):
+            raise Refused(409, "the model is a cell, which takes one step: it has sessions alone", "model")
         # Without steps a row is one input of a batch.
         inputs: Any = np.stack(sequences) if layout_of(self.network) is None else sequences
         return _refusing(lambda: list(self.network.predict(inputs, threads=threads)))

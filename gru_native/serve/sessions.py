@@ -240,13 +240,21 @@ class Sessions:
         self._keeper.submit(partial(self._keeper.store.release, name), lambda _: None)
 
     def show_gates(self, session: Session) -> None:
-        """Let each reply of a session have gates and states."""
-        batcher, gates = session.generation.batcher, session.generation.gates
+        """Let each reply of a session have gates and states.
+
+        Raises
+        ------
+        Refused
+        """
+        batcher: Batcher = session.generation.batcher
+        try:
+            gates: Gates = session.generation.gates
+        except ValueError:
+            raise Refused(400, "show: expected a model with recurrent layers beside gates", "input") from None
 
         def shown(frame: bytes) -> list[Message]:
             x = np.frombuffer(frame, batcher.dtype).reshape(1, *batcher.shape)
-            found: list[Message] = gates.at(batcher.pool.export(session.row), x) if np.isfinite(x).all() else []
-            return found
+            return gates.at(batcher.pool.export(session.row), x) if np.isfinite(x).all() else []
 
         session.gates = shown
 

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from gru_native.serve.settings import Settings
+from gru_native.serve.settings import Settings, SettingsError
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,10 @@ def open_store(settings: Settings) -> Store:
         When it cannot be used.
     """
     if settings.store.startswith(("redis://", "rediss://", "unix://")):
-        from gru_native.serve.redis import RedisStore
-
+        try:
+            from gru_native.serve.redis import RedisStore
+        except ImportError:
+            raise SettingsError("store: needs redis (pip install 'gru_native[redis]')") from None
         return RedisStore(settings)
     from gru_native.serve.sqlite import SQLiteStore
 
