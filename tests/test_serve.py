@@ -46,7 +46,9 @@ def model() -> nn.Sequential:
 @pytest.fixture(scope="module")
 def server(folder: Path, model: nn.Sequential) -> Iterator[Server]:
     gn.save(model, folder / "model.safetensors")
-    with Server(folder, folder / "model.safetensors", "--steps", 1000, "--body", 100_000, "--kept", 40) as own:
+    with Server(
+        folder, folder / "model.safetensors", "--steps", 1000, "--body", 100_000, "--json", 60_000, "--kept", 40
+    ) as own:
         yield own
 
 
@@ -115,7 +117,8 @@ def test_sequences_of_any_lengths(server: Server, model: nn.Sequential, rng: np.
         (b"\0" * 12, RAW, 400, "expected that of 12 bytes"),
         (b"\0" * 12, "text/plain", 415, "content-type: expected"),
         (json.dumps({"x": [[[0, 0, 0]] * 1001]}).encode(), JSON, 413, "expected up to 1000 steps"),
-        (b" " * 100_001, JSON, 413, "expected up to 100000 bytes"),
+        (b" " * 60_001, JSON, 413, "expected up to 60000 bytes"),
+        (b" " * 100_001, RAW, 413, "expected up to 100000 bytes"),
     ],
 )
 def test_wrong_batches_get_a_clear_answer(server: Server, body: bytes, kind: str, status: int, message: str) -> None:
@@ -123,6 +126,16 @@ def test_wrong_batches_get_a_clear_answer(server: Server, body: bytes, kind: str
     assert got.status == status
     assert re.search(message, got.json()["error"]), got.json()
     assert got.json()["request"] == got.headers["x-request-id"] == "of-mine"
+
+
+def test_long_answers_are_not_written_as_json(folder: Path, server: Server) -> None:
+    got = server.request("/v1/predict?shape=1,1000,3", bytes(12_000), content_type=RAW)
+    assert got.status == 200
+    with Server(folder, server.model, "--store", "long.db", "--json", 39_999) as own:
+        got = own.request("/v1/predict?shape=1,1000,3", bytes(12_000), content_type=RAW)
+        assert got.status == 413
+        assert got.json()["error"] == f"accept: expected {NPY} or {RAW} for an answer of more than 39999 bytes"
+        assert own.request("/v1/predict?shape=1,1000,3", bytes(12_000), content_type=RAW, accept=NPY).status == 200
 
 
 def test_arrays_of_objects_are_not_read(server: Server) -> None:

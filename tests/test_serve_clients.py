@@ -217,6 +217,15 @@ def test_a_body_that_does_not_come_and_too_many_batches(server: Server) -> None:
     assert server.predict(x=[[[1, 2, 3]]]).status == 200
 
 
+def test_a_client_that_goes_away_in_the_middle_of_its_body(server: Server) -> None:
+    head = "POST /v1/predict HTTP/1.1\r\nHost: here\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n"
+    with raw(server, head) as own:
+        assert own.recv(4096).startswith(b"HTTP/1.1 100 ")
+    while server.metric("batches"):
+        pass
+    assert not [line for line in server.lines() if line["level"] == "error"]
+
+
 def test_a_flood_of_sessions(server: Server, beside: Callable[[], None]) -> None:
     with server.session(), server.session(), server.session() as last:
         for _ in range(20):

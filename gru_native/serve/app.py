@@ -13,7 +13,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
@@ -137,26 +137,29 @@ class Service:
             self._requests -= 1
 
     async def _predicted(self, request: Request) -> Response:
-        body = await self._body(request)
         kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+        body = await self._body(request, self._settings.json if kind == batches.JSON else self._settings.body)
         shape = request.query_params.get("shape", request.headers.get(batches.SHAPE, ""))
         given = self.sessions.served, body, kind, shape, request.headers.get("accept", "")
-        limits = self._settings.steps, self._settings.threads
+        limits = self._settings.steps, self._settings.json, self._settings.threads
         content, headers = await asyncio.get_running_loop().run_in_executor(
             self._computing, batches.answer_to, *given, *limits
         )
         return Response(content, headers=headers)
 
-    async def _body(self, request: Request) -> bytes:
-        refused = Refused(413, f"body: expected up to {self._settings.body} bytes, got more", "size")
+    async def _body(self, request: Request, most: int) -> bytes:
+        refused = Refused(413, f"body: expected up to {most} bytes, got more", "size")
         declared = request.headers.get("content-length", "")
-        if declared.isdecimal() and int(declared) > self._settings.body:
+        if declared.isdecimal() and int(declared) > most:
             raise refused
         body = bytearray()
-        async for part in request.stream():
-            body += part
-            if len(body) > self._settings.body:
-                raise refused
+        try:
+            async for part in request.stream():
+                body += part
+                if len(body) > most:
+                    raise refused
+        except ClientDisconnect:
+            raise Refused(400, "body: expected more, but the client went away", "gone") from None
         return bytes(body)
 
     async def end(self, request: Request) -> Response:

@@ -17,10 +17,11 @@ from gru_native.serve.numbers import listed
 
 JSON, NPY, RAW = "application/json", "application/x-npy", "application/octet-stream"
 SHAPE = "x-shape"
+_DIGITS = 20  # bytes of a number in JSON, about
 
 
 def answer_to(
-    model: Served, body: bytes, kind: str, shape: str, accepted: str, steps: int, threads: int | None
+    model: Served, body: bytes, kind: str, shape: str, accepted: str, steps: int, most: int, threads: int | None
 ) -> tuple[bytes, dict[str, str]]:
     """Return body and headers of the answer to a batch.
 
@@ -35,6 +36,8 @@ def answer_to(
         The types that the client accepts.
     steps
         The most time steps, over all sequences.
+    most
+        The most bytes of an answer in JSON.
     threads
         The most threads to compute with.
 
@@ -58,7 +61,7 @@ def answer_to(
         raise Refused(400, "x: expected JSON with columns, because the model is of tables, got others", "input")
     prepared = model.sequences(sequences)
     _limit(sum(map(len, prepared)), steps)
-    return _encoded(model.predict(prepared, threads), wanted)
+    return _encoded(model.predict(prepared, threads), wanted, most)
 
 
 def _wanted(accepted: str) -> str:
@@ -130,8 +133,10 @@ def _table(model: Served, columns: Any, wanted: str, steps: int) -> tuple[bytes,
     return json.dumps({"columns": found}).encode(), {"content-type": JSON}
 
 
-def _encoded(found: list[Array], wanted: str) -> tuple[bytes, dict[str, str]]:
+def _encoded(found: list[Array], wanted: str, most: int) -> tuple[bytes, dict[str, str]]:
     if wanted == JSON:
+        if _DIGITS * sum(own.size for own in found) > most:
+            raise Refused(413, f"accept: expected {NPY} or {RAW} for an answer of more than {most} bytes", "size")
         return json.dumps({"y": [listed(own) for own in found]}).encode(), {"content-type": JSON}
     if len({own.shape for own in found}) > 1:
         raise Refused(406, f"accept: expected {JSON}, because the sequences differ in length", "input")

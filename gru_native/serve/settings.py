@@ -108,6 +108,9 @@ class Settings:
     pending: int = _setting(16, _from(1), "steps of a session that wait; what comes later is not read yet")
     requests: int = _setting(64, _from(1), "HTTP batches that wait or are computed")
     body: int = _setting(8 << 20, _from(1), "bytes of an HTTP body")
+    json: int = _setting(
+        1 << 19, _from(1), "bytes of one in JSON, and of an answer: no session steps while Python reads or writes it"
+    )
     steps: int = _setting(100_000, _from(1), "time steps of an HTTP batch, over all sequences")
     timeout: float = _setting(
         30.0, _some_seconds, "seconds for a request to arrive, and for a client to take what is sent", float, "S"
