@@ -450,7 +450,10 @@ def test_the_command_says_in_a_line_what_is_wrong(
     for arguments, message in (
         ([str(folder / "none")], "none: No such file"),
         ([str(server.model), *taken], f"127.0.0.1:{server.port}: Address already in use"),
-        ([str(server.model), "--port", "0"], "store: sessions.db: database is locked; another server has it"),
+        (
+            [str(server.model), "--port", "0"],
+            "database is locked; another server has it, and several share a store of Redis",
+        ),
         ([str(server.model), "--port", "0", "--store", "redis://127.0.0.1:1"], "store: redis://127.0.0.1:1: "),
         ([str(server.model), "--config", str(server.model)], "not TOML"),
     ):
