@@ -63,6 +63,7 @@ class Server:
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.process.terminate()
+            self.process.send_signal(signal.SIGCONT)  # where a test has stopped it
         self.process.communicate(timeout=60)
 
     def stop(self, number: signal.Signals) -> int:
