@@ -750,3 +750,33 @@ def test_a_call_with_gradients_does_not_take_weights_that_are_packed_for_a_while
     with module.packed():
         module(torch.randn(5, 2, 3))[0].sum().backward()
     assert module.weight_hh_l0.grad is not None
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
+        lambda m: prune.l1_unstructured(m, "weight_hh_l0", 0.5),
+        lambda m: torch.nn.utils.parametrize.register_parametrization(m, "weight_hh_l0", torch.nn.Identity()),
+        lambda m: parametrizations.weight_norm(m, "weight_hh_l0"),
+    ],
+    ids=["pruned", "parametrized", "weight_norm"],
+)
+def test_weights_that_are_computed_after_freezing(compute: Any) -> None:
+    module, x = gt.GRU(4, 5).freeze(), torch.randn(3, 2, 4)
+    compute(module)
+    copied = copy.deepcopy(module)
+    for each in (module, copied):
+        assert torch.equal(each(x)[0], module(x)[0])
+        each.unfreeze()
+        assert all(own.requires_grad for own in each.parameters())
+        each(x)[0].sum().backward()
+        assert all(own.grad is not None for own in each.parameters())
+
+
+@pytest.mark.parametrize("name", ["dropout", "recurrent_dropout", "zoneout"])
+@pytest.mark.parametrize("value", [float("nan"), -1.0, 2.0])
+def test_a_share_that_is_set_later(name: str, value: float) -> None:
+    module = gt.GRU(4, 5, 2)
+    setattr(module, name, value)
+    with pytest.raises(ValueError, match=f"^{name}: expected 0 to 1, got {value}$"):
+        module(torch.randn(3, 2, 4))

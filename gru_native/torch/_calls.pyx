@@ -45,6 +45,13 @@ cdef int refuse(str name, object expected, object got) except -1:
     raise Unfit(f"{name}: expected {expected}, got {got}")
 
 
+# A module's option, which may have been set to anything.
+cdef inline int check_share(str name, double p) except -1:
+    if not 0 <= p <= 1:
+        raise ValueError(f"{name}: expected 0 to 1, got {p}")
+    return 0
+
+
 cdef inline bint is_plain(object tensor) noexcept:
     return tensor is None or type(tensor) is Tensor or type(tensor) is Parameter
 
@@ -211,6 +218,9 @@ cdef class Weights:
             for place in range(self.layers * self.directions):
                 gn_weights_destroy(self.handles[place])
             free(self.handles)
+
+    def __deepcopy__(self, memo):
+        return self  # nothing changes it
 
     # Which of the kinds each direction has, from how many parameters there are.
     cdef int find_present(self, bint bias, bint normalized, Py_ssize_t count) except -1:
@@ -427,6 +437,9 @@ cdef class Call:
             call.reset = to_read(self.sequence(&view))
             self.held.append(reset.untyped_storage())
         self.has_lengths, self.has_reset = lengths is not None, reset is not None
+        check_share("dropout", dropout)
+        check_share("recurrent_dropout", recurrent_dropout)
+        check_share("zoneout", zoneout)
         self.dropout, self.recurrent_dropout = dropout, recurrent_dropout
         call.zoneout, call.zoneout_is_random = zoneout, seed is not None
         self.seed = <uint64_t>int(seed.item()) if seed is not None else 0

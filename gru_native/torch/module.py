@@ -75,12 +75,18 @@ class Accelerated(torch.nn.Module):
 
     def unfreeze(self) -> Accelerated:
         """Undo `freeze`, and return the module."""
-        named = self._named()
-        for name in self._trainable:
-            if not named[name].is_inference():  # which has no gradient either way
-                named[name].requires_grad_()
+        for own in self._parameters_of(self._trainable):
+            if not own.is_inference():  # which has no gradient either way
+                own.requires_grad_()
         self._frozen, self._frozen_of, self._trainable = None, (), ()
         return self
+
+    def _parameters_of(self, names: Sequence[str]) -> list[Tensor]:
+        """Return the parameters of these names, and those that they are computed from since then."""
+        behind = ("", "_orig", "_g", "_v")  # what pruning and weight_norm put there
+        own = {f"{name}{end}" for name in names for end in behind}
+        begins = tuple(f"parametrizations.{name}." for name in names)
+        return [each for name, each in self.named_parameters() if name in own or name.startswith(begins)]
 
     @contextmanager
     def packed(self) -> Iterator[None]:
@@ -132,7 +138,10 @@ class Accelerated(torch.nn.Module):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state | {"_frozen": None})
         if state.get("_frozen"):
-            self.freeze()
+            try:
+                self.freeze()
+            except ValueError:  # as in `_freeze_anew`
+                self.unfreeze()
 
     def extra_repr(self) -> str:
         frozen = {"frozen": True} if self._frozen is not None else {}
@@ -218,7 +227,7 @@ class Accelerated(torch.nn.Module):
             raise NotImplementedError(_NO_SCRIPT)
         inputs = (*given[:3], *parameters)
         if not torch.compiler.is_compiling() and any(each is not None and _has_tangent(each) for each in inputs):
-            raise NotImplementedError("gru_native's modules have no forward-mode gradients; PyTorch's own have them")
+            raise NotImplementedError(operators.NO_FORWARD_MODE)
         # A tensor of a transform may not say that what it stands for has a gradient.
         keep = torch._C._are_functorch_transforms_active() or operators.any_requires_grad(*inputs)
         return operators.dispatch(given, parameters, options, torch.is_grad_enabled() and keep)[:3]
