@@ -575,3 +575,28 @@ def test_tensors_of_other_devices_are_refused_in_a_transform_too(what: str) -> N
         named[what] = named[what].to("meta")
     with pytest.raises(ValueError, match="expected a tensor on the CPU, where the input is, got one on meta"):
         torch.func.vmap(lambda row: layer(row, h_0, **named)[0])(x)
+
+
+@pytest.mark.parametrize("transform", [torch.func.hessian, lambda f: torch.func.jacfwd(torch.func.grad(f))])
+def test_second_gradients_by_forward_mode_are_refused(transform: Any) -> None:
+    gru = gt.GRU(3, 4)
+    with pytest.raises(NotImplementedError, match="forward-mode"):
+        transform(lambda x: gru(x)[0].sum())(torch.randn(2, 1, 3))
+
+
+def test_an_exported_program_under_autocast() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), gt.GRU(4, 5))
+    x = torch.randn(6, 2, 3)
+    program = torch.export.export(model, (x,)).module()
+    with torch.autocast("cpu", torch.bfloat16):
+        output, _ = program(x)
+    assert output.dtype == torch.float32
+    torch.testing.assert_close(output, model(x)[0], rtol=0.05, atol=0.05)
+
+
+def test_a_program_that_was_exported_without_gradients() -> None:
+    x = torch.randn(6, 2, 3)
+    with torch.no_grad():
+        program = torch.export.export(gt.GRU(3, 4), (x,)).module()
+    with pytest.raises(RuntimeError, match="export a program that is to be trained with gradients enabled"):
+        program(x)[0].sum().backward()

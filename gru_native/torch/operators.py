@@ -47,6 +47,7 @@ _STACK = (
 )
 FORWARD = "gru_native::recurrent"
 BACKWARD = "gru_native::recurrent_backward"
+NO_FORWARD_MODE = "gru_native's modules have no forward-mode gradients; PyTorch's own have them"
 torch.library.define(
     FORWARD,
     f"({_STACK}, bool keep) -> (Tensor, Tensor, Tensor, Tensor)",
@@ -184,6 +185,10 @@ class Recurrent(torch.autograd.Function):
         d_inputs = (d if wanted else None for d, wanted in zip((d_x, d_h_0, d_c_0), ctx.needs_input_grad, strict=False))
         return (*d_inputs, None, None, None, None, None, *(gradients if parameters else ()))
 
+    @staticmethod
+    def jvp(ctx: Any, *_: Any) -> Any:
+        raise NotImplementedError(NO_FORWARD_MODE)
+
 
 class _Direct(torch.autograd.Function):
     """`Recurrent` where nothing is transformed: PyTorch calls it in a quarter of the time."""
@@ -218,6 +223,8 @@ class RecurrentBackward(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *_: Any) -> Any:
         raise NotImplementedError("gru_native has no gradients of gradients; PyTorch's own modules have them")
+
+    jvp = Recurrent.jvp
 
 
 def _read_again(output: Tensor, options: Sequence[Any]) -> Tensor:
@@ -398,7 +405,10 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
 
 def _gradients(ctx: Any, *d_results: Tensor | None) -> tuple[Any, ...]:
     if not ctx.keep:
-        raise RuntimeError("recurrent: expected keep=True for a call whose gradients are wanted, got False")
+        raise RuntimeError(
+            "recurrent: expected a call that keeps what its gradients need, got one without: export a program that is "
+            "to be trained with gradients enabled, and parameters that have them"
+        )
     output, tape, *given = ctx.saved_tensors
     wants_x, *wants_states = wanted = ctx.needs_input_grad[:3]
     d_x, d_h_0, d_c_0, *gradients = torch.ops.gru_native.recurrent_backward(
@@ -410,3 +420,5 @@ def _gradients(ctx: Any, *d_results: Tensor | None) -> tuple[Any, ...]:
 
 torch.library.register_autograd(FORWARD, _gradients, setup_context=_save)
 torch.library.register_autograd(BACKWARD, RecurrentBackward.backward)
+# Modules leave a call under autocast to PyTorch; a program that was exported cannot.
+torch.library.register_autocast(FORWARD, "cpu", torch.float32)

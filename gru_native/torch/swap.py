@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from gru_native.arguments import number, wholes
+from gru_native.arguments import instance, number, wholes
 from gru_native.torch.cells import GRUCell, LSTMCell, RNNCell
 from gru_native.torch.gain import measured
 from gru_native.torch.layers import GRU, LSTM, RNN
@@ -73,6 +73,7 @@ def accelerate(
     Report
         Which were swapped, and which were not and why. A module that was this package's already counts as swapped.
     """
+    instance("model", model, torch.nn.Module, "a torch.nn.Module")
     if min_gain is not None:
         min_gain = number("min_gain", min_gain)
     sizes = wholes("shape", shape)
