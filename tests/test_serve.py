@@ -13,11 +13,13 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pytest
 from cases import assert_same_bits
 from serving import Server, refused
+from websockets.exceptions import ConnectionClosedError
 
 import gru_native as gn
 from gru_native import nn
@@ -349,7 +351,7 @@ def test_openapi_describes_the_routes(server: Server, tmp_path: Path) -> None:
 
 
 def test_tokens(folder: Path, server: Server) -> None:
-    tokens = {"ann": "a" * 16, "bob": "b" * 16}
+    tokens = {"ann": "a/(=" * 4, "bob": "b" * 16}
     given = ",".join(f"{name}={token}" for name, token in tokens.items())
     options = ["--store", "tokens.db", "--kept-per-client", "2"]
     with Server(folder, server.model, *options, GRU_NATIVE_SERVE_TOKENS=given) as own:
@@ -365,12 +367,13 @@ def test_tokens(folder: Path, server: Server) -> None:
         ann = {"additional_headers": {"Authorization": f"Bearer {tokens['ann']}"}}
         with own.session(**ann) as live:
             pass
-        assert refused(own, live.name, subprotocols=["gru-native", f"bearer.{tokens['bob']}"])[0] == 404
-        with own.session(live.name, subprotocols=["gru-native", f"bearer.{tokens['ann']}"]) as again:
+        bob = {"additional_headers": {"Authorization": f"Bearer {tokens['bob']}"}}
+        assert refused(own, live.name, **bob)[0] == 404
+        with own.session(live.name, subprotocols=["gru-native", f"bearer.{quote(tokens['ann'], '')}"]) as again:
             assert again.socket.subprotocol == "gru-native"
         with own.session(**ann):
             assert refused(own, **ann)[0] == 429  # ann has two
-        with own.session(additional_headers={"Authorization": f"Bearer {tokens['bob']}"}):
+        with own.session(**bob):
             pass
         assert tokens["ann"] not in own.log.read_text()
 
@@ -382,6 +385,18 @@ def test_pages_of_other_servers_need_a_token(server: Server) -> None:
     with server.session(origin=server.url) as live:
         name = live.name
     server.request(f"/v1/sessions/{name}", method="DELETE")
+
+
+def test_browsers_see_why_they_are_refused(server: Server) -> None:
+    """They get no status, so that it comes as a code."""
+    for name, query, code, reason in (
+        ("x" * 32, "", 4404, "there is no such session"),
+        ("", "show=gates", 4400, "show: expected frames=json beside gates"),
+    ):
+        with pytest.raises(ConnectionClosedError) as caught, server.session(name, query, subprotocols=["gru-native"]):
+            pass
+        assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (code, reason)
+    assert server.metric('refused_total{reason="unknown"}') >= 1
 
 
 def test_tls(folder: Path, server: Server) -> None:

@@ -27,3 +27,4 @@ class Refused(Exception):
 RESTART = 1012
 UNSUPPORTED, INVALID, FAILED = 1003, 1007, 1011
 IDLE, ELSEWHERE, REPLACED = 4408, 4409, 4410
+REFUSED = 4000  # and the status that HTTP has for it

@@ -110,10 +110,8 @@ class Session:
             return
         self.closing, self.code = True, code
         self.queue.clear()
-        if self._send is not None:
-            closing = {"type": "websocket.close", "code": code, "reason": reason[:120]}
-            if self._unsent or not self._sent_at_once(closing):
-                self._abort()
+        if self._send is not None and (self._unsent or not self._sent_at_once(closing(code, reason))):
+            self._abort()
 
     def _sent_at_once(self, message: Message) -> bool:
         """Send a message, unless the connection's buffer is full: then nothing of it is sent.
@@ -149,3 +147,8 @@ class Session:
 def text_message(content: Message) -> Message:
     """Return a text frame."""
     return {"type": "websocket.send", "text": json.dumps(content)}
+
+
+def closing(code: int, reason: str) -> Message:
+    """Return the end of a connection; what it says fits the frame."""
+    return {"type": "websocket.close", "code": code, "reason": reason[:120]}

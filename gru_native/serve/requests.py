@@ -8,6 +8,7 @@ import re
 import secrets
 import time
 from typing import Any
+from urllib.parse import unquote
 
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
@@ -75,7 +76,7 @@ def owner_of(connection: HTTPConnection, tokens: dict[str, str]) -> str:
     kind, _, token = connection.headers.get("authorization", "").partition(" ")
     if kind.lower() != "bearer":
         offered = [own for own in connection.scope.get("subprotocols", []) if own.startswith(BEARER)]
-        token = offered[0].removeprefix(BEARER) if offered else ""
+        token = unquote(offered[0].removeprefix(BEARER)) if offered else ""  # a subprotocol cannot have all characters
     found = [name for name, own in tokens.items() if hmac.compare_digest(own.encode(), token.strip().encode())]
     if not found:
         raise Refused(401, "authorization: expected a bearer token that this server knows", "token")

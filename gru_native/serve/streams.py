@@ -13,15 +13,15 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from gru_native import io
 from gru_native.arguments import one_of
 from gru_native.serve.batcher import Batcher
-from gru_native.serve.errors import INVALID, UNSUPPORTED, Refused
-from gru_native.serve.live import Session, text_message
+from gru_native.serve.errors import INVALID, REFUSED, UNSUPPORTED, Refused
+from gru_native.serve.live import Session, closing, text_message
 from gru_native.serve.metrics import Metrics
 from gru_native.serve.requests import answer, owner_of
 from gru_native.serve.sessions import Sessions
 from gru_native.serve.settings import Settings, level_of, steps_of
 
 _log = logging.getLogger(__name__)
-PROTOCOL = "gru-native"  # which a browser that sends its token as a subprotocol asks for, too
+PROTOCOL = "gru-native"  # which a browser asks for: it shows a page neither status nor body of a refusal
 
 
 class Streams:
@@ -54,16 +54,25 @@ class Streams:
                 self._metrics.closed.labels(session.code).inc()
         except Refused as refused:
             noted["refused"] = refused.reason
-            await websocket.send_denial_response(answer(refused, websocket, self._metrics))
+            denial = answer(refused, websocket, self._metrics)
+            if PROTOCOL in scope["subprotocols"]:
+                await self._accept(scope, send)
+                await send(closing(REFUSED + refused.status, str(refused)))
+            else:
+                await websocket.send_denial_response(denial)
         except WebSocketDisconnect:
             pass
         _log.info("session", extra={"fields": noted})
 
-    async def _serve(self, session: Session, scope: Scope, receive: Receive, send: Send) -> None:
-        batcher: Batcher = session.generation.batcher
+    @staticmethod
+    async def _accept(scope: Scope, send: Send) -> None:
         protocol = PROTOCOL if PROTOCOL in scope["subprotocols"] else None
         headers = [(b"x-request-id", scope["request"].encode())]
         await send({"type": "websocket.accept", "subprotocol": protocol, "headers": headers})
+
+    async def _serve(self, session: Session, scope: Scope, receive: Receive, send: Send) -> None:
+        batcher: Batcher = session.generation.batcher
+        await self._accept(scope, send)
         session.connect(send, scope["state"]["abort"])
         session.reply(text_message(_greeting(session, batcher)))
         while True:
