@@ -262,7 +262,7 @@ class Sessions:
         """Renew leases, and let go of sessions that others ask for, or that had no step for long; until cancelled."""
         store, settings = self._keeper.store, self._settings
         period = min(store.lease / 5, settings.idle / 4, settings.keep / 4, 60.0)
-        seen: dict[str, tuple[int, float]] = {}
+        seen: dict[Session, tuple[int, float]] = {}
         while True:
             try:
                 for name in await self._keeper.renew([*self.live]):
@@ -273,10 +273,10 @@ class Sessions:
             except Exception:
                 _log.warning("the lease was not renewed")
             now = time.monotonic()
-            seen = {own.name: self._last_step(own, seen.get(own.name), now) for own in self.live.values()}
-            for name, (_, since) in seen.items():
+            seen = {own: self._last_step(own, seen.get(own), now) for own in self.live.values()}
+            for session, (_, since) in seen.items():
                 if now - since > settings.idle:
-                    self.live[name].close(IDLE, "no step for long")
+                    session.close(IDLE, "no step for long")
             await asyncio.sleep(period)
 
     @staticmethod
