@@ -8,7 +8,6 @@ import signal
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from importlib.resources import files
 from typing import Any
 
 from starlette.applications import Starlette
@@ -16,7 +15,6 @@ from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
-from starlette.staticfiles import StaticFiles
 
 from gru_native.io import ModelFileError
 from gru_native.serve import batches, openapi
@@ -24,6 +22,7 @@ from gru_native.serve.errors import Refused
 from gru_native.serve.keeper import Keeper
 from gru_native.serve.metrics import Metrics
 from gru_native.serve.model import Served
+from gru_native.serve.pages import Page
 from gru_native.serve.requests import Requests, answer, owner_of
 from gru_native.serve.sessions import Sessions
 from gru_native.serve.settings import ADMIN, Settings
@@ -71,7 +70,7 @@ class Service:
             Route("/admin/reload", self.reload, methods=["POST"]),
             WebSocketRoute("/v1/sessions", streams),
             WebSocketRoute("/v1/sessions/{id}", streams),
-            Mount("/", StaticFiles(directory=str(files("gru_native.serve") / "page"), html=True)),
+            Mount("/", Page()),
         ]
         return Starlette(
             routes=routes,
