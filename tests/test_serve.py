@@ -282,6 +282,18 @@ def test_many_sessions_step_together(server: Server, model: nn.Sequential, rng: 
         server.request(f"/v1/sessions/{name}", method="DELETE")
 
 
+def test_whole_and_divided_frames_stay_in_order(server: Server, model: nn.Sequential, rng: np.random.Generator) -> None:
+    x = rng.normal(size=(200, 3)).astype(np.float32)
+    with server.session() as live:
+        for place, row in enumerate(x):  # more at once than may wait
+            frame = row.tobytes()
+            live.socket.send([frame[:5], frame[5:]] if place % 3 == 1 else frame)
+        for y in model.predict([x])[0]:
+            assert_same_bits(live.receive(), y, f"step {live.step}")
+    assert live.step == 200
+    server.request(f"/v1/sessions/{live.name}", method="DELETE")
+
+
 def test_gates_and_states_come_with_the_steps(server: Server, model: nn.Sequential, rng: np.random.Generator) -> None:
     x = rng.normal(size=(3, 3)).astype(np.float32)
     gru, lstm, _ = model

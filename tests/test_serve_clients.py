@@ -111,13 +111,12 @@ def test_giant_frames(server: Server, beside: Callable[[], None]) -> None:
 
 
 @pytest.mark.parametrize("error", [OSError, RuntimeError])
-def test_a_reply_to_a_connection_that_is_over_hurts_no_others(error: type[Exception]) -> None:
+def test_the_end_of_a_connection_that_is_over_hurts_no_others(error: type[Exception]) -> None:
     async def send(message: object) -> None:
         raise error  # as uvicorn does, of a client that is gone, and of one that it has closed itself
 
     session = Session("name", "owner", 1, 1.0)
-    session.connect(send, lambda: None)
-    session.reply({})
+    session.connect(send, None)
     session.close(1012, "")
     assert not session.full
 

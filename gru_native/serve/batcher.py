@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from functools import partial
@@ -12,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from gru_native.arguments import Array
+from gru_native.serve.connections import framed
 from gru_native.serve.errors import ELSEWHERE, FAILED, INVALID
 from gru_native.serve.keeper import Keeper
-from gru_native.serve.live import Message, Session, text_message
+from gru_native.serve.live import Session
 from gru_native.serve.metrics import Metrics
 from gru_native.serve.numbers import listed
 from gru_native.serve.settings import Settings
@@ -50,6 +52,8 @@ class Batcher:
         self.shape: tuple[int, ...] = () if model.indices else (self.inputs,)
         self.frame = self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
         self.indices, self.outputs, self.output_dtype = model.indices, model.output_size, model.dtype
+        reply = bytes(HEAD.size + self.output_dtype.itemsize * self.outputs)
+        self._header = framed(reply)[: -len(reply)]  # all binary replies are of one size
         self._sessions: list[Session] = []
         self._frames: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -168,14 +172,14 @@ class Batcher:
             self._next(session)
         self._go_on()
 
-    def acknowledgement(self, session: Session) -> Message:
-        """Return the reply to the last step of a session, in the kind of its frames."""
+    def acknowledgement(self, session: Session) -> bytes:
+        """Return the frame that replies to the last step of a session."""
         if session.text:
             content = {"step": session.step, "durable": session.durable, "y": self.numbers(session.y)}
             if session.shown is not None:
                 content["layers"] = session.shown
-            return text_message(content)
-        return {"type": "websocket.send", "bytes": HEAD.pack(session.step, session.durable) + session.y}
+            return framed(json.dumps(content))
+        return self._header + HEAD.pack(session.step, session.durable) + session.y
 
     def numbers(self, y: bytes) -> Any:
         """Return an output as JSON has it."""

@@ -6,10 +6,13 @@ uvicorn makes an object for each; what it has to know is in the state that the a
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
 
 from gru_native.serve.settings import Settings
 
@@ -20,6 +23,13 @@ _BESIDE = 100  # connections that are neither sessions nor batches
 def most(settings: Settings) -> int:
     """Return how many connections there can be."""
     return settings.connected + settings.requests + _BESIDE
+
+
+def framed(content: bytes | str) -> bytes:
+    """Return the frame of a binary message, or of a text."""
+    if isinstance(content, str):
+        return Frame(Opcode.TEXT, content.encode()).serialize(mask=False)
+    return Frame(Opcode.BINARY, content).serialize(mask=False)
 
 
 class Http(AutoHTTPProtocol):
@@ -50,13 +60,35 @@ class Http(AutoHTTPProtocol):
 
 
 class WebSocket(WebSocketsSansIOProtocol):
-    """Lets the application drop a client that takes nothing, and keeps little of what one sends."""
+    """Lets the application drop a client that takes nothing, keeps little of what one sends, and hands steps on.
+
+    Attributes
+    ----------
+    take
+        What gets a binary message at once, and says whether it took it. Others wait for the application's `receive`,
+        which takes longer than a step: a task wakes, and the socket is not watched in between.
+    """
 
     app_state: dict[str, Any]
+    take: Callable[[bytes], bool] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.app_state = {**self.app_state, "abort": self.transport.abort}
+        self.app_state = {**self.app_state, "connection": self}
+
+    def abort(self) -> None:
+        """End the connection without a word."""
+        self.transport.abort()
+
+    def write(self, frame: bytes) -> None:
+        """Send a frame, unless the connection is over, which `receive` says too."""
+        if self.conn.state is State.OPEN and not self.disconnected:
+            self.transport.write(frame)
+
+    def handle_bytes(self, event: Any) -> None:
+        """Hand a message on: at once if it is whole, and no other waits."""
+        if self.take is None or self.read_paused or not event.fin or not self.take(event.data):
+            super().handle_bytes(event)
 
     def handle_ping(self) -> None:
         """Answer a ping, unless answers pile up."""

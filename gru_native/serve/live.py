@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias
 
 Message: TypeAlias = dict[str, Any]
@@ -65,14 +64,14 @@ class Session:
         self.gone = asyncio.Event()
         self._pending, self._timeout = pending, timeout
         self._send: Send | None = None
-        self._abort: Callable[[], None] = lambda: None
-        self._unsent: deque[Message] = deque()
+        self._connection: Any = None
+        self._unsent: deque[bytes] = deque()
         self._sender: asyncio.Task[None] | None = None
         self._changed: asyncio.Future[None] | None = None
 
-    def connect(self, send: Send, abort: Callable[[], None]) -> None:
-        """Let replies go to a client that was accepted."""
-        self._send, self._abort = send, abort
+    def connect(self, send: Send, connection: Any) -> None:
+        """Let replies go to a client that was accepted; see `gru_native.serve.connections.WebSocket`."""
+        self._send, self._connection = send, connection
 
     @property
     def full(self) -> bool:
@@ -95,14 +94,16 @@ class Session:
         while self.busy or self.queue or (self._unsent and self._sender is not None):
             await self.changed()
 
-    def reply(self, message: Message) -> None:
-        """Send a message, without waiting for a client that is slow."""
+    def reply(self, frame: bytes) -> None:
+        """Send a frame, without waiting for a client that is slow."""
         if self.code is not None:
             return
-        if self._unsent or not self._sent_at_once(message):
-            self._unsent.append(message)
-            if self._sender is None:
-                self._sender = asyncio.create_task(self._send_rest())
+        if not self._unsent and self._connection.writable.is_set():
+            self._connection.write(frame)
+            return
+        self._unsent.append(frame)
+        if self._sender is None:
+            self._sender = asyncio.create_task(self._send_rest())
 
     def close(self, code: int, reason: str) -> None:
         """End the connection; the session stays in the store."""
@@ -110,43 +111,37 @@ class Session:
             return
         self.closing, self.code = True, code
         self.queue.clear()
-        if self._send is not None and (self._unsent or not self._sent_at_once(closing(code, reason))):
-            self._abort()
-
-    def _sent_at_once(self, message: Message) -> bool:
-        """Send a message, unless the connection's buffer is full: then nothing of it is sent.
-
-        A task for each reply would take longer than the step. The server's `send` waits for one thing alone, that the
-        buffer has room, before it writes all: so a first run of the coroutine either did it, or nothing.
-        """
-        sending = self._send(message)  # type: ignore[misc]
-        try:
-            sending.send(None)
-        except StopIteration:
-            return True
-        except _OVER:  # `receive` says so, too
-            return True
-        sending.close()
-        return False
+        if self._send is not None and (self._unsent or not _done_at_once(self._send(closing(code, reason)))):
+            self._connection.abort()
 
     async def _send_rest(self) -> None:
-        send: Callable[[Message], Awaitable[None]] = self._send  # type: ignore[assignment]
         try:
             while self._unsent:
-                await asyncio.wait_for(send(self._unsent[0]), self._timeout)
-                self._unsent.popleft()
+                await asyncio.wait_for(self._connection.writable.wait(), self._timeout)
+                self._connection.write(self._unsent.popleft())
                 self.wake()
-        except (*_OVER, asyncio.TimeoutError):
+        except asyncio.TimeoutError:
             self._unsent.clear()
-            self._abort()
+            self._connection.abort()
         finally:
             self._sender = None
             self.wake()
 
 
-def text_message(content: Message) -> Message:
-    """Return a text frame."""
-    return {"type": "websocket.send", "text": json.dumps(content)}
+def _done_at_once(sending: Coroutine[Any, Any, None]) -> bool:
+    """Run what sends a message, unless the connection's buffer is full: then nothing of it is sent.
+
+    The server's `send` waits for one thing alone, that the buffer has room, before it writes all: so a first run of the
+    coroutine either did it, or nothing.
+    """
+    try:
+        sending.send(None)
+    except StopIteration:
+        return True
+    except _OVER:  # `receive` says so, too
+        return True
+    sending.close()
+    return False
 
 
 def closing(code: int, reason: str) -> Message:

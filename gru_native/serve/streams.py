@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from functools import partial
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -13,8 +15,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from gru_native import io
 from gru_native.arguments import one_of
 from gru_native.serve.batcher import Batcher
+from gru_native.serve.connections import framed
 from gru_native.serve.errors import INVALID, REFUSED, UNSUPPORTED, Refused
-from gru_native.serve.live import Session, closing, text_message
+from gru_native.serve.live import Session, closing
 from gru_native.serve.metrics import Metrics
 from gru_native.serve.requests import answer, owner_of
 from gru_native.serve.sessions import Sessions
@@ -73,20 +76,32 @@ class Streams:
     async def _serve(self, session: Session, scope: Scope, receive: Receive, send: Send) -> None:
         batcher: Batcher = session.generation.batcher
         await self._accept(scope, send)
-        session.connect(send, scope["state"]["abort"])
-        session.reply(text_message(_greeting(session, batcher)))
-        while True:
-            message = await receive()
-            if message["type"] == "websocket.disconnect":
-                return
-            try:
-                frame = _of_text(message, batcher) if session.text else _of_bytes(message, batcher)
-            except _Wrong as wrong:
-                session.close(wrong.code, str(wrong))
-                continue
-            batcher.push(session, frame)
+        connection = scope["state"]["connection"]
+        session.connect(send, connection)
+        session.reply(framed(json.dumps(_greeting(session, batcher))))
+        if not session.text:
+            connection.take = partial(_take_at_once, session, batcher)
+        while (message := await receive())["type"] != "websocket.disconnect":
+            _take(session, batcher, message)
             while session.full and not session.closing:
                 await session.changed()
+
+
+def _take_at_once(session: Session, batcher: Batcher, frame: bytes) -> bool:
+    """Take a step, unless so many wait that no more are to be read."""
+    if session.full:
+        return False
+    _take(session, batcher, {"bytes": frame})
+    return True
+
+
+def _take(session: Session, batcher: Batcher, message: Message) -> None:
+    try:
+        frame = _of_text(message, batcher) if session.text else _of_bytes(message, batcher)
+    except _Wrong as wrong:
+        session.close(wrong.code, str(wrong))
+    else:
+        batcher.push(session, frame)
 
 
 class _Wrong(Exception):
