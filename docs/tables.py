@@ -520,10 +520,44 @@ TUNING: dict[str, Callable[[Path], str]] = {
     "tuning": _tuning,
 }
 
+# What the load test compares, as the page names it.
+SERVICES = {
+    "native": "`gru-native serve`",
+    "onnxruntime": "ONNX Runtime, a call a step",
+    "echo": "an echo",
+    "asgi-echo": "an echo in plain ASGI",
+}
+
+
+def _load(results: Path) -> str:
+    """Return what services do that are as busy as they can be, and how much more CPU time than an echo they take."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for row in _rows(results, "zen4", "load"):
+        if row.mode == "0":
+            found.setdefault(row.case, {}).setdefault(row.engine, {})[row.what] = row.number
+    rows = []
+    for hidden, services in found.items():
+        above = {name: own["cpu_us_per_step"] - services["echo"]["cpu_us_per_step"] for name, own in services.items()}
+        for name, title in SERVICES.items():
+            own = services[name]
+            times = f"{above[name] / above['native']:.1f}" if name == "onnxruntime" else ""
+            figures = [f"{own['steps_per_second']:,.0f}", *(f"{own[f'p{share}_ms']:.3g}" for share in (50, 99, 99.9))]
+            figures += [f"{own['memory_mb']:.0f}", f"{own['cpu_us_per_step']:.1f}"]
+            rows.append([hidden, title, *figures, "" if name == "echo" else f"{above[name]:.1f}", times])
+    latencies = ("p50, ms", "p99, ms", "p99.9, ms")
+    return _markdown(["H", "", "steps/s", *latencies, "MB", "CPU, µs a step", "above the echo", "times ours"], rows)
+
+
+LOAD: dict[str, Callable[[Path], str]] = {
+    "machine-load": partial(_machine, machine="zen4", suite="load"),
+    "load": _load,
+}
+
 PAGES = {
     HERE / "performance.md": (FACTS | FOOTPRINT, HERE.parent / "benchmarks" / "results"),
     HERE / "machines.md": (ALL_MACHINES | PROCESSES, HERE.parent / "benchmarks" / "results"),
     HERE / "programs.md": (PROGRAMS | TUNING, HERE.parent / "benchmarks" / "results"),
+    HERE / "serve.md": (LOAD, HERE.parent / "benchmarks" / "results"),
     HERE / "streams.md": (STREAMS, HERE.parent / "benchmarks" / "results"),
     HERE / "results.md": (RESULTS, HERE.parent / "benchmarks" / "tasks" / "results"),
     HERE / "study.md": (STUDY, HERE.parent / "benchmarks" / "tasks" / "results"),

@@ -153,6 +153,14 @@ def _tuning(tuning: dict[str, Any]) -> Iterator[Fields]:
                 yield {"what": what, "engine": engine, "value": value, "unit": "s" if what == "seconds" else ""}
 
 
+def _load(load: list[dict[str, Any]]) -> Iterator[Fields]:
+    for of_all in load:
+        known = {"mode": f"{of_all['rate']:g}", "threads": 1, "case": of_all["hidden"], "engine": of_all["service"]}
+        for what, value in of_all.items():
+            if what not in ("rate", "hidden", "service"):
+                yield {**known, "what": what, "value": value}
+
+
 def _sizes(mode: str, of: dict[str, dict[str, float]]) -> Iterator[Fields]:
     for name, figures in of.items():
         for what, value in figures.items():
@@ -181,6 +189,7 @@ PARTS: dict[str, Callable[[Any], Iterator[Fields]]] = {
     "programs": _programs,
     "layers": _layers,
     "tuning": _tuning,
+    "load": _load,
     "wheels": lambda wheels: _sizes("wheels", wheels),
     "engines": lambda engines: _sizes("engines", engines),
     "beside": _beside,
