@@ -413,6 +413,8 @@ def test_a_long_table_becomes_sequences_in_order() -> None:
     assert df.groupby("who")["x"].first().index.tolist() == ["a", "b"]
     dates = df.assign(when=pandas.to_datetime(df["when"], unit="D"))
     np.testing.assert_array_equal(to_sequences(dates, "who", "when")[1], second)
+    texts = df.assign(when=dates["when"].dt.strftime("%Y-%m-%d"))
+    np.testing.assert_array_equal(to_sequences(texts, "who", "when")[1], second)
     assert to_sequences(df[:0], "who", "when") == []
 
 
@@ -424,9 +426,11 @@ def test_a_long_table_becomes_sequences_in_order() -> None:
         ({"x": list("abcde")}, None, TypeError, "columns: expected numbers, got dtype .* in 'x'"),
         ({"when": [0, 0, 0, 1, 1]}, None, ValueError, "time: expected each once in a sequence, got one again in row 2"),
         ({"when": [0.0, 1.0, np.nan, 3.0, 4.0]}, None, ValueError, "time: expected a column without missing values"),
+        ({"when": ["9:00", "10:00", "8:00", "7:00", "6:00"]}, None, ValueError,
+         r"time: column 'when', row 0: expected ISO 8601 \(2018-12-31 09:00\), or numbers, .*, got '9:00'"),
         ({"who": ["a", None, "b", "b", "b"]}, None, ValueError, "id: expected a column that can be ordered"),
     ],
-)
+)  # fmt: skip
 def test_tables_that_are_refused(changed: dict[str, Any], columns: Any, error: type[Exception], message: str) -> None:
     pandas = pytest.importorskip("pandas")
     df = pandas.DataFrame(long_table() | changed).astype({name: object for name in changed if name == "who"})

@@ -218,6 +218,21 @@ def test_missing_values(tmp_path: Path) -> None:
     assert [known[0.0], known[3.0], known[5.0]] == [0, 1, 1]  # what is missing is no target
 
 
+@pytest.mark.parametrize(
+    "times",
+    [
+        ["2018-12-31 09:00", "2018-12-31 10:00", "2019-01-01 08:00"],
+        ["2018-12-31 10:30+02:00", "2018-12-31 10:00+01:00", "2019-01-01 00:00+01:00"],
+        ["1999-12", "2000-01", "2000-02"],
+        ["09:00:00", "10:00:00", "11:00:00"],
+        ["9", "10", "1e1000"],
+    ],
+)
+def test_texts_that_order_steps(times: list[str], tmp_path: Path) -> None:
+    _write(tmp_path / "t.csv", {"when": times[::-1]})
+    assert read_table(tmp_path / "t.csv").places("when").tolist() == [2, 1, 0]
+
+
 def test_files_of_three_kinds_are_one_table(folder: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(5, 4, 2)), np.array([0, 1, 0, 1, 1])
@@ -255,6 +270,12 @@ def test_files_of_three_kinds_are_one_table(folder: Path, tmp_path: Path) -> Non
         ("a,b,y\n1,2,u\n1,3,v\n", "--id a", "column 'y', line 3: expected u as in the rest of the sequence, got v"),
         ("a,b,c,y\n1,2,3,u\n1,2,3,u\n", "--id a --time b", "column 'b', line 3: expected each time once"),
         ("a,t,y\n1,2,0\n", "--time t", "time: expected with id, because without it each row is a sequence, got 't'"),
+        ("t,y\n31/12/2018,0\n01/01/2019,1\n", "--task forecast --time t", "column 't', line 2: expected ISO 8601 "
+         "(2018-12-31 09:00), or numbers, all in one form, got '31/12/2018'"),
+        ("t,y\n10:00,0\n9:00,1\n", "--task forecast --time t", "column 't', line 3: expected ISO 8601"),
+        ("t,y\n10-11-12,0\n", "--task forecast --time t", "got '10-11-12'"),
+        ("t,y\n1,0\n2018-12-31,1\n", "--task forecast --time t", "or numbers, all in one form, got '2018-12-31'"),
+        ("t,y\n2018-12-31,0\n2018-12-31 09:00,1\n", "--task forecast --time t", "got '2018-12-31 09:00'"),
         ("b,c,y\n2,3,u\n2,4,u\n", "--task label --time b", "got 2 again: 'id' says which sequence a row belongs to"),
         ("a,b,y\n1,2,0\n1,2,0\n", "--task forecast", "t.csv: expected at least 25 rows to train on"),
         ("a,y\n1,0\n1,0\n1,0\n2,0\n", "--task forecast --id a --window 1",

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gru_native.arguments import Array, every, shown, text
+from gru_native.tables.times import times_of
 
 
 def to_sequences(df: Any, id: str, time: str, columns: Sequence[str] | None = None) -> list[Array]:
@@ -23,7 +24,8 @@ def to_sequences(df: Any, id: str, time: str, columns: Sequence[str] | None = No
     id : str
         The column that says which sequence a row belongs to.
     time : str
-        The column that orders the rows of a sequence: numbers, dates or texts. They can stand in any order in `df`.
+        The column that orders the rows of a sequence: numbers, dates, or texts of ISO 8601, all in one form, such as
+        ``2018-12-31 09:00``. They can stand in any order in `df`.
     columns : list of str, optional
         Which columns are features, all of numbers; without them all others.
 
@@ -35,7 +37,8 @@ def to_sequences(df: Any, id: str, time: str, columns: Sequence[str] | None = No
     Raises
     ------
     ValueError
-        For a column that is not there, that has no value in `id` or `time`, and for two rows of one sequence and time.
+        For a column that is not there, that has no value in `id` or `time`, for texts in `time` that are no times, and
+        for two rows of one sequence and time.
     TypeError
         For features that are not numbers.
     """
@@ -48,7 +51,7 @@ def to_sequences(df: Any, id: str, time: str, columns: Sequence[str] | None = No
             raise ValueError(f"{argument}: expected one of the columns {names}, got {missing[0]!r}")
     if not features:
         raise ValueError("columns: expected at least one, got none")
-    ids, times = _places("id", df[id]), _places("time", df[time])
+    ids, times = _places("id", np.asarray(df[id])), _places("time", _times(time, df[time]))
     order = np.lexsort((times, ids))
     ids, times = ids[order], times[order]
     again = (ids[1:] == ids[:-1]) & (times[1:] == times[:-1])
@@ -59,9 +62,15 @@ def to_sequences(df: Any, id: str, time: str, columns: Sequence[str] | None = No
     return np.split(steps, np.flatnonzero(np.diff(ids)) + 1) if len(steps) else []
 
 
-def _places(argument: str, column: Any) -> Array:
-    """Return for each value its place among all that there are."""
+def _times(name: str, column: Any) -> Array:
     values = np.asarray(column)
+    if not any(isinstance(each, str) for each in values):
+        return values
+    return times_of(values, lambda row, problem: ValueError(f"time: column {name!r}, row {row}: {problem}"))
+
+
+def _places(argument: str, values: Array) -> Array:
+    """Return for each value its place among all that there are."""
     try:
         places: Array = np.unique(values, return_inverse=True)[1]
     except TypeError as error:  # of several kinds, or None

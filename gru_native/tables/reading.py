@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import zipfile
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from gru_native.arguments import Array
 from gru_native.io import regular
 from gru_native.tables.settings import TableError
+from gru_native.tables.times import times_of
 
 ENDS = (".csv", ".npz", ".parquet")
 NOTHING = {"", "na", "n/a", "nan", "null", "none", "?"}  # how a missing value is written, in small letters
@@ -78,13 +80,10 @@ class Table:
         return np.array([str(value) for value in column])
 
     def places(self, name: str) -> Array:
-        """Return for each value its place among all in a column: of numbers, or of dates and other texts."""
+        """Return for each value its place among all in a column, of numbers or dates."""
         column, texts = self.column(name), self.texts(name)
         if column.dtype.kind not in "biufMm":
-            try:
-                column = texts.astype(np.float64)
-            except ValueError:
-                column = texts
+            column = times_of(texts, partial(self.error, name))
         places: Array = np.unique(column, return_inverse=True)[1]
         return places
 

@@ -74,7 +74,11 @@ class Settings:
         metavar="COLUMN",
     )
     time: str | None = _setting(
-        None, text, "column that orders the rows of a sequence (default: their order in the file)", metavar="COLUMN"
+        None,
+        text,
+        "column that orders the rows of a sequence: of numbers, dates, or texts of ISO 8601 such as 2018-12-31 09:00 "
+        "(default: their order in the file)",
+        metavar="COLUMN",
     )
     window: int | None = _setting(
         None,
