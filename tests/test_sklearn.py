@@ -418,6 +418,18 @@ def test_a_long_table_becomes_sequences_in_order() -> None:
     assert to_sequences(df[:0], "who", "when") == []
 
 
+def test_sequences_of_categories_are_in_the_order_of_groupby() -> None:
+    pandas = pytest.importorskip("pandas")
+    df = pandas.DataFrame(long_table())
+    df["who"] = pandas.Categorical(df["who"], categories=["c", "b", "a"])
+    lengths = df.groupby("who", observed=True).size()
+    assert lengths.index.tolist() == ["b", "a"]
+    assert [len(own) for own in to_sequences(df, "who", "when")] == lengths.tolist()
+    df["who"] = df["who"].cat.remove_categories("a")
+    with pytest.raises(ValueError, match="id: expected a column without missing values"):
+        to_sequences(df, "who", "when")
+
+
 @pytest.mark.parametrize(
     ("changed", "columns", "error", "message"),
     [

@@ -14,8 +14,8 @@ from gru_native.tables.times import times_of
 def to_sequences(df: Any, id: str, time: str, columns: Sequence[str] | None = None) -> list[Array]:
     """Return the sequences of a table that has a row for each step of each.
 
-    They are in ascending order of `id`, as in ``df.groupby(id)``: so the label that belongs to each is
-    ``df.groupby(id)["label"].first()``.
+    They are in ascending order of `id`, as in ``df.groupby(id, observed=True)``: so the label that belongs to each is
+    ``df.groupby(id, observed=True)["label"].first()``. Categories have an order of their own.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def to_sequences(df: Any, id: str, time: str, columns: Sequence[str] | None = No
             raise ValueError(f"{argument}: expected one of the columns {names}, got {missing[0]!r}")
     if not features:
         raise ValueError("columns: expected at least one, got none")
-    ids, times = _places("id", np.asarray(df[id])), _places("time", _times(time, df[time]))
+    ids, times = _places("id", _ids(df[id])), _places("time", _times(time, df[time]))
     order = np.lexsort((times, ids))
     ids, times = ids[order], times[order]
     again = (ids[1:] == ids[:-1]) & (times[1:] == times[:-1])
@@ -60,6 +60,12 @@ def to_sequences(df: Any, id: str, time: str, columns: Sequence[str] | None = No
         raise ValueError(f"time: expected each once in a sequence, got one again in row {row}")
     steps = np.column_stack([_numbers(name, df[name]) for name in features])[order]
     return np.split(steps, np.flatnonzero(np.diff(ids)) + 1) if len(steps) else []
+
+
+def _ids(column: Any) -> Array:
+    """Return what orders the sequences; of categories of pandas, their own order."""
+    codes = getattr(getattr(column, "cat", None), "codes", None)
+    return np.asarray(column) if codes is None else np.where(codes < 0, np.nan, codes)
 
 
 def _times(name: str, column: Any) -> Array:
