@@ -255,6 +255,16 @@ def test_files_of_three_kinds_are_one_table(folder: Path, tmp_path: Path) -> Non
         np.testing.assert_array_equal(found["p(0)"], models[0].model.predict(tables[0])["p(0)"])
 
 
+@pytest.mark.parametrize("task", ["classify", "label", "forecast"])
+def test_an_array_of_sequences_says_itself_which_row_is_whose(task: str, tmp_path: Path) -> None:
+    x, y = np.random.default_rng(0).normal(size=(10, 8, 2)), np.arange(10) % 2
+    np.savez(tmp_path / "cube.npz", x=x, y=y)
+    given = {"task": task, "target": "x.0" if task == "forecast" else "y", "columns": ["x.1"], "window": 2}
+    model = prepare(read_table(tmp_path / "cube.npz"), settings_of(given)).model
+    assert (model.settings.id, model.settings.time) == ("id", "time")
+    assert len(model.sequences(read_table(tmp_path / "cube.npz")).inputs) == 10
+
+
 @pytest.mark.parametrize(
     ("table", "options", "message"),
     [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -72,6 +72,8 @@ def prepare(table: Table, settings: Settings) -> Fit:
     """
     if not find_spec("sklearn"):
         raise ImportError("training on tables needs scikit-learn: pip install 'gru_native[train]'")
+    if table.sequences and settings.id is None:
+        settings = replace(settings, id="id", time=settings.time or "time")
     features, sequences = start(table, settings)
     if settings.task == "forecast":
         return _of_series(table, settings, features, sequences)

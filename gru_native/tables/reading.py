@@ -28,11 +28,14 @@ class Table:
     ----------
     lines : (N,), optional
         Where each row ends in the file, if it has lines.
+    sequences : bool
+        Whether its rows come from an array of sequences: columns ``id`` and ``time`` then say which row is whose.
     """
 
     path: Path
     columns: dict[str, Array]
     lines: Array | None = None
+    sequences: bool = False
     _numbers: dict[str, Array] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
@@ -162,7 +165,7 @@ def _read_npz(path: Path) -> Table:
             long[name] = np.repeat(own, steps)
         else:
             raise TableError(f"{path}: {name}: expected ({rows},) or ({rows}, {steps}, ...), got shape {own.shape}")
-    return Table(path, {"id": grid[0], "time": grid[1], **_split(path, long)})
+    return Table(path, {"id": grid[0], "time": grid[1], **_split(path, long)}, sequences=True)
 
 
 def _split(path: Path, arrays: dict[str, Array]) -> dict[str, Array]:
