@@ -292,6 +292,8 @@ def test_an_array_of_sequences_says_itself_which_row_is_whose(task: str, tmp_pat
          "column 'a', line 5: 2: expected at least 2 rows to train on, for window and horizon, got 0 and 1 to hold"),
         ("a,place,y\n1,Rome,0\n", "", "expected a number, got 'Rome': name it as 'id' or 'time', or"),
         ("a,y\n1,0\n", "--task regress --class-weight balanced", "class_weight: belongs to classify and label, got"),
+        ("step,y\n1,0\n", "--task forecast --target step", "target: expected another name than 'step', a column that"),
+        ("step,y\n1,0\n", "--task forecast --id step", "id: expected another name than 'step', a column that"),
         ("a,y\n1,0\n", "--batch-size 0", "batch_size: expected a whole number"),
         ("a,y\n1,0\n", "--horizon 3", "horizon: belongs to forecast"),
         ("a,y\n1,0\n", "--columns a y", "columns: expected each column once, in one role, got 'y' again"),

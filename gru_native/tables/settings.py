@@ -153,6 +153,9 @@ class Settings:
             raise TableError(f"class_weight: belongs to {' and '.join(CLASSES)}, got it for {self.task}")
         if self.validation == 0:
             raise TableError("validation: expected a share above 0, got 0")
+        if self.task == "forecast" and "step" in (*self.target, self.id):
+            role = "id" if self.id == "step" else "target"
+            raise TableError(f"{role}: expected another name than 'step', a column that forecasts have themselves")
         own_columns = [*self.target, *(each for each in (self.id, self.time) if each is not None)]
         if twice := [name for name in {*own_columns, *(self.columns or ())} if self._named(name) > 1]:
             raise TableError(f"columns: expected each column once, in one role, got {sorted(twice)[0]!r} again")
