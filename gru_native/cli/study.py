@@ -28,7 +28,7 @@ from gru_native.tables.curves import draw_trials
 from gru_native.tables.reading import read_table
 from gru_native.tables.settings import TableError
 from gru_native.tables.summary import cells, columns_of, table_of
-from gru_native.tables.trials import grid
+from gru_native.tables.trials import check_comparable, grid
 from gru_native.train import result_line
 
 #: The options that a study of a table does not have.
@@ -47,7 +47,7 @@ def register(commands: Any) -> None:
         "the text is held out for validation. The recipe is the same for all but for the highest learning rate: "
         f"--lr / sqrt(1 + {NOISE_SCALE} / (batch size x window)), which grows with the square root of an update's "
         "characters while they are few, as suits Adam, and comes near to --lr when they are many. With --settings FILE "
-        "is a table, and any settings of 'train' are compared, each run as train makes it; DIR receives trials.json "
+        "is a table, and settings of 'train' are compared, each run as train makes it; DIR receives trials.json "
         "in place of the logs.",
     )
     parser.add_argument("file", metavar="FILE", type=Path, help="the text, in UTF-8; or a table, with --settings")
@@ -117,6 +117,7 @@ def _study_table(arguments: argparse.Namespace) -> None:
         choices = tried(given, arguments)
         if not choices or "seed" in choices:
             raise TableError("try: expected settings to compare, and --seeds in place of seed")
+        check_comparable(choices, settings)
         wanted = grid(choices, [settings.seed + number for number in range(arguments.seeds)])
         folder = made_folder(arguments.out)
         trials = run_trials(read_table(arguments.file), settings, wanted, folder)

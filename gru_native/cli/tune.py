@@ -26,7 +26,7 @@ from gru_native.io import atomic_write
 from gru_native.tables.curves import draw_trials
 from gru_native.tables.reading import read_table
 from gru_native.tables.settings import BETWEEN, toml_of
-from gru_native.tables.trials import USUAL, checked_range, draws
+from gru_native.tables.trials import USUAL, check_comparable, checked_range, draws
 from gru_native.train import result_line
 
 
@@ -68,6 +68,7 @@ def run(arguments: argparse.Namespace) -> None:
         ranges = {**given.get(BETWEEN, {}), **{name: ends for name, *ends in arguments.between}}
         if not choices and not ranges:
             ranges = dict(USUAL)
+        check_comparable([*choices, *ranges], settings)
         ranges = {name: checked_range(name, ends) for name, ends in ranges.items()}
         wanted = draws(choices, ranges, arguments.trials, settings.seed)
         folder = made_folder(arguments.out)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -14,10 +14,16 @@ from typing import Any
 from gru_native.io import atomic_write, parsed, regular
 from gru_native.tables.fit import prepare
 from gru_native.tables.reading import Table
-from gru_native.tables.settings import KNOWN, Settings, TableError, checked
+from gru_native.tables.settings import CLASSES, KNOWN, Settings, TableError, checked
 
 #: What is drawn from where nobody says it.
 USUAL: dict[str, tuple[float, float]] = {"learning_rate": (1e-3, 5e-2), "hidden_size": (16, 128), "batch_size": (8, 64)}
+
+#: What cannot be compared by the loss on what is held out, and what it changes.
+INCOMPARABLE = {
+    **dict.fromkeys(("task", "target", "horizon", "class_weight"), "what the loss measures"),
+    **dict.fromkeys(("id", "time", "validation", "seed"), "what is held out"),
+}
 
 Changes = dict[str, Any]
 
@@ -56,6 +62,14 @@ def shown_value(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "+".join(map(str, value))
     return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def check_comparable(names: Iterable[str], settings: Settings) -> None:
+    """Raise TableError for a setting that cannot be compared by the loss."""
+    scaling = {} if settings.task in CLASSES else {"scaling": "what the loss of numbers measures"}
+    for name in names:
+        if why := {**INCOMPARABLE, **scaling}.get(name):
+            raise TableError(f"try, between: expected settings to compare by the loss, got {name}, which changes {why}")
 
 
 def grid(choices: Mapping[str, list[Any]], seeds: list[int]) -> list[Changes]:
