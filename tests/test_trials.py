@@ -145,7 +145,8 @@ def test_study_of_a_table(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("study series.csv --out x --try window 3", "--try: belongs to a study of a table, which needs --settings"),
+        ("study series.csv --out x --try window 3", "--settings: expected with --try, or a FILE in"),
+        ("study series.csv --out x --seeds 1", "--settings: expected with --try, or a FILE in .csv, "),
         ("study series.csv --out x --settings small.toml --lr 3", "--lr: belongs to a study of a text"),
         ("study series.csv --out x --settings small.toml --try seed 3", "--seeds in place of seed"),
         ("study series.csv --out x --settings small.toml --try horizon 1 9", "got horizon, which changes what"),

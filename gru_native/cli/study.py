@@ -25,7 +25,7 @@ from gru_native.study import plot, runner
 from gru_native.study.plan import NOISE_SCALE, Plan, StudyError
 from gru_native.study.table import Result, by_cell, mean_of, summary, write_table
 from gru_native.tables.curves import draw_trials
-from gru_native.tables.reading import read_table
+from gru_native.tables.reading import ENDS, read_table
 from gru_native.tables.settings import TableError
 from gru_native.tables.summary import cells, columns_of, table_of
 from gru_native.tables.trials import check_comparable, grid
@@ -75,7 +75,7 @@ def register(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Complete the study, and print its means over the seeds and the result."""
-    if arguments.settings is not None or arguments.tried:
+    if arguments.settings is not None or arguments.tried or arguments.file.suffix.lower() in ENDS:
         _study_table(arguments)
         return
     plan = Plan(
@@ -110,7 +110,8 @@ def _study_table(arguments: argparse.Namespace) -> None:
         if arguments.__dict__[name] != getattr(Plan(), name):
             raise UserError(f"--{name.replace('_', '-')}: belongs to a study of a text; see --try")
     if arguments.settings is None:
-        raise UserError("--try: belongs to a study of a table, which needs --settings")
+        ends = ", ".join(ENDS)
+        raise UserError(f"--settings: expected with --try, or a FILE in {ends}: a small file of 'train', got none")
     with user_errors():
         given = from_file(arguments.settings)
         settings = replace(final_settings(given), threads=arguments.threads)
