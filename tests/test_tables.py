@@ -218,6 +218,31 @@ def test_missing_values(tmp_path: Path) -> None:
     assert [known[0.0], known[3.0], known[5.0]] == [0, 1, 1]  # what is missing is no target
 
 
+def test_flags_are_numbers(tmp_path: Path) -> None:
+    _write(tmp_path / "t.csv", {"a": [True, False, ""], "b": ["TRUE", "false", "3"]})
+    table = read_table(tmp_path / "t.csv")
+    np.testing.assert_array_equal(table.numbers("a"), [1, 0, np.nan])
+    np.testing.assert_array_equal(table.numbers("b"), [1, 0, 3])
+
+
+def test_a_hint_at_columns_stands_where_it_helps(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, model = tmp_path / "t.csv", tmp_path / "model"
+    _write(table, {"load": range(4), "wind": ["", "calm", "storm", ""]})
+    options = ["--task", "forecast", "--target", "load", "--window", "2", "--epochs", "1", "--out", str(model)]
+    assert main(["train", str(table), *options]) == 2
+    assert "line 3: expected a number, got 'calm': name it as 'id' or 'time'" in capsys.readouterr().err
+    _write(table, {"load": range(4), "wind": [1, "calm", 2, 3]})
+    assert main(["train", str(table), *options]) == 2
+    assert capsys.readouterr().err.endswith("expected a number, got 'calm'\n")
+    _run("train", folder / "series.csv", "--time", "hour", *options)
+    _write(table, {"hour": range(4), "load": range(4), "wind": ["calm"] * 4})
+    capsys.readouterr()
+    assert main(["predict", str(model), str(table), "--out", str(tmp_path / "out.csv")]) == 2
+    assert capsys.readouterr().err.endswith("expected a number, got 'calm'\n")
+
+
 @pytest.mark.parametrize(
     "times",
     [
@@ -276,6 +301,7 @@ def test_an_array_of_sequences_says_itself_which_row_is_whose(task: str, tmp_pat
         ('a,b,y\n1,2,u\n"3,4,v\n', "", "line 3: not CSV"),
         ("a,b,y\n1,2,u\n3,4,u\n3,4,u\n3,4,u\n", "", "expected several classes"),
         ("a,b,y\n1,2,u\n3,4,\n", "", "column 'y', line 3: expected a value, got none"),
+        ("a,b,y\n1,2,None\n", "", "line 2: expected a value, got 'None', which stands for a missing one"),
         ("a,y\n1,0\n", "--target z", "expected a column 'z', got 'a', 'y'"),
         ("a,b,y\n1,2,u\n1,3,v\n", "--id a", "column 'y', line 3: expected u as in the rest of the sequence, got v"),
         ("a,b,c,y\n1,2,3,u\n1,2,3,u\n", "--id a --time b", "column 'b', line 3: expected each time once"),

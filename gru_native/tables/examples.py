@@ -37,6 +37,9 @@ def features_of(table: Table, settings: Settings) -> list[str]:
     """Return the names of the columns that are read, in order; a forecast reads its targets first."""
     own = {*settings.target, settings.id, settings.time}
     others = [name for name in table.columns if name not in own] if settings.columns is None else [*settings.columns]
+    if settings.columns is None:
+        for name in others:
+            table.check_some_numbers(name, "name it as 'id' or 'time', or what to read as 'columns'")
     features = [*settings.target, *others] if settings.task == "forecast" else others
     if not features:
         raise TableError(f"{table.path}: columns: expected at least one beside {', '.join(settings.target)}, got none")
@@ -45,11 +48,7 @@ def features_of(table: Table, settings: Settings) -> list[str]:
 
 def sequences_of(table: Table, settings: Settings, features: list[str]) -> Sequences:
     """Return the sequences of a table, in the order in which the first row of each stands there."""
-    try:
-        values = np.column_stack([table.numbers(name) for name in features])
-    except TableError as error:
-        hint = ": name it as 'id' or 'time', or what to read as 'columns'" if settings.columns is None else ""
-        raise TableError(f"{error}{hint}") from None
+    values = np.column_stack([table.numbers(name) for name in features])
     if settings.missing == "refuse" and np.isnan(values).any():
         row, column = np.argwhere(np.isnan(values))[0]
         raise table.error(features[column], row, "expected a number, got none; 'missing' says what to do")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import zipfile
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +19,7 @@ from gru_native.tables.times import times_of
 
 ENDS = (".csv", ".npz", ".parquet")
 NOTHING = {"", "na", "n/a", "nan", "null", "none", "?"}  # how a missing value is written, in small letters
+FLAGS = {"true": 1.0, "false": 0.0}  # the same of flags
 
 
 @dataclass(frozen=True)
@@ -65,21 +67,34 @@ class Table:
         else:
             found = np.empty(len(column))
             for row, value in enumerate(column):
-                try:
-                    found[row] = np.nan if _is_missing(value) else float(value)
-                except (TypeError, ValueError):
-                    raise self.error(name, row, f"expected a number, got {value!r}") from None
+                if (number := _number(value)) is None:
+                    raise self.error(name, row, f"expected a number, got {value!r}")
+                found[row] = number
         if np.isinf(found).any():
             row = int(np.isinf(found).argmax())
             raise self.error(name, row, f"expected a finite number, got {found[row]}")
         return found
+
+    def check_some_numbers(self, name: str, hint: str) -> None:
+        """Raise TableError, with a hint, for a column in which all values are something else than numbers."""
+        column = self.column(name)
+        others = []
+        for row, value in enumerate(column if column.dtype.kind not in "biuf" else ()):
+            if (number := _number(value)) is None:
+                others.append(row)
+            elif not math.isnan(number):
+                return
+        if others:
+            raise self.error(name, others[0], f"expected a number, got {column[others[0]]!r}: {hint}")
 
     def texts(self, name: str) -> Array:
         """Return a column as texts, of which none may be missing."""
         column = self.column(name)
         for row, value in enumerate(column):
             if _is_missing(value):
-                raise self.error(name, row, "expected a value, got none")
+                written = isinstance(value, str) and value.strip()
+                got = f"{value!r}, which stands for a missing one" if written else "none"
+                raise self.error(name, row, f"expected a value, got {got}")
         return np.array([str(value) for value in column])
 
     def places(self, name: str) -> Array:
@@ -116,6 +131,16 @@ def _is_missing(value: Any) -> bool:
     if isinstance(value, str):
         return value.strip().lower() in NOTHING
     return value is None or bool(value != value)  # NaN, and no date
+
+
+def _number(value: Any) -> float | None:
+    """Return a value as a number, NaN for a missing one, ``None`` for what is none."""
+    if _is_missing(value):
+        return math.nan
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return FLAGS.get(str(value).strip().lower())
 
 
 def _read_csv(path: Path) -> Table:
