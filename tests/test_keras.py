@@ -215,6 +215,7 @@ def backward_alone(config: Any) -> None:
     ("change", "message"),
     [
         (kind(GRU, "Lambda"), r"layer gru\w* \(Lambda\): has no counterpart; there are Embedding, Masking, GRU"),
+        (kind(DROPOUT, "Masking"), r"layer dropout\w* \(Masking\): expected it in front of all layers"),
         (kind(NORM, "GlobalMaxPooling1D"), r"\(GlobalMaxPooling1D\): has no counterpart"),
         (option(GRU, go_backwards=True), r"layer gru\w* \(GRU\): expected go_backwards=False, got True"),
         (option(GRU, return_state=True), r"\(GRU\): expected return_state=False, got True"),

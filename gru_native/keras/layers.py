@@ -39,13 +39,16 @@ def chain(config: Any, major: int) -> list[Found]:
         For no chain, or a layer that has no counterpart.
     """
     entries, shape = _entries(config)
-    found, counts = [], Counter[str]()
+    found: list[Found] = []
+    counts = Counter[str]()
     for entry in entries:
         layer = _Layer.of(entry, major)
         kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", layer.kind).lower()
         if layer.kind == "InputLayer":
             shape = _shape(layer.config)
             continue
+        if layer.kind == "Masking" and found:
+            layer.refuse("expected it in front of all layers: a mask here is one of the model's input")
         if layer.kind not in _LAYERS:
             layer.refuse(f"has no counterpart; there are {', '.join(_LAYERS)}")
         shape = shape or _shape(layer.config) or ((None,) if layer.kind == "Embedding" else None)
