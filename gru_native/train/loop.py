@@ -279,7 +279,7 @@ class Trainer:
                 record = replace(record, seconds=time.perf_counter() - began)
                 run.history.append(record)
                 answers = [watch(record) for watch in watchers]
-                run.stopped = any(answer is True for answer in answers)
+                run.stopped = any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers)
                 over = run.stopped or len(run.history) == total or run.failures >= allowed
                 if keeper is not None and (over or saves(record.step)):
                     keeper.save(self, run, plan)
