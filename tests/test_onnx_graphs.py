@@ -265,6 +265,10 @@ def test_the_file_says_which_operators_it_needs(tmp_path: Path) -> None:
             r"layer 0 \(LSTM\): proj_size: expected 0, because ONNX's LSTM has none, got 2",
         ),
         (
+            lambda: nn.LSTM(3, 4, clip=2.0),
+            "clip: expected None, because ONNX Runtime does not clip an LSTM's c, got 2.0",
+        ),
+        (
             lambda: nn.RNN(3, 4, nonlinearity=("elu", 1 / 3), dtype="float64"),
             "activation_alpha: expected a number of up to 7 digits, because ONNX's attributes are float32, got 0.333",
         ),

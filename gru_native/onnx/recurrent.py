@@ -297,6 +297,8 @@ def to_operator(layer: Layer) -> tuple[str, dict[str, Any]]:
             if numbers:
                 found[name] = [single(name, each, layer) for each in numbers]
     if layer.clip is not None:
+        if isinstance(layer, nn.LSTM):  # whose c the operator's text clips too
+            raise ValueError(f"clip: expected None, because ONNX Runtime does not clip an LSTM's c, got {layer.clip}")
         found["clip"] = single("clip", layer.clip, layer)
     if isinstance(layer, nn.GRU):
         found["linear_before_reset"] = int(layer.reset_after)
