@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_docs import blocks_of
 
 import gru_native as gn
 from gru_native import nn
@@ -51,6 +52,8 @@ if len(text) == 0:
     nn.LastPooling().backward(record)  # type: ignore[call-arg]
     nn.GRU(4, 8)(vectors, return_gate=True)  # type: ignore[call-overload]
     gn.nothing  # type: ignore[attr-defined]
+    model.predict(x).nothing  # type: ignore[attr-defined]
+    model.predict_proba(x).nothing  # type: ignore[attr-defined]
 """
 
 
@@ -70,6 +73,13 @@ def test_a_users_program_is_strictly_typed(tmp_path, environment):
     pytest.importorskip("mypy")
     (tmp_path / "program.py").write_text(PROGRAM)
     run(tmp_path, environment, "program.py")
+    run(tmp_path, environment, "-m", "mypy", "--strict", "--config-file", str(CONFIG), "program.py")
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md"])
+def test_the_pages_programs_are_strictly_typed(page, tmp_path, environment):
+    pytest.importorskip("mypy")
+    (tmp_path / "program.py").write_text("\n".join(blocks_of((TESTS.parent / page).read_text(), "python")))
     run(tmp_path, environment, "-m", "mypy", "--strict", "--config-file", str(CONFIG), "program.py")
 
 

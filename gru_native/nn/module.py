@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from inspect import Parameter, Signature, signature
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, TypeAlias, TypeVar, cast, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -298,7 +298,29 @@ class Module:
 
         return summary(self, x)
 
-    # Whole data
+    # Whole data. Of sequences and sources, the model decides whether there is an array or a list.
+
+    @overload
+    def predict(
+        self,
+        inputs: Data | list[Array] | tuple[Array, ...],
+        lengths: ArrayLike | None = None,
+        *,
+        mask: ArrayLike | None = None,
+        batch_size: int | None = None,
+        threads: int | None = None,
+    ) -> Any: ...
+
+    @overload
+    def predict(
+        self,
+        inputs: ArrayLike,
+        lengths: ArrayLike | None = None,
+        *,
+        mask: ArrayLike | None = None,
+        batch_size: int | None = None,
+        threads: int | None = None,
+    ) -> Array: ...
 
     def predict(
         self,
@@ -308,7 +330,7 @@ class Module:
         mask: ArrayLike | None = None,
         batch_size: int | None = None,
         threads: int | None = None,
-    ) -> Array | list[Array]:
+    ) -> Any:
         """Return what the model gives, as at inference and without states, batch by batch.
 
         Parameters
@@ -343,6 +365,30 @@ class Module:
 
         return predict(self, inputs, lengths, mask, batch_size, threads)
 
+    @overload
+    def predict_proba(
+        self,
+        inputs: Data | list[Array] | tuple[Array, ...],
+        lengths: ArrayLike | None = None,
+        *,
+        mask: ArrayLike | None = None,
+        labels: bool = False,
+        batch_size: int | None = None,
+        threads: int | None = None,
+    ) -> Any: ...
+
+    @overload
+    def predict_proba(
+        self,
+        inputs: ArrayLike,
+        lengths: ArrayLike | None = None,
+        *,
+        mask: ArrayLike | None = None,
+        labels: bool = False,
+        batch_size: int | None = None,
+        threads: int | None = None,
+    ) -> Array: ...
+
     def predict_proba(
         self,
         inputs: Data | ArrayLike,
@@ -352,7 +398,7 @@ class Module:
         labels: bool = False,
         batch_size: int | None = None,
         threads: int | None = None,
-    ) -> Array | list[Array]:
+    ) -> Any:
         """Return what `predict` does, as probabilities of classes, (..., C) with a sum of 1.
 
         The model gives logits (..., C), as `CrossEntropyLoss` takes them; or one logit (..., 1), as `BCEWithLogitsLoss`
