@@ -288,7 +288,9 @@ class CrossEntropyLoss(_Loss):
         """Return the targets as int64."""
         found = index_array("targets", targets, shape[-1], exempt=self.ignore_index)
         if found.shape != shape[:-1]:
-            raise ValueError(f"targets: expected shape {shape[:-1]} beside predictions {shape}, got {found.shape}")
+            message = f"targets: expected shape {shape[:-1]} beside predictions {shape}, got {found.shape}"
+            hint = "; give probabilities as floats of the logits' dtype" if found.shape == shape else ""
+            raise ValueError(message + hint)
         return found
 
 

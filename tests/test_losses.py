@@ -389,6 +389,11 @@ ints = np.zeros(2, int)
             r"targets: expected shape \(2, 3\) beside predictions \(2, 3, 4\), got \(2, 4\)",
         ),
         (
+            lambda: CrossEntropyLoss()(np.zeros((2, 3)), np.eye(2, 3, dtype=int)),
+            ValueError,
+            r"targets: expected shape \(2,\) .*, got \(2, 3\); give probabilities as floats of the logits' dtype",
+        ),
+        (
             lambda: CrossEntropyLoss()(np.zeros((2, 2, 5)), np.array([[0, -100], [4, 5]])),
             ValueError,
             r"targets: expected 0 to 4 or -100, got 5 at \(1, 1\)",
