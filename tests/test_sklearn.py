@@ -218,6 +218,12 @@ def test_a_callback_ends_the_training() -> None:
     assert classifier.n_iter_ == 2
 
 
+@pytest.mark.parametrize(("verbose", "shown"), [(0, False), (1, True), (np.True_, True)])
+def test_verbose_is_a_number_too(verbose: Any, shown: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    quick(epochs=1, verbose=verbose).fit(*ragged())
+    assert (capsys.readouterr().err != "") == shown
+
+
 def test_weights_and_classes() -> None:
     X, y = ragged()
     names = np.array(["back", "forth"])[y]

@@ -46,7 +46,7 @@ class RecurrentEstimator(BaseEstimator):
     random_state: Any = None
     n_jobs: int | None = None
     callbacks: Sequence[Callable[[Record], object]] | None = None
-    verbose: bool = False
+    verbose: bool | int = False
 
     model_: nn.Sequential = field(init=False)
     n_iter_: int = field(init=False)
@@ -97,6 +97,12 @@ class RecurrentEstimator(BaseEstimator):
         jobs = whole("n_jobs", self.n_jobs, -(2**31), MAX_THREADS)
         return jobs if jobs > 0 else min(effective_n_jobs(jobs), MAX_THREADS)
 
+    @property
+    def _shows_progress(self) -> bool:
+        """What `verbose` says, which scikit-learn has as a flag or as a number."""
+        chosen = self.verbose
+        return flag("verbose", chosen) if isinstance(chosen, (bool, np.bool_)) else whole("verbose", chosen, 0) > 0
+
     def _random(self) -> np.random.RandomState:
         try:
             return check_random_state(self.random_state)
@@ -126,7 +132,7 @@ class RecurrentEstimator(BaseEstimator):
             examples.batches(whole("batch_size", self.batch_size), (seed, 1)),
             epochs=1 if once else whole("epochs", self.epochs),
             callbacks=() if self.callbacks is None else self.callbacks,
-            progress=flag("verbose", self.verbose),
+            progress=self._shows_progress,
             **stopping,
         )
         self.model_, self._seed, self._steps = model, seed, trainer.step

@@ -75,8 +75,8 @@ class GRUClassifier(ClassifierMixin, SequenceEstimator):
         The most threads to compute with; -1 for all CPUs, ``None`` for the package's default: see `gru_native.threads`.
     callbacks : list of functions, or None
         Each is called with the `gru_native.train.Record` of each step. When one returns True, training ends.
-    verbose : bool
-        Whether to show a progress bar.
+    verbose : bool or int
+        Whether to show a progress bar: 0 is False, any number from 1 up True.
     class_weight : dict, "balanced" or None
         What the samples of a class count, as in scikit-learn.
 
