@@ -17,6 +17,8 @@ from gru_native._runtime import get_include, get_library, release_memory, set_te
 
 if TYPE_CHECKING:
     from gru_native import convert, heatmaps, inspection, io, keras, losses, optim, reference, schedules, stream, train
+    from gru_native import onnx as onnx
+    from gru_native import sklearn as sklearn
     from gru_native.io import ModelFileError, load, load_metadata, load_state, load_weights, save
 
     __version__: str
@@ -49,6 +51,7 @@ __all__ = [
     "train",
 ]
 
+_WITH_EXTRAS = ("onnx", "sklearn")  # what `import *` leaves out: their packages may not be there
 _OF_IO = ("ModelFileError", "load", "load_metadata", "load_state", "load_weights", "save")
 
 
@@ -64,7 +67,7 @@ if not TYPE_CHECKING:
             value: object = version("gru_native")
         elif name in _OF_IO:
             value = getattr(import_module("gru_native.io"), name)
-        elif name in __all__:
+        elif name in __all__ or name in _WITH_EXTRAS:
             value = import_module(f"gru_native.{name}")
         else:
             raise AttributeError(f"module 'gru_native' has no attribute {name!r}")

@@ -115,6 +115,16 @@ def test_names_that_are_loaded_later_are_there() -> None:
     assert set(printed(script)) == set(gru_native.__all__)
 
 
+@pytest.mark.parametrize("name", ["onnx", "sklearn"])
+def test_what_needs_an_extra_is_there_too(name: str) -> None:
+    pytest.importorskip(name)
+    script = (
+        f"import sys, gru_native as gn; assert {name!r} not in sys.modules; print(gn.{name}.__name__)\n"
+        f"from gru_native import *; assert {name!r} not in dir()"
+    )
+    assert printed(script) == [f"gru_native.{name}"]
+
+
 def test_threads_find_whole_modules_when_all_ask_first() -> None:
     """Slow loading makes them meet; slowest are packages, whose submodules others could ask for meanwhile."""
     script = """
