@@ -108,6 +108,10 @@ class Optimizer:
         self.groups = _checked_groups(groups, [*self.model.parameters()])
         self._states: dict[str, _State] = {}
 
+    def __repr__(self) -> str:
+        settings = (f"{name}={own!r}" for name, own in vars(self).items() if name != "model" and name[0] != "_")
+        return f"{type(self).__name__}({', '.join(settings)})"
+
     def step(self, grads: Mapping[str, Array | SparseGradient]) -> None:
         """Update the model's parameters once.
 

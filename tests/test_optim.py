@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from tolerances import assert_close, assert_gradient
 
+from gru_native.nn import Linear
 from gru_native.nn.module import Module
 from gru_native.optim import SGD, Adam, AdamW, Optimizer, RMSprop, clip_grad_norm, clip_grad_value
 
@@ -212,6 +213,13 @@ def test_parameters_are_replaced_not_written_to(
         assert not np.array_equal(array, copies[name])
         assert np.array_equal(held[name], copies[name])
         assert np.array_equal(grads[name], given[name])
+
+
+def test_settings_are_shown() -> None:
+    model = Linear(2, 1)
+    shown = "SGD(lr=0.1, initial_lr=None, weight_decay=0.0, groups={}, momentum=0.9, dampening=0.0, nesterov=False)"
+    assert repr(SGD(model, lr=0.1, momentum=0.9)) == shown
+    assert repr(AdamW(model, groups={"bias": None})).startswith("AdamW(lr=0.001, ")
 
 
 def test_parameters_without_dimensions_or_elements() -> None:
