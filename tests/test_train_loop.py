@@ -1086,3 +1086,12 @@ def test_a_callback_ends_the_run(kept: bool, tmp_path: Path) -> None:
     else:
         assert fit(lambda record: record.step == 3) == 3
         assert fit(lambda record: 1) == 10  # is not True
+
+
+def test_arrays_apart_are_refused_with_the_way() -> None:
+    x, y = np.ones((4, 2), np.float32), np.ones((4, 1), np.float32)
+    model = nn.Linear(2, 1)
+    trainer = Trainer(model, MSELoss(), optim.SGD(model, lr=0.1))
+    for call in (trainer.fit, trainer.evaluate):
+        with pytest.raises(TypeError, match=r"^data: expected one source .*Batches\(x, y, batch_size\), got 2"):
+            call(x, y)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import reduce
 from operator import add
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, NoReturn, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -137,7 +137,7 @@ class Trainer:
     def fit(
         self,
         data: Data,
-        *,
+        *others: NoReturn,
         epochs: int | None = None,
         steps: int | None = None,
         validation: Data | None = None,
@@ -207,6 +207,7 @@ class Trainer:
         OtherRunError, ModelFileError
             For a checkpoint of another run, or a damaged one.
         """
+        _refuse_others(others)
         if (epochs is None) == (steps is None):
             raise ValueError(f"epochs, steps: expected one of the two, got {shown(epochs)} and {shown(steps)}")
         self._refuse_strangers()
@@ -285,12 +286,13 @@ class Trainer:
                     keeper.save(self, run, plan)
         return run.history
 
-    def evaluate(self, data: Data) -> dict[str, float]:
+    def evaluate(self, data: Data, *others: NoReturn) -> dict[str, float]:
         """Return ``loss``, its mean over all targets of the data, and the metrics.
 
         All of them are NaN when the loss is, as for data in which no target counts; `fit` refuses such validation data
         with a ValueError.
         """
+        _refuse_others(others)
         refuse_misfit(self.model, "data", data)
         tally = Tally()
         for batch, output in outputs(self.model, data, self.threads):
@@ -521,6 +523,13 @@ def _training(model: Module) -> str | list[str]:
     if len(set(modes.values())) == 1:
         return "on" if model.training else "off"
     return [name for name, training in modes.items() if training]
+
+
+def _refuse_others(others: tuple[Any, ...]) -> None:
+    """Refuse inputs and targets apart, which models of Keras and scikit-learn take."""
+    if others:
+        expected = "one source of batches, such as Batches(x, y, batch_size)"
+        raise TypeError(f"data: expected {expected}, got {1 + len(others)} arguments")
 
 
 def _described(data: Data) -> dict[str, Any]:
