@@ -130,6 +130,12 @@ X = np.zeros((4, 3))
         ([nn.GRU(3, 1, **F64)], X, {}, "inputs: expected shape (T, N, ...), got (4, 3)"),
         ([nn.GRU(3, 1, batch_first=True, **F64)], X, {}, "inputs: expected shape (N, T, ...), got (4, 3)"),
         ([nn.Linear(3, 1, **F64)], X[0], {}, "inputs: expected shape (N, ...), got (3,)"),
+        (
+            [nn.Embedding(5, 3, **F64), nn.GRU(3, 1, **F64)],
+            X,
+            {},
+            "inputs: expected shape (T, N, ...), got (4, 3) of float64; indices have an integer dtype",
+        ),
         ([nn.Linear(3, 1, **F64)], X, {"lengths": [1] * 4}, "lengths: expected None, because no layer takes sequences"),
         ([nn.GRU(3, 1, **F64)], X[:, None], {"lengths": [5]}, "lengths: expected 0 to 4, got 5 at (0,)"),
         ([nn.GRU(3, 1, **F64)], X[:, None], {"mask": X[:1] > 0}, "mask: expected shape (4, 1), got (1, 3)"),

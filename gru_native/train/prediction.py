@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from gru_native import functional as F
 from gru_native.arguments import Array, array, flag, instance, shaped_array, whole
-from gru_native.nn import Activation, Module, Sequential, Softmax
+from gru_native.nn import Activation, Embedding, Module, Sequential, Softmax
 from gru_native.nn.signal import layout_of, trace
 from gru_native.passes import repeatable
 from gru_native.train.data import Batch, Data, Sequences, placed
@@ -131,7 +131,9 @@ def _of_array(
     axes = inputs.ndim + (inputs.dtype.kind in "iu")  # indices have no features
     if axes < (2 if layout is None else 3):
         expected = "(N, ...)" if layout is None else "(N, T, ...)" if layout else "(T, N, ...)"
-        raise ValueError(f"inputs: expected shape {expected}, got {inputs.shape}")
+        indexed = any(isinstance(module, Embedding) for _, module in model.named_modules())
+        hint = f" of {inputs.dtype}; indices have an integer dtype" if indexed and inputs.dtype.kind == "f" else ""
+        raise ValueError(f"inputs: expected shape {expected}, got {inputs.shape}{hint}")
     axis = int(layout is False)
     rows = inputs.shape[axis]
     given: dict[str, tuple[Any, int]] = {}  # and the axis of the rows
