@@ -422,7 +422,7 @@ def test_states_lengths_and_a_mean(rng: np.random.Generator) -> None:
         (f"({AXES}) {{ a = MatMul (x, M) y = Transpose <perm = [1, 0, 2]> (a) }}", "expected axes as those of 'x'"),
         (
             f'({AXES}) {{ y0 = GRU <direction = "reverse"> (x, W, R) s = Squeeze (y0, one) y = Gather (s, last) }}',
-            "Gather 'y': expected one direction, forward: the reverse one ends at the first step",
+            "Gather 'y': expected the last states, Y_h, got the last step of Y, where the reverse direction begins",
         ),
         (
             "(float[T, B, 3] x, int32[B] n) => (float[B, 4] y) { y0 = GRU (x, W, R, B, n) s = Squeeze (y0, one)"

@@ -156,7 +156,7 @@ def _embedding(table: Array, indices: Any, axis: int) -> Signal:
 def _last_step(node: Node, x: Signal, axis: int) -> Signal:
     """Return the last step of a sequence, whose axis of time goes."""
     if x.directions == 2 or getattr(x.layers[-1], "direction", "forward") == "reverse":
-        raise NoChain("expected one direction, forward: the reverse one ends at the first step")
+        raise NoChain("expected the last states, Y_h, got the last step of Y, where the reverse direction begins")
     pooling = nn.LastPooling(batch_first=node.over_time(x.axes[axis]))
     return x.through(pooling, axes=_without(x.axes, axis), ragged=(*x.ragged, False))
 
