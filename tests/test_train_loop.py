@@ -1095,3 +1095,11 @@ def test_arrays_apart_are_refused_with_the_way() -> None:
     for call in (trainer.fit, trainer.evaluate):
         with pytest.raises(TypeError, match=r"^data: expected one source .*Batches\(x, y, batch_size\), got 2"):
             call(x, y)
+
+
+def test_metrics_are_given_probabilities_as_they_are() -> None:
+    model = nn.Linear(2, 3)
+    data = Batches(np.ones((4, 2), np.float32), np.full((4, 3), 1 / 3, np.float32), 2)
+    metrics = {"rows": lambda predictions, targets: len(predictions) * (predictions.shape == targets.shape == (4, 3))}
+    trainer = Trainer(model, CrossEntropyLoss(), optim.SGD(model, lr=0.1), metrics=metrics)
+    assert trainer.evaluate(data)["rows"] == 4

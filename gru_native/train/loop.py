@@ -457,7 +457,7 @@ class Trainer:
 
     def _without_ignored(self, predictions: Array, targets: Array) -> tuple[Array, Array]:
         ignored = getattr(self.loss, "ignore_index", None)
-        if ignored is None:
+        if ignored is None or targets.dtype.kind == "f":  # probabilities, of which all count
             return predictions, targets
         counted = targets != ignored
         return predictions[counted], targets[counted]
