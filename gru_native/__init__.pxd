@@ -201,6 +201,11 @@ cdef extern from "gru_native.h" nogil:
         gn_type type, size_t rows, size_t classes, const void* logits, const int64_t* targets, int64_t ignore_index,
         double smoothing, double* losses, void* gradient, int threads, gn_error* error
     )
+    gn_status gn_ctc(
+        gn_type type, size_t steps, size_t batch, size_t classes, const void* logits, const int64_t* targets,
+        size_t size, const int64_t* input_lengths, const int64_t* target_lengths, int64_t blank, double* losses,
+        void* gradient, int threads, gn_error* error
+    )
     gn_status gn_dropout(
         gn_type type, size_t size, const void* x, void* y, uint64_t key, double p, int threads, gn_error* error
     )

@@ -83,6 +83,16 @@ def softmax_cross_entropy(
     d_logits: _Array | None,
     threads: int,
 ) -> None: ...
+def ctc(
+    logits: _Array,
+    targets: _Array,
+    input_lengths: _Array,
+    target_lengths: _Array,
+    blank: int,
+    losses: _Array,
+    d_logits: _Array | None,
+    threads: int,
+) -> None: ...
 def dropout(x: _Array, output: _Array, key: int, p: float, threads: int) -> None: ...
 def moments(x: _Array, means: _Array, variances: _Array) -> None: ...
 def activate(function: int, alpha: float, beta: float, x: _Array, output: _Array, slope: _Array | None) -> None: ...

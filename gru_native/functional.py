@@ -41,6 +41,7 @@ from gru_native.arguments import (
     typed_array,
     whole,
 )
+from gru_native.arguments import array as any_array
 from gru_native.passes import LARGE, PIECE, allocated, repeatable
 from gru_native.random import Seed, key
 
@@ -749,6 +750,76 @@ def softmax_cross_entropy(
         _contiguous(targets),
         ignore_index,
         label_smoothing,
+        losses,
+        d_logits,
+        thread_count(threads),
+    )
+    return losses, d_logits
+
+
+@repeatable
+def ctc(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    input_lengths: ArrayLike,
+    target_lengths: ArrayLike,
+    *,
+    blank: int = 0,
+    gradient: bool = False,
+    threads: int | None = None,
+) -> tuple[Array, Array | None]:
+    """Return the loss of connectionist temporal classification of each sequence, and on request its gradient.
+
+    It is -log of the probability, by ``softmax(logits)``, of all ways to write the targets, with repeats and blanks,
+    in the steps of the logits (Graves et al., "Connectionist temporal classification", 2006).
+
+    Parameters
+    ----------
+    logits
+        (T, B, C), float32 or float64.
+    targets
+        (B, S), any integer dtype; those within the lengths are in 0 to C - 1, and not `blank`.
+    input_lengths, target_lengths
+        (B), any integer dtype: the steps and labels of each sequence.
+    blank
+        The class between labels.
+
+    Returns
+    -------
+    losses
+        (B), float64; infinite where there are too few steps.
+    d_logits
+        (T, B, C) in logits' dtype: zero behind the last step, NaN where the loss is not finite; ``None`` unless
+        `gradient`.
+    """
+    logits = any_float_array("logits", logits)
+    if logits.ndim != 3 or logits.shape[2] == 0:
+        raise ValueError(f"logits: expected shape (T, B, C) with C of at least 1, got {logits.shape}")
+    steps, batch, classes = logits.shape
+    blank = whole("blank", blank, 0, classes - 1)
+    labels = any_array("targets", targets)
+    if labels.dtype.kind not in "iu" and labels.size:
+        raise TypeError(f"targets: expected an integer dtype, got {labels.dtype}")
+    if labels.ndim != 2 or len(labels) != batch:
+        raise ValueError(f"targets: expected shape ({batch}, S), got {labels.shape}")
+    lengths = [
+        index_array(name, value, most + 1)
+        for name, value, most in (
+            ("input_lengths", input_lengths, steps),
+            ("target_lengths", target_lengths, labels.shape[1]),
+        )
+    ]
+    for name, own in zip(("input_lengths", "target_lengths"), lengths, strict=True):
+        if own.shape != (batch,):
+            raise ValueError(f"{name}: expected shape ({batch},), got {own.shape}")
+    losses = np.empty(batch, np.float64)
+    d_logits = empty(logits.shape, logits.dtype) if flag("gradient", gradient) else None
+    _core.ctc(
+        _contiguous(logits),
+        _contiguous(labels.astype(np.int64)),
+        _contiguous(lengths[0]),
+        _contiguous(lengths[1]),
+        blank,
         losses,
         d_logits,
         thread_count(threads),

@@ -1,6 +1,6 @@
 """Loss functions, as PyTorch defines them, but the classes stand on the last axis and the mean over no target is 0.
 
-Every loss has three methods:
+Every loss but `CTCLoss`, which also takes lengths, has three methods:
 
 - ``loss(predictions, targets)`` is the value;
 - ``loss.forward(predictions, targets)`` is ``(value, tape)``;
@@ -11,8 +11,8 @@ The mean over no target at all is 0, as its gradient is, where PyTorch has NaN: 
 With ``"none"`` the value is a float64 array with one loss for each target, and `d_loss` a number or an array
 of that shape. NaN and infinity give what IEEE arithmetic makes of the formula, without a warning.
 
-The first two take ``weights=None``, numbers from 0 up for the targets, on all of their axes or on the first ones:
-each loss is multiplied by its own, and a mean is divided by their sum. And ``threads=None``, the most threads to
+The first two methods take ``weights=None``, numbers from 0 up for the targets, on all of their axes or on the first
+ones: each loss is multiplied by its own, and a mean is divided by their sum. And ``threads=None``, the most threads to
 compute with (``None`` for the default). A fourth method, ``loss.count(targets, weights=None)``, is what a mean is
 divided by.
 """
@@ -33,6 +33,7 @@ from gru_native.arguments import (
     Array,
     any_float_array,
     array,
+    flag,
     index_array,
     instance,
     number,
@@ -46,7 +47,7 @@ from gru_native.passes import in_pieces, repeatable
 
 Reduction = Literal["mean", "sum", "none"]
 
-__all__ = ["BCEWithLogitsLoss", "CrossEntropyLoss", "LossTape", "MSELoss"]
+__all__ = ["BCEWithLogitsLoss", "CTCLoss", "CrossEntropyLoss", "LossTape", "MSELoss"]
 
 
 @dataclass
@@ -60,36 +61,10 @@ class LossTape:
 
 
 class _Loss:
-    """Reduction and backward pass, common to all losses; a subclass gives the single losses (`_evaluate`)."""
+    """Reduction and backward pass, common to all losses."""
 
     def __init__(self, reduction: Reduction) -> None:
         self.reduction = one_of("reduction", reduction, ("mean", "sum", "none"))
-
-    @repeatable
-    def __call__(
-        self,
-        predictions: ArrayLike,
-        targets: ArrayLike,
-        *,
-        weights: ArrayLike | None = None,
-        threads: int | None = None,
-    ) -> float | Array:
-        """Return the loss."""
-        losses, _, count = self._weighted(predictions, targets, weights, gradient=False, threads=threads)
-        return self._reduce(losses, count)
-
-    @repeatable
-    def forward(
-        self,
-        predictions: ArrayLike,
-        targets: ArrayLike,
-        *,
-        weights: ArrayLike | None = None,
-        threads: int | None = None,
-    ) -> tuple[float | Array, LossTape]:
-        """Return the loss and the tape for `backward`."""
-        losses, gradient, count = self._weighted(predictions, targets, weights, gradient=True, threads=threads)
-        return self._reduce(losses, count), LossTape(self, gradient, losses.shape, count)
 
     @repeatable
     def backward(self, tape: LossTape, d_loss: float | Array = 1.0) -> Array:
@@ -116,10 +91,54 @@ class _Loss:
             scale = scale / tape.count
         scale = scale.astype(gradient.dtype)
         if scale.ndim:
-            scale = scale.reshape(scale.shape + (1,) * (gradient.ndim - scale.ndim))
+            scale = self._spread(scale, gradient)
         tape.gradient = None
         with np.errstate(all="ignore"):
             return np.multiply(gradient, scale, out=gradient)
+
+    def _spread(self, scale: Array, gradient: Array) -> Array:
+        """Return what each loss is multiplied by, for all of its gradient."""
+        spread: Array = scale.reshape(scale.shape + (1,) * (gradient.ndim - scale.ndim))
+        return spread
+
+    def _reduce(self, losses: Array, count: float) -> float | Array:
+        if self.reduction == "none":
+            return losses
+        with np.errstate(all="ignore"):
+            total = float(losses.sum())
+        if self.reduction == "sum":
+            return total
+        return total / count if count else 0.0
+
+
+class _TargetLoss(_Loss):
+    """The calls of a loss of predictions and targets; a subclass gives the single losses (`_evaluate`)."""
+
+    @repeatable
+    def __call__(
+        self,
+        predictions: ArrayLike,
+        targets: ArrayLike,
+        *,
+        weights: ArrayLike | None = None,
+        threads: int | None = None,
+    ) -> float | Array:
+        """Return the loss."""
+        losses, _, count = self._weighted(predictions, targets, weights, gradient=False, threads=threads)
+        return self._reduce(losses, count)
+
+    @repeatable
+    def forward(
+        self,
+        predictions: ArrayLike,
+        targets: ArrayLike,
+        *,
+        weights: ArrayLike | None = None,
+        threads: int | None = None,
+    ) -> tuple[float | Array, LossTape]:
+        """Return the loss and the tape for `backward`."""
+        losses, gradient, count = self._weighted(predictions, targets, weights, gradient=True, threads=threads)
+        return self._reduce(losses, count), LossTape(self, gradient, losses.shape, count)
 
     def count(self, targets: ArrayLike, weights: ArrayLike | None = None) -> float:
         """Return what the mean over these targets is divided by: their number, or the sum of their weights."""
@@ -157,17 +176,8 @@ class _Loss:
         """Return single losses (float64), their gradient (a new array, or None), and their `count`."""
         raise NotImplementedError
 
-    def _reduce(self, losses: Array, count: float) -> float | Array:
-        if self.reduction == "none":
-            return losses
-        with np.errstate(all="ignore"):
-            total = float(losses.sum())
-        if self.reduction == "sum":
-            return total
-        return total / count if count else 0.0
 
-
-class CrossEntropyLoss(_Loss):
+class CrossEntropyLoss(_TargetLoss):
     """Cross-entropy from logits, with the classes on the last axis of the logits.
 
     ``-sum_c weight_c q_c log softmax(logits)_c``. Of a class as target, q is 1 - label_smoothing there plus
@@ -294,7 +304,7 @@ class CrossEntropyLoss(_Loss):
         return found
 
 
-class MSELoss(_Loss):
+class MSELoss(_TargetLoss):
     """Mean squared error, ``(predictions - targets)²``.
 
     Predictions and targets have one shape and one dtype, float32 or float64; nothing is broadcast.
@@ -314,7 +324,7 @@ class MSELoss(_Loss):
         return _elementwise(partial(_squared_error, gradient=gradient), predictions, targets)
 
 
-class BCEWithLogitsLoss(_Loss):
+class BCEWithLogitsLoss(_TargetLoss):
     """Binary cross-entropy from logits.
 
     ``-(pos_weight * y * log sigmoid(x) + (1 - y) * log sigmoid(-x))`` with logits x and targets y of one
@@ -367,6 +377,114 @@ class BCEWithLogitsLoss(_Loss):
             raise ValueError(
                 f"pos_weight: expected a shape that broadcasts to {shape}, got {self.pos_weight.shape}"
             ) from None
+
+
+class CTCLoss(_Loss):
+    """Connectionist temporal classification from logits: labels of a sequence whose places are not known.
+
+    -log of the probability of all ways to write the targets, with repeats and blanks, in the steps of the logits
+    (Graves et al., "Connectionist temporal classification", 2006). The calls take ``(logits, targets, input_lengths,
+    target_lengths, *, threads=None)``:
+
+    - logits (T, B, C), float32 or float64; PyTorch has log-probabilities there;
+    - targets (B, S), or all labels one behind the other, of any integer type: 0 to C - 1, and not `blank`;
+    - input_lengths and target_lengths (B), of any integer type: the steps and labels of each sequence.
+
+    The mean is PyTorch's: each loss is divided by the number of its labels, or by 1, and then the mean over B is taken.
+
+    Parameters
+    ----------
+    blank : int
+        The class between labels.
+    reduction : {"mean", "sum", "none"}
+    zero_infinity : bool
+        Whether a sequence of too few steps for its labels gives loss and gradient 0. Its loss is infinite otherwise,
+        and its gradient NaN.
+
+    Raises
+    ------
+    TypeError
+        When the logits are not float32 or float64, or others not integers.
+    ValueError
+        When shapes do not fit, a length is too large, or a target is no label.
+    """
+
+    def __init__(self, blank: int = 0, reduction: Reduction = "mean", zero_infinity: bool = False) -> None:
+        super().__init__(reduction)
+        self.blank = whole("blank", blank, 0)
+        self.zero_infinity = flag("zero_infinity", zero_infinity)
+
+    @repeatable
+    def __call__(
+        self,
+        logits: ArrayLike,
+        targets: ArrayLike,
+        input_lengths: ArrayLike,
+        target_lengths: ArrayLike,
+        *,
+        threads: int | None = None,
+    ) -> float | Array:
+        """Return the loss."""
+        losses, _ = self._losses(logits, targets, input_lengths, target_lengths, False, threads)
+        return self._reduce(losses, len(losses))
+
+    @repeatable
+    def forward(
+        self,
+        logits: ArrayLike,
+        targets: ArrayLike,
+        input_lengths: ArrayLike,
+        target_lengths: ArrayLike,
+        *,
+        threads: int | None = None,
+    ) -> tuple[float | Array, LossTape]:
+        """Return the loss and the tape for `backward`."""
+        losses, d_logits = self._losses(logits, targets, input_lengths, target_lengths, True, threads)
+        return self._reduce(losses, len(losses)), LossTape(self, d_logits, losses.shape, len(losses))
+
+    def _losses(
+        self,
+        logits: ArrayLike,
+        targets: ArrayLike,
+        input_lengths: ArrayLike,
+        target_lengths: ArrayLike,
+        gradient: bool,
+        threads: int | None,
+    ) -> tuple[Array, Array | None]:
+        """Return single losses (B), of a mean divided by their labels, and their gradient."""
+        sizes = index_array("target_lengths", target_lengths, LARGEST)
+        losses, d_logits = functional.ctc(
+            logits,
+            _in_rows(array("targets", targets), sizes),
+            input_lengths,
+            sizes,
+            blank=self.blank,
+            gradient=gradient,
+            threads=threads,
+        )
+        factors = 1.0 / np.maximum(sizes, 1) if self.reduction == "mean" else np.ones(len(losses))
+        endless = np.isposinf(losses)
+        if self.zero_infinity and endless.any():
+            losses[endless] = 0.0
+            if d_logits is not None:
+                d_logits[:, endless] = 0.0
+        if d_logits is not None and self.reduction == "mean":
+            d_logits *= factors[:, None].astype(d_logits.dtype)
+        return losses * factors, d_logits
+
+    def _spread(self, scale: Array, gradient: Array) -> Array:
+        return scale[:, None]
+
+
+def _in_rows(labels: Array, sizes: Array) -> Array:
+    """Return labels that stand one behind the other as (B, S); others as they are."""
+    if labels.ndim != 1 or sizes.ndim != 1:
+        return labels
+    if labels.size != sizes.sum():
+        raise ValueError(f"targets: expected {sizes.sum()} labels, as target_lengths say, got {labels.size}")
+    rows = np.zeros((len(sizes), sizes.max(initial=0)), labels.dtype)
+    rows[np.arange(rows.shape[1]) < sizes[:, None]] = labels
+    return rows
 
 
 def _elementwise(compute: Callable[..., tuple[Array, ...]], *arrays: Array) -> tuple[Array, Array | None, float]:

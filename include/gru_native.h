@@ -319,6 +319,15 @@ GN_API gn_status gn_cross_entropy(gn_type type, size_t rows, size_t classes, con
                                   int64_t ignore_index, double smoothing, double* losses, void* gradient, int threads,
                                   gn_error* error);
 
+/* losses (B): -log of the probability, by softmax(logits), of all ways to write the targets (B, S) with repeats and
+   blanks in the steps of logits (T, B, C): connectionist temporal classification. Infinite where the steps are too few.
+   gradient (T, B, C), or NULL; NaN where the loss is not finite. Lengths (B) are 0 to T and 0 to S. Targets within them
+   are 0 to C - 1, and not `blank`. */
+GN_API gn_status gn_ctc(gn_type type, size_t steps, size_t batch, size_t classes, const void* logits,
+                        const int64_t* targets, size_t size, const int64_t* input_lengths,
+                        const int64_t* target_lengths, int64_t blank, double* losses, void* gradient, int threads,
+                        gn_error* error);
+
 /* y = x / (1 - p), but zero with probability p; where is a function of the key, the place and p. y may be x. */
 GN_API gn_status gn_dropout(gn_type type, size_t size, const void* x, void* y, uint64_t key, double p, int threads,
                             gn_error* error);

@@ -200,6 +200,18 @@ def functional_calls() -> dict[str, Call]:
             F.embedding_backward,
             {**indices, "d_output": zeros(2, 2), "num_embeddings": 3, "padding_idx": 0, "threads": 1},
         ),
+        "ctc": Call(
+            F.ctc,
+            {
+                "logits": zeros(4, 2, 3),
+                "targets": np.array([[1, 2], [2, 0]]),
+                "input_lengths": np.array([4, 3]),
+                "target_lengths": np.array([2, 1]),
+                "blank": 0,
+                "gradient": True,
+                "threads": 1,
+            },
+        ),
         "softmax_cross_entropy": Call(F.softmax_cross_entropy, {**logits, "gradient": True, "threads": 1}),
         "activate": Call(F.activate, {"x": zeros(3), "function": ("elu", 0.5), "slope": False}),
         "softmax": Call(F.softmax, {"x": zeros(2, 3), "threads": 1}),
@@ -355,6 +367,23 @@ def training_calls(folder: Path) -> dict[str, Call]:
             f"{name}.backward": Call(backward, {"tape": ..., "d_loss": 1.0}),
             f"{name}.count": Call(loss.count, {"targets": given["targets"], "weights": given["weights"]}),
         }
+    labelled = {
+        "logits": zeros(4, 2, 3),
+        "targets": np.array([[1, 2], [2, 0]]),
+        "input_lengths": np.array([4, 3]),
+        "target_lengths": np.array([2, 1]),
+        "threads": 1,
+    }
+    ctc = losses.CTCLoss()
+    calls |= {
+        "CTCLoss": Call(losses.CTCLoss, {"blank": 0, "reduction": "mean", "zero_infinity": True}),
+        "CTCLoss(...)": Call(ctc, labelled),
+        "CTCLoss.forward": Call(ctc.forward, labelled),
+        "CTCLoss.backward": Call(
+            lambda tape=..., d_loss=1.0: ctc.backward(ctc.forward(**labelled)[1] if tape is ... else tape, d_loss),
+            {"tape": ..., "d_loss": 1.0},
+        ),
+    }
     linear = nn.Linear(IN, 3, seed=0)
     base = {"model": linear, "lr": 0.1, "weight_decay": 0.0, "groups": {"bias": {"weight_decay": 0.1}}}
     adam = base | {"betas": (0.9, 0.99), "eps": 1e-8}

@@ -45,6 +45,9 @@ CALLS = {
     "linear_backward": lambda: of_function(
         F.linear_backward, draw(60_000, 1024), F.pack_linear(draw(1024, 1024)), draw(60_000, 1024), threads=2
     ),
+    "ctc": lambda: of_function(
+        F.ctc, draw(2000, 16, 500), np.ones((16, 900), int), [2000] * 16, [900] * 16, gradient=True, threads=1
+    ),
     "softmax_cross_entropy": lambda: of_function(
         F.softmax_cross_entropy, draw(10_000, 50_000), np.zeros(10_000, int), threads=1, label_smoothing=0.1
     ),
@@ -80,6 +83,7 @@ SLOW = {"a wide projection", "softmax_cross_entropy", "dropout", "tanh"}
         ("a wide projection", "openmp"),
         ("linear", "openmp"),
         ("linear_backward", "threads"),
+        ("ctc", "openmp"),
         ("softmax_cross_entropy", "openmp"),
         ("embedding_backward", "openmp"),
         ("embedding", "openmp"),

@@ -22,6 +22,24 @@ void cross_entropy(const py::array& logits, const py::array& targets, int64_t ig
   });
 }
 
+void ctc(const py::array& logits, const py::array& targets, const py::array& input_lengths,
+         const py::array& target_lengths, int64_t blank, const py::array& losses, const OptionalArray& gradient,
+         int threads) {
+  const size_t steps = axis_size(logits, "logits", 0), batch = axis_size(logits, "logits", 1);
+  const size_t classes = axis_size(logits, "logits", 2), size = axis_size(targets, "targets", 1);
+  const gn_type type = type_of(logits);
+  const void* const from = read(logits, "logits", dtype_of(type), {steps, batch, classes});
+  const auto* const labels =
+      static_cast<const int64_t*>(read(targets, "targets", py::dtype::of<int64_t>(), {batch, size}));
+  const int64_t* const lengths = whole_numbers(input_lengths, "input_lengths", batch);
+  const int64_t* const sizes = whole_numbers(target_lengths, "target_lengths", batch);
+  auto* const loss = static_cast<double*>(written(losses, "losses", py::dtype::of<double>(), {batch}));
+  void* const to = written(gradient, "d_logits", dtype_of(type), {steps, batch, classes});
+  run([&](gn_error* error) {
+    return gn_ctc(type, steps, batch, classes, from, labels, size, lengths, sizes, blank, loss, to, threads, error);
+  });
+}
+
 void embedding(const py::array& indices, const py::array& d_y, const py::array& d_weight, int64_t padding,
                int threads) {
   const size_t count = axis_size(indices, "indices", 0);
@@ -85,6 +103,7 @@ void row_moments(const py::array& x, const py::array& means, const py::array& va
 
 void bind_elementwise(py::module_& module) {
   module.def("softmax_cross_entropy", &cross_entropy);
+  module.def("ctc", &ctc);
   module.def("embedding_backward", &embedding);
   module.def("dropout", &drop);
   module.def("moments", &row_moments);

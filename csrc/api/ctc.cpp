@@ -1,0 +1,61 @@
+#include "engine/ctc.h"
+
+#include <vector>
+
+#include "checks.h"
+#include "runtime/buffer.h"
+
+namespace gru::api {
+
+namespace {
+
+// A copy, whose numbers are 0 to `most`: others may write to the caller's array meanwhile.
+std::vector<int64_t> copied(const int64_t* numbers, size_t count, size_t most, const char* name) {
+  typed<const int64_t>(numbers, name, count > 0);
+  std::vector<int64_t> own(numbers, numbers + count);
+  for (const int64_t number : own)
+    if (number < 0 || static_cast<size_t>(number) > most)
+      refuse(name, "0 to " + std::to_string(most), std::to_string(number));
+  return own;
+}
+
+// A copy of the labels in use; the others may be anything.
+std::vector<int64_t> copied_labels(const int64_t* targets, size_t size, const std::vector<int64_t>& lengths,
+                                   size_t classes, int64_t blank) {
+  std::vector<int64_t> own(product(lengths.size(), size));
+  typed<const int64_t>(targets, "targets", !own.empty());
+  for (size_t row = 0; row < lengths.size(); ++row)
+    for (size_t i = row * size; i < row * size + static_cast<size_t>(lengths[row]); ++i) {
+      own[i] = targets[i];
+      if (own[i] < 0 || static_cast<size_t>(own[i]) >= classes || own[i] == blank)
+        refuse("targets", "0 to " + std::to_string(classes) + " (exclusive), but for the blank",
+               std::to_string(own[i]));
+    }
+  return own;
+}
+
+}  // namespace
+
+}  // namespace gru::api
+
+using namespace gru::api;
+
+gn_status gn_ctc(gn_type type, size_t steps, size_t batch, size_t classes, const void* logits, const int64_t* targets,
+                 size_t size, const int64_t* input_lengths, const int64_t* target_lengths, int64_t blank,
+                 double* losses, void* gradient, int threads, gn_error* error) {
+  return guarded(error, [&] {
+    if (blank < 0 || static_cast<size_t>(blank) >= classes)
+      refuse("blank", "0 to " + std::to_string(classes) + " (exclusive)", std::to_string(blank));
+    const auto lengths = copied(input_lengths, batch, steps, "input_lengths");
+    const auto sizes = copied(target_lengths, batch, size, "target_lengths");
+    const auto labels = copied_labels(targets, size, sizes, classes, blank);
+    const gru::CtcTargets own{steps,         batch,          classes,      size,
+                              labels.data(), lengths.data(), sizes.data(), static_cast<size_t>(blank)};
+    for_type(type, [&](auto zero) {
+      using T = decltype(zero);
+      const bool needed = gru::product(gru::product(steps, batch), classes) > 0;
+      gru::ctc(own, typed<const T>(logits, "logits", needed), typed<double>(losses, "losses", batch > 0),
+               typed<T>(gradient, "gradient", false), checked_threads(threads));
+    });
+  });
+}
