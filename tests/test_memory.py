@@ -176,6 +176,7 @@ TAKERS = {
     "Sequential": ("gn.nn.Sequential(gn.nn.Linear(64, 64), gn.nn.Dropout(), gn.nn.LayerNorm(64))", "x"),
     "Softmax": ("gn.nn.Softmax()", "x"),
     "BCEWithLogitsLoss": ("gn.losses.BCEWithLogitsLoss()", "x, x"),
+    "CTCLoss": ("gn.losses.CTCLoss()", "turned, np.ones((len(x), 1), int), [len(turned)] * len(x), [1] * len(x)"),
     "CrossEntropyLoss": ("gn.losses.CrossEntropyLoss()", "flat, np.zeros(len(flat), int)"),
     "MSELoss": ("gn.losses.MSELoss()", "x, x"),
 }

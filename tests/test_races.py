@@ -26,10 +26,12 @@ CALLS = {
     "functional.recurrent_forward": "both(*F.recurrent_forward(x, gru, lengths=lengths, reset=reset, threads=2))",
     "functional.embedding": "F.embedding(indices, table)",
     "functional.embedding_backward": "F.embedding_backward(indices, d_embedded, 50, threads=2)",
+    "functional.ctc": "F.ctc(x, labels(), np.full(B, T), np.full(B, 10), blank=2, gradient=True, threads=2)",
     "functional.softmax_cross_entropy": "F.softmax_cross_entropy(logits, targets, gradient=True, threads=2)",
     "functional.sequence_lengths": "F.sequence_lengths(lengths, T, B)",
     "functional.reset_flags": "F.reset_flags(reset, T, B, False)",
     "losses.BCEWithLogitsLoss": "through(L.BCEWithLogitsLoss(), logits[:, 0], targets.astype('f4'))",
+    "losses.CTCLoss": "L.CTCLoss(2).forward(x, labels(), np.full(B, T), np.full(B, 10))",
     "losses.CrossEntropyLoss": "through(L.CrossEntropyLoss(), logits, targets)",
     "losses.MSELoss": "through(L.MSELoss(), logits[:, 0], targets.astype('f4'))",
     "nn.GRU": "through(gn.nn.GRU(I, H, 2, bidirectional=True, seed=0), x, None, lengths, reset)",
@@ -69,6 +71,9 @@ words = gn.nn.Sequential(gn.nn.Embedding(50, 64, seed=0), gn.nn.GRU(64, 16, seed
 stream, pool = words.stream(N), words.pool(N, shards=2)
 ids = np.array([pool.open() for _ in range(N)], np.uint64)
 right_id = ids[-1]
+
+def labels():
+    return targets[-10 * B :].reshape(B, 10)
 
 def both(results, tape):
     F.recurrent_backward(tape, results[0], threads=2)
