@@ -135,8 +135,10 @@ class Alignment {
         for (size_t c = 0; c < targets_.classes; ++c) to[c] /= sum;
       const double total = static_cast<double>(shift) + std::log(static_cast<double>(sum));
       Wide* const own = scratch_.probabilities.data() + t * (size_ + 1);
-      for (size_t i = 0; i <= size_; ++i)
-        own[i] = exp(static_cast<double>(x[scratch_.labels[i ? 2 * i - 1 : 0]]) - total);
+      for (size_t i = 0; i <= size_; ++i) {
+        const auto logit = static_cast<double>(x[scratch_.labels[i ? 2 * i - 1 : 0]]);
+        own[i] = exp(std::min(logit - total, 0.0));  // more only where another thread has written meanwhile
+      }
       progress.add((targets_.classes + size_) * activation_work);
     }
     return true;
