@@ -79,3 +79,19 @@ def test_what_is_refused(given: dict[str, Any], message: str) -> None:
         rate_range(**{"trainer": trainer, "data": data} | given)
     with pytest.raises(ValueError, match="^rates: expected at least two steps, got 1"):
         _ = RateRange([0.1], [1.0]).suggestion
+
+
+@pytest.mark.parametrize(
+    ("rates", "losses", "message"),
+    [
+        ([0.1, 10**400], [1.0, 2.0], r"rates\[1\]: expected a number"),
+        ([0.1, 0.2], [1.0, 10**400], r"losses\[1\]: expected a number"),
+        ([0.1, 0.2], [1.0, float("inf")], "losses: expected finite numbers"),
+        ([0.0, 0.2], [1.0, 2.0], "rates: expected numbers above 0, got 0"),
+        ([0.1, 0.2], [1.0], "losses: expected 2, one for each rate, got 1"),
+        (0.1, [1.0], "rates: expected a list"),
+    ],
+)
+def test_a_range_holds_finite_numbers_in_pairs(rates: Any, losses: Any, message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=f"^{message}"):
+        RateRange(rates, losses)

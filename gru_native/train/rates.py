@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gru_native import arguments
-from gru_native.arguments import instance, number, whole
+from gru_native.arguments import every, instance, number, real, shown, whole
 from gru_native.io import StrPath, atomic_write
 from gru_native.train.checkpoint import Run
 from gru_native.train.data import Data
@@ -26,11 +26,21 @@ class RateRange:
     Attributes
     ----------
     rates, losses : list of float
-        The learning rate of each step, and the loss before it.
+        The learning rate of each step, above 0, and the loss before it.
     """
 
     rates: list[float]
     losses: list[float]
+
+    def __post_init__(self) -> None:
+        for name in ("rates", "losses"):
+            object.__setattr__(self, name, found := every(name, getattr(self, name), real))
+            if not all(map(math.isfinite, found)):
+                raise ValueError(f"{name}: expected finite numbers, got {shown(found)}")
+        if min(self.rates, default=1.0) <= 0:
+            raise ValueError(f"rates: expected numbers above 0, got {min(self.rates):g}")
+        if len(self.losses) != len(self.rates):
+            raise ValueError(f"losses: expected {len(self.rates)}, one for each rate, got {len(self.losses)}")
 
     @property
     def smoothed(self) -> list[float]:
