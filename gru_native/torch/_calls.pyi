@@ -16,28 +16,20 @@ class Weights:
 
 @final
 class Call:
-    def __new__(
-        cls,
-        weights: Weights,
-        x: Tensor,
-        h_0: Tensor | None,
-        c_0: Tensor | None,
-        lengths: Tensor | None,
-        reset: Tensor | None,
-        seed: Tensor | None,
-        steps_axis: int,
-        batch_axis: int,
-        dropout: float,
-        recurrent_dropout: float,
-        zoneout: float,
-        keep: bool,
-        threads: int,
-    ) -> Self: ...
+    def __new__(cls, weights: Weights, given: tuple[Any, ...], options: tuple[Any, ...], keep: bool) -> Self: ...
 
+def intercepted() -> bool: ...
 def plain_parameters(
-    own: dict[str, Tensor | None], names: Sequence[str], x: Any, h_0: Any, c_0: Any
+    own: dict[str, Tensor | None], names: Sequence[str], inputs: tuple[Any, ...]
 ) -> list[Tensor] | None: ...
-def forward(weights: Weights, x: Tensor, *arguments: Any, clear: bool = False) -> tuple[Any, ...]: ...
+def forward(
+    frozen: Weights | None,
+    parameters: Sequence[Tensor],
+    given: tuple[Any, ...],
+    options: tuple[Any, ...],
+    keep: bool,
+    clear: bool = False,
+) -> tuple[Any, ...]: ...
 def backward(
     d_output: Tensor | None,
     d_h_n: Tensor | None,
@@ -47,9 +39,10 @@ def backward(
     wants_x: bool,
     wants_state: bool,
     keep_tape: bool,
-    weights: Weights,
-    x: Tensor,
-    *arguments: Any,
+    frozen: Weights | None,
+    parameters: Sequence[Tensor],
+    given: tuple[Any, ...],
+    options: tuple[Any, ...],
 ) -> tuple[Any, ...]: ...
 def tape_terms(
     cell: str,

@@ -5,6 +5,7 @@ Tensors are looked at through DLPack's table of C functions: no code of PyTorch'
 """
 
 cimport cython
+cimport numpy as np
 from cpython.exc cimport PyErr_Clear
 from cpython.object cimport PyObject_TypeCheck, PyTypeObject
 from cpython.pycapsule cimport PyCapsule_GetPointer
@@ -22,16 +23,22 @@ import torch
 
 from gru_native._layer import CELLS, Unfit, empty
 
+np.import_array()
+
 cdef DLPackExchangeAPI* exchange = <DLPackExchangeAPI*>PyCapsule_GetPointer(
     torch.Tensor.__dlpack_c_exchange_api__, "dlpack_exchange_api"
 )
 if exchange.major != 1:
     raise ImportError(f"gru_native.torch needs version 1 of DLPack's exchange API, and this PyTorch has {exchange.major}")
 
-cdef object from_numpy = torch.from_numpy, numpy_empty = numpy.empty
-cdef object of_float32 = numpy.dtype("float32"), of_float64 = numpy.dtype("float64")
+cdef object from_numpy = torch.from_numpy
 cdef object Tensor = torch.Tensor, Parameter = torch.nn.Parameter
 cdef object torch_empty = torch.empty, of_bytes = torch.uint8
+cdef object get_num_threads = torch.get_num_threads
+cdef object compiler = torch.compiler, forward_ad = torch.autograd.forward_ad, script = torch._C._get_tracing_state
+cdef object dispatch_modes = torch._C._len_torch_dispatch_stack, function_modes = torch._C._len_torch_function_stack
+cdef object is_transformed = torch._C._are_functorch_transforms_active
+cdef object is_profiled = torch._C._autograd._profiler_enabled, is_autocast = torch._C._is_any_autocast_enabled
 # Memory up to this size malloc keeps when it is freed: PyTorch's own temporaries then fit where a tape has been, and no
 # page of theirs is fetched from the system again.
 cdef size_t most_of_malloc = 1 << 25
@@ -46,25 +53,42 @@ cdef int refuse(str name, object expected, object got) except -1:
 
 
 # A module's option, which may have been set to anything.
-cdef inline int check_share(str name, double p) except -1:
+cdef inline double share(str name, double p) except -1:
     if not 0 <= p <= 1:
         raise ValueError(f"{name}: expected 0 to 1, got {p}")
-    return 0
+    return p
 
 
 cdef inline bint is_plain(object tensor) noexcept:
     return tensor is None or type(tensor) is Tensor or type(tensor) is Parameter
 
 
-def plain_parameters(dict own not None, names, x, h_0, c_0):
-    """Return the parameters of these names where they and the tensors are PyTorch's own, which intercept nothing."""
+def intercepted():
+    """Return whether operators are traced, transformed, recorded or overridden."""
+    return (
+        <bint>compiler._is_compiling_flag
+        or <int>dispatch_modes() > 0
+        or <int>function_modes() > 0
+        or <bint>is_transformed()
+        or script() is not None
+        or <int>forward_ad._current_level >= 0
+        or <bint>is_profiled()
+        or <bint>is_autocast()
+    )
+
+
+def plain_parameters(dict own not None, names, tuple inputs not None):
+    """Return the parameters of these names where they and the inputs are PyTorch's own, which intercept nothing."""
     cdef list found = []
+    for tensor in inputs:
+        if not is_plain(tensor):
+            return None
     for name in names:
         parameter = own.get(name)
         if parameter is None or not is_plain(parameter):
             return None
         found.append(parameter)
-    return found if is_plain(x) and is_plain(h_0) and is_plain(c_0) else None
+    return found
 
 
 cdef str described(object tensor):
@@ -118,13 +142,19 @@ cdef inline bint is_aligned(DLTensor* view) noexcept:
 
 # A new tensor, and where it is.
 cdef object new_tensor(tuple shape, bint is_double, void** data):
+    cdef int kind = np.NPY_FLOAT64 if is_double else np.NPY_FLOAT32
+    cdef np.npy_intp[3] sizes
     cdef size_t bytes = 8 if is_double else 4
-    for size in shape:
-        bytes *= <size_t>size
-    kind = of_float64 if is_double else of_float32
-    tensor = from_numpy((numpy_empty if bytes <= most_of_malloc else empty)(shape, kind))
-    data[0] = <void*><size_t>tensor.data_ptr()
-    return tensor
+    cdef Py_ssize_t axis, axes = len(shape)
+    for axis in range(axes):
+        sizes[axis] = shape[axis]
+        bytes *= <size_t>sizes[axis]
+    if bytes <= most_of_malloc:
+        array = np.PyArray_EMPTY(<int>axes, sizes, kind, 0)
+    else:
+        array = empty(shape, np.PyArray_DescrFromType(kind))
+    data[0] = np.PyArray_DATA(array)
+    return from_numpy(array)
 
 
 cdef object new_tape(size_t bytes):
@@ -352,25 +382,12 @@ cdef class Call:
     ----------
     weights
         Those of the stack.
-    x
-        The input, with steps and batch, where it has them, in the axes below.
-    h_0, c_0
-        (L D, B, P) and (L D, B, H), without the first axis when x has no steps and without B when it has no batch; or
-        None for zeros.
-    lengths
-        (B) of int64, or None.
-    reset
-        Of bool and x's axes but the last one, or None.
-    seed
-        One number, int64, for what is drawn; or None when nothing is.
-    steps_axis, batch_axis
-        Of x, -1 where there is none.
-    dropout, recurrent_dropout, zoneout
-        Of layers, as those of `gru_native.nn.GRU`; zoneout is a share where there is no seed.
+    given
+        x, h_0, c_0, lengths, reset and seed, as `operators.run` has them.
+    options
+        Those of `operators.Options`.
     keep
         Whether there is a tape.
-    threads
-        The most to compute with.
     """
 
     cdef Weights weights
@@ -384,31 +401,16 @@ cdef class Call:
     cdef Places* places
     cdef size_t element, bytes  # of a number; of the tape, or of what stands in for it
 
-    def __cinit__(
-        self,
-        Weights weights not None,
-        x,
-        h_0,
-        c_0,
-        lengths,
-        reset,
-        seed,
-        int steps_axis,
-        int batch_axis,
-        double dropout,
-        double recurrent_dropout,
-        double zoneout,
-        bint keep,
-        int threads,
-    ):
+    def __cinit__(self, Weights weights not None, tuple given not None, tuple options not None, bint keep):
         cdef gn_call* call = &self.call
         cdef DLTensor view
-        cdef int last
+        cdef int last, steps_axis = options[4], batch_axis = options[5]
+        x, h_0, c_0, lengths, reset, seed = given
         self.weights, self.keep, self.held = weights, keep, []
         self.steps_axis, self.batch_axis = steps_axis, batch_axis
         self.dimensions = 1 + (steps_axis >= 0) + (batch_axis >= 0)
         self.element = 8 if weights.type == GN_FLOAT64 else 4
-        call.size, call.threads = sizeof(gn_call), min(threads, GN_MAX_THREADS)
+        call.size, call.threads = sizeof(gn_call), min(<int>get_num_threads(), GN_MAX_THREADS)
         last = self.dimensions - 1
         x = self.readable("input", x, &view)
         if view.ndim != self.dimensions or view.shape[last] != weights.input_size:
@@ -437,11 +439,9 @@ cdef class Call:
             call.reset = to_read(self.sequence(&view))
             self.held.append(reset.untyped_storage())
         self.has_lengths, self.has_reset = lengths is not None, reset is not None
-        check_share("dropout", dropout)
-        check_share("recurrent_dropout", recurrent_dropout)
-        check_share("zoneout", zoneout)
-        self.dropout, self.recurrent_dropout = dropout, recurrent_dropout
-        call.zoneout, call.zoneout_is_random = zoneout, seed is not None
+        self.dropout = share("dropout", options[6])
+        self.recurrent_dropout = share("recurrent_dropout", options[7])
+        call.zoneout, call.zoneout_is_random = share("zoneout", options[8]), seed is not None
         self.seed = <uint64_t>int(seed.item()) if seed is not None else 0
         self.places = <Places*>calloc(weights.layers, sizeof(Places))
         if self.places == NULL:
@@ -669,8 +669,23 @@ cdef class Call:
         return GN_OK
 
 
-def forward(Weights weights, x, *arguments, bint clear=False):
-    """Run a stack; the arguments are those of `Call`. With `clear` also the unused bytes of the tape are always the same.
+cdef Weights weights_of(Weights frozen, parameters, tuple options):
+    return Weights(options[0], options[1], options[2], options[3], parameters) if frozen is None else frozen
+
+
+def forward(Weights frozen, parameters, tuple given, tuple options, bint keep, bint clear=False):
+    """Run a stack.
+
+    Parameters
+    ----------
+    frozen
+        The weights, or None for those of the parameters.
+    parameters, given, options
+        As `Weights` and `Call` take them.
+    keep
+        Whether the tape is wanted.
+    clear
+        Whether also the unused bytes of the tape are always the same.
 
     Returns
     -------
@@ -681,7 +696,8 @@ def forward(Weights weights, x, *arguments, bint clear=False):
     tape
         Bytes for `backward`; None unless the call keeps them.
     """
-    cdef Call call = Call(weights, x, *arguments)
+    cdef Weights weights = weights_of(frozen, parameters, options)
+    cdef Call call = Call(weights, given, options, keep)
     cdef View output_view, h_view, c_view = View(NULL, 0, 0)
     cdef DLTensor view
     cdef gn_error error
@@ -717,9 +733,10 @@ def forward(Weights weights, x, *arguments, bint clear=False):
 
 
 def backward(
-    d_output, d_h_n, d_c_n, output, tape, bint wants_x, bint wants_state, bint keep_tape, Weights weights, x, *arguments
+    d_output, d_h_n, d_c_n, output, tape, bint wants_x, bint wants_state, bint keep_tape, Weights frozen, parameters,
+    tuple given, tuple options,
 ):
-    """Return the gradients of `forward`, whose arguments the last ones are, but for `keep`.
+    """Return the gradients of `forward`, whose arguments the last four are.
 
     Parameters
     ----------
@@ -737,8 +754,8 @@ def backward(
     gradients
         Those of the parameters.
     """
-    *arguments, threads = arguments
-    cdef Call call = Call(weights, x, *arguments, True, threads)
+    cdef Weights weights = weights_of(frozen, parameters, options)
+    cdef Call call = Call(weights, given, options, True)
     cdef gn_backward_call last
     cdef gn_error error
     cdef gn_status status

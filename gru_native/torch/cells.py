@@ -29,7 +29,7 @@ class _Cell(Accelerated):
     def _step(self, x: Tensor, hx: Any) -> Any:
         h, c = (hx, None) if hx is None or self._cell != "lstm" else pair(hx)
         options = *self._of_weights(), -1, 0 if x.dim() == 2 else -1, 0.0, 0.0, 0.0
-        h_next, _, c_next = self._run(x, h, c, None, None, None, options)
+        h_next, _, c_next = self._run((x, h, c, None, None, None), options)
         return (h_next, c_next) if self._cell == "lstm" else h_next
 
     def _names(self) -> Sequence[str]:

@@ -50,7 +50,7 @@ class _Stack(Accelerated):
         axes = (0, -1) if x.dim() == 2 else (1, 0) if self.batch_first else (0, 1)
         h_0, c_0 = self._parts(hx)
         options, seed = self._options(x, *axes)
-        output, h_n, c_n = self._run(x, h_0, c_0, lengths, reset, seed, options)
+        output, h_n, c_n = self._run((x, h_0, c_0, lengths, reset, seed), options)
         return output, (h_n, c_n) if self.mode == "LSTM" else h_n
 
     def _parts(self, hx: Any) -> tuple[Tensor | None, Tensor | None]:
@@ -89,7 +89,7 @@ class _Stack(Accelerated):
         x, sizes = torch._VF._pad_packed_sequence(data, batch_sizes, False, 0.0, len(batch_sizes))
         h_0, c_0 = self._parts(hx)
         options, seed = self._options(data, 0, 1)
-        output, h_n, c_n = self._run(x, h_0, c_0, sizes, reset, seed, options)
+        output, h_n, c_n = self._run((x, h_0, c_0, sizes, reset, seed), options)
         data, _ = torch._VF._pack_padded_sequence(output, sizes, False)
         final = self.permute_hidden((h_n, c_n) if self.mode == "LSTM" else h_n, back)
         return PackedSequence(data, batch_sizes, order, back), final

@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import PackedSequence
 from gru_native._layer import Unfit
 from gru_native.torch import operators, tracing
 from gru_native.torch._calls import Weights, plain_parameters
-from gru_native.torch.operators import Options
+from gru_native.torch.operators import Given, Options
 
 _COMPUTED = (torch.float32, torch.float64)
 
@@ -182,26 +182,16 @@ class Accelerated(torch.nn.Module):
     def _by_torch(self, x: Any, hx: Any) -> Any:
         return super().forward(x, hx)
 
-    def _run(
-        self,
-        x: Tensor,
-        h_0: Tensor | None,
-        c_0: Tensor | None,
-        lengths: Tensor | None,
-        reset: Tensor | None,
-        seed: Tensor | None,
-        options: tuple[Any, ...],
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _run(self, given: Given, options: tuple[Any, ...]) -> tuple[Tensor, Tensor, Tensor]:
         """Run the layers by the shortest way; see `operators.run`."""
-        given = x, h_0, c_0, lengths, reset, seed
         if operators.intercepted():
-            return self._dispatched(*given, Options(*options))
-        names = self._names()
-        parameters = plain_parameters(self._parameters, names, x, h_0, c_0)
+            return self._dispatched(given, Options(*options))
+        names, inputs = self._names(), given[:3]
+        parameters = plain_parameters(self._parameters, names, inputs)
         if parameters is None:  # or what is computed from others, by a parametrization or a hook
-            parameters = plain_parameters({name: getattr(self, name) for name in names}, names, x, h_0, c_0)
+            parameters = plain_parameters({name: getattr(self, name) for name in names}, names, inputs)
         if parameters is None:
-            return self._dispatched(*given, Options(*options))
+            return self._dispatched(given, Options(*options))
         frozen = self._frozen
         if frozen is not None and any(map(is_not, parameters, self._frozen_of)):
             frozen = None
@@ -209,11 +199,10 @@ class Accelerated(torch.nn.Module):
             weights, of, versions = self._for_now
             if not any(map(is_not, parameters, of)) and [own._version for own in parameters] == versions:
                 frozen = weights
-        return operators.run(*given, parameters, options, frozen)
+        return operators.run(given, parameters, options, frozen)
 
-    def _dispatched(self, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    def _dispatched(self, given: Given, options: Options) -> tuple[Tensor, Tensor, Tensor]:
         """Do what `_run` does by PyTorch's dispatcher."""
-        *given, options = arguments
         if not self._computes(given[0]):
             raise Unfit(f"input: expected float32 or float64 on the CPU, without autocast, got {given[0].dtype}")
         if not all(each is None or isinstance(each, Tensor) for each in given[1:3]):

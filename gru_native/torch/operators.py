@@ -34,11 +34,6 @@ class Options(NamedTuple):
         """What `Weights` takes of them."""
         return self[:4]
 
-    @property
-    def of_call(self) -> tuple[Any, ...]:
-        """What the calls take of them."""
-        return self[4:]
-
 
 _STACK = (
     "Tensor x, Tensor? h_0, Tensor? c_0, Tensor? lengths, Tensor? reset, Tensor? seed, Tensor[] parameters, "
@@ -59,31 +54,28 @@ torch.library.define(
 )
 
 
+#: x, h_0, c_0, lengths, reset and seed.
+Given = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None, Tensor | None, Tensor | None]
+
+
 def run(
-    x: Tensor,
-    h_0: Tensor | None,
-    c_0: Tensor | None,
-    lengths: Tensor | None,
-    reset: Tensor | None,
-    seed: Tensor | None,
-    parameters: Sequence[Tensor],
-    options: tuple[Any, ...],
-    frozen: Weights | None = None,
+    given: Given, parameters: Sequence[Tensor], options: tuple[Any, ...], frozen: Weights | None = None
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Run a stack of layers on plain CPU tensors without PyTorch's dispatcher, and record it for autograd.
 
     Parameters
     ----------
-    x
-        The input, float32 or float64, with steps and batch in the axes of the options.
-    h_0, c_0
-        (L D, B, P) and (L D, B, H), or None for zeros; without B or L D where x has no batch or no steps.
-    lengths
-        (B) of int64, or None.
-    reset
-        Of bool and x's axes but the last one, or None.
-    seed
-        One number of int64 for dropout and random zoneout, or None when nothing is drawn.
+    given
+        x
+            The input, float32 or float64, with steps and batch in the axes of the options.
+        h_0, c_0
+            (L D, B, P) and (L D, B, H), or None for zeros; without B or L D where x has no batch or no steps.
+        lengths
+            (B) of int64, or None.
+        reset
+            Of bool and x's axes but the last one, or None.
+        seed
+            One number of int64 for dropout and random zoneout, or None when nothing is drawn.
     parameters
         As `Weights` takes them.
     options
@@ -101,15 +93,14 @@ def run(
     Unfit
         For what the core does not take as it is.
     """
-    given = x, h_0, c_0, lengths, reset, seed
     if frozen is not None:
         parameters = ()
-    if torch.is_grad_enabled() and any_requires_grad(x, h_0, c_0, *parameters):
-        results: tuple[Tensor, Tensor | None, Tensor | None] = _apply(*given, frozen, options, *parameters)[:3]
-        return results
-    weights = Weights(*options[:4], parameters) if frozen is None else frozen
-    output, h_n, c_n, _ = _calls.forward(weights, *given, *options[4:], False, torch.get_num_threads())
-    return output, h_n, c_n
+    results: tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]
+    if torch.is_grad_enabled() and any_requires_grad(*given[:3], *parameters):
+        results = _apply(*given, frozen, options, *parameters)
+    else:
+        results = _calls.forward(frozen, parameters, given, options, False)
+    return results[:3]
 
 
 def dispatch(given: Sequence[Tensor | None], parameters: Sequence[Tensor], options: Options, keep: bool) -> Any:
@@ -178,9 +169,8 @@ class Recurrent(torch.autograd.Function):
                 raise NotImplementedError("a frozen module has no gradients of gradients, and no transforms of them")
             d_x, d_h_0, d_c_0, *gradients = dispatch_backward((*own, *given), parameters, options)
         else:
-            weights = Weights(*options[:4], parameters) if ctx.frozen is None else ctx.frozen
             d_x, d_h_0, d_c_0, gradients = _calls.backward(
-                *own, _keeps_graph(), weights, *given, *options[4:], torch.get_num_threads()
+                *own, _keeps_graph(), ctx.frozen, parameters, tuple(given), tuple(options)
             )
         d_inputs = (d if wanted else None for d, wanted in zip((d_x, d_h_0, d_c_0), ctx.needs_input_grad, strict=False))
         return (*d_inputs, None, None, None, None, None, *(gradients if parameters else ()))
@@ -196,8 +186,7 @@ class _Direct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor | None, ...]:
         *given, frozen, options = inputs[:8]
-        weights = Weights(*options[:4], inputs[8:]) if frozen is None else frozen
-        output = _calls.forward(weights, *given, *options[4:], True, torch.get_num_threads())
+        output = _calls.forward(frozen, inputs[8:], tuple(given), options, True)
         Recurrent.setup_context(ctx, inputs, output)
         return output
 
@@ -232,30 +221,20 @@ def _read_again(output: Tensor, options: Sequence[Any]) -> Tensor:
     return output if options[4] >= 0 else output.data  # by the axis of steps
 
 
-def _there(options: Options, d_results: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
+def _there(
+    options: Options, d_results: tuple[Tensor | None, ...]
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Return the gradients of output, h_n and c_n, None for what the operator's results do not have."""
     d_output, d_h_n, d_c_n, *_ = d_results
     return d_output, d_h_n if options.steps_axis >= 0 else None, d_c_n if options.cell == "lstm" else None
 
 
-_dispatch_modes, _function_modes = torch._C._len_torch_dispatch_stack, torch._C._len_torch_function_stack
-_is_profiled, _is_autocast = torch._C._autograd._profiler_enabled, torch._C._is_any_autocast_enabled
-_is_in_transform, _script = torch._C._are_functorch_transforms_active, torch._C._get_tracing_state
-_is_compiling, _forward_ad = torch.compiler.is_compiling, torch.autograd.forward_ad
+_is_compiling = torch.compiler.is_compiling
 
 
 def intercepted() -> bool:
     """Whether operators are traced, transformed, recorded or overridden: then all of them must go by the dispatcher."""
-    return (
-        _is_compiling()
-        or _dispatch_modes() > 0
-        or _function_modes() > 0
-        or _is_in_transform()
-        or _script() is not None
-        or _forward_ad._current_level >= 0
-        or _is_profiled()
-        or _is_autocast()
-    )
+    return _is_compiling() or _calls.intercepted()  # the compiler can trace the first one alone
 
 
 def _keeps_graph() -> bool:
@@ -278,13 +257,9 @@ def _forward(
     parameters: Sequence[Tensor],
     *options: Any,
 ) -> tuple[Tensor, ...]:
-    *of_stack, keep = options
-    own = Options(*of_stack)
-    results = _calls.forward(
-        Weights(*own.of_weights, parameters), x, h_0, c_0, lengths, reset, seed, *own.of_call, keep,
-        torch.get_num_threads(), clear=True,
-    )  # fmt: skip
-    return _all_there(x, results)
+    *own, keep = options
+    given = x, h_0, c_0, lengths, reset, seed
+    return _all_there(x, _calls.forward(None, parameters, given, tuple(own), keep, clear=True))
 
 
 @torch.library.impl(BACKWARD, "CPU")
@@ -305,11 +280,10 @@ def _backward(
     parameters: Sequence[Tensor],
     *options: Any,
 ) -> list[Tensor]:
-    own = Options(*options)
+    given = x, h_0, c_0, lengths, reset, seed
     *d_inputs, gradients = _calls.backward(
-        d_output, d_h_n, d_c_n, output, tape, wants_x, wants_state, True, Weights(*own.of_weights, parameters), x, h_0,
-        c_0, lengths, reset, seed, *own.of_call, torch.get_num_threads(),
-    )  # fmt: skip
+        d_output, d_h_n, d_c_n, output, tape, wants_x, wants_state, True, None, parameters, given, options
+    )
     return [*_all_there(x, d_inputs), *gradients]
 
 
