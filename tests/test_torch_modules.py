@@ -1247,6 +1247,27 @@ def test_a_model_is_accelerated_and_frozen() -> None:
     assert not model.head.weight.requires_grad
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated:DeprecationWarning")
+def test_the_report_has_what_pytorch_made_of_recurrent_modules() -> None:
+    class GRU(torch.nn.Module):
+        """A user's own, of which a swap knows nothing."""
+
+    scripted, own = torch.jit.script(torch.nn.GRU(5, 7)), GRU()
+    report = gt.accelerate(torch.nn.Sequential(scripted, torch.ao.nn.quantizable.LSTMCell(5, 7), own))
+    assert report.swapped == []
+    assert {name: why.split(",")[0] for name, why in report.left.items()} == {
+        "0": "its class is torch.jit._script.RecursiveScriptModule",
+        "1": "its class is torch.ao.nn.quantizable.modules.rnn.LSTMCell",
+    }
+
+
+@pytest.mark.parametrize("kind", [gt.GRU, gt.LSTMCell])
+def test_wrong_arguments_are_those_of_forward(kind: Any) -> None:
+    with pytest.raises(TypeError, match=r"^forward\(\) got an unexpected keyword argument 'length'"):
+        kind(5, 7)(R(3, 5), length=3)
+
+
 @pytest.mark.parametrize("options", [{"zoneout": 0.1}, {"recurrent_dropout": 0.1}, {"layer_norm": True}])
 def test_restoring_what_pytorch_lacks_changes_nothing(options: dict[str, Any]) -> None:
     model = torch.nn.ModuleDict({"first": gt.LSTM(5, 7), "second": gt.GRU(5, 7, **options)})

@@ -36,6 +36,7 @@ class Accelerated(torch.nn.Module):
 
     def __init_subclass__(cls, **named: Any) -> None:
         super().__init_subclass__(**named)
+        cls.forward.__qualname__ = "forward"  # Python's errors name it, and no user knows the base classes
         tracing.allow(cls)
 
     @property

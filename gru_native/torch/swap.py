@@ -124,8 +124,15 @@ def _shown(name: str) -> str:
 
 def _recurrent_modules(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
     for name, module in model.named_modules():
-        if isinstance(module, (torch.nn.RNNBase, torch.nn.RNNCellBase)):
+        if isinstance(module, (torch.nn.RNNBase, torch.nn.RNNCellBase)) or _is_made_of(module):
             yield name, module
+
+
+def _is_made_of(module: torch.nn.Module) -> bool:
+    """Whether PyTorch made a module of a recurrent one: a script, or one that is quantized or to be so."""
+    kind = type(module)
+    name = getattr(module, "original_name", kind.__name__)
+    return kind.__module__.startswith("torch.") and name in {theirs.__name__ for theirs in _OURS}
 
 
 def _too_slow(module: torch.nn.Module, frozen: bool, min_gain: float, steps: int, batch: int) -> str:
