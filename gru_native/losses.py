@@ -230,7 +230,8 @@ class CrossEntropyLoss(_TargetLoss):
         counted: Array = np.asarray(targets != self.ignore_index)
         if self.weight is None:
             return counted.astype(np.float64)
-        weights: Array = np.where(counted, self.weight[np.where(counted, targets, 0)], 0.0)
+        indices = index_array("targets", targets, len(self.weight), exempt=self.ignore_index)
+        weights: Array = np.where(counted, self.weight[np.where(counted, indices, 0)], 0.0)
         return weights
 
     def _evaluate(

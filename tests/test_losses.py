@@ -484,6 +484,12 @@ def test_weights_of_targets(name: str, dtype: type, rng: np.random.Generator) ->
     assert mean(predictions, targets, weights=ones) == pytest.approx(mean(predictions, targets), rel=1e-14)
 
 
+@pytest.mark.parametrize("target", [-1, 2])
+def test_classes_that_there_are_not_have_no_weight_to_count(target: int) -> None:
+    with pytest.raises(ValueError, match=rf"^targets: expected 0 to 1 or -100, got {target} at \(1,\)"):
+        CrossEntropyLoss(weight=[1.0, 2.0]).count([0, target])
+
+
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
