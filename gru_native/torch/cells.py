@@ -32,7 +32,8 @@ class _Cell(Accelerated):
         h_next, _, c_next = self._run((x, h, c, None, None, None), options)
         return (h_next, c_next) if self._cell == "lstm" else h_next
 
-    def _names(self) -> Sequence[str]:
+    @property
+    def _flat_weights_names(self) -> Sequence[str]:
         return ("weight_ih", "weight_hh", "bias_ih", "bias_hh")[: 4 if self.bias else 2]
 
     def _of_weights(self) -> tuple[str, int, bool, bool]:

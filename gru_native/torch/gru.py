@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,7 +14,6 @@ from gru_native.torch.module import Accelerated
 class OfGRU(Accelerated):
     """Layer normalization and both places of the reset gate."""
 
-    layer_norm: bool = False
     reset_after: bool = True
 
     def _choose(self, layer_norm: bool, reset_after: bool) -> None:
@@ -38,17 +36,6 @@ class OfGRU(Accelerated):
     def _cell(self) -> str:
         return "gru_layer_norm" if self.layer_norm else "gru_reset_after" if self.reset_after else "gru_reset_before"
 
-    def _names(self) -> Sequence[str]:
-        names = super()._names()
-        return _with_gains(tuple(names)) if self.layer_norm else names
-
     def beyond_torch(self) -> dict[str, Any]:
         own = {"layer_norm": True} if self.layer_norm else {}
         return super().beyond_torch() | own | ({} if self.reset_after else {"reset_after": False})
-
-
-def _with_gains(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Put the names of the gains behind the others of each direction."""
-    each = len(names) // sum(name.startswith("weight_hh") for name in names)
-    groups = (names[place : place + each] for place in range(0, len(names), each))
-    return tuple(name for own in groups for name in (*own, *(weight.replace("weight", "gamma") for weight in own[:2])))

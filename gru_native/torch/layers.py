@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -47,14 +46,14 @@ class _Stack(Accelerated):
         return self._leave_to_torch(why, input, hx, lengths=lengths, reset=reset)
 
     def _stacked(self, x: Tensor, hx: Any, lengths: Tensor | None, reset: Tensor | None) -> tuple[Tensor, Any]:
-        axes = (0, -1) if x.dim() == 2 else (1, 0) if self.batch_first else (0, 1)
-        h_0, c_0 = self._parts(hx)
-        options, seed = self._options(x, *axes)
+        steps_axis, batch_axis = (0, -1) if x.dim() == 2 else (1, 0) if self.batch_first else (0, 1)
+        h_0, c_0 = (None, None) if hx is None else self._parts(hx)
+        options, seed = self._options(x, steps_axis, batch_axis)
         output, h_n, c_n = self._run((x, h_0, c_0, lengths, reset, seed), options)
         return output, (h_n, c_n) if self.mode == "LSTM" else h_n
 
-    def _parts(self, hx: Any) -> tuple[Tensor | None, Tensor | None]:
-        return (hx, None) if hx is None or self.mode != "LSTM" else pair(hx)
+    def _parts(self, hx: Any) -> tuple[Tensor, Tensor | None]:
+        return pair(hx) if self.mode == "LSTM" else (hx, None)
 
     def _options(self, x: Tensor, steps_axis: int, batch_axis: int) -> tuple[tuple[Any, ...], Tensor | None]:
         """Return the options of a call, and a seed of PyTorch's generator where something is drawn here."""
@@ -87,15 +86,12 @@ class _Stack(Accelerated):
             reset = reset.transpose(0, 1) if self.batch_first else reset
             reset = reset if order is None else reset.index_select(1, order)
         x, sizes = torch._VF._pad_packed_sequence(data, batch_sizes, False, 0.0, len(batch_sizes))
-        h_0, c_0 = self._parts(hx)
+        h_0, c_0 = (None, None) if hx is None else self._parts(hx)
         options, seed = self._options(data, 0, 1)
         output, h_n, c_n = self._run((x, h_0, c_0, sizes, reset, seed), options)
         data, _ = torch._VF._pack_padded_sequence(output, sizes, False)
         final = self.permute_hidden((h_n, c_n) if self.mode == "LSTM" else h_n, back)
         return PackedSequence(data, batch_sizes, order, back), final
-
-    def _names(self) -> Sequence[str]:
-        return self._flat_weights_names
 
     def _of_weights(self) -> tuple[str, int, bool, bool]:
         return self._cell, self.num_layers, self.bidirectional, self.bias

@@ -25,6 +25,8 @@ class Accelerated(torch.nn.Module):
     A subclass stands before PyTorch's class, and names its cell and its parameters.
     """
 
+    #: Of a GRU: whether gains stand behind the parameters of each direction.
+    layer_norm: bool = False
     #: Packed once, by `freeze`, in place of the parameters.
     _frozen: Weights | None = None
     #: The parameters that it was packed from.
@@ -46,7 +48,8 @@ class Accelerated(torch.nn.Module):
 
     def _names(self) -> Sequence[str]:
         """Return the parameters' names, in the order of `Weights`."""
-        raise NotImplementedError
+        names: Sequence[str] = self._flat_weights_names  # of PyTorch's class
+        return _with_gains(tuple(names)) if self.layer_norm else names
 
     def _of_weights(self) -> tuple[str, int, bool, bool]:
         """Return what `Weights` takes beside parameters."""
@@ -230,6 +233,13 @@ def computed_weights(module: torch.nn.Module) -> list[str]:
     """Return the names of a recurrent module's weights that a parametrization or a hook computes from parameters."""
     names = getattr(module, "_flat_weights_names", ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
     return [name for name in names if name not in module._parameters]
+
+
+def _with_gains(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Put the names of the gains behind the others of each direction."""
+    each = len(names) // sum(name.startswith("weight_hh") for name in names)
+    groups = (names[place : place + each] for place in range(0, len(names), each))
+    return tuple(name for own in groups for name in (*own, *(weight.replace("weight", "gamma") for weight in own[:2])))
 
 
 def pair(hx: Any) -> tuple[Tensor, Tensor]:
