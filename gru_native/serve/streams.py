@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -82,7 +84,8 @@ class Streams:
         if not session.text:
             connection.take = partial(_take_at_once, session, batcher)
         while (message := await receive())["type"] != "websocket.disconnect":
-            _take(session, batcher, message)
+            given, read = (message.get("text"), _of_text) if session.text else (message.get("bytes"), _of_bytes)
+            _take(session, batcher, given, read)
             while session.full and not session.closing:
                 await session.changed()
 
@@ -91,13 +94,13 @@ def _take_at_once(session: Session, batcher: Batcher, frame: bytes) -> bool:
     """Take a step, unless so many wait that no more are to be read."""
     if session.full:
         return False
-    _take(session, batcher, {"bytes": frame})
+    _take(session, batcher, frame, _of_bytes)
     return True
 
 
-def _take(session: Session, batcher: Batcher, message: Message) -> None:
+def _take(session: Session, batcher: Batcher, given: Any, read: Callable[[Any, Batcher], bytes]) -> None:
     try:
-        frame = _of_text(message, batcher) if session.text else _of_bytes(message, batcher)
+        frame = read(given, batcher)
     except _Wrong as wrong:
         session.close(wrong.code, str(wrong))
     else:
@@ -143,8 +146,7 @@ def _greeting(session: Session, batcher: Batcher) -> Message:
     }
 
 
-def _of_bytes(message: Message, batcher: Batcher) -> bytes:
-    frame: bytes | None = message.get("bytes")
+def _of_bytes(frame: bytes | None, batcher: Batcher) -> bytes:
     if frame is None:
         raise _Wrong(UNSUPPORTED, "expected binary frames; ?frames=json is for text")
     if len(frame) != batcher.frame:
@@ -154,8 +156,7 @@ def _of_bytes(message: Message, batcher: Batcher) -> bytes:
     return frame
 
 
-def _of_text(message: Message, batcher: Batcher) -> bytes:
-    text = message.get("text")
+def _of_text(text: str | None, batcher: Batcher) -> bytes:
     if text is None:
         raise _Wrong(UNSUPPORTED, "expected text frames, as ?frames=json says")
     expected = f"an index from 0 to {batcher.indices - 1}" if batcher.indices else f"{batcher.inputs} numbers"
