@@ -52,8 +52,10 @@ class Batcher:
         self.shape: tuple[int, ...] = () if model.indices else (self.inputs,)
         self.frame = self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
         self.indices, self.outputs, self.output_dtype = model.indices, model.output_size, model.dtype
-        reply = bytes(HEAD.size + self.output_dtype.itemsize * self.outputs)
+        size = self.output_dtype.itemsize * self.outputs
+        reply = bytes(HEAD.size + size)
         self._header = framed(reply)[: -len(reply)]  # all binary replies are of one size
+        self._acknowledge = Struct(f"<{len(self._header)}sQQ{size}s").pack
         self._sessions: list[Session] = []
         self._frames: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -179,7 +181,7 @@ class Batcher:
             if session.shown is not None:
                 content["layers"] = session.shown
             return framed(json.dumps(content))
-        return self._header + HEAD.pack(session.step, session.durable) + session.y
+        return self._acknowledge(self._header, session.step, session.durable, session.y)
 
     def numbers(self, y: bytes) -> Any:
         """Return an output as JSON has it."""
