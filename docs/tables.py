@@ -529,28 +529,48 @@ SERVICES = {
 }
 
 
-def _load(results: Path) -> str:
-    """Return what services do that are as busy as they can be, and how much more CPU time than an echo they take."""
+LATENCIES = {"p50_ms": "p50, ms", "p99_ms": "p99, ms", "p99.9_ms": "p99.9, ms"}
+
+
+def _services(results: Path, rate: str) -> dict[str, dict[str, dict[str, float]]]:
+    """Return the figures of services by the units, at so many steps a second, or with 0 at all that they can do."""
     found: dict[str, dict[str, dict[str, float]]] = {}
     for row in _rows(results, "zen4", "load"):
-        if row.mode == "0":
+        if row.mode == rate:
             found.setdefault(row.case, {}).setdefault(row.engine, {})[row.what] = row.number
+    return found
+
+
+def _load(results: Path) -> str:
+    """Return what services do that are as busy as they can be, and how much more CPU time than an echo they take."""
     rows = []
-    for hidden, services in found.items():
+    for hidden, services in _services(results, "0").items():
         above = {name: own["cpu_us_per_step"] - services["echo"]["cpu_us_per_step"] for name, own in services.items()}
         for name, title in SERVICES.items():
             own = services[name]
             times = f"{above[name] / above['native']:.1f}" if name == "onnxruntime" else ""
-            figures = [f"{own['steps_per_second']:,.0f}", *(f"{own[f'p{share}_ms']:.3g}" for share in (50, 99, 99.9))]
+            figures = [f"{own['steps_per_second']:,.0f}", *(f"{own[share]:.3g}" for share in LATENCIES)]
             figures += [f"{own['memory_mb']:.0f}", f"{own['cpu_us_per_step']:.1f}"]
             rows.append([hidden, title, *figures, "" if name == "echo" else f"{above[name]:.1f}", times])
-    latencies = ("p50, ms", "p99, ms", "p99.9, ms")
-    return _markdown(["H", "", "steps/s", *latencies, "MB", "CPU, µs a step", "above the echo", "times ours"], rows)
+    return _markdown(
+        ["H", "", "steps/s", *LATENCIES.values(), "MB", "CPU, µs a step", "above the echo", "times ours"], rows
+    )
+
+
+def _light_load(results: Path) -> str:
+    """Return how long steps take that come now and then."""
+    rows = [
+        [hidden, title, *(f"{services[name][share]:.3g}" for share in LATENCIES)]
+        for hidden, services in _services(results, "500").items()
+        for name, title in SERVICES.items()
+    ]
+    return _markdown(["H", "", *LATENCIES.values()], rows)
 
 
 LOAD: dict[str, Callable[[Path], str]] = {
     "machine-load": partial(_machine, machine="zen4", suite="load"),
     "load": _load,
+    "light-load": _light_load,
 }
 
 PAGES = {

@@ -33,7 +33,7 @@ class Batcher:
     """Collects steps of sessions, at most one of each, and computes them.
 
     It does so when the deadline of the first one is over, or at once when no more can come: all sessions have one here,
-    or as many as a batch takes.
+    or as many as a batch takes. A deadline of 0 is over when all that has come is read.
 
     Parameters
     ----------

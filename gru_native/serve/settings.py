@@ -97,7 +97,7 @@ class Settings:
         str,
         "LEVEL",
     )
-    deadline: float = _setting(0.001, _seconds, "seconds that a step may wait for others", float, "S")
+    deadline: float = _setting(0.0, _seconds, "seconds that a step may wait for others", float, "S")
     batch: int = _setting(256, _from(1), "steps that are computed together, at most")
     threads: int | None = _setting(
         None, _from(1, MAX_THREADS), "threads to compute with (default: OMP_NUM_THREADS, or the CPUs of the process)"
