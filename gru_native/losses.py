@@ -1,6 +1,6 @@
 """Loss functions, as PyTorch defines them, but the classes stand on the last axis and the mean over no target is 0.
 
-Every loss but `CTCLoss`, which also takes lengths, has three methods:
+Every loss has three methods, which `CTCLoss` gives lengths beside the targets:
 
 - ``loss(predictions, targets)`` is the value;
 - ``loss.forward(predictions, targets)`` is ``(value, tape)``;
@@ -385,13 +385,15 @@ class CTCLoss(_Loss):
 
     -log of the probability of all ways to write the targets, with repeats and blanks, in the steps of the logits
     (Graves et al., "Connectionist temporal classification", 2006). The calls take ``(logits, targets, input_lengths,
-    target_lengths, *, threads=None)``:
+    target_lengths, *, weights=None, threads=None)``:
 
-    - logits (T, B, C), float32 or float64; PyTorch has log-probabilities there;
+    - logits (T, B, C), or (B, T, C) with `batch_first`, float32 or float64; PyTorch has log-probabilities there;
     - targets (B, S), or all labels one behind the other, of any integer type: 0 to C - 1, and not `blank`;
-    - input_lengths and target_lengths (B), of any integer type: the steps and labels of each sequence.
+    - input_lengths and target_lengths (B), of any integer type: the steps and labels of each sequence;
+    - weights (B), numbers from 0 up: of each sequence.
 
-    The mean is PyTorch's: each loss is divided by the number of its labels, or by 1, and then the mean over B is taken.
+    The mean is PyTorch's: each loss is divided by the number of its labels, or by 1, and then the mean over B is taken,
+    with weights the weighted mean. A `Trainer` gives the lengths: see `gru_native.train.Batches` and `Sequences`.
 
     Parameters
     ----------
@@ -401,6 +403,8 @@ class CTCLoss(_Loss):
     zero_infinity : bool
         Whether a sequence of too few steps for its labels gives loss and gradient 0. Its loss is infinite otherwise,
         and its gradient NaN.
+    batch_first : bool
+        Whether logits are (B, T, C).
 
     Raises
     ------
@@ -410,10 +414,13 @@ class CTCLoss(_Loss):
         When shapes do not fit, a length is too large, or a target is no label.
     """
 
-    def __init__(self, blank: int = 0, reduction: Reduction = "mean", zero_infinity: bool = False) -> None:
+    def __init__(
+        self, blank: int = 0, reduction: Reduction = "mean", zero_infinity: bool = False, batch_first: bool = False
+    ) -> None:
         super().__init__(reduction)
         self.blank = whole("blank", blank, 0)
         self.zero_infinity = flag("zero_infinity", zero_infinity)
+        self.batch_first = flag("batch_first", batch_first)
 
     @repeatable
     def __call__(
@@ -423,11 +430,12 @@ class CTCLoss(_Loss):
         input_lengths: ArrayLike,
         target_lengths: ArrayLike,
         *,
+        weights: ArrayLike | None = None,
         threads: int | None = None,
     ) -> float | Array:
         """Return the loss."""
-        losses, _ = self._losses(logits, targets, input_lengths, target_lengths, False, threads)
-        return self._reduce(losses, len(losses))
+        losses, _, count = self._losses(logits, targets, input_lengths, target_lengths, weights, False, threads)
+        return self._reduce(losses, count)
 
     @repeatable
     def forward(
@@ -437,11 +445,17 @@ class CTCLoss(_Loss):
         input_lengths: ArrayLike,
         target_lengths: ArrayLike,
         *,
+        weights: ArrayLike | None = None,
         threads: int | None = None,
     ) -> tuple[float | Array, LossTape]:
         """Return the loss and the tape for `backward`."""
-        losses, d_logits = self._losses(logits, targets, input_lengths, target_lengths, True, threads)
-        return self._reduce(losses, len(losses)), LossTape(self, d_logits, losses.shape, len(losses))
+        losses, d_logits, count = self._losses(logits, targets, input_lengths, target_lengths, weights, True, threads)
+        return self._reduce(losses, count), LossTape(self, d_logits, losses.shape, count)
+
+    def count(self, targets: ArrayLike, target_lengths: ArrayLike, weights: ArrayLike | None = None) -> float:
+        """Return what the mean over these sequences is divided by: their number, or the sum of their weights."""
+        rows = array("target_lengths", target_lengths).shape
+        return float(np.prod(rows) if weights is None else _on_first_axes(weights, rows).sum())
 
     def _losses(
         self,
@@ -449,13 +463,14 @@ class CTCLoss(_Loss):
         targets: ArrayLike,
         input_lengths: ArrayLike,
         target_lengths: ArrayLike,
+        weights: ArrayLike | None,
         gradient: bool,
         threads: int | None,
-    ) -> tuple[Array, Array | None]:
-        """Return single losses (B), of a mean divided by their labels, and their gradient."""
+    ) -> tuple[Array, Array | None, float]:
+        """Return single losses (B), of a mean divided by their labels, their gradient, and their `count`."""
         sizes = index_array("target_lengths", target_lengths, LARGEST)
         losses, d_logits = functional.ctc(
-            logits,
+            self._by_steps(logits),
             _in_rows(array("targets", targets), sizes),
             input_lengths,
             sizes,
@@ -464,17 +479,30 @@ class CTCLoss(_Loss):
             threads=threads,
         )
         factors = 1.0 / np.maximum(sizes, 1) if self.reduction == "mean" else np.ones(len(losses))
+        if weights is not None:
+            factors *= _on_first_axes(weights, losses.shape)
         endless = np.isposinf(losses)
         if self.zero_infinity and endless.any():
             losses[endless] = 0.0
             if d_logits is not None:
                 d_logits[:, endless] = 0.0
-        if d_logits is not None and self.reduction == "mean":
-            d_logits *= factors[:, None].astype(d_logits.dtype)
-        return losses * factors, d_logits
+        with np.errstate(all="ignore"):
+            losses *= factors
+            if d_logits is not None and (self.reduction == "mean" or weights is not None):
+                d_logits *= factors[:, None].astype(d_logits.dtype)
+        if d_logits is not None and self.batch_first:
+            d_logits = d_logits.swapaxes(0, 1)
+        return losses, d_logits, self.count(targets, sizes, weights)
+
+    def _by_steps(self, logits: ArrayLike) -> Array:
+        """Return logits as (T, B, C)."""
+        found = any_float_array("logits", logits)
+        if self.batch_first and found.ndim != 3:
+            raise ValueError(f"logits: expected shape (B, T, C), got {found.shape}")
+        return found.swapaxes(0, 1) if self.batch_first else found
 
     def _spread(self, scale: Array, gradient: Array) -> Array:
-        return scale[:, None]
+        return scale[:, None, None] if self.batch_first else scale[:, None]
 
 
 def _in_rows(labels: Array, sizes: Array) -> Array:

@@ -372,17 +372,19 @@ def training_calls(folder: Path) -> dict[str, Call]:
         "targets": np.array([[1, 2], [2, 0]]),
         "input_lengths": np.array([4, 3]),
         "target_lengths": np.array([2, 1]),
+        "weights": [1.0, 0.5],
         "threads": 1,
     }
     ctc = losses.CTCLoss()
     calls |= {
-        "CTCLoss": Call(losses.CTCLoss, {"blank": 0, "reduction": "mean", "zero_infinity": True}),
+        "CTCLoss": Call(losses.CTCLoss, {"blank": 0, "reduction": "mean", "zero_infinity": True, "batch_first": False}),
         "CTCLoss(...)": Call(ctc, labelled),
         "CTCLoss.forward": Call(ctc.forward, labelled),
         "CTCLoss.backward": Call(
             lambda tape=..., d_loss=1.0: ctc.backward(ctc.forward(**labelled)[1] if tape is ... else tape, d_loss),
             {"tape": ..., "d_loss": 1.0},
         ),
+        "CTCLoss.count": Call(ctc.count, {name: labelled[name] for name in ("targets", "target_lengths", "weights")}),
     }
     linear = nn.Linear(IN, 3, seed=0)
     base = {"model": linear, "lr": 0.1, "weight_decay": 0.0, "groups": {"bias": {"weight_decay": 0.1}}}
@@ -424,6 +426,7 @@ def training_calls(folder: Path) -> dict[str, Call]:
     shuffled = {"shuffle": True, "seed": 0, "weights": None}
     flags = np.zeros((4, 2), bool)
     steps = {"inputs": zeros(4, 2, IN), "targets": np.zeros((4, 2), int), "batch_size": 2, "per_step": True}
+    steps |= {"target_lengths": None}
     resets = {"reset": [np.zeros(2, bool), np.zeros(1, bool)]}
     ragged = {"inputs": [zeros(2, IN), zeros(1, IN)], "targets": [[1, 2], [0]], "batch_size": 2, "per_step": True}
     figures = train.classification_metrics()["f1"]
@@ -446,6 +449,11 @@ def training_calls(folder: Path) -> dict[str, Call]:
     return calls | {
         "Batches": Call(train.Batches, steps | shuffled | {"lengths": [1, 2, 0, 2], "mask": None, "reset": flags}),
         "Batches with a mask": Call(train.Batches, steps | shuffled | {"lengths": None, "mask": flags, "reset": None}),
+        "Batches of labels": Call(
+            train.Batches,
+            {"inputs": {"x": zeros(4, 2, IN), "y": zeros(4, 3)}, "targets": np.ones((4, 2), int), "batch_size": 2}
+            | {"target_lengths": [1, 2, 0, 2]},
+        ),
         "Batches.epoch": Call(drained(train.Batches(**samples, shuffle=True).epoch), {"number": 0}),
         "Sequences": Call(train.Sequences, ragged | shuffled | resets | {"batch_first": True}),
         "Sequences.epoch": Call(drained(train.Sequences(**ragged, shuffle=True).epoch), {"number": 0}),

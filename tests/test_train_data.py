@@ -296,7 +296,7 @@ def test_sequences_that_do_not_go_together(parts: list[Any], message: str) -> No
 @pytest.mark.parametrize(
     ("wrong", "got"),
     [
-        ([[1, 2], [3]], "a list whose parts differ in shape, or are no numbers"),
+        ([[1, 2], 3], "a list whose parts differ in shape, or are no numbers"),
         (np.array([None, 1]), "object"),
         (["a", "b"], "<U1"),
         ([1j, 2], "complex128"),

@@ -249,6 +249,10 @@ class Module:
         """Whether the calls take `lengths` beside the input, without states."""
         return self.pools
 
+    def output_lengths(self, lengths: ArrayLike) -> Array:
+        """Return the steps that the output has of rows with so many (any shape), int64: the same, for most layers."""
+        return arguments.index_array("lengths", lengths, arguments.LARGEST)
+
     def children(self) -> dict[str, Module]:
         """Return the direct children by name, in the order in which they were assigned."""
         return dict(self._children)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from numpy.typing import ArrayLike
+
 from gru_native.arguments import Array, array, instance
 from gru_native.nn.masked import Counted, MaskedSaved
 from gru_native.nn.module import Gradients, Module, Snapshot, join, public, sealed
@@ -80,6 +82,12 @@ class Sequential(Module):
     def takes_lengths(self) -> bool:
         return any(layer.takes_lengths for layer in self)
 
+    def output_lengths(self, lengths: ArrayLike) -> Array:
+        found = super().output_lengths(lengths)
+        for layer in self:
+            found = layer.output_lengths(found)
+        return found
+
     def __len__(self) -> int:
         return len(self._children)
 
@@ -120,6 +128,7 @@ class Sequential(Module):
                 x = layer._call(snapshot[name], x, lengths=lengths, threads=threads)
             else:
                 x = layer._call(snapshot[name], x, threads=threads)
+            lengths = _behind(layer, lengths)
         return (x, final) if self.recurrent else x
 
     def _forward(
@@ -156,6 +165,7 @@ class Sequential(Module):
             else:
                 x, record = layer._forward(snapshot[name], x, **keywords)
             tapes.append(record)
+            lengths = _behind(layer, lengths)
         return ((x, final) if self.recurrent else x), tapes
 
     def _backward(
@@ -212,6 +222,10 @@ class Sequential(Module):
             got = f"{len(states)}" if isinstance(states, (list, tuple)) else type(states).__name__
             raise ValueError(f"{argument}: expected a list of {count}, one per recurrent layer, got {got}")
         return states
+
+
+def _behind(layer: Module, lengths: Any) -> Any:
+    return None if lengths is None else layer.output_lengths(lengths)
 
 
 def _scattered(steps: Counted, d_x: Array | None) -> Array | None:

@@ -37,7 +37,7 @@ CHANGEABLE = ("steps", "data", "optimizer", "schedule", "max_norm", "accumulate"
 DEEPEST = 32  # nest of states
 GROUPS = ("model", "optimizer", "best", "states", "seen")
 RATES = ("lr", "initial_lr")
-SEEN = ("predictions", "targets")
+SEEN = ("predictions", "targets", "lengths")
 
 
 class OtherRunError(ValueError):
@@ -349,7 +349,7 @@ def _run(header: Mapping[str, Any], groups: Mapping[str, dict[str, Array]], hist
         raise ValueError(f"arrays that belong to no state: {sorted(kept)}")
     total, count = (arguments.number(f"tally[{place}]", own, -math.inf) for place, own in enumerate(header["tally"]))
     seen = groups["seen"]
-    run.tally = Tally(total, count, [(seen["predictions"], seen["targets"])] if seen else [])
+    run.tally = Tally(total, count, [tuple(seen[name] for name in SEEN if name in seen)] if seen else [])
     if run.epoch != history[-1].epoch + (run.batches == 0):
         raise ValueError("the epoch is not that of the records")
     if anew:

@@ -29,7 +29,7 @@ A source of batches has three things:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from functools import cached_property
 from itertools import zip_longest
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -38,11 +38,24 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gru_native import functional as F
-from gru_native.arguments import EXACT, T, array, every, flag, function, index_array, magnitude, shaped_array, whole
+from gru_native.arguments import (
+    EXACT,
+    T,
+    array,
+    every,
+    flag,
+    function,
+    index_array,
+    instance,
+    magnitude,
+    shaped_array,
+    whole,
+)
 from gru_native.arguments import Array as Array
 from gru_native.passes import repeatable
 from gru_native.random import Seed, generator, seed_path
 from gru_native.train.identity import fingerprint
+from gru_native.train.several import as_parts, checked, each, first, holds_arrays, named
 
 
 class Batch(NamedTuple):
@@ -50,8 +63,10 @@ class Batch(NamedTuple):
 
     Attributes
     ----------
-    inputs, targets : array
-        What the model and the loss take.
+    inputs : array, or tuple or dict of arrays
+        What the model takes: several inputs by place or by name. The first one says which rows and steps there are.
+    targets : array
+        What the loss takes.
     lengths : (B,) or None
         Handed to the model: the steps of each row.
     live : array of bool, or None
@@ -62,15 +77,18 @@ class Batch(NamedTuple):
     reset, mask : array of bool, or None
         Handed to the model, in the layout of its sequences: where episodes begin, and in place of lengths which steps
         count.
+    target_lengths : (B,) or None
+        Handed to a loss that asks for them: the labels of each row of targets (B, S, ...).
     """
 
-    inputs: Array
+    inputs: Any
     targets: Array
     lengths: Array | None = None
     live: Array | None = None
     weights: Array | None = None
     reset: Array | None = None
     mask: Array | None = None
+    target_lengths: Array | None = None
 
 
 @runtime_checkable
@@ -90,8 +108,11 @@ class Batches:
 
     Parameters
     ----------
-    inputs, targets
-        (N, ...) each; sequences as (N, T, I), for a model with ``batch_first=True``.
+    inputs
+        (N, ...); sequences as (N, T, I), for a model with ``batch_first=True``. A tuple or a dictionary of arrays is
+        several inputs, which the model's calls take by place or by name.
+    targets
+        (N, ...).
     batch_size
         Samples in a batch; the last one of an epoch may have fewer.
     shuffle
@@ -105,20 +126,23 @@ class Batches:
         where new episodes begin, (N, T) of bool. A model takes them as `gru_native.nn.GRU` does.
     per_step
         Whether there is a target for each step, (N, T, ...): those of steps that do not count are left out.
+    target_lengths
+        Of targets (N, S, ...): the labels of each, (N,), for a loss that asks for them, as `CTCLoss` does.
 
     Raises
     ------
     TypeError
         When inputs, targets or weights are not numbers, or flags not of bool.
     ValueError
-        When inputs, targets and weights differ in number, or there are none, or for lengths beside a mask.
+        When inputs, targets and weights differ in number, or there are none; for lengths beside a mask, and lengths of
+        targets beside `per_step`.
     """
 
     carries_state = False
 
     def __init__(
         self,
-        inputs: ArrayLike,
+        inputs: ArrayLike | tuple[ArrayLike, ...] | Mapping[str, ArrayLike],
         targets: ArrayLike,
         batch_size: int,
         *,
@@ -129,16 +153,21 @@ class Batches:
         mask: ArrayLike | None = None,
         reset: ArrayLike | None = None,
         per_step: bool = False,
+        target_lengths: ArrayLike | None = None,
     ) -> None:
-        self.inputs, self.targets = _pair(inputs, targets)
+        several = isinstance(inputs, Mapping) or (isinstance(inputs, tuple) and holds_arrays(inputs))
+        self.inputs = checked(inputs, _numbers) if several else _numbers("inputs", inputs)
+        self._first, self.targets = _pair(first(self.inputs), targets)
+        for name, own in named(self.inputs):
+            _refuse_other_number(name, self._first, own)
         self.weights = None if weights is None else _numbers("weights", weights)
         if self.weights is not None:
-            _refuse_other_number("weights", self.inputs, self.weights)
+            _refuse_other_number("weights", self._first, self.weights)
         self.per_step = flag("per_step", per_step)
-        axes = self.inputs.shape[:2]
+        axes = self._first.shape[:2]
         for name, own in (("lengths", lengths), ("mask", mask), ("reset", reset)):
             if own is not None and len(axes) < 2:
-                raise ValueError(f"{name}: expected inputs with steps, (N, T, ...), got {self.inputs.shape}")
+                raise ValueError(f"{name}: expected inputs with steps, (N, T, ...), got {self._first.shape}")
         if self.per_step and self.targets.shape[:2] != axes:
             raise ValueError(f"targets: expected one for each of the steps {axes}, got shape {self.targets.shape}")
         if lengths is not None and mask is not None:
@@ -146,6 +175,9 @@ class Batches:
         self.lengths = None if lengths is None else F.sequence_lengths(lengths, *axes[::-1])
         self.mask = None if mask is None else shaped_array("mask", mask, axes, np.bool_, "(N, T)")
         self.reset = None if reset is None else shaped_array("reset", reset, axes, np.bool_, "(N, T)")
+        if self.per_step and target_lengths is not None:
+            raise ValueError("target_lengths: expected None beside per_step, got target_lengths")
+        self.target_lengths = None if target_lengths is None else _lengths_of(self.targets, target_lengths)
         self.batch_size = whole("batch_size", batch_size)
         self.shuffle = flag("shuffle", shuffle)
         self.seed = seed_path(seed)
@@ -153,7 +185,7 @@ class Batches:
     @property
     def batch_first(self) -> bool | None:
         """Whether inputs are sequences: (N, T, ...) of numbers with features last, or of indices without them."""
-        axes = self.inputs.ndim + (self.inputs.dtype.kind in "iu")
+        axes = self._first.ndim + (self._first.dtype.kind in "iu")
         return True if axes > 2 else None
 
     @cached_property
@@ -161,10 +193,11 @@ class Batches:
         """A hash of the content and the settings: see the module."""
         given = (self.batch_size, self.shuffle, self.seed, self.per_step)
         steps = (self.weights, self.lengths, self.mask, self.reset)
-        return fingerprint(type(self).__name__, *given, self.inputs, self.targets, *steps)
+        sizes = () if self.target_lengths is None else (self.target_lengths,)
+        return fingerprint(type(self).__name__, *given, as_parts(self.inputs), self.targets, *steps, *sizes)
 
     def __len__(self) -> int:
-        return -(-len(self.inputs) // self.batch_size)
+        return -(-len(self._first) // self.batch_size)
 
     def epoch(self, number: int) -> Iterator[tuple[Array, Array] | Batch]:
         """Yield the batches of an epoch: inputs and targets, or where there is more a `Batch`."""
@@ -173,14 +206,14 @@ class Batches:
 
     @repeatable
     def _batch(self, chosen: Array) -> tuple[Array, Array] | Batch:
-        inputs, targets = self.inputs[chosen], self.targets[chosen]
-        given = (self.weights, self.lengths, self.mask, self.reset)
+        inputs, targets = each(lambda _, own: own[chosen], self.inputs), self.targets[chosen]
+        given = (self.weights, self.lengths, self.mask, self.reset, self.target_lengths)
         if all(own is None for own in given):
             return inputs, targets
-        weights, lengths, live, reset = (None if own is None else own[chosen] for own in given)
-        batch = Batch(inputs, targets, lengths, weights=weights, reset=reset, mask=live)
+        weights, lengths, live, reset, sizes = (None if own is None else own[chosen] for own in given)
+        batch = Batch(inputs, targets, lengths, weights=weights, reset=reset, mask=live, target_lengths=sizes)
         if lengths is not None:
-            live = np.arange(inputs.shape[1]) < lengths[:, None]
+            live = np.arange(self._first.shape[1]) < lengths[:, None]
         if not self.per_step or live is None:
             return batch
         if weights is not None:
@@ -189,7 +222,7 @@ class Batches:
 
     def places(self, number: int) -> Iterator[Array]:
         """Yield which samples are in each batch."""
-        samples, number = len(self.inputs), whole("number", number, 0)
+        samples, number = len(self._first), whole("number", number, 0)
         order = generator((*self.seed, number)).permutation(samples) if self.shuffle else np.arange(samples)
         for start in range(0, samples, self.batch_size):
             yield order[start : start + self.batch_size]
@@ -203,9 +236,12 @@ class Sequences:
     Parameters
     ----------
     inputs
-        N arrays (T_i, ...), alike but for their lengths.
+        A list of N arrays (T_i, ...), alike but for their lengths. A tuple or a dictionary is several inputs, which the
+        model's calls take by place or by name: the first a list of N arrays, whose lengths count, others such a list,
+        or an array (N, ...) with a row for each sequence.
     targets
-        (N, ...), one for each sequence; with `per_step` N arrays (T_i, ...), one for each step.
+        (N, ...), one for each sequence; a list of N arrays (S_i, ...) that differ in length, for a loss that asks for
+        ``target_lengths``, as `CTCLoss` does; with `per_step` N arrays (T_i, ...), one for each step.
     batch_size
         Sequences in a batch; one batch of an epoch may have fewer.
     per_step
@@ -240,7 +276,7 @@ class Sequences:
 
     def __init__(
         self,
-        inputs: Sequence[ArrayLike],
+        inputs: Sequence[ArrayLike] | tuple[Sequence[ArrayLike], ...] | Mapping[str, Sequence[ArrayLike]],
         targets: ArrayLike | Sequence[ArrayLike],
         batch_size: int,
         *,
@@ -252,14 +288,19 @@ class Sequences:
         reset: Sequence[ArrayLike] | None = None,
     ) -> None:
         self.per_step = flag("per_step", per_step)
-        self.inputs = _alike("inputs", inputs)
-        self.lengths = np.array([len(sequence) for sequence in self.inputs])
+        self.inputs = _columns(inputs)
+        self._first: list[Array] = first(self.inputs)
+        for name, own in named(self.inputs):
+            _refuse_other_number(name, self._first, own)
+        self.lengths = np.array([len(sequence) for sequence in self._first])
         given: Any = targets
-        self.targets: Any = _alike("targets", given) if self.per_step else _numbers("targets", given)
-        _refuse_other_number("targets", self.inputs, self.targets)
+        apart = self.per_step or _differ_in_length(given)
+        self.targets: Any = _alike("targets", given) if apart else _numbers("targets", given)
+        self.target_lengths = None if self.per_step or not apart else np.array([len(own) for own in self.targets])
+        _refuse_other_number("targets", self._first, self.targets)
         self.weights = None if weights is None else _numbers("weights", weights)
         if self.weights is not None:
-            _refuse_other_number("weights", self.inputs, self.weights)
+            _refuse_other_number("weights", self._first, self.weights)
             if self.per_step and self.weights.ndim > 1:
                 raise ValueError(f"weights: expected one for each sequence, got shape {self.weights.shape}")
         if self.per_step:
@@ -268,7 +309,7 @@ class Sequences:
                     raise ValueError(f"targets[{i}]: expected {length} steps, as many as inputs[{i}], got {own.shape}")
         self.reset = None if reset is None else every("reset", reset, array)
         if self.reset is not None:
-            _refuse_other_number("reset", self.inputs, self.reset)
+            _refuse_other_number("reset", self._first, self.reset)
             for i, (length, flags) in enumerate(zip(self.lengths, self.reset, strict=True)):
                 shaped_array(f"reset[{i}]", flags, (int(length),), np.bool_)
         self.batch_size = whole("batch_size", batch_size)
@@ -280,10 +321,10 @@ class Sequences:
     def fingerprint(self) -> str:
         """A hash of the content and the settings: see the module."""
         given = (self.batch_size, self.per_step, self.batch_first, self.shuffle, self.batches_in_pool, self.seed)
-        return fingerprint(type(self).__name__, given, self.inputs, self.targets, self.weights, self.reset)
+        return fingerprint(type(self).__name__, given, as_parts(self.inputs), self.targets, self.weights, self.reset)
 
     def __len__(self) -> int:
-        return -(-len(self.inputs) // self.batch_size)
+        return -(-len(self._first) // self.batch_size)
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """Yield the batches of an epoch."""
@@ -292,9 +333,12 @@ class Sequences:
 
     @repeatable
     def _batch(self, chosen: Array) -> Batch:
-        lengths, inputs = self.lengths[chosen], self._padded([self.inputs[i] for i in chosen])
+        lengths, inputs = self.lengths[chosen], each(lambda _, own: self._chosen(own, chosen), self.inputs)
         weights = None if self.weights is None else self.weights[chosen]
         reset = None if self.reset is None else self._padded([self.reset[i] for i in chosen])
+        if self.target_lengths is not None:
+            batch = Batch(inputs, _padded([self.targets[i] for i in chosen]), lengths, weights=weights, reset=reset)
+            return batch._replace(target_lengths=self.target_lengths[chosen])
         if not self.per_step:
             return Batch(inputs, self.targets[chosen], lengths, weights=weights, reset=reset)
         live = np.arange(max(lengths))[:, None] < lengths
@@ -312,18 +356,18 @@ class Sequences:
             order = np.argsort(-self.lengths, kind="stable")
             return [order[start : start + size] for start in range(0, len(order), size)]
         rng = generator((*self.seed, number))
-        order = rng.permutation(len(self.inputs))
+        order = rng.permutation(len(self._first))
         pool = size * self.batches_in_pool
         pools = [order[start : start + pool] for start in range(0, len(order), pool)]
         sorted_pools = [each[np.argsort(self.lengths[each], kind="stable")] for each in pools]
         batches = [each[start : start + size] for each in sorted_pools for start in range(0, len(each), size)]
         return [batches[i] for i in rng.permutation(len(batches))]
 
+    def _chosen(self, column: list[Array] | Array, places: Array) -> Array:
+        return column[places] if isinstance(column, np.ndarray) else self._padded([column[i] for i in places])
+
     def _padded(self, arrays: list[Array]) -> Array:
-        first = arrays[0]
-        together = np.zeros((len(arrays), max(map(len, arrays)), *first.shape[1:]), first.dtype)
-        for row, each in zip(together, arrays, strict=True):
-            row[: len(each)] = each
+        together = _padded(arrays)
         return together if self.batch_first else np.ascontiguousarray(together.swapaxes(0, 1))
 
 
@@ -430,7 +474,7 @@ def placed(data: Any, results: Iterable[tuple[Batch, T]]) -> Iterator[tuple[Arra
             found = "more" if own is None else number
             raise ValueError(f"data.epoch: expected {len(places)} batches, the length of the data, got {found}")
         batch, made = result
-        steps = np.shape(batch.inputs)[:2]  # or rows, or both, as the layout is
+        steps = np.shape(first(batch.inputs))[:2]  # or rows, or both, as the layout is
         of_inputs = {steps, steps[:1], steps[1:]} - {()}
         fitting = of_inputs if batch.lengths is None else {np.shape(batch.lengths)}
         if own.shape not in fitting:
@@ -478,6 +522,49 @@ def _alike(name: str, given: Iterable[Any]) -> list[Array]:
         if common.kind == "f" and own.dtype.kind in "iu" and magnitude(own) > EXACT:
             raise ValueError(f"{name}[{i}]: expected integers up to 2**53 beside {common}, got {magnitude(own)}")
     return [own.astype(common, copy=False) for own in arrays]
+
+
+def _columns(inputs: Any) -> Any:
+    """Return a list of sequences, or several inputs of which the first is one."""
+    if not isinstance(inputs, Mapping) and not (isinstance(inputs, tuple) and any(map(_is_column, inputs))):
+        return _alike("inputs", inputs)
+    found = checked(inputs, _column)
+    instance(*next(named(found)), list, "a list of sequences, whose lengths count")
+    return found
+
+
+def _is_column(part: Any) -> bool:
+    return isinstance(part, list) and holds_arrays(part)
+
+
+def _column(name: str, given: Any) -> list[Array] | Array:
+    return _numbers(name, given) if isinstance(given, np.ndarray) else _alike(name, given)
+
+
+def _differ_in_length(given: Any) -> bool:
+    """Return whether there is a list of parts whose lengths are not one and the same."""
+    parts = given if isinstance(given, (list, tuple)) else ()
+    lengths = {len(own) if isinstance(own, (list, tuple)) else next(iter(np.shape(own)), None) for own in parts}
+    return len(lengths) > 1 and None not in lengths
+
+
+def _padded(arrays: list[Array]) -> Array:
+    """Return arrays with zeros behind the shorter ones, (B, T, ...)."""
+    shape, dtype = arrays[0].shape[1:], arrays[0].dtype
+    together = np.zeros((len(arrays), max(map(len, arrays)), *shape), dtype)
+    for row, own in zip(together, arrays, strict=True):
+        row[: len(own)] = own
+    return together
+
+
+def _lengths_of(targets: Array, lengths: ArrayLike) -> Array:
+    """Return how many of the labels of each row count."""
+    if targets.ndim < 2:
+        raise ValueError(f"target_lengths: expected targets (N, S, ...), got shape {targets.shape}")
+    found = index_array("target_lengths", lengths, targets.shape[1] + 1)
+    if found.shape != targets.shape[:1]:
+        raise ValueError(f"target_lengths: expected shape {targets.shape[:1]}, got {found.shape}")
+    return found
 
 
 def _pair(inputs: ArrayLike, targets: ArrayLike) -> tuple[Array, Array]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 from gru_native.nn import Module
 from gru_native.train.data import Array, Batch
+from gru_native.train.several import first, named
 
 
 def advice(batches: Iterable[tuple[str, Batch]], row_axis: int | None, model: Module) -> str:
@@ -23,9 +25,13 @@ def advice(batches: Iterable[tuple[str, Batch]], row_axis: int | None, model: Mo
         What the loss was computed with.
     """
     for name, batch in batches:
-        for what, found in (("inputs", _in_inputs(batch, row_axis)), ("targets", _in_targets(batch, row_axis))):
+        places = [(what, _in_inputs(batch, own, row_axis)) for what, own in named(batch.inputs)]
+        for what, found in (*places, ("targets", _in_targets(batch, row_axis))):
             if found is not None:
                 return f"the {what} of {name} hold {found}"
+        short = _too_short(batch, model)
+        if short is not None:
+            return f"in {name} {short}; CTCLoss(zero_infinity=True) takes the loss of such a row for 0"
     for name, array in model.state_dict().items():
         place = _first(array)
         if place is not None:
@@ -34,9 +40,26 @@ def advice(batches: Iterable[tuple[str, Batch]], row_axis: int | None, model: Mo
     return "try a lower learning rate"
 
 
-def _in_inputs(batch: Batch, row_axis: int | None) -> str | None:
+def _too_short(batch: Batch, model: Module) -> str | None:
+    """Look for a row of fewer steps than its labels need, with a blank between two that are alike."""
+    if batch.lengths is None or batch.target_lengths is None:
+        return None
+    steps, sizes = model.output_lengths(batch.lengths), batch.target_lengths
+    alike = batch.targets[:, 1:] == batch.targets[:, :-1]
+    needed = sizes + (alike & (np.arange(1, batch.targets.shape[1]) < sizes[:, None])).sum(axis=1)
+    short = np.flatnonzero(steps < needed)
+    if not len(short):
+        return None
+    row = short[0]
+    return f"the {sizes[row]} labels of row {row} need {needed[row]} steps and have {steps[row]}"
+
+
+def _in_inputs(batch: Batch, own: Any, row_axis: int | None) -> str | None:
     """Look where the model reads: not in the padding, if it is known on which axis the rows are."""
-    inputs, read = np.asarray(batch.inputs), batch.mask
+    inputs, read = np.asarray(own), batch.mask
+    if inputs.shape[:2] != np.shape(first(batch.inputs))[:2]:  # its steps, if it has any, are others
+        place = _first(inputs)
+        return None if place is None else _described(inputs[place], place, None)
     if batch.lengths is not None and row_axis is not None:
         read = np.arange(inputs.shape[1 - row_axis])[:, None] < batch.lengths
         read = read if row_axis else read.T
@@ -47,14 +70,14 @@ def _in_inputs(batch: Batch, row_axis: int | None) -> str | None:
 def _in_targets(batch: Batch, row_axis: int | None) -> str | None:
     """Give a target the place of its prediction, which is on the axes of `live`, where there are any."""
     targets = np.asarray(batch.targets)
-    first = _first(targets)
-    if first is None:
+    found = _first(targets)
+    if found is None:
         return None
-    axes, place = targets.shape, first
+    axes, place = targets.shape, found
     if batch.live is not None:
-        axes, place = batch.live.shape, (*np.argwhere(batch.live)[first[0]].tolist(), *first[1:])
-    per_step = axes[:2] == np.shape(batch.inputs)[:2]
-    return _described(targets[first], place, row_axis if per_step else 0)
+        axes, place = batch.live.shape, (*np.argwhere(batch.live)[found[0]].tolist(), *found[1:])
+    per_step = axes[:2] == np.shape(first(batch.inputs))[:2]
+    return _described(targets[found], place, row_axis if per_step else 0)
 
 
 def _first(array: Array, read: Array | None = None) -> tuple[int, ...] | None:

@@ -27,8 +27,9 @@ from gru_native.train.checkpoint import Checkpoint, Run
 from gru_native.train.data import Array, Batch, Data
 from gru_native.train.finite import advice
 from gru_native.train.identity import as_json, settings
+from gru_native.train.lengths import asked, input_lengths, refuse_lengths, target_lengths, without_padding
 from gru_native.train.metrics import Metric, Tally
-from gru_native.train.prediction import given_states, gives_probabilities, last_of, outputs, refuse_misfit, steps_of
+from gru_native.train.prediction import called_with, gives_probabilities, last_of, outputs, refuse_misfit
 from gru_native.train.record import Record, plot_history, written_log
 from gru_native.train.report import ProgressBar
 
@@ -37,7 +38,10 @@ from gru_native.train.report import ProgressBar
 class Loss(Protocol):
     """A mean over targets, 0 over none, such as those of `gru_native.losses`; `count` is what it is divided by.
 
-    Where the data has weights, the first two and `count` are given them as ``weights``.
+    Where the data has weights, the first two and `count` are given them as ``weights``. A loss whose ``forward`` names
+    ``input_lengths`` or ``target_lengths`` is given these, (B,): the steps of each row of the predictions, which are
+    what the model makes of the data's lengths (`Module.output_lengths`), and the labels of each row of targets
+    (B, S, ...). `count` is given the latter, too.
     """
 
     def __call__(self, predictions: Array, targets: Array, *, threads: int | None = None) -> Any: ...
@@ -56,7 +60,8 @@ class Trainer:
     ----------
     model : Module
         Called as ``model.forward(inputs)``, when it is recurrent with its states beside, and with ``lengths`` where
-        the data has them. Whether it is in training mode is the caller's choice; a new model is.
+        the data has them; with several inputs as ``model.forward(*inputs)`` or ``model.forward(**inputs)``. Whether it
+        is in training mode is the caller's choice; a new model is.
     loss : Loss
         With ``reduction="mean"``. One that takes logits is refused beside a model that ends in `Softmax` or a sigmoid.
     optimizer : Optimizer
@@ -71,7 +76,8 @@ class Trainer:
         Before that, the elements of the gradients are brought into [-clip_value, clip_value].
     metrics : mapping of str to function, optional
         ``metric(predictions, targets)``, computed in validation on all predictions and targets at once, such as
-        those of `classification_metrics`.
+        those of `classification_metrics`. Of a loss that takes lengths these are lists with an array for each row,
+        (T_i, ...) and (S_i, ...), without the padding.
     training_metrics : bool
         Whether to compute them on the training data too, on what the steps since the last validation predicted before
         their updates, with dropout at work. Without validation data they are of an epoch.
@@ -116,6 +122,7 @@ class Trainer:
         self.optimizer = instance("optimizer", optimizer, optim.Optimizer, "an Optimizer, such as Adam(model)")
         if getattr(loss, "reduction", "mean") != "mean":
             raise ValueError(f"loss: expected reduction='mean', got {loss.reduction!r}")  # type: ignore[attr-defined]
+        self._asked = asked(loss)
         self._refuse_probabilities()
         self.schedule = schedule
         self._refuse_strangers()
@@ -202,8 +209,9 @@ class Trainer:
             updated with them. The message names the first value that is not finite in the inputs, the targets or the
             model. Batches and rows count from 0.
         ValueError
-            Also for data in another layout than the model takes: batch first, time first, or without a time axis; and
-            for validation data in which no target counts.
+            Also for data in another layout than the model takes: batch first, time first, or without a time axis; for
+            lengths that the loss does not take, or that it takes and the data cannot give; and for validation data in
+            which no target counts.
         OtherRunError, ModelFileError
             For a checkpoint of another run, or a damaged one.
         """
@@ -211,9 +219,9 @@ class Trainer:
         if (epochs is None) == (steps is None):
             raise ValueError(f"epochs, steps: expected one of the two, got {shown(epochs)} and {shown(steps)}")
         self._refuse_strangers()
-        refuse_misfit(self.model, "data", data)
+        self._refuse_misfit("data", data)
         if validation is not None:
-            refuse_misfit(self.model, "validation", validation)
+            self._refuse_misfit("validation", validation)
         elif not (patience is None and validate_every is None):
             raise ValueError("validation: expected data for validate_every and patience, got None")
         together = whole("accumulate", accumulate)
@@ -293,15 +301,20 @@ class Trainer:
         with a ValueError.
         """
         _refuse_others(others)
-        refuse_misfit(self.model, "data", data)
+        self._refuse_misfit("data", data)
         tally = Tally()
         for batch, output in outputs(self.model, data, self.threads):
             predictions = _chosen(output, batch)
-            loss = self.loss(predictions, batch.targets, **_weights_of(batch), threads=self.threads)
+            beside = self._beside(predictions, batch, data)
+            loss = self.loss(predictions, batch.targets, **beside, threads=self.threads)
             tally.add(float(loss), self._counted(batch))
             if self.metrics:
-                tally.seen.append(self._without_ignored(predictions, batch.targets))
+                tally.seen.append(self._measured(predictions, batch, data))
         return tally.figures(self.metrics)
+
+    def _refuse_misfit(self, name: str, data: Data) -> None:
+        refuse_misfit(self.model, name, data)
+        refuse_lengths(self._asked, self.loss, self.model, name, data)
 
     def _refuse_probabilities(self) -> None:
         """Refuse a model that ends in what the loss does itself."""
@@ -397,16 +410,17 @@ class Trainer:
         if isinstance(self.schedule, Schedule) and (self.schedule_every == "step" or run.batches == len(data)):
             changes += self.schedule.prepare_step()
         self.model._assign(updates, [*changes, Change(self, {"step": self.step + 1})])
-        return Record(self.step, run.epoch, whole.loss, sum(batch.targets.size for batch in batches), lr, norm)
+        return Record(self.step, run.epoch, whole.loss, sum(map(_size, batches)), lr, norm)
 
     def _gradients(self, batch: Batch, place: int, data: Data, run: Run) -> _Part:
         """Go through a batch forth and back, and keep the model's states after it."""
         seed = (*self.seed, self.step) if place == 0 else (*self.seed, self.step, place)
-        given = given_states(self.model, data, run.states)
-        result, tape = self.model.forward(batch.inputs, *given, **steps_of(batch), seed=seed, threads=self.threads)
+        inputs, given = called_with(self.model, data, batch, run.states)
+        result, tape = self.model.forward(*inputs, **given, seed=seed, threads=self.threads)
         predictions, run.states = result if self.model.recurrent else (result, None)
         chosen = _chosen(predictions, batch)
-        loss, loss_tape = self.loss.forward(chosen, batch.targets, **_weights_of(batch), threads=self.threads)
+        beside = self._beside(chosen, batch, data)
+        loss, loss_tape = self.loss.forward(chosen, batch.targets, **beside, threads=self.threads)
         d_predictions = self.loss.backward(loss_tape)
         if batch.live is not None:
             d_chosen, d_predictions = d_predictions, np.zeros_like(predictions)
@@ -415,7 +429,7 @@ class Trainer:
         if self.training_metrics:
             run.tally.add(float(loss), self._counted(batch))
             if self.metrics:
-                run.tally.seen.append(self._without_ignored(chosen, batch.targets))
+                run.tally.seen.append(self._measured(chosen, batch, data))
         return _Part(float(loss), grads, self._counted(batch))
 
     def _validated(self, record: Record, validation: Data, run: Run, goal: Goal) -> Record:
@@ -453,9 +467,23 @@ class Trainer:
 
     def _counted(self, batch: Batch) -> float:
         """Return what the loss of a batch is divided by."""
-        return self.loss.count(batch.targets, **_weights_of(batch))
+        sizes = {"target_lengths": target_lengths(batch)} if "target_lengths" in self._asked else {}
+        return self.loss.count(batch.targets, **sizes, **_weights_of(batch))
 
-    def _without_ignored(self, predictions: Array, targets: Array) -> tuple[Array, Array]:
+    def _beside(self, predictions: Array, batch: Batch, data: Data) -> dict[str, Array]:
+        """Return what the loss is given beside predictions and targets."""
+        given = _weights_of(batch)
+        if "input_lengths" in self._asked:
+            given["input_lengths"] = input_lengths(self.model, predictions, batch, data)
+        if "target_lengths" in self._asked:
+            given["target_lengths"] = target_lengths(batch)
+        return given
+
+    def _measured(self, predictions: Array, batch: Batch, data: Data) -> tuple[Array, ...]:
+        """Return what the metrics are made of."""
+        targets = batch.targets
+        if self._asked:
+            return without_padding(self.model, predictions, batch, data)
         ignored = getattr(self.loss, "ignore_index", None)
         if ignored is None or targets.dtype.kind == "f":  # probabilities, of which all count
             return predictions, targets
@@ -542,6 +570,11 @@ def _due(name: str, steps: int | Collection[int]) -> Callable[[int], bool]:
         return frozenset(every(name, steps, whole)).__contains__
     interval = whole(name, steps)
     return lambda step: step % interval == 0
+
+
+def _size(batch: Batch) -> int:
+    """Return the number of targets."""
+    return int(batch.targets.size if batch.target_lengths is None else batch.target_lengths.sum())
 
 
 def _weights_of(batch: Batch) -> dict[str, Array]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from gru_native.arguments import Array, array, index_array, one_of
 
-Metric: TypeAlias = Callable[[Array, Array], float]
+Metric: TypeAlias = Callable[[Any, Any], float]
 
 _TWO, _MORE, _LABELS = "two classes", "more than two classes", "labels"
 # What each average is there for.
@@ -31,11 +31,14 @@ _AVERAGES = {
 
 @dataclass
 class Tally:
-    """Losses, predictions and targets, from which figures are made."""
+    """Losses, predictions and targets, from which figures are made.
+
+    Those of rows with lengths of their own stand one behind the other, and with them how long both are, (B, 2).
+    """
 
     total: float = 0.0
     count: float = 0.0
-    seen: list[tuple[Array, Array]] = field(default_factory=list)
+    seen: list[tuple[Array, ...]] = field(default_factory=list)
 
     def add(self, loss: float, count: float) -> None:
         """Take in the mean loss of so many targets."""
@@ -49,8 +52,10 @@ class Tally:
             return dict.fromkeys(["loss", *metrics], math.nan)
         if not metrics:
             return {"loss": loss}
-        predictions, targets = map(np.concatenate, zip(*self.seen, strict=True))
-        return {"loss": loss, **{name: float(metric(predictions, targets)) for name, metric in metrics.items()}}
+        seen: list[Any] = list(map(np.concatenate, zip(*self.seen, strict=True)))
+        if len(seen) > 2:
+            seen = [np.split(own, ends[:-1]) for own, ends in zip(seen, seen[2].cumsum(axis=0).T, strict=False)]
+        return {"loss": loss, **{name: float(metric(*seen)) for name, metric in metrics.items()}}
 
 
 def classification_metrics(average: str = "macro") -> dict[str, Metric]:

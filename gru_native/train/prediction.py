@@ -14,6 +14,7 @@ from gru_native.nn import Activation, Embedding, Module, Sequential, Softmax
 from gru_native.nn.signal import layout_of, trace
 from gru_native.passes import repeatable
 from gru_native.train.data import Batch, Data, Sequences, placed
+from gru_native.train.several import as_arguments, first, is_several
 
 ROWS = 256  # of a batch, where nobody says how many
 
@@ -23,20 +24,26 @@ def outputs(model: Module, data: Data, threads: int | None) -> Iterator[tuple[Ba
     states = None
     for item in data.epoch(0):
         batch = Batch(*item)
-        result = model(batch.inputs, *given_states(model, data, states), **steps_of(batch), threads=threads)
+        inputs, given = called_with(model, data, batch, states)
+        result = model(*inputs, **given, threads=threads)
         output, states = result if model.recurrent else (result, None)
         yield batch, output
 
 
-def given_states(model: Module, data: Data, states: Any) -> tuple[Any, ...]:
-    """Return the states that the model takes beside the inputs, if it does."""
-    return (states if data.carries_state else None,) if model.recurrent else ()
+def called_with(model: Module, data: Data, batch: Batch, states: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the positional and the named arguments that a model is given for a batch."""
+    steps = {"lengths": batch.lengths, "mask": batch.mask, "reset": batch.reset}
+    positional, given = as_arguments(batch.inputs)
+    if data.carries_state and is_several(batch.inputs):
+        raise ValueError("data: expected one input where states are carried from batch to batch, got several")
+    if model.recurrent and not is_several(batch.inputs):
+        positional += (states if data.carries_state else None,)
+    return positional, given | {name: own for name, own in steps.items() if own is not None}
 
 
-def steps_of(batch: Batch) -> dict[str, Array]:
-    """Return what a batch says of its steps, as a model takes it."""
-    given = {"lengths": batch.lengths, "mask": batch.mask, "reset": batch.reset}
-    return {name: own for name, own in given.items() if own is not None}
+def batch_first(data: Data) -> bool:
+    """Return whether sequences of a source are (B, T, ...); one that does not say so gives (T, B, ...)."""
+    return bool(getattr(data, "batch_first", False))
 
 
 def refuse_misfit(model: Module, name: str, data: Data) -> None:
@@ -165,18 +172,25 @@ def _of_source(model: Module, data: Data, threads: int | None) -> Array | list[A
     parts: list[Array] = []
     lengths = None
     for own, batch, output in placed(data, outputs(model, data, threads)):
-        lengths = None if model.pools else batch.lengths
-        axes = own.shape if lengths is None else batch.inputs.shape[:2]
+        lengths = None if model.pools or batch.lengths is None else model.output_lengths(batch.lengths)
+        axes = own.shape if lengths is None else _axes_behind(model, data, np.shape(first(batch.inputs)))
         if output.shape[: len(axes)] != axes or (model.pools and own.ndim > 1):
             raise ValueError(f"model: expected an output for each of the inputs {axes}, got shape {output.shape}")
         places.append(own.reshape(-1))
         if lengths is None:
             parts.append(output.reshape(own.size, *output.shape[own.ndim :]))
         else:
-            rows = output if getattr(data, "batch_first", False) else output.swapaxes(0, 1)
+            rows = output if batch_first(data) else output.swapaxes(0, 1)
             parts += [row[:length].copy() for row, length in zip(rows, lengths, strict=True)]
     order = np.argsort(np.concatenate(places))
     return _joined(parts, 0)[order] if lengths is None else [parts[i] for i in order]
+
+
+def _axes_behind(model: Module, data: Data, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return the first two axes of what a model gives for sequences of this shape."""
+    if batch_first(data):
+        return shape[0], int(model.output_lengths(shape[1]))
+    return int(model.output_lengths(shape[0])), shape[1]
 
 
 def _rows(batch_size: int | None) -> int:

@@ -14,7 +14,6 @@ from gru_native.io import StrPath, atomic_write
 from gru_native.train.checkpoint import Run
 from gru_native.train.data import Data
 from gru_native.train.loop import Trainer
-from gru_native.train.prediction import refuse_misfit
 
 HIGHEST = 4.0  # times the lowest loss: training has diverged
 
@@ -100,7 +99,7 @@ def rate_range(
         trainer.optimizer.lr = found.suggestion
     """
     instance("trainer", trainer, Trainer, "a Trainer")
-    refuse_misfit(trainer.model, "data", data)
+    trainer._refuse_misfit("data", data)
     lowest = number("lowest", lowest, below=math.inf)
     highest = number("highest", highest, below=math.inf)
     if not 0 < lowest < highest:
