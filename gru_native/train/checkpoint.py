@@ -90,7 +90,7 @@ class Run:
 
     epoch: int  # and the batches of it that have been used
     batches: int = 0
-    states: Any = None  # that the next batch goes on from
+    states: dict[int, Any] = field(default_factory=dict)  # by shard, that the next batch goes on from
     history: list[Record] = field(default_factory=list)
     failures: int = 0  # validations in a row that were no better
     stopped: bool = False  # by a callback
@@ -215,7 +215,7 @@ class Checkpoint:
         """Write the files; `plan` is what a call that wants to go on must agree with."""
         run.log.extend(self.log, run.history)
         kept: list[Array] = []
-        nest = _flatten(run.states, kept)
+        nest = _flatten([run.states[shard] for shard in sorted(run.states)], kept)
         groups: dict[str, Mapping[str, Any]] = {
             "model": trainer.model.state_dict(),
             "optimizer": trainer.optimizer.state_dict(),
@@ -344,7 +344,9 @@ def _run(header: Mapping[str, Any], groups: Mapping[str, dict[str, Array]], hist
     run = Run(arguments.whole("epoch", header["epoch"], 0), arguments.whole("batches", header["batches"], 0))
     run.history, run.stopped = history, arguments.flag("stopped", header["stopped"])
     kept = dict(groups["states"])
-    run.states = _unflatten(header["states"], kept)
+    run.states = dict(enumerate(_unflatten(header["states"], kept)))
+    if len(run.states) != header["plan"]["shards"]:
+        raise ValueError(f"expected the states of {header['plan']['shards']} shards, got {len(run.states)}")
     if kept:
         raise ValueError(f"arrays that belong to no state: {sorted(kept)}")
     total, count = (arguments.number(f"tally[{place}]", own, -math.inf) for place, own in enumerate(header["tally"]))
@@ -353,7 +355,7 @@ def _run(header: Mapping[str, Any], groups: Mapping[str, dict[str, Array]], hist
     if run.epoch != history[-1].epoch + (run.batches == 0):
         raise ValueError("the epoch is not that of the records")
     if anew:
-        run.epoch, run.batches, run.states, run.tally = run.epoch + 1, 0, None, Tally()
+        run.epoch, run.batches, run.states, run.tally = run.epoch + 1, 0, {}, Tally()
     since_best = takewhile(lambda record: not record.best, reversed(history))
     run.failures = sum(record.validation is not None for record in since_best)
     run.best_state = groups["best"] if run.best else None

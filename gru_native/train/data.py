@@ -11,7 +11,7 @@ A source of batches has three things:
     whether each batch goes on where the one before it ended, so that a recurrent model's states are handed
     on.
 
-`Trainer` uses three more where they are there; the sources of this module have all:
+`Trainer` uses four more where they are there; the sources of this module have all:
 
 ``data.batch_first``
     whether inputs are sequences (B, T, ...), or (T, B, ...); ``None`` for inputs without a time axis. A model that
@@ -21,6 +21,9 @@ A source of batches has three things:
     beside ``data.epoch(number)``, for each batch an array of whole numbers that says for each row
     (B,), or for each step (T, B), which of the source's inputs it is: each from 0 up once. `Module.predict` needs
     it; where batches have lengths it reads outputs for each step as (T, B, ...), unless `batch_first` is true.
+``data.shard(number, count)``
+    a source of the same batches with the rows number, number + count, ... of each, which may be none. `Trainer` needs
+    it for more than one shard.
 ``data.fingerprint``
     a hash of its content and settings, any string, which a `Checkpoint` keeps. It is computed when it is first asked
     for, once, at 1 to 2 GB/s, so do not write to the arrays after that. Without it, a run that goes on from a
@@ -30,9 +33,10 @@ A source of batches has three things:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from copy import copy
 from functools import cached_property
 from itertools import zip_longest
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -56,6 +60,9 @@ from gru_native.passes import repeatable
 from gru_native.random import Seed, generator, seed_path
 from gru_native.train.identity import fingerprint
 from gru_native.train.several import as_parts, checked, each, first, holds_arrays, named
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Batch(NamedTuple):
@@ -103,7 +110,22 @@ class Data(Protocol):
         """Yield the batches of an epoch: each what `Batch` takes."""
 
 
-class Batches:
+class _Source:
+    """What the sources of this module have in common: of each batch they give some rows, at first all."""
+
+    _rows = slice(None)
+
+    def shard(self, number: int, count: int) -> Self:
+        """Return a source of the rows number, number + count, ... of each batch.
+
+        Neighbours in a batch have like lengths, so the shards have, too.
+        """
+        count, found = whole("count", count), copy(self)
+        found._rows = slice(whole("number", number, 0, count - 1), None, count)
+        return found
+
+
+class Batches(_Source):
     """Mini-batches of separate samples, with the samples on the first axis as in PyTorch's ``DataLoader``.
 
     Parameters
@@ -225,10 +247,10 @@ class Batches:
         samples, number = len(self._first), whole("number", number, 0)
         order = generator((*self.seed, number)).permutation(samples) if self.shuffle else np.arange(samples)
         for start in range(0, samples, self.batch_size):
-            yield order[start : start + self.batch_size]
+            yield order[start : start + self.batch_size][self._rows]
 
 
-class Sequences:
+class Sequences(_Source):
     """Mini-batches of sequences of different lengths, those of like length together, padded with zeros.
 
     Arrays of several types are brought to the one type that holds all their values.
@@ -335,18 +357,18 @@ class Sequences:
     def _batch(self, chosen: Array) -> Batch:
         lengths, inputs = self.lengths[chosen], each(lambda _, own: self._chosen(own, chosen), self.inputs)
         weights = None if self.weights is None else self.weights[chosen]
-        reset = None if self.reset is None else self._padded([self.reset[i] for i in chosen])
+        reset = None if self.reset is None else self._chosen(self.reset, chosen)
         if self.target_lengths is not None:
-            batch = Batch(inputs, _padded([self.targets[i] for i in chosen]), lengths, weights=weights, reset=reset)
+            batch = Batch(inputs, _padded(self.targets, chosen), lengths, weights=weights, reset=reset)
             return batch._replace(target_lengths=self.target_lengths[chosen])
         if not self.per_step:
             return Batch(inputs, self.targets[chosen], lengths, weights=weights, reset=reset)
-        live = np.arange(max(lengths))[:, None] < lengths
+        live = np.arange(max(lengths, default=0))[:, None] < lengths
         if weights is not None:
             weights = np.broadcast_to(weights, live.shape)
         if self.batch_first:
             live, weights = live.T, None if weights is None else weights.T
-        targets = self._padded([self.targets[i] for i in chosen])[live]
+        targets = self._chosen(self.targets, chosen)[live]
         return Batch(inputs, targets, lengths, live, None if weights is None else weights[live], reset)
 
     def places(self, number: int) -> list[Array]:
@@ -354,24 +376,23 @@ class Sequences:
         size, number = self.batch_size, whole("number", number, 0)
         if not self.shuffle:
             order = np.argsort(-self.lengths, kind="stable")
-            return [order[start : start + size] for start in range(0, len(order), size)]
+            return [order[start : start + size][self._rows] for start in range(0, len(order), size)]
         rng = generator((*self.seed, number))
         order = rng.permutation(len(self._first))
         pool = size * self.batches_in_pool
         pools = [order[start : start + pool] for start in range(0, len(order), pool)]
         sorted_pools = [each[np.argsort(self.lengths[each], kind="stable")] for each in pools]
         batches = [each[start : start + size] for each in sorted_pools for start in range(0, len(each), size)]
-        return [batches[i] for i in rng.permutation(len(batches))]
+        return [batches[i][self._rows] for i in rng.permutation(len(batches))]
 
     def _chosen(self, column: list[Array] | Array, places: Array) -> Array:
-        return column[places] if isinstance(column, np.ndarray) else self._padded([column[i] for i in places])
-
-    def _padded(self, arrays: list[Array]) -> Array:
-        together = _padded(arrays)
+        if isinstance(column, np.ndarray):
+            return column[places]
+        together = _padded(column, places)
         return together if self.batch_first else np.ascontiguousarray(together.swapaxes(0, 1))
 
 
-class Stream:
+class Stream(_Source):
     """One long sequence, cut into parallel streams that are read window by window: truncated BPTT.
 
     The sequence is cut into `batch_size` streams of equal length, which lie side by side as the rows of the
@@ -447,8 +468,8 @@ class Stream:
         for window in self._windows():
             yield elements[window]
 
-    def _windows(self) -> list[slice]:
-        return [slice(start, start + self.window) for start in range(0, len(self.inputs), self.window)]
+    def _windows(self) -> list[tuple[slice, slice]]:
+        return [(slice(start, start + self.window), self._rows) for start in range(0, len(self.inputs), self.window)]
 
 
 def placed(data: Any, results: Iterable[tuple[Batch, T]]) -> Iterator[tuple[Array, Batch, T]]:
@@ -548,12 +569,12 @@ def _differ_in_length(given: Any) -> bool:
     return len(lengths) > 1 and None not in lengths
 
 
-def _padded(arrays: list[Array]) -> Array:
-    """Return arrays with zeros behind the shorter ones, (B, T, ...)."""
+def _padded(arrays: list[Array], chosen: Array) -> Array:
+    """Return some of the arrays with zeros behind the shorter ones, (B, T, ...); of none (0, 0, ...)."""
     shape, dtype = arrays[0].shape[1:], arrays[0].dtype
-    together = np.zeros((len(arrays), max(map(len, arrays)), *shape), dtype)
-    for row, own in zip(together, arrays, strict=True):
-        row[: len(own)] = own
+    together = np.zeros((len(chosen), max((len(arrays[i]) for i in chosen), default=0), *shape), dtype)
+    for row, i in zip(together, chosen, strict=True):
+        row[: len(arrays[i])] = arrays[i]
     return together
 
 

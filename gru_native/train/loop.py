@@ -7,10 +7,8 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import reduce
-from operator import add
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, NoReturn, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, NoReturn, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -32,6 +30,7 @@ from gru_native.train.metrics import Metric, Tally
 from gru_native.train.prediction import called_with, gives_probabilities, last_of, outputs, refuse_misfit
 from gru_native.train.record import Record, plot_history, written_log
 from gru_native.train.report import ProgressBar
+from gru_native.train.shards import Shards, average, weighted
 
 
 @runtime_checkable
@@ -85,6 +84,14 @@ class Trainer:
         Of dropout. The random numbers of a step are a function of this and of the step's number.
     threads : int, optional
         The most threads to compute the model with; ``None`` for the default.
+    shards : int
+        Into how many parts of like many rows each batch is cut, by ``data.shard``. What a step does is a function of
+        this number: each shard has dropout of its own, and batch statistics of its own, whose running values are then
+        averaged. The gradient is the mean over all targets of the batch, summed by a fixed tree.
+    communicator : MPI.Intracomm, optional
+        Of mpi4py, such as ``MPI.COMM_WORLD``, whose ranks share out the shards, at most as many ranks as shards. All of
+        them call the same methods with the same arguments. On any number of ranks, as without a communicator, the
+        weights are the same bits. They begin with those of rank 0, which alone calls callbacks and writes files.
 
     Attributes
     ----------
@@ -116,6 +123,8 @@ class Trainer:
         training_metrics: bool = False,
         seed: Seed = 0,
         threads: int | None = None,
+        shards: int = 1,
+        communicator: Any = None,
     ) -> None:
         self.model = instance("model", model, Module, "a Module")
         self.loss = instance("loss", loss, Loss, "a loss, such as CrossEntropyLoss()")  # type: ignore[type-abstract]
@@ -137,6 +146,7 @@ class Trainer:
         self.seed = seed_path(seed)
         functional.thread_count(threads)
         self.threads = threads
+        self._shards = Shards(shards, communicator)
         self.step = 0
         self.epoch = 0
         self.best: Record | None = None
@@ -242,24 +252,22 @@ class Trainer:
         kept = {} if keeper is None else {"checkpoint": keeper.path, "the checkpoint's log": keeper.log}
         log = None if log is None else Path(path("log", log)).absolute()
         curves = None if curves is None else Path(path("curves", curves)).absolute()
-        _check_files({**kept, "log": log, "curves": curves})
-        if keeper is not None:
-            keeper.refuse_foreign_log()
         watchers = every("callbacks", callbacks, function)
         if not isinstance(progress, ProgressBar):
             progress = flag("progress", progress)
         saves = validates if keeper is None or keeper.every is None else _due("every", keeper.every)
         asked = {"steps": total, "accumulate": together, "validate_every": validate_every, "patience": patience}
         asked |= goal._asdict()
-        plan = {} if keeper is None else self._plan(data, validation, asked)
+        ranks = self._shards.ranks
+        plan = {} if keeper is None and ranks.size == 1 else self._plan(data, validation, asked)
+        if ranks.rank > 0:  # the first one writes and shows
+            log, curves, watchers, progress = None, None, [], False
         with ExitStack() as stack:
-            run = Run(self.epoch)
-            if keeper is not None:
-                stack.enter_context(keeper.held())
-                if keeper.exists():
-                    run = keeper.restore(self, plan)
-                    if keeper.changes:
-                        keeper.save(self, run, plan)
+            stack.enter_context(ranks.together(_advice(keeper)))
+            ranks.refuse_others({**plan, "checkpoint": None if keeper is None else {"every": keeper.every}})
+            if ranks.rank == 0:
+                _check_files({**kept, "log": log, "curves": curves})
+            run = self._begun(lambda: self._found(keeper, plan, stack))
             self.best = run.best
             groups, began = self._groups(data, run, together), time.perf_counter() - run.seconds
             if curves is not None:
@@ -288,10 +296,13 @@ class Trainer:
                 record = replace(record, seconds=time.perf_counter() - began)
                 run.history.append(record)
                 answers = [watch(record) for watch in watchers]
-                run.stopped = any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers)
+                stops = any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers)
+                run.stopped = ranks.of_first(stops)
                 over = run.stopped or len(run.history) == total or run.failures >= allowed
                 if keeper is not None and (over or saves(record.step)):
-                    keeper.save(self, run, plan)
+                    states = self._shards.gathered([run.states[shard] for shard in self._shards.own])
+                    if ranks.rank == 0:
+                        keeper.save(self, replace(run, states=dict(enumerate(states))), plan)
         return run.history
 
     def evaluate(self, data: Data, *others: NoReturn) -> dict[str, float]:
@@ -302,19 +313,26 @@ class Trainer:
         """
         _refuse_others(others)
         self._refuse_misfit("data", data)
-        tally = Tally()
-        for batch, output in outputs(self.model, data, self.threads):
-            predictions = _chosen(output, batch)
-            beside = self._beside(predictions, batch, data)
-            loss = self.loss(predictions, batch.targets, **beside, threads=self.threads)
-            tally.add(float(loss), self._counted(batch))
-            if self.metrics:
-                tally.seen.append(self._measured(predictions, batch, data))
-        return tally.figures(self.metrics)
+        with self._shards.ranks.together("Run the same command again."):
+            return self._evaluated(data)
+
+    def _evaluated(self, data: Data) -> dict[str, float]:
+        own = []
+        for source in self._shards.cut("data", data):
+            own.append(tally := Tally())
+            for batch, output in outputs(self.model, source, self.threads):
+                predictions = _chosen(output, batch)
+                beside = self._beside(predictions, batch, data)
+                loss = self.loss(predictions, batch.targets, **beside, threads=self.threads)
+                tally.add(float(loss), self._counted(batch))
+                if self.metrics:
+                    tally.seen.append(self._measured(predictions, batch, data))
+        return Tally.of(self._shards.gathered(own)).figures(self.metrics)
 
     def _refuse_misfit(self, name: str, data: Data) -> None:
         refuse_misfit(self.model, name, data)
         refuse_lengths(self._asked, self.loss, self.model, name, data)
+        self._shards.cut(name, data)
 
     def _refuse_probabilities(self) -> None:
         """Refuse a model that ends in what the loss does itself."""
@@ -351,6 +369,7 @@ class Trainer:
             "metrics": list(self.metrics),
             "training_metrics": self.training_metrics,
             "seed": self.seed,
+            "shards": self._shards.count,
             "first_step": self.step,
             "first_epoch": self.epoch,
             "data": _described(data),
@@ -359,22 +378,54 @@ class Trainer:
         }
         return dict(as_json(plan))
 
-    def _groups(self, data: Data, run: Run, together: int) -> Iterator[list[Batch]]:
+    def _found(self, keeper: Checkpoint | None, plan: Mapping[str, Any], stack: ExitStack) -> Run:
+        """Return the run that is to go on: that of the checkpoint, which is held from now on, or a new one."""
+        run = Run(self.epoch)
+        if keeper is not None:
+            keeper.refuse_foreign_log()
+            stack.enter_context(keeper.held())
+            if keeper.exists():
+                run = keeper.restore(self, plan)
+                if keeper.changes:
+                    keeper.save(self, run, plan)
+        return run
+
+    def _begun(self, begin: Callable[[], Run]) -> Run:
+        """Return the run that rank 0 begins, and bring the others to where it stands."""
+        ranks = self._shards.ranks
+        run = begin() if ranks.rank == 0 else Run(self.epoch)
+        if ranks.size == 1:
+            return run
+        schedule: Any = None if self.schedule is None else self.schedule.state_dict()
+        place = {"step": self.step, "epoch": self.epoch}
+        kept = {name: value for name, value in vars(run).items() if name != "log"}  # which is rank 0's
+        state = (kept, self.model.state_dict(), self.optimizer.state_dict(), schedule, place)
+        kept, model, optimizer, schedule, place = ranks.of_first(state)
+        if ranks.rank == 0:
+            return run
+        changes = self.optimizer.prepare_load(optimizer)
+        if self.schedule is not None:
+            changes += self.schedule.prepare_load(schedule)
+        self.model._assign(model, [*changes, Change(self, place)])
+        return Run(**kept)
+
+    def _groups(self, data: Data, run: Run, together: int) -> Iterator[_Group]:
         """Yield the batches of each step without end, from where the run stands, and take note of that."""
+        sources = self._shards.cut("data", data)
         while True:
             self.epoch = run.epoch + 1
-            group: list[Batch] = []
-            for place, item in enumerate(data.epoch(run.epoch), 1):
+            group: _Group = []
+            for place, items in enumerate(zip(*(source.epoch(run.epoch) for source in sources), strict=True), 1):
                 if place <= run.batches:
                     continue
-                group.append(Batch(*item))
+                group.append([Batch(*item) for item in items])
                 if len(group) == together or place == len(data):
                     run.batches = place
                     yield group
                     group = []
-            run.epoch, run.batches, run.states = run.epoch + 1, 0, None
+            run.epoch, run.batches, run.states = run.epoch + 1, 0, {}
 
-    def _update(self, batches: list[Batch], data: Data, run: Run) -> Record:
+    def _update(self, batches: _Group, data: Data, run: Run) -> Record:
         """Make one step, with all that changes by it, or none."""
         step, buffers = self.step, self.model.buffers()
         try:
@@ -384,18 +435,15 @@ class Trainer:
                 self.model.assign(buffers)  # which forward has moved on
             raise
 
-    def _step(self, batches: list[Batch], data: Data, run: Run, buffers: Mapping[str, Array]) -> Record:
-        parts = [self._gradients(batch, place, data, run) for place, batch in enumerate(batches)]
-        whole = parts[0] if len(parts) == 1 else _mean(parts)
-        grads, norm, measured = whole.grads, None, {"the loss": whole.loss}
-        grads = self.optimizer.trained(grads)
+    def _step(self, batches: _Group, data: Data, run: Run, buffers: Mapping[str, Array]) -> Record:
+        parts, loss, grads = self._mean(batches, data, run, buffers)
+        norm, measured = None, {"the loss": loss}
         if self.clip_value is not None:
             grads = optim.clip_grad_value(grads, self.clip_value)
         if self.max_norm is not None:
             grads, norm = optim.clip_grad_norm(grads, self.max_norm)
             measured["the norm of the gradients"] = norm
-        first = run.batches - len(batches)
-        named = ((f"batch {place} of epoch {run.epoch}", batch) for place, batch in enumerate(batches, first))
+        named = self._named(data, run, range(run.batches - len(batches), run.batches))
         self._refuse_divergence(measured, named, data)
         updates, changes = self.optimizer.prepare_step(grads)
         moved = {name: own for name, own in self.model.buffers().items() if own is not buffers[name]}
@@ -410,14 +458,50 @@ class Trainer:
         if isinstance(self.schedule, Schedule) and (self.schedule_every == "step" or run.batches == len(data)):
             changes += self.schedule.prepare_step()
         self.model._assign(updates, [*changes, Change(self, {"step": self.step + 1})])
-        return Record(self.step, run.epoch, whole.loss, sum(map(_size, batches)), lr, norm)
+        if self.training_metrics:
+            for part in parts:
+                run.tally.add(part.loss, part.weight)
+                if part.seen is not None:
+                    run.tally.seen.append(part.seen)
+        return Record(self.step, run.epoch, loss, sum(part.targets for part in parts), lr, norm)
 
-    def _gradients(self, batch: Batch, place: int, data: Data, run: Run) -> _Part:
+    def _mean(
+        self, batches: _Group, data: Data, run: Run, buffers: Mapping[str, Array]
+    ) -> tuple[list[_Part], float, Gradients]:
+        """Return what was found on each shard of each batch, and the means over all targets: loss and gradient."""
+        own: list[list[Gradients]] = []
+        told: list[tuple[list[_Part], dict[str, Array]]] = []
+        several = self._shards.count > 1
+        for place, shard in enumerate(self._shards.own):
+            if several:
+                self.model.assign(buffers)
+            found = [
+                self._gradients(batch[place], self._seed(number, shard), shard, data, run)
+                for number, batch in enumerate(batches)
+            ]
+            own.append([grads for _, grads in found])
+            told.append(([part for part, _ in found], self.model.buffers() if several else {}))
+        told = self._shards.gathered(told)
+        if several:
+            self.model.assign({name: average([moved[name] for _, moved in told]) for name in buffers})
+        parts = [part for of_shard, _ in told for part in of_shard]
+        total = sum(part.weight for part in parts)
+        shares = [part.weight / total if total else 0.0 for part in parts] if len(parts) > 1 else [1.0]
+        of_own = [shares[len(batches) * shard :][: len(batches)] for shard in self._shards.own]
+        loss = sum(part.loss * share for part, share in zip(parts, shares, strict=True))
+        return parts, loss, self._shards.summed([*map(weighted, own, of_own)])
+
+    def _seed(self, place: int, shard: int) -> Seed:
+        """Return the seed for a batch of a step."""
+        if self._shards.count > 1:
+            return (*self.seed, self.step, place, shard)
+        return (*self.seed, self.step, place) if place else (*self.seed, self.step)
+
+    def _gradients(self, batch: Batch, seed: Seed, shard: int, data: Data, run: Run) -> tuple[_Part, Gradients]:
         """Go through a batch forth and back, and keep the model's states after it."""
-        seed = (*self.seed, self.step) if place == 0 else (*self.seed, self.step, place)
-        inputs, given = called_with(self.model, data, batch, run.states)
+        inputs, given = called_with(self.model, data, batch, run.states.get(shard))
         result, tape = self.model.forward(*inputs, **given, seed=seed, threads=self.threads)
-        predictions, run.states = result if self.model.recurrent else (result, None)
+        predictions, run.states[shard] = result if self.model.recurrent else (result, None)
         chosen = _chosen(predictions, batch)
         beside = self._beside(chosen, batch, data)
         loss, loss_tape = self.loss.forward(chosen, batch.targets, **beside, threads=self.threads)
@@ -426,15 +510,20 @@ class Trainer:
             d_chosen, d_predictions = d_predictions, np.zeros_like(predictions)
             d_predictions[batch.live] = d_chosen
         _, grads = self.model.backward(tape, d_predictions, threads=self.threads)
-        if self.training_metrics:
-            run.tally.add(float(loss), self._counted(batch))
-            if self.metrics:
-                run.tally.seen.append(self._measured(chosen, batch, data))
-        return _Part(float(loss), grads, self._counted(batch))
+        part = _Part(float(loss), self._counted(batch), _size(batch))
+        if self.training_metrics and self.metrics:
+            part = part._replace(seen=self._measured(chosen, batch, data))
+        return part, self.optimizer.trained(grads)
+
+    def _named(self, data: Data, run: Run, places: range) -> Iterator[tuple[str, Batch]]:
+        """Yield the batches of these places in the epoch, whole and with their names."""
+        for place, item in zip(range(places.stop), data.epoch(run.epoch), strict=False):
+            if place in places:
+                yield f"batch {place} of epoch {run.epoch}", Batch(*item)
 
     def _validated(self, record: Record, validation: Data, run: Run, goal: Goal) -> Record:
         began = time.perf_counter()
-        figures = self.evaluate(validation)
+        figures = self._evaluated(validation)
         seconds = time.perf_counter() - began
         if math.isnan(figures["loss"]) and not any(self._counted(Batch(*item)) for item in validation.epoch(0)):
             raise ValueError("validation: expected at least one target that counts, got none")
@@ -505,25 +594,24 @@ class Goal(NamedTuple):
         return sign * figures[self.monitor] < least
 
 
+# The batches of a step, each cut into this rank's shards.
+_Group: TypeAlias = list[list[Batch]]
+
+
 class _Part(NamedTuple):
-    """What a batch contributes to a step."""
+    """What is found on a shard of a batch beside its gradient: the loss, what it is divided by, how many targets."""
 
     loss: float
-    grads: Gradients
     weight: float
+    targets: int
+    seen: tuple[Array, ...] | None = None  # for metrics of the training
 
 
-def _mean(parts: list[_Part]) -> _Part:
-    """Return the mean over all targets."""
-    total = sum(part.weight for part in parts)
-    shares = [part.weight / total if total else 0.0 for part in parts]
-    grads = {
-        name: reduce(
-            add, [part.grads[name] * grad.dtype.type(share) for part, share in zip(parts, shares, strict=True)]
-        )
-        for name, grad in parts[0].grads.items()
-    }
-    return _Part(sum(part.loss * share for part, share in zip(parts, shares, strict=True)), grads, total)
+def _advice(keeper: Checkpoint | None) -> str:
+    """Return what to do when the job is ended."""
+    if keeper is None:
+        return "Run the same command again; with a checkpoint it would go on from there."
+    return f"Run the same command again, on any number of ranks: it goes on from {keeper.path}, if that is there."
 
 
 def _is_finite(array: Array) -> bool:

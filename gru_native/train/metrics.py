@@ -7,7 +7,7 @@ as steps and rows, are samples to scikit-learn; a last axis of K labels or outpu
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
@@ -39,6 +39,12 @@ class Tally:
     total: float = 0.0
     count: float = 0.0
     seen: list[tuple[Array, ...]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, parts: Sequence[Tally]) -> Tally:
+        """Return what has been seen in all parts."""
+        seen = [pair for part in parts for pair in part.seen]
+        return cls(sum(part.total for part in parts), sum(part.count for part in parts), seen)
 
     def add(self, loss: float, count: float) -> None:
         """Take in the mean loss of so many targets."""
