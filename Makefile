@@ -43,7 +43,7 @@ SANITIZE_TESTS ?= tests/test_robustness.py tests/test_races.py tests/test_stream
 	tests/test_parity.py::test_ragged_batches_with_resets tests/test_parity.py::test_zoneout
 SANITIZE_FUZZ ?= --seconds 120 --patience 600
 
-.PHONY: build demo test test-core fuzz full sanitize sanitize-python sanitize-core torch peers bench bench-avx2 bench-sweeps bench-growth bench-overheads bench-idling bench-sequences bench-cells bench-streams bench-quick step-times programs layers calls tuning load others footprint neighbours \
+.PHONY: build demo test test-core fuzz full sanitize sanitize-python sanitize-core torch peers bench bench-avx2 bench-sweeps bench-growth bench-overheads bench-idling bench-sequences bench-cells bench-streams bench-quick step-times programs layers calls tuning ranks load others footprint neighbours \
 	examples tasks summary tables speed docs lint format test-blas neon test-neon wheel manylinux wheel-aarch64 test-wheel-aarch64 sdist clean
 
 build: $(VENV)/built
@@ -120,6 +120,10 @@ footprint: peers
 # What NumPy, PyTorch and scikit-learn lose beside the package, and what threads of Python gain.
 neighbours: peers
 	$(PEERS_VENV)/bin/python benchmarks/neighbours.py --json $(RESULTS)/neighbours.json
+
+# Training on one and on two ranks of MPI, each pinned to a core. On a machine that is busy: chrt -f 10 make ranks
+ranks: build
+	$(BESIDE) $(BIN)/python benchmarks/ranks.py --json $(RESULTS)/ranks.json $(ARGS)
 
 # 1,000 live sessions on the server, beside one that calls ONNX Runtime for each step, and echoes: ten minutes.
 load: build

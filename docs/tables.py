@@ -520,6 +520,27 @@ TUNING: dict[str, Callable[[Path], str]] = {
     "tuning": _tuning,
 }
 
+
+def _ranks(results: Path) -> str:
+    """Return what two ranks make of two cores, by the size of the model."""
+    found: dict[str, dict[str, float]] = {}
+    for row in _rows(results, "zen4", "ranks"):
+        if row.case:
+            found.setdefault(row.case, {})[row.what] = row.number
+    columns = ("whole", "one rank", "two ranks", "sum")
+    rows = [
+        [case, f"{own['megabytes']:.3g}", *(f"{own[name]:.3g}" for name in columns), f"{own['efficiency']:.2f}"]
+        for case, own in found.items()
+    ]
+    names = ["whole, ms", "one rank, ms", "two ranks, ms", "sum of gradients, ms", "efficiency"]
+    return _markdown(["T,B,I,H,L", "gradients, MB", *names], rows)
+
+
+RANKS: dict[str, Callable[[Path], str]] = {
+    "machine-ranks": partial(_machine, machine="zen4", suite="ranks"),
+    "ranks": _ranks,
+}
+
 # What the load test compares, as the page names it.
 SERVICES = {
     "native": "`gru-native serve`",

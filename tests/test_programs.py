@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from processes import mpirun
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "benchmarks" / "programs"
@@ -195,6 +196,31 @@ def test_a_search_is_recorded_when_both_sides_learn_alike(tmp_path: Path) -> Non
     runs = [{"skorch": tuned(5.0, 0.9, 0.6), "native": tuned(2.0, 0.9, 0.5)}]
     with pytest.raises(ValueError, match="mean: expected accuracies within 0.05 of each other, got 0.1"):
         tuning.record(runs)
+
+
+def test_what_two_ranks_make_of_two_cores(tmp_path: Path) -> None:
+    from gru_bench.summary import summarize
+
+    ranks = imported("ranks", ROOT / "benchmarks")
+
+    def run(whole: float, one: float, two: float) -> dict[str, dict[str, float]]:
+        steps = {"whole": whole, "one rank": one, "two ranks": two}
+        return {job: {"step": step, "sum": 0.002, "bytes": 4_000_000} for job, step in steps.items()}
+
+    found = ranks.record(ranks.CASES[0], [run(0.3, 0.4, 0.25), run(9.0, 0.5, 9.0), run(0.1, 0.3, 0.2)])
+    assert (found["efficiency"], found["beside whole"]) == (pytest.approx(0.8), pytest.approx(0.6))
+    (tmp_path / "ranks.json").write_text(json.dumps({"ranks": [found]}))
+    summarize(tmp_path, "zen4")
+    page = imported("tables", ROOT / "docs")._ranks(tmp_path)
+    assert page.splitlines()[2:] == ["| 50,32,32,64,1 | 4 | 300 | 400 | 250 | 2 | 0.80 |"]
+
+
+def test_steps_of_two_ranks_are_timed() -> None:
+    mpirun(1)  # where there is one
+    ranks = imported("ranks", ROOT / "benchmarks")
+    found = ranks.run(ranks.Case(3, 4, 2, 5, 1), "one rank")
+    assert found["bytes"] == 4 * (3 * 5 * (2 + 5 + 2) + 10 * (5 + 1))
+    assert found["step"] > 0
 
 
 @pytest.mark.shared

@@ -153,6 +153,13 @@ def _tuning(tuning: dict[str, Any]) -> Iterator[Fields]:
                 yield {"what": what, "engine": engine, "value": value, "unit": "s" if what == "seconds" else ""}
 
 
+def _ranks(ranks: list[dict[str, Any]]) -> Iterator[Fields]:
+    for entry in ranks:
+        for what, value in entry.items():
+            if what != "case":
+                yield {"what": what, "case": entry["case"], "threads": 1, "value": value}
+
+
 def _load(load: list[dict[str, Any]]) -> Iterator[Fields]:
     for of_all in load:
         known = {"mode": f"{of_all['rate']:g}", "threads": 1, "case": of_all["hidden"], "engine": of_all["service"]}
@@ -189,6 +196,7 @@ PARTS: dict[str, Callable[[Any], Iterator[Fields]]] = {
     "programs": _programs,
     "layers": _layers,
     "tuning": _tuning,
+    "ranks": _ranks,
     "load": _load,
     "wheels": lambda wheels: _sizes("wheels", wheels),
     "engines": lambda engines: _sizes("engines", engines),
