@@ -598,6 +598,7 @@ PAGES = {
     HERE / "performance.md": (FACTS | FOOTPRINT, HERE.parent / "benchmarks" / "results"),
     HERE / "machines.md": (ALL_MACHINES | PROCESSES, HERE.parent / "benchmarks" / "results"),
     HERE / "programs.md": (PROGRAMS | TUNING, HERE.parent / "benchmarks" / "results"),
+    HERE / "cluster.md": (RANKS, HERE.parent / "benchmarks" / "results"),
     HERE / "serve.md": (LOAD, HERE.parent / "benchmarks" / "results"),
     HERE / "streams.md": (STREAMS, HERE.parent / "benchmarks" / "results"),
     HERE / "results.md": (RESULTS, HERE.parent / "benchmarks" / "tasks" / "results"),

@@ -14,6 +14,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from processes import mpirun
 
 import gru_native
 from gru_native import nn
@@ -39,7 +40,8 @@ def test_all_pages_with_python_run() -> None:
     pages = [*DOCS.glob("**/*.md"), DOCS.parent / "README.md", DOCS.parent / "CONTRIBUTING.md"]
     with_python = {os.path.relpath(page, DOCS) for page in pages if "```python" in page.read_text()}
     run = re.findall(r'run_page\("(.+?)"', Path(__file__).read_text())
-    assert with_python == {*run, "embed.md"}  # which test_c_library.py runs
+    # The first one test_c_library.py runs, and the other one is of programs that are several processes.
+    assert with_python == {*run, "embed.md", "cluster.md"}
 
 
 def test_readme() -> None:
@@ -114,6 +116,30 @@ def test_the_page_for_users_of_scikit_learn(tmp_path: Path, monkeypatch: pytest.
     pytest.importorskip("pandas")
     monkeypatch.chdir(tmp_path)
     run_page("sklearn.md", 5)
+
+
+def test_the_page_on_clusters(tmp_path: Path) -> None:
+    """Each block is a file, which its line of the console starts, or Python alone."""
+    pytest.importorskip("torch")
+    page = (DOCS / "cluster.md").read_text()
+    as_here = mpirun(2)[:-3]  # but for the number of ranks and Python, which the page says
+    started = {"mpirun": as_here, "python": [sys.executable]}
+    commands = [shlex.split(line) for block in blocks_of(page, "console") for line in block.splitlines()]
+    for block in blocks_of(page, "python"):
+        name = block.splitlines()[0].removeprefix("# ")
+        (tmp_path / name).write_text(block)
+        if not any(name in command for command in commands):
+            commands.append(["python", name])
+    assert len(commands) == 3
+    for program, *arguments in commands:
+        found = started.get(program, [str(Path(sys.executable).with_name(program))])
+        arguments = [sys.executable if argument == "python" else argument for argument in arguments]
+        environment = {**os.environ, "PYTHONWARNINGS": "ignore"}  # of PyTorch's own
+        command = [*found, *arguments]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200, env=environment)
+        assert done.returncode == 0, done.stderr
+    assert gru_native.load(tmp_path / "model.safetensors")
+    assert gru_native.train.read_log(tmp_path / "run.checkpoint.log")[-1].step == 15
 
 
 def test_the_page_on_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
