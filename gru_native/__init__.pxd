@@ -206,6 +206,16 @@ cdef extern from "gru_native.h" nogil:
         size_t size, const int64_t* input_lengths, const int64_t* target_lengths, int64_t blank, double* losses,
         void* gradient, int threads, gn_error* error
     )
+    ctypedef struct gn_ctc_scorer:
+        size_t size
+        bint (*score)(void* user, size_t count, const int64_t* labels, const size_t* ends, double* scores)
+        void* user
+        double alpha, beta
+    gn_status gn_ctc_decode(
+        gn_type type, size_t steps, size_t batch, size_t classes, const void* logits, const int64_t* input_lengths,
+        int64_t blank, size_t width, const gn_ctc_scorer* scorer, int64_t* labels, int64_t* label_lengths,
+        double* scores, int threads, gn_error* error
+    )
     gn_status gn_dropout(
         gn_type type, size_t size, const void* x, void* y, uint64_t key, double p, int threads, gn_error* error
     )

@@ -1,5 +1,6 @@
 """The compiled core; `gru_native.functional` checks what goes in."""
 
+from collections.abc import Callable
 from typing import Any, final
 
 import numpy as np
@@ -91,6 +92,19 @@ def ctc(
     blank: int,
     losses: _Array,
     d_logits: _Array | None,
+    threads: int,
+) -> None: ...
+def ctc_decode(
+    logits: _Array,
+    input_lengths: _Array,
+    blank: int,
+    width: int,
+    scorer: Callable[[list[_Array]], _Array] | None,
+    alpha: float,
+    beta: float,
+    labels: _Array,
+    label_lengths: _Array,
+    scores: _Array,
     threads: int,
 ) -> None: ...
 def dropout(x: _Array, output: _Array, key: int, p: float, threads: int) -> None: ...

@@ -14,8 +14,9 @@ which each call makes a copy before it checks them.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
@@ -33,10 +34,13 @@ from gru_native.arguments import (
     any_float_array,
     every,
     flag,
+    function,
     index_array,
     instance,
     number,
     one_of,
+    real,
+    real_array,
     shaped_array,
     typed_array,
     whole,
@@ -802,29 +806,160 @@ def ctc(
         raise TypeError(f"targets: expected an integer dtype, got {labels.dtype}")
     if labels.ndim != 2 or len(labels) != batch:
         raise ValueError(f"targets: expected shape ({batch}, S), got {labels.shape}")
-    lengths = [
-        index_array(name, value, most + 1)
-        for name, value, most in (
-            ("input_lengths", input_lengths, steps),
-            ("target_lengths", target_lengths, labels.shape[1]),
-        )
-    ]
-    for name, own in zip(("input_lengths", "target_lengths"), lengths, strict=True):
-        if own.shape != (batch,):
-            raise ValueError(f"{name}: expected shape ({batch},), got {own.shape}")
+    lengths = _lengths("input_lengths", input_lengths, steps, batch)
+    sizes = _lengths("target_lengths", target_lengths, labels.shape[1], batch)
     losses = np.empty(batch, np.float64)
     d_logits = empty(logits.shape, logits.dtype) if flag("gradient", gradient) else None
     _core.ctc(
         _contiguous(logits),
         _contiguous(labels.astype(np.int64)),
-        _contiguous(lengths[0]),
-        _contiguous(lengths[1]),
+        lengths,
+        sizes,
         blank,
         losses,
         d_logits,
         thread_count(threads),
     )
     return losses, d_logits
+
+
+@repeatable
+def ctc_greedy(
+    logits: ArrayLike | Sequence[ArrayLike],
+    input_lengths: ArrayLike | None = None,
+    *,
+    blank: int = 0,
+    threads: int | None = None,
+) -> tuple[list[Array], Array]:
+    """Return the labels of each sequence by the best class of each step, without repeats and blanks.
+
+    Parameters
+    ----------
+    logits
+        (T, B, C), float32 or float64; or a list of B arrays (T_i, C), which `gru_native.nn.Module.predict` gives.
+    input_lengths
+        (B), any integer dtype: the steps of each sequence; ``None`` for all, and beside a list.
+    blank
+        The class between labels.
+
+    Returns
+    -------
+    labels
+        B arrays (S_i) of int64. Where classes of a step are alike, the lowest one counts.
+    scores
+        (B), float64: the logarithm of the probability of these classes. NaN, with no labels, where the probabilities of
+        a step are none: a logit is NaN or +inf, or all are -inf.
+    """
+    return _decoded(*_steps_of(logits, input_lengths, blank), 0, None, 0.0, 0.0, threads)
+
+
+@repeatable
+def ctc_beam_search(
+    logits: ArrayLike | Sequence[ArrayLike],
+    input_lengths: ArrayLike | None = None,
+    *,
+    width: int = 16,
+    blank: int = 0,
+    scorer: Callable[[list[Array]], ArrayLike] | None = None,
+    alpha: float = 1.0,
+    beta: float = 0.0,
+    threads: int | None = None,
+) -> tuple[list[Array], Array]:
+    """Return the labels of each sequence by a search through prefixes, by the sum of all ways to write them.
+
+    The search is that of Hannun et al., "First-pass large vocabulary continuous speech recognition using bi-directional
+    recurrent DNNs" (2014). What it goes by is ``log P(labels | logits) + alpha log P(labels) + beta S``, with P(labels)
+    by the scorer and S labels.
+
+    Parameters
+    ----------
+    logits, input_lengths, blank
+        As `ctc_greedy` takes them.
+    width
+        Prefixes that are kept at each step. With all of them the result is exact.
+    scorer
+        A function from n prefixes, arrays (S_i) of int64, to the logarithms of the probabilities of each class as the
+        next label, (n, C); -inf for a label that is not to be, and whatever for `blank`. Such as a language model. It
+        is called once a step, by the thread that calls this, with the new prefixes of all sequences.
+    alpha
+        How much the scorer counts, from 0 up.
+    beta
+        What each label adds: more than 0 for longer results.
+
+    Returns
+    -------
+    labels
+        B arrays (S_i) of int64.
+    scores
+        (B), float64: what the search goes by; without a scorer and `beta` the logarithm of the probability of the
+        labels, as far as their ways stayed in the search. NaN as `ctc_greedy` has it, -inf where no labels can be.
+    """
+    given, lengths, blank = _steps_of(logits, input_lengths, blank)
+    width = whole("width", width)
+    alpha = number("alpha", alpha, below=math.inf)
+    if not math.isfinite(beta := real("beta", beta)):
+        raise ValueError(f"beta: expected a finite number, got {beta}")
+    asked = None if scorer is None else partial(_scored, function("scorer", scorer), given.shape[2], blank)
+    return _decoded(given, lengths, blank, width, asked, alpha, beta, threads)
+
+
+def _scored(scorer: Callable[[list[Array]], ArrayLike], classes: int, blank: int, prefixes: list[Array]) -> Array:
+    """Return what a scorer says of prefixes, (n, C) of float64."""
+    found = real_array("scorer", scorer(prefixes)).astype(np.float64, order="C")
+    if found.shape != (len(prefixes), classes):
+        raise ValueError(f"scorer: expected shape (n, C) = ({len(prefixes)}, {classes}), got {found.shape}")
+    found[:, blank] = 0.0
+    wrong = found[~(found < np.inf)]
+    if wrong.size:
+        raise ValueError(f"scorer: expected logarithms of probabilities, got {wrong[0]}")
+    return found
+
+
+def _steps_of(logits: Any, input_lengths: ArrayLike | None, blank: int) -> tuple[Array, Array, int]:
+    """Return logits as (T, B, C), the lengths, and the blank."""
+    if isinstance(logits, (list, tuple)):
+        if input_lengths is not None:
+            raise ValueError("input_lengths: expected None beside a list of logits, got lengths")
+        logits, input_lengths = _side_by_side(every("logits", logits, any_float_array))
+    found = any_float_array("logits", logits)
+    if found.ndim != 3 or found.shape[2] == 0:
+        raise ValueError(f"logits: expected shape (T, B, C) with C of at least 1, got {found.shape}")
+    steps, batch, classes = found.shape
+    lengths = np.full(batch, steps) if input_lengths is None else input_lengths
+    blank = whole("blank", blank, 0, classes - 1)
+    return _contiguous(found), _lengths("input_lengths", lengths, steps, batch), blank
+
+
+def _side_by_side(rows: list[Array]) -> tuple[Array, Array]:
+    """Return sequences (T_i, C) as (T, B, C), and their lengths."""
+    if not rows:
+        raise ValueError("logits: expected at least one array, got none")
+    first = rows[0]
+    for i, row in enumerate(rows):
+        if row.ndim != 2 or row.shape[1:] != first.shape[1:] or row.dtype != first.dtype:
+            expected = f"shape (T, C) and dtype of logits[0], {first.shape} of {first.dtype}"
+            raise ValueError(f"logits[{i}]: expected {expected}, got {row.shape} of {row.dtype}")
+    together = np.zeros((max(map(len, rows)), len(rows), first.shape[1]), first.dtype)
+    for place, row in enumerate(rows):
+        together[: len(row), place] = row
+    return together, np.array([len(row) for row in rows])
+
+
+def _decoded(
+    logits: Array,
+    lengths: Array,
+    blank: int,
+    width: int,
+    scorer: Callable[[list[Array]], Array] | None,
+    alpha: float,
+    beta: float,
+    threads: int | None,
+) -> tuple[list[Array], Array]:
+    steps, batch, _ = logits.shape
+    labels, sizes = np.empty((batch, steps), np.int64), np.empty(batch, np.int64)
+    scores = np.empty(batch, np.float64)
+    _core.ctc_decode(logits, lengths, blank, width, scorer, alpha, beta, labels, sizes, scores, thread_count(threads))
+    return [row[:size].copy() for row, size in zip(labels, sizes, strict=True)], scores
 
 
 def dropout(x: ArrayLike, p: float, *, seed: Seed, threads: int | None = None) -> Array:
@@ -929,9 +1064,13 @@ def sequence_lengths(lengths: ArrayLike | None, steps: int, batch: int) -> Array
     if lengths is None:
         return None
     steps, batch = whole("steps", steps, 0), whole("batch", batch, 0)
-    found = index_array("lengths", lengths, steps + 1)
+    return _lengths("lengths", lengths, steps, batch)
+
+
+def _lengths(name: str, lengths: ArrayLike, most: int, batch: int) -> Array:
+    found = index_array(name, lengths, most + 1)
     if found.shape != (batch,):
-        raise ValueError(f"lengths: expected shape (B,) = ({batch},), got {found.shape}")
+        raise ValueError(f"{name}: expected shape (B,) = ({batch},), got {found.shape}")
     return _contiguous(found)
 
 

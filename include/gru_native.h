@@ -328,6 +328,25 @@ GN_API gn_status gn_ctc(gn_type type, size_t steps, size_t batch, size_t classes
                         const int64_t* target_lengths, int64_t blank, double* losses, void* gradient, int threads,
                         gn_error* error);
 
+/* What is thought of labels before anything is heard: labels of prefix i end at labels + ends[i], where those of the
+   next one begin; scores (count, C) are logarithms of the probabilities of each label behind each prefix, or -inf.
+   Called by the thread that made the call; false gives the call up. alpha is how much the scorer counts, from 0 up, and
+   beta what each label adds. score may be NULL. */
+typedef struct gn_ctc_scorer {
+  size_t size;
+  bool (*score)(void* user, size_t count, const int64_t* labels, const size_t* ends, double* scores);
+  void* user;
+  double alpha, beta;
+} gn_ctc_scorer;
+
+/* The labels that logits (T, B, C) stand for: labels (B, T), of which the first label_lengths (B) count, and scores
+   (B), logarithms of their probabilities. With width 0 the best class of each step; otherwise a search through
+   prefixes, of which so many are kept at each step, by log P + alpha * score + beta * labels. scorer may be NULL. A
+   score is NaN, and there are no labels, where a step's probabilities are not numbers. */
+GN_API gn_status gn_ctc_decode(gn_type type, size_t steps, size_t batch, size_t classes, const void* logits,
+                               const int64_t* input_lengths, int64_t blank, size_t width, const gn_ctc_scorer* scorer,
+                               int64_t* labels, int64_t* label_lengths, double* scores, int threads, gn_error* error);
+
 /* y = x / (1 - p), but zero with probability p; where is a function of the key, the place and p. y may be x. */
 GN_API gn_status gn_dropout(gn_type type, size_t size, const void* x, void* y, uint64_t key, double p, int threads,
                             gn_error* error);

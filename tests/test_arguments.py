@@ -212,6 +212,22 @@ def functional_calls() -> dict[str, Call]:
                 "threads": 1,
             },
         ),
+        "ctc_greedy": Call(
+            F.ctc_greedy, {"logits": zeros(4, 2, 3), "input_lengths": np.array([4, 3]), "blank": 0, "threads": 1}
+        ),
+        "ctc_beam_search": Call(
+            F.ctc_beam_search,
+            {
+                "logits": zeros(4, 2, 3),
+                "input_lengths": np.array([4, 3]),
+                "width": 4,
+                "blank": 0,
+                "scorer": lambda prefixes: np.zeros((len(prefixes), 3)),
+                "alpha": 0.5,
+                "beta": 0.1,
+                "threads": 1,
+            },
+        ),
         "softmax_cross_entropy": Call(F.softmax_cross_entropy, {**logits, "gradient": True, "threads": 1}),
         "activate": Call(F.activate, {"x": zeros(3), "function": ("elu", 0.5), "slope": False}),
         "softmax": Call(F.softmax, {"x": zeros(2, 3), "threads": 1}),
@@ -452,7 +468,8 @@ def training_calls(folder: Path) -> dict[str, Call]:
         "Batches of labels": Call(
             train.Batches,
             {"inputs": {"x": zeros(4, 2, IN), "y": zeros(4, 3)}, "targets": np.ones((4, 2), int), "batch_size": 2}
-            | {"target_lengths": [1, 2, 0, 2]},
+            | {"per_step": False, "lengths": None, "mask": None, "reset": None, "target_lengths": [1, 2, 0, 2]}
+            | shuffled,
         ),
         "Batches.epoch": Call(drained(train.Batches(**samples, shuffle=True).epoch), {"number": 0}),
         "Batches.shard": Call(train.Batches(**samples).shard, {"number": 1, "count": 2}),
@@ -481,6 +498,11 @@ def training_calls(folder: Path) -> dict[str, Call]:
         "classification_metrics": Call(train.classification_metrics, {"average": "macro"}),
         "classification_metrics(...)": Call(figures, {"predictions": zeros(4, 3), "targets": np.zeros(4, int)}),
         "regression_metrics(...)": Call(errors, {"predictions": zeros(4), "targets": zeros(4)}),
+        "ctc_metrics": Call(train.ctc_metrics, {"blank": 0}),
+        "ctc_metrics(...)": Call(
+            train.ctc_metrics()["label_error"], {"predictions": [zeros(4, 3)], "targets": [np.array([1, 2])]}
+        ),
+        "label_error": Call(train.label_error, {"found": [np.array([1])], "targets": [np.array([1, 2])]}),
         "CSVLog": Call(train.CSVLog, {"path": file}),
         "CSVLog.catch_up": Call(train.CSVLog(file).catch_up, {"history": []}),
         "CSVLog.__call__": Call(train.CSVLog(file).__call__, {"record": record()}),

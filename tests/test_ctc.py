@@ -201,9 +201,9 @@ def test_what_is_refused(rng: np.random.Generator) -> None:
         ((logits, targets[:1], steps, sizes), {}, r"^targets: expected shape \(2, S\), got \(1, 2\)"),
         ((logits, targets, [4, 5], sizes), {}, r"^input_lengths: expected .*, got 5"),
         ((logits, targets, [4, -1], sizes), {}, r"^input_lengths: expected .*, got -1"),
-        ((logits, targets, [4], sizes), {}, r"^input_lengths: expected shape \(2,\), got \(1,\)"),
+        ((logits, targets, [4], sizes), {}, r"^input_lengths: expected shape \(B,\) = \(2,\), got \(1,\)"),
         ((logits, targets, steps, [2, 3]), {}, r"^target_lengths: expected .*, got 3"),
-        ((logits, targets, steps, [[2, 2]]), {}, r"^target_lengths: expected shape \(2,\), got \(1, 2\)"),
+        ((logits, targets, steps, [[2, 2]]), {}, r"^target_lengths: expected shape \(B,\) = \(2,\), got \(1, 2\)"),
         ((logits, targets, steps, sizes), {"blank": 3}, r"^blank: expected a whole number from 0 to 2, got 3"),
     ]
     for arguments, options, message in wrong:

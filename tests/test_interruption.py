@@ -48,6 +48,7 @@ CALLS = {
     "ctc": lambda: of_function(
         F.ctc, draw(2000, 16, 500), np.ones((16, 900), int), [2000] * 16, [900] * 16, gradient=True, threads=1
     ),
+    "ctc_beam_search": lambda: of_function(F.ctc_beam_search, draw(2000, 16, 500), width=300, threads=2),
     "softmax_cross_entropy": lambda: of_function(
         F.softmax_cross_entropy, draw(10_000, 50_000), np.zeros(10_000, int), threads=1, label_smoothing=0.1
     ),
@@ -84,6 +85,7 @@ SLOW = {"a wide projection", "softmax_cross_entropy", "dropout", "tanh"}
         ("linear", "openmp"),
         ("linear_backward", "threads"),
         ("ctc", "openmp"),
+        ("ctc_beam_search", "openmp"),
         ("softmax_cross_entropy", "openmp"),
         ("embedding_backward", "openmp"),
         ("embedding", "openmp"),

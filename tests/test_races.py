@@ -15,7 +15,7 @@ from processes import python
 
 from gru_native import functional, losses, nn, stream
 
-DECISIVE = {"lengths", "mask", "reset", "indices", "targets"}
+DECISIVE = {"lengths", "input_lengths", "mask", "reset", "indices", "targets"}
 # And of streams, where x may be the indices of an embedding.
 DECISIVE_OF_STREAMS = {"x", "rows", "ids"}
 
@@ -27,6 +27,8 @@ CALLS = {
     "functional.embedding": "F.embedding(indices, table)",
     "functional.embedding_backward": "F.embedding_backward(indices, d_embedded, 50, threads=2)",
     "functional.ctc": "F.ctc(x, labels(), np.full(B, T), np.full(B, 10), blank=2, gradient=True, threads=2)",
+    "functional.ctc_beam_search": "F.ctc_beam_search(x, lengths, width=4, threads=2)",
+    "functional.ctc_greedy": "F.ctc_greedy(x, lengths, threads=2)",
     "functional.softmax_cross_entropy": "F.softmax_cross_entropy(logits, targets, gradient=True, threads=2)",
     "functional.sequence_lengths": "F.sequence_lengths(lengths, T, B)",
     "functional.reset_flags": "F.reset_flags(reset, T, B, False)",
@@ -105,7 +107,7 @@ try:
             %s
             done += 1
         except ValueError as error:
-            assert str(error).split(":")[0] in ("lengths", "indices", "targets", "x", "ids"), error
+            assert str(error).split(":")[0] in ("lengths", "input_lengths", "indices", "targets", "x", "ids"), error
             refused += 1
 finally:
     over = True

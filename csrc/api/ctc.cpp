@@ -1,8 +1,11 @@
 #include "engine/ctc.h"
 
+#include <cmath>
+#include <limits>
 #include <vector>
 
 #include "checks.h"
+#include "engine/ctc_decoding.h"
 #include "runtime/buffer.h"
 
 namespace gru::api {
@@ -34,6 +37,27 @@ std::vector<int64_t> copied_labels(const int64_t* targets, size_t size, const st
   return own;
 }
 
+void check_blank(int64_t blank, size_t classes) {
+  if (blank < 0 || static_cast<size_t>(blank) >= classes)
+    refuse("blank", "0 to " + std::to_string(classes) + " (exclusive)", std::to_string(blank));
+}
+
+// A function of the caller's.
+class CallersScorer : public CtcScorer {
+ public:
+  CallersScorer(const gn_ctc_scorer& own, size_t classes) : own_(own), classes_(classes) {}
+  void score(size_t count, const int64_t* labels, const size_t* ends, double* scores) override {
+    if (!own_.score(own_.user, count, labels, ends, scores)) throw Interrupted{};
+    for (size_t i = 0; i < count * classes_; ++i)
+      if (!(scores[i] < std::numeric_limits<double>::infinity()))
+        refuse("scorer", "logarithms of probabilities", std::to_string(scores[i]));
+  }
+
+ private:
+  const gn_ctc_scorer& own_;
+  const size_t classes_;
+};
+
 }  // namespace
 
 }  // namespace gru::api
@@ -44,8 +68,7 @@ gn_status gn_ctc(gn_type type, size_t steps, size_t batch, size_t classes, const
                  size_t size, const int64_t* input_lengths, const int64_t* target_lengths, int64_t blank,
                  double* losses, void* gradient, int threads, gn_error* error) {
   return guarded(error, [&] {
-    if (blank < 0 || static_cast<size_t>(blank) >= classes)
-      refuse("blank", "0 to " + std::to_string(classes) + " (exclusive)", std::to_string(blank));
+    check_blank(blank, classes);
     const auto lengths = copied(input_lengths, batch, steps, "input_lengths");
     const auto sizes = copied(target_lengths, batch, size, "target_lengths");
     const auto labels = copied_labels(targets, size, sizes, classes, blank);
@@ -56,6 +79,32 @@ gn_status gn_ctc(gn_type type, size_t steps, size_t batch, size_t classes, const
       const bool needed = gru::product(gru::product(steps, batch), classes) > 0;
       gru::ctc(own, typed<const T>(logits, "logits", needed), typed<double>(losses, "losses", batch > 0),
                typed<T>(gradient, "gradient", false), checked_threads(threads));
+    });
+  });
+}
+
+gn_status gn_ctc_decode(gn_type type, size_t steps, size_t batch, size_t classes, const void* logits,
+                        const int64_t* input_lengths, int64_t blank, size_t width, const gn_ctc_scorer* scorer,
+                        int64_t* labels, int64_t* label_lengths, double* scores, int threads, gn_error* error) {
+  return guarded(error, [&] {
+    check_blank(blank, classes);
+    const auto lengths = copied(input_lengths, batch, steps, "input_lengths");
+    gn_ctc_scorer room{};
+    const gn_ctc_scorer own = scorer ? taken(scorer, "scorer", room) : room;
+    if (!std::isfinite(own.alpha) || own.alpha < 0) refuse("alpha", "a number from 0 up", std::to_string(own.alpha));
+    if (!std::isfinite(own.beta)) refuse("beta", "a finite number", std::to_string(own.beta));
+    CallersScorer callers(own, classes);
+    const gru::CtcSteps given{steps, batch, classes, lengths.data(), static_cast<size_t>(blank)};
+    const bool any = gru::product(steps, batch) > 0;
+    const gru::CtcLabels found{typed<int64_t>(labels, "labels", any),
+                               typed<int64_t>(label_lengths, "label_lengths", batch > 0),
+                               typed<double>(scores, "scores", batch > 0)};
+    for_type(type, [&](auto zero) {
+      using T = decltype(zero);
+      const auto* const from = typed<const T>(logits, "logits", any);
+      if (width == 0) return gru::ctc_greedy(given, from, found, checked_threads(threads));
+      const gru::CtcSearch search{width, own.score ? &callers : nullptr, own.alpha, own.beta};
+      gru::ctc_search(given, from, search, found, checked_threads(threads));
     });
   });
 }

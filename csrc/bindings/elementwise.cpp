@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "arrays.h"
 #include "module.h"
 
@@ -37,6 +39,53 @@ void ctc(const py::array& logits, const py::array& targets, const py::array& inp
   void* const to = written(gradient, "d_logits", dtype_of(type), {steps, batch, classes});
   run([&](gn_error* error) {
     return gn_ctc(type, steps, batch, classes, from, labels, size, lengths, sizes, blank, loss, to, threads, error);
+  });
+}
+
+// A function of Python's, which is given a list of arrays, for a call that runs without the interpreter's lock.
+struct Scorer {
+  py::function function;
+  size_t classes;
+
+  // Leaves what the function raises behind.
+  static bool score(void* user, size_t count, const int64_t* labels, const size_t* ends, double* scores) {
+    const py::gil_scoped_acquire lock;
+    const auto& own = *static_cast<const Scorer*>(user);
+    try {
+      py::list prefixes;
+      for (size_t i = 0, begin = 0; i < count; begin = ends[i++])
+        prefixes.append(py::array_t<int64_t>(static_cast<py::ssize_t>(ends[i] - begin), labels + begin));
+      const py::array found = own.function(prefixes);
+      const auto* const from =
+          static_cast<const double*>(read(found, "scorer", py::dtype::of<double>(), {count, own.classes}));
+      std::copy_n(from, count * own.classes, scores);
+      return true;
+    } catch (py::error_already_set& error) {
+      error.restore();
+    } catch (const std::exception& error) {
+      PyErr_SetString(PyExc_ValueError, error.what());
+    }
+    return false;
+  }
+};
+
+void ctc_decode(const py::array& logits, const py::array& input_lengths, int64_t blank, size_t width,
+                const std::optional<py::function>& scorer, double alpha, double beta, const py::array& labels,
+                const py::array& label_lengths, const py::array& scores, int threads) {
+  const size_t steps = axis_size(logits, "logits", 0), batch = axis_size(logits, "logits", 1);
+  const size_t classes = axis_size(logits, "logits", 2);
+  const gn_type type = type_of(logits);
+  const void* const from = read(logits, "logits", dtype_of(type), {steps, batch, classes});
+  const int64_t* const lengths = whole_numbers(input_lengths, "input_lengths", batch);
+  const auto whole = py::dtype::of<int64_t>();
+  auto* const to = static_cast<int64_t*>(written(labels, "labels", whole, {batch, steps}));
+  auto* const sizes = static_cast<int64_t*>(written(label_lengths, "label_lengths", whole, {batch}));
+  auto* const values = static_cast<double*>(written(scores, "scores", py::dtype::of<double>(), {batch}));
+  Scorer own{scorer.value_or(py::function()), classes};
+  const gn_ctc_scorer callers{sizeof callers, scorer ? &Scorer::score : nullptr, &own, alpha, beta};
+  run([&](gn_error* error) {
+    return gn_ctc_decode(type, steps, batch, classes, from, lengths, blank, width, &callers, to, sizes, values, threads,
+                         error);
   });
 }
 
@@ -104,6 +153,7 @@ void row_moments(const py::array& x, const py::array& means, const py::array& va
 void bind_elementwise(py::module_& module) {
   module.def("softmax_cross_entropy", &cross_entropy);
   module.def("ctc", &ctc);
+  module.def("ctc_decode", &ctc_decode);
   module.def("embedding_backward", &embedding);
   module.def("dropout", &drop);
   module.def("moments", &row_moments);

@@ -6,7 +6,7 @@ from gru_native.train.checkpoint import Checkpoint, OtherRunError
 from gru_native.train.data import Batch, Batches, Data, Sequences, Stream
 from gru_native.train.logs import CSVLog, TensorBoardLog
 from gru_native.train.loop import Trainer
-from gru_native.train.metrics import classification_metrics, regression_metrics
+from gru_native.train.metrics import classification_metrics, ctc_metrics, label_error, regression_metrics
 from gru_native.train.rates import RateRange, rate_range
 from gru_native.train.record import Record, plot_history, read_log, written_log
 from gru_native.train.report import ProgressBar, bits, peak_memory_mb, result_line
@@ -29,6 +29,8 @@ __all__ = [
     "Trainer",
     "bits",
     "classification_metrics",
+    "ctc_metrics",
+    "label_error",
     "peak_memory_mb",
     "plot_history",
     "rate_range",

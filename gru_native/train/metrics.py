@@ -1,4 +1,4 @@
-"""Figures of merit for `Trainer`, computed by scikit-learn when they are asked for.
+"""Figures of merit for `Trainer`, computed by scikit-learn when they are asked for, or of labels of any number.
 
 Each is a function of all predictions and all targets of the data that it is computed on. All axes before the last, such
 as steps and rows, are samples to scikit-learn; a last axis of K labels or outputs stays one.
@@ -13,8 +13,10 @@ from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from gru_native.arguments import Array, array, index_array, one_of
+from gru_native import functional
+from gru_native.arguments import Array, array, every, index_array, one_of, whole
 
 Metric: TypeAlias = Callable[[Any, Any], float]
 
@@ -129,6 +131,61 @@ def regression_metrics() -> dict[str, Metric]:
         "r2": metrics.r2_score,
     }
     return {name: partial(scored, score) for name, score in scores.items()}
+
+
+def ctc_metrics(blank: int = 0) -> dict[str, Metric]:
+    """Return ``label_error``: that of `label_error`, of the labels that `gru_native.functional.ctc_greedy` finds.
+
+    Predictions and targets are lists with an array for each sequence: logits (T_i, C) and labels (S_i,), which a
+    `Trainer` with a loss that takes lengths gives.
+
+    Parameters
+    ----------
+    blank
+        The class between labels.
+    """
+    blank = whole("blank", blank, 0)
+
+    def error(predictions: list[Array], targets: list[Array]) -> float:
+        return label_error(functional.ctc_greedy(predictions, blank=blank)[0], targets)
+
+    return {"label_error": error}
+
+
+def label_error(found: Sequence[ArrayLike], targets: Sequence[ArrayLike]) -> float:
+    """Return how many labels must be put in, left out or exchanged for those found to be the targets, per target.
+
+    With words as labels it is the word error rate, with characters that of characters; 0 is none, and it can be more
+    than 1. NaN without any target.
+
+    Parameters
+    ----------
+    found, targets
+        Lists of as many sequences (S_i,) of integers.
+    """
+    pairs = [every(name, own, _labels) for name, own in (("found", found), ("targets", targets))]
+    if len(pairs[0]) != len(pairs[1]):
+        raise ValueError(f"found: expected {len(pairs[1])} of them, as many as targets, got {len(pairs[0])}")
+    total = sum(len(own) for own in pairs[1])
+    return sum(map(_distance, *pairs)) / total if total else math.nan
+
+
+def _distance(found: Array, target: Array) -> int:
+    """Return Levenshtein's distance, row by row of its table."""
+    steps = np.arange(len(target) + 1)
+    row = steps
+    for label in found:
+        exchanged = row[:-1] + (target != label)
+        row = np.concatenate([row[:1] + 1, np.minimum(exchanged, row[1:] + 1)])
+        row = np.minimum.accumulate(row - steps) + steps  # and those that are put in
+    return int(row[-1])
+
+
+def _labels(name: str, value: Any) -> Array:
+    found = array(name, value)
+    if found.ndim != 1 or (found.size and found.dtype.kind not in "iu"):
+        raise ValueError(f"{name}: expected labels (S,) of an integer dtype, got {found.shape} of {found.dtype}")
+    return found
 
 
 def _numbers(name: str, value: Array) -> Array:
