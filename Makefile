@@ -159,11 +159,11 @@ tasks: torch
 	for task in $$(grep -l __main__ benchmarks/tasks/*.py); do \
 		$(BIN)/python $$task $(ARGS) || exit 1; done
 
-# What the benchmarks wrote here becomes rows of a table that git keeps, make summary MACHINE=zen4.
+# What benchmarks and tasks wrote here becomes rows of a table that git keeps, make summary MACHINE=zen4.
 summary: build
 	$(BESIDE) $(BIN)/python -m gru_bench.summary $(MACHINE)
 
-# The tables of the pages in docs/, from these summaries, and from what tasks and a study wrote.
+# The tables of the pages in docs/, from these summaries, and from a study.
 tables: build
 	$(BESIDE) $(BIN)/python docs/tables.py
 

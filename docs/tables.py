@@ -1,6 +1,6 @@
-"""Writes the tables of the pages in this folder: of benchmarks' summaries, and of what tasks and a study have left.
+"""Writes the tables of the pages in this folder: of what `benchmarks/results` keeps.
 
-A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``; `PAGES` has the names of each page.
+A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``; `PAGES` has those of each page.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import partial
 from math import exp, log
 from pathlib import Path
 from statistics import fmean, geometric_mean
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from gru_bench import report
 from gru_bench.cases import Case
@@ -26,6 +26,7 @@ from gru_native.io import atomic_write
 from gru_native.study.table import Result, summary
 
 HERE = Path(__file__).resolve().parent
+RESULTS = HERE.parent / "benchmarks" / "results"
 MARKED = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -398,22 +399,22 @@ def _tasks(results: Path) -> str:
     """Return what each task reaches beside others, and the time of a stretch of its training in both engines."""
     rows = []
     for task in TASKS:
-        figures = json.loads((results / f"{task.name}.json").read_text())["figures"]
-        reached = [str(figures.get(name, "")) for name in (task.ours, task.baseline, task.published)]
+        figures = {row.what: row.value for row in _rows(results, "xeon", task.name)}
+        reached = [figures.get(name, "") for name in (task.ours, task.baseline, task.published)]
         rows.append([task.title, task.metric, *reached, *(_training_times(figures) if task.timed else ("", "", ""))])
     return _markdown(["task", "metric", "ours", "baseline", "published", "seconds", "torch's seconds", "of"], rows)
 
 
-def _training_times(figures: Mapping[str, Any]) -> tuple[str, str, str]:
+def _training_times(figures: Mapping[str, str]) -> tuple[str, str, str]:
     """Return seconds here, those of PyTorch, and what took them."""
     if "epoch_s" in figures:
-        return f"{figures['epoch_s']:#.3g}", f"{figures['torch_epoch_s']:#.3g}", "an epoch"
+        return *(f"{float(figures[name]):#.3g}" for name in ("epoch_s", "torch_epoch_s")), "an epoch"
     if "step_ms" in figures:
-        return f"{figures['step_ms'] / 10:#.3g}", f"{figures['torch_step_ms'] / 10:#.3g}", "100 updates"
-    return str(figures["seconds"]), "", "the training"
+        return *(f"{float(figures[name]) / 10:#.3g}" for name in ("step_ms", "torch_step_ms")), "100 updates"
+    return figures["seconds"], "", "the training"
 
 
-RESULTS: dict[str, Callable[[Path], str]] = {"tasks": _tasks}
+TASK_RESULTS: dict[str, Callable[[Path], str]] = {"tasks": _tasks}
 
 
 def _study(results: Path) -> str:
@@ -595,18 +596,18 @@ LOAD: dict[str, Callable[[Path], str]] = {
 }
 
 PAGES = {
-    HERE / "performance.md": (FACTS | FOOTPRINT, HERE.parent / "benchmarks" / "results"),
-    HERE / "machines.md": (ALL_MACHINES | PROCESSES, HERE.parent / "benchmarks" / "results"),
-    HERE / "programs.md": (PROGRAMS | TUNING, HERE.parent / "benchmarks" / "results"),
-    HERE / "cluster.md": (RANKS, HERE.parent / "benchmarks" / "results"),
-    HERE / "serve.md": (LOAD, HERE.parent / "benchmarks" / "results"),
-    HERE / "streams.md": (STREAMS, HERE.parent / "benchmarks" / "results"),
-    HERE / "results.md": (RESULTS, HERE.parent / "benchmarks" / "tasks" / "results"),
-    HERE / "study.md": (STUDY, HERE.parent / "benchmarks" / "tasks" / "results"),
+    HERE / "performance.md": FACTS | FOOTPRINT,
+    HERE / "machines.md": ALL_MACHINES | PROCESSES,
+    HERE / "programs.md": PROGRAMS | TUNING,
+    HERE / "cluster.md": RANKS,
+    HERE / "serve.md": LOAD,
+    HERE / "streams.md": STREAMS,
+    HERE / "results.md": TASK_RESULTS,
+    HERE / "study.md": STUDY,
 }
 
 if __name__ == "__main__":
-    for path, (tables, results) in PAGES.items():
-        rewritten = rewrite(path.read_text(), tables, results)
+    for path, tables in PAGES.items():
+        rewritten = rewrite(path.read_text(), tables, RESULTS)
         with atomic_write(path) as file:
             file.write(rewritten.encode())

@@ -248,8 +248,8 @@ def test_a_summary_keeps_what_other_suites_wrote(results: Path, tmp_path: Path) 
 
 
 def test_the_pages_have_the_tables_of_what_is_kept(tables: ModuleType) -> None:
-    for page, (known, folder) in tables.PAGES.items():
-        assert tables.rewrite(page.read_text(), known, folder) == page.read_text(), page.name
+    for page, known in tables.PAGES.items():
+        assert tables.rewrite(page.read_text(), known, tables.RESULTS) == page.read_text(), page.name
 
 
 def test_the_picture_of_speed_has_the_figures_that_are_kept(tables: ModuleType, tmp_path: Path) -> None:
@@ -267,6 +267,6 @@ def test_a_case_is_known_by_its_name(case: Case) -> None:
 
 
 def test_the_pages_name_tables_that_exist(tables: ModuleType) -> None:
-    for page, (known, _) in tables.PAGES.items():
+    for page, known in tables.PAGES.items():
         named = [match[2] for match in tables.MARKED.finditer(page.read_text())]
         assert sorted(named) == sorted(known)

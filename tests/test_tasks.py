@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from gru_bench import summary
+
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "benchmarks" / "tasks"
 TASKS = sorted(path for path in FOLDER.glob("*.py") if "__main__" in path.read_text())
@@ -28,6 +30,18 @@ def test_it_learns(task: Path, request: pytest.FixtureRequest) -> None:
     assert run.returncode == 0, run.stderr[-2000:]
     *_, last = run.stdout.splitlines()
     assert re.fullmatch(rf"result: task={task.stem} .*\bisa=\w+ threads=\d+ peak_mb=\d+", last)
+
+
+def test_figures_become_rows_of_a_machine(tmp_path: Path) -> None:
+    program = (
+        "import argparse, sys; from pathlib import Path; import common; common.RESULTS = Path(sys.argv[1]); "
+        "common.finish('made_up', {'loss': 3.8e-05, 'cell': 'gru', 'unknown': None}, "
+        "argparse.Namespace(quick=False, threads=1), common.Bound('loss', 0.4, at_most=True))"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], cwd=FOLDER, check=True)
+    summary.summarize(tmp_path, "xeon")
+    rows = [summary.Row("made_up", what, value=value) for what, value in (("loss", "3.8e-05"), ("cell", "gru"))]
+    assert summary.read(tmp_path / "xeon.csv") == rows
 
 
 def test_a_missed_bound_is_a_failure(tmp_path: Path) -> None:

@@ -160,6 +160,11 @@ def _ranks(ranks: list[dict[str, Any]]) -> Iterator[Fields]:
                 yield {"what": what, "case": entry["case"], "threads": 1, "value": value}
 
 
+def _task(figures: dict[str, Any]) -> Iterator[Fields]:
+    for what, value in figures.items():
+        yield {"what": what, "value": value}
+
+
 def _load(load: list[dict[str, Any]]) -> Iterator[Fields]:
     for of_all in load:
         known = {"mode": f"{of_all['rate']:g}", "threads": 1, "case": of_all["hidden"], "engine": of_all["service"]}
@@ -197,6 +202,7 @@ PARTS: dict[str, Callable[[Any], Iterator[Fields]]] = {
     "layers": _layers,
     "tuning": _tuning,
     "ranks": _ranks,
+    "task": _task,
     "load": _load,
     "wheels": lambda wheels: _sizes("wheels", wheels),
     "engines": lambda engines: _sizes("engines", engines),

@@ -15,7 +15,7 @@ from gru_native.io import atomic_write
 from gru_native.train import result_line
 
 HERE = Path(__file__).resolve().parent
-RESULTS = HERE / "results"
+RESULTS = HERE.parent / "results"
 
 
 def data_folder() -> Path:
@@ -62,7 +62,7 @@ class Bound:
 
 
 def finish(name: str, figures: Mapping[str, Any], arguments: argparse.Namespace, bound: Bound) -> None:
-    """Print the line with the result. A full run writes it to a file; a short one fails when it misses its bound.
+    """Print the result. A full run writes its figures to a file; a short one fails when it misses its bound.
 
     Parameters
     ----------
@@ -74,11 +74,9 @@ def finish(name: str, figures: Mapping[str, Any], arguments: argparse.Namespace,
         For ``--quick``.
     """
     known = {key: value for key, value in figures.items() if value is not None}
-    line = result_line(name, {key: str(value) for key, value in known.items()}, arguments.threads)
-    print(line)
+    print(result_line(name, {key: str(value) for key, value in known.items()}, arguments.threads))
     if not arguments.quick:
-        RESULTS.mkdir(exist_ok=True)
         with atomic_write(RESULTS / f"{name}.json") as file:
-            file.write((json.dumps({"task": name, "figures": known, "line": line}, indent=1) + "\n").encode())
+            file.write((json.dumps({"task": known}, indent=1) + "\n").encode())
     elif not bound.met(known):
         sys.exit(f"{name}: learning does not work: expected {bound}")
