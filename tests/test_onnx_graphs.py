@@ -284,20 +284,25 @@ def test_what_onnx_cannot_express(model: Callable[[], Any], message: str, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("lengths", [None, [8, 3, 0]], ids=["all steps", "lengths"])
 @pytest.mark.parametrize("batch_first", [False, True])
-def test_batches_of_sequences_normalized(batch_first: bool, tmp_path: Path, rng: np.random.Generator) -> None:
+def test_batches_of_sequences_normalized(
+    batch_first: bool, lengths: list[int] | None, tmp_path: Path, rng: np.random.Generator
+) -> None:
     own: dict[str, Any] = {"batch_first": batch_first}
-    model = nn.Sequential(
-        nn.GRU(3, 5, **own, **H), norm(nn.BatchNorm1d(5, channels_last=True, **own)), nn.GRU(5, 4, **own, **H)
-    ).eval()
-    path, x = tmp_path / "model.onnx", inputs_of(model, 8, 3, rng)
-    ours.export(model, path, states=False)
-    _, (output,) = run(path, [x])
-    expected, _ = model(x)
+    layers = [norm(nn.BatchNorm1d(size, channels_last=True, **own)) for size in (3, 5)]
+    model = nn.Sequential(layers[0], nn.GRU(3, 5, **own, **H), layers[1]).eval()
+    path, x = tmp_path / "model.onnx", rng.standard_normal((3, 8, 3) if batch_first else (8, 3, 3)).astype(np.float32)
+    ours.export(model, path, states=False, lengths=lengths is not None)
+    checker.check_model(onnx.load(path), full_check=True)
+    expected, _ = model(x, lengths=lengths)
+    _, (output,) = run(path, [x] if lengths is None else [x, np.array(lengths, np.int32)])
     assert_close(output, expected, "golden_onnxruntime")
-    assert_same_bits(ours.load(path)(x)[0], expected)
-    with pytest.raises(ValueError, match=r"layer 1 \(BatchNorm1d\): channels_last: expected False beside lengths"):
-        ours.export(model, path, lengths=True)
+    if lengths is not None:
+        assert not (output if batch_first else output.swapaxes(0, 1))[1, 3:].any()
+    back = ours.load(path)
+    assert [layer.batch_first for layer in layers_of(back)] == [batch_first] * 3
+    assert_same_bits(back(x, lengths=lengths)[0], expected)
 
 
 def test_wrong_arguments_of_export(tmp_path: Path) -> None:

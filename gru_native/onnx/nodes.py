@@ -11,7 +11,7 @@ from onnx import NodeProto, numpy_helper
 
 from gru_native import nn
 from gru_native.arguments import Array
-from gru_native.onnx.pooling import DOMAIN
+from gru_native.onnx.lengths import DOMAIN
 from gru_native.onnx.recurrent import INPUTS, NAMES, NUMBERS, WEIGHTS, attributes_of, from_operator
 from gru_native.onnx.values import (
     LastStates,
@@ -221,7 +221,6 @@ def _batch_normalization(node: Node) -> Signal:
         arrays["weight"].size,
         node.attributes.get("epsilon", 1e-5),
         channels_last=len(x.axes) == 3,
-        batch_first=len(x.axes) == 3 and node.axis_of_time == ["1"],
         dtype=arrays["weight"].dtype,
     )
     layer.assign(arrays)
@@ -266,12 +265,16 @@ def _reduce_mean(node: Node) -> Signal:
     return x.through(pooling, axes=_without(x.axes, axes[0]), ragged=(*x.ragged, False))
 
 
-def _pooling(node: Node) -> Signal:
+def _by_lengths(node: Node) -> Signal:
     """Read a function that `export` writes."""
     x, lengths = signal(node.given[0]), node.given[1]
     if len(x.axes) != 3 or x.axes[2] != "F":
         raise NoChain("x: expected sequences with features on the last axis")
     batch_first = node.over_time(x.axes[0])
+    if node.kind == "LiveSteps":
+        if not x.layers or not isinstance(x.layers[-1], nn.BatchNorm1d) or not is_input(lengths):
+            raise NoChain("expected a BatchNormalization before it, and lengths that are an input of the graph")
+        return replace(x, ragged=(*x.ragged, True))
     if node.kind == "AttentionPooling":
         arrays = dict(zip(("weight", "bias", "query"), node.given[2:], strict=True))
         units, features = constant(arrays["weight"], "weight").shape
@@ -480,4 +483,6 @@ _OPERATORS: Mapping[str, Callable[[Node], Any]] = {
     "Expand": _expand,
     "Mul": _mul,
 }
-_FUNCTIONS = dict.fromkeys(("LastPooling", "BidirectionalLastPooling", "MeanPooling", "AttentionPooling"), _pooling)
+_FUNCTIONS = dict.fromkeys(
+    ("LiveSteps", "LastPooling", "BidirectionalLastPooling", "MeanPooling", "AttentionPooling"), _by_lengths
+)

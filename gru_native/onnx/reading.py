@@ -27,8 +27,8 @@ from onnx.reference import ReferenceEvaluator
 from gru_native import arguments, nn
 from gru_native.arguments import StrPath
 from gru_native.io import ModelFileError, regular
+from gru_native.onnx.lengths import DOMAIN
 from gru_native.onnx.nodes import Node, read
-from gru_native.onnx.pooling import DOMAIN
 from gru_native.onnx.recurrent import shown
 from gru_native.onnx.values import LastStates, NoChain, Refused, Signal, signal
 
@@ -76,13 +76,13 @@ def _chain(model: ModelProto) -> nn.Sequential:
         values |= {name: value for name, value in zip(node.output, results, strict=False) if name}
     name, value = _main({each.name: values[each.name] for each in graph.output})
     try:
-        return _finished(signal(value))
+        return _finished(signal(value), batch_first=axis_of_time == ["1"])
     except NoChain as why:
         raise NoChain(f"output {name!r}: {why}") from None
 
 
 def _model(source: Any) -> tuple[str, ModelProto]:
-    """Return what messages name, and a valid model whose functions, but for those of `pooling`, are in the graph."""
+    """Return what messages name, and a valid model whose functions, but for those of `lengths`, are in the graph."""
     model, name = source, "source"
     try:
         if isinstance(source, bytes):
@@ -151,7 +151,7 @@ def _main(outputs: dict[str, Any]) -> tuple[str, Any]:
     return found[0]
 
 
-def _finished(found: Signal) -> nn.Sequential:
+def _finished(found: Signal, batch_first: bool) -> nn.Sequential:
     *others, last = found.axes
     if last != "F" or others != sorted(others) or not {"0", "1"}.issuperset(others):
         raise NoChain(f"expected axes as those of {found.source!r}, and features, with all directions, on the last one")
@@ -159,4 +159,7 @@ def _finished(found: Signal) -> nn.Sequential:
         raise NoChain("expected a layer before it, got none")
     if len(set(found.ragged)) > 1:
         raise NoChain("expected that all layers go by lengths, or none, got some that do")
+    for layer in found.layers:
+        if isinstance(layer, nn.BatchNorm1d) and layer.channels_last:  # whose node does not know the axis of time
+            layer.batch_first = batch_first
     return nn.Sequential(*found.layers)

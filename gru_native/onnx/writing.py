@@ -13,7 +13,7 @@ from gru_native import __version__, io, nn
 from gru_native.activations import activation
 from gru_native.arguments import Array, StrPath, flag, shown, whole
 from gru_native.nn.module import Module, join
-from gru_native.onnx.pooling import DOMAIN, function
+from gru_native.onnx.lengths import DOMAIN, function
 from gru_native.onnx.recurrent import NAMES, Layer, single, to_operator, to_operator_weights
 
 #: The oldest operators that a file can ask for.
@@ -182,8 +182,8 @@ class _Graph:
             self.x, self.time_major = self.node("Transpose", self.x, perm=[1, 0, 2]), to_time_major
         return self.x
 
-    def pooled(self, name: str, *constants: str) -> None:
-        """Add a function of `pooling`."""
+    def by_lengths(self, name: str, *constants: str) -> None:
+        """Add a function of `gru_native.onnx.lengths`."""
         self.functions.add(name)
         self.x = self.node(name, self.turned(), self.lengths or self.all_steps(), *constants, domain=DOMAIN)
 
@@ -304,8 +304,6 @@ def _layer_norm(graph: _Graph, layer: nn.LayerNorm) -> None:
 
 def _batch_norm(graph: _Graph, layer: nn.BatchNorm1d) -> None:
     sequences = layer.channels_last and "time" in graph.axes
-    if sequences and graph.lengths:
-        raise ValueError("channels_last: expected False beside lengths, because padding would not stay zeros, got True")
     if not layer.track_running_stats:
         raise ValueError("track_running_stats: expected True, because a batch's own values are for training, got False")
     ones = np.ones(layer.num_features, layer.dtype)
@@ -316,6 +314,8 @@ def _batch_norm(graph: _Graph, layer: nn.BatchNorm1d) -> None:
     x = graph.node("Transpose", graph.x, perm=[0, 2, 1]) if sequences else graph.x
     x = graph.node("BatchNormalization", x, *affine, *running, epsilon=epsilon)
     graph.x = graph.node("Transpose", x, perm=[0, 2, 1]) if sequences else x
+    if sequences and graph.lengths:
+        graph.by_lengths("LiveSteps")
 
 
 def _activation(graph: _Graph, layer: nn.Activation) -> None:
@@ -338,9 +338,9 @@ def _dropout(graph: _Graph, layer: nn.Dropout) -> None:
 
 def _last_pooling(graph: _Graph, layer: nn.LastPooling) -> None:
     if layer.bidirectional:
-        graph.pooled("BidirectionalLastPooling")
+        graph.by_lengths("BidirectionalLastPooling")
     elif graph.lengths:
-        graph.pooled("LastPooling")
+        graph.by_lengths("LastPooling")
     else:
         last = graph.constant("last", np.int64(-1))
         graph.x = graph.node("Gather", graph.x, last, axis=0 if graph.time_major else 1)
@@ -349,7 +349,7 @@ def _last_pooling(graph: _Graph, layer: nn.LastPooling) -> None:
 
 def _mean_pooling(graph: _Graph, layer: nn.MeanPooling) -> None:
     if graph.lengths:
-        graph.pooled("MeanPooling")
+        graph.by_lengths("MeanPooling")
     else:
         time = graph.integers(0 if graph.time_major else 1)
         graph.x = graph.node("ReduceMean", graph.x, time, keepdims=0)
@@ -357,7 +357,7 @@ def _mean_pooling(graph: _Graph, layer: nn.MeanPooling) -> None:
 
 
 def _attention_pooling(graph: _Graph, layer: nn.AttentionPooling) -> None:
-    graph.pooled("AttentionPooling", *map(graph.own, ("weight", "bias", "query")))
+    graph.by_lengths("AttentionPooling", *map(graph.own, ("weight", "bias", "query")))
     graph.axes = ["batch"]
 
 

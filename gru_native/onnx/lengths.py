@@ -1,6 +1,7 @@
-"""What pooling over the steps of each row is in standard operators: functions that go into a file beside its graph.
+"""What layers that go by lengths are in standard operators: functions that go into a file beside its graph.
 
-Each takes x (T, B, F) and the lengths (B) of its rows, of int32, and gives (B, F); a row without a step gives zeros.
+Each takes x (T, B, F) and the lengths (B) of its rows, of int32. Pooling gives (B, F), zeros for a row without a step;
+`LiveSteps` gives x with zeros behind the steps of each row.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ _LIVE = """
 """
 
 _BODIES = {
+    "LiveSteps": ("x, lengths", "y = Where (live, x, zero)"),
     "LastPooling": (
         "x, lengths",
         """
