@@ -139,14 +139,19 @@ def test_study_of_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert Path("found/study.png").read_bytes().startswith(b"\x89PNG")
     before = _trials("found")
     assert main([*command, "--out", "found"]) == 0
+    settings = "--task forecast --target load --window 8 --hidden-size 6 --epochs 2 --threads 1"
+    same = f"study series.csv {settings} --try batch_size 16 48 --try window 6 12 --seeds 2 --out found"
+    assert main(same.split()) == 0
     assert _trials("found") == before
 
 
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("study series.csv --out x --try window 3", "--settings: expected with --try, or a FILE in"),
-        ("study series.csv --out x --seeds 1", "--settings: expected with --try, or a FILE in .csv, "),
+        ("study series.csv --out x --try window 3", "task: expected what to learn: classify, regress, "),
+        ("study book.txt --out x --try window 3", "--try: belongs to a study of a table, which ends in .csv, "),
+        ("study book.txt --out x --settings small.toml", "--settings: belongs to a study of a table, which ends in"),
+        ("study book.txt --out x --batch-size 8", "--batch-size: belongs to a study of a table, which ends in .csv"),
         ("study series.csv --out x --settings small.toml --lr 3", "--lr: belongs to a study of a text"),
         ("study series.csv --out x --settings small.toml --try seed 3", "--seeds in place of seed"),
         ("study series.csv --out x --settings small.toml --try horizon 1 9", "got horizon, which changes what"),

@@ -36,7 +36,7 @@ def _converter(kind: Callable[[str], T], fits: Callable[[T], bool], expected: st
     return convert
 
 
-def adder(parser: argparse.ArgumentParser, default: Any) -> Callable[..., None]:
+def adder(parser: argparse._ActionsContainer, default: Any) -> Callable[..., None]:
     """Return ``add(name, convert, metavar, what, **keywords)``, which adds an option for an attribute of `default`."""
 
     def add(name: str, convert: Callable[[str], Any], metavar: str, what: str, **keywords: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,10 @@ from gru_native.cli.errors import UserError
 from gru_native.cli.files import read_text
 from gru_native.cli.options import add_threads, adder, number, whole_number
 from gru_native.cli.tables import (
+    add_settings,
     add_try,
     final_settings,
-    from_file,
+    given_settings,
     made_folder,
     run_trials,
     tried,
@@ -26,13 +26,15 @@ from gru_native.study.plan import NOISE_SCALE, Plan, StudyError
 from gru_native.study.table import Result, by_cell, mean_of, summary, write_table
 from gru_native.tables.curves import draw_trials
 from gru_native.tables.reading import ENDS, read_table
-from gru_native.tables.settings import TableError
+from gru_native.tables.settings import KNOWN, TRY, Settings, TableError
 from gru_native.tables.summary import cells, columns_of, table_of
 from gru_native.tables.trials import check_comparable, grid
 from gru_native.train import result_line
 
-#: The options that a study of a table does not have.
-OF_TEXT = ("batch_sizes", "windows", "characters", "hidden_size", "embedding_dim", "lr")
+#: The options that only a study of a text has, those that both have, and those that only one of a table has.
+OF_TEXT = ("batch_sizes", "windows", "characters", "embedding_dim", "lr")
+SHARED = ("hidden_size", "threads")
+OF_TABLE = ("settings", TRY, *(name for name in KNOWN if name not in SHARED))
 
 
 def register(commands: Any) -> None:
@@ -46,36 +48,43 @@ def register(commands: Any) -> None:
         "a log of each run. The same command goes on where it was stopped, even if it was killed. The last tenth of "
         "the text is held out for validation. The recipe is the same for all but for the highest learning rate: "
         f"--lr / sqrt(1 + {NOISE_SCALE} / (batch size x window)), which grows with the square root of an update's "
-        "characters while they are few, as suits Adam, and comes near to --lr when they are many. With --settings FILE "
-        "is a table, and settings of 'train' are compared, each run as train makes it; DIR receives trials.json "
-        "in place of the logs.",
+        "characters while they are few, as suits Adam, and comes near to --lr when they are many. Of a table, settings "
+        "of 'train' are compared: all combinations of the values in [try] of the small file, and of --try, each run as "
+        "train makes it. DIR receives trials.json in place of the logs.",
     )
-    parser.add_argument("file", metavar="FILE", type=Path, help="the text, in UTF-8; or a table, with --settings")
+    parser.add_argument("file", metavar="FILE", type=Path, help=f"the text, in UTF-8; or a table: {', '.join(ENDS)}")
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder to keep the study in")
-    add = adder(parser, Plan())
-    count = whole_number(1)
+    count, usual = whole_number(1), Plan()
+    adder(parser, usual)("seeds", count, "N", "runs of each cell, from other initial weights")
+    parser.add_argument(
+        "--hidden-size",
+        nargs="+",
+        type=count,
+        metavar="N",
+        help=f"units of each layer, a number for each (default: {' '.join(map(str, usual.hidden_size))} for a text, "
+        f"{' '.join(map(str, Settings.hidden_size))} for a table)",
+    )
+    add_threads(parser)
+    add = adder(parser.add_argument_group("of a text"), usual)
     add("batch_sizes", count, "N", "batch sizes: places of the text that an update reads at once", nargs="+")
     add("windows", count, "N", "sequence lengths: characters that an update reads at each place", nargs="+")
     add("characters", count, "N", "characters that each run is trained on")
-    add("seeds", count, "N", "runs of each cell, from other initial weights")
-    add("hidden_size", count, "N", "units of each GRU layer, a number for each", nargs="+")
     add("embedding_dim", count, "N", "size of the vector that stands for a character")
     add("lr", number(0.0), "X", "highest learning rate of large updates, see above; it falls to 0 in half a cosine")
-    add_threads(parser)
-    parser.add_argument(
-        "--settings",
-        type=Path,
-        metavar="FILE",
-        help="study a table, by the small file of 'train': all combinations of the values in its [try], and of --try "
-        "(default: none, FILE is a text)",
-    )
-    add_try(parser, "to compare, of a setting of 'train', for a table")
+    of_table = parser.add_argument_group("of a table")
+    add_try(of_table, "to compare")
+    add_settings(of_table, without=SHARED)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Complete the study, and print its means over the seeds and the result."""
-    if arguments.settings is not None or arguments.tried or arguments.file.suffix.lower() in ENDS:
+    table, usual = arguments.file.suffix.lower() in ENDS, Plan()
+    for name in OF_TEXT if table else OF_TABLE:
+        if getattr(arguments, name) != getattr(usual, name, [] if name == TRY else None):
+            kind = "text" if table else f"table, which ends in {', '.join(ENDS)}"
+            raise UserError(f"--{name.replace('_', '-')}: belongs to a study of a {kind}; got {arguments.file}")
+    if table:
         _study_table(arguments)
         return
     plan = Plan(
@@ -83,7 +92,7 @@ def run(arguments: argparse.Namespace) -> None:
         windows=tuple(sorted(set(arguments.windows))),
         characters=arguments.characters,
         seeds=arguments.seeds,
-        hidden_size=tuple(arguments.hidden_size),
+        hidden_size=tuple(arguments.hidden_size or usual.hidden_size),
         embedding_dim=arguments.embedding_dim,
         lr=arguments.lr,
         threads=arguments.threads or _core.default_threads(),
@@ -106,16 +115,9 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _study_table(arguments: argparse.Namespace) -> None:
     """Complete the study of a table, and print its means over the seeds and the result."""
-    for name in OF_TEXT:
-        if arguments.__dict__[name] != getattr(Plan(), name):
-            raise UserError(f"--{name.replace('_', '-')}: belongs to a study of a text; see --try")
-    if arguments.settings is None:
-        ends = ", ".join(ENDS)
-        raise UserError(f"--settings: expected with --try, or a FILE in {ends}: a small file of 'train', got none")
     with user_errors():
-        given = from_file(arguments.settings)
-        settings = replace(final_settings(given), threads=arguments.threads)
-        choices = tried(given, arguments)
+        given = given_settings(arguments)
+        settings, choices = final_settings(given), tried(given, arguments)
         if not choices or "seed" in choices:
             raise TableError("try: expected settings to compare, and --seeds in place of seed")
         check_comparable(choices, settings)
@@ -128,7 +130,7 @@ def _study_table(arguments: argparse.Namespace) -> None:
     print(f"Means over the seeds, losses on what is held out; {folder} has study.csv and study.png.")
     best = min(cells(trials), key=lambda cell: cell.loss)
     figures = {"runs": str(len(trials)), "best": best.key, "val_loss": f"{best.loss:.4g}"}
-    print(result_line("study", figures, arguments.threads))
+    print(result_line("study", figures, settings.threads))
 
 
 def _result(results: list[Result], threads: int) -> str:

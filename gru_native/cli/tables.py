@@ -7,7 +7,7 @@ import csv
 import io
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,8 +33,8 @@ from gru_native.tables.trials import Changes, Trial, complete
 TABLE = "the table: .csv with a heading, .npz with an array for each column, or .parquet"
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Add ``--settings``, and an option for each setting."""
+def add_settings(parser: argparse._ActionsContainer, without: Collection[str] = ()) -> None:
+    """Add ``--settings``, and an option for each setting `without` those that the parser has."""
     parser.add_argument(
         "--settings",
         type=Path,
@@ -43,6 +43,8 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         "(default: none)",
     )
     for name, own in KNOWN.items():
+        if name in without:
+            continue
         note, default = own.metadata, own.default
         text = note["what"]
         if default is not None and own.name not in ("task", "target"):
@@ -65,10 +67,10 @@ def add_picture(parser: argparse.ArgumentParser, what: str) -> None:
 def given_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return what the small file and the options say, with `try` and `between` of the file; options go first."""
     said = {name: getattr(arguments, name) for name in KNOWN if getattr(arguments, name) is not None}
-    return said if arguments.settings is None else {**from_file(arguments.settings), **said}
+    return said if arguments.settings is None else {**_from_file(arguments.settings), **said}
 
 
-def from_file(path: Path) -> dict[str, Any]:
+def _from_file(path: Path) -> dict[str, Any]:
     """Return what a small file says, with `try` and `between`."""
     file = read_settings(path)
     try:
@@ -82,11 +84,10 @@ def from_file(path: Path) -> dict[str, Any]:
     return file
 
 
-def add_try(parser: argparse.ArgumentParser, what: str) -> None:
+def add_try(parser: argparse._ActionsContainer, what: str) -> None:
     """Add ``--try``."""
     parser.add_argument(
         "--try",
-        dest="tried",
         nargs="+",
         action="append",
         default=[],
@@ -98,7 +99,8 @@ def add_try(parser: argparse.ArgumentParser, what: str) -> None:
 
 def tried(given: Mapping[str, Any], arguments: argparse.Namespace) -> dict[str, list[Any]]:
     """Return the values of each setting that are to be compared, of the small file and of ``--try``."""
-    return {**given.get(TRY, {}), **{name: [_value(name, text) for text in texts] for name, *texts in arguments.tried}}
+    options = getattr(arguments, TRY)
+    return {**given.get(TRY, {}), **{name: [_value(name, text) for text in texts] for name, *texts in options}}
 
 
 def _value(name: str, text: str) -> Any:
