@@ -21,7 +21,7 @@ from gru_native.tables.examples import (
     window_of,
     windows_of,
 )
-from gru_native.tables.model import Scale, TableModel, blank, start
+from gru_native.tables.model import PROBABILITY, Scale, TableModel, blank, start
 from gru_native.tables.reading import Table
 from gru_native.tables.settings import CLASSES, Settings, TableError
 from gru_native.train.loop import Loss
@@ -89,6 +89,7 @@ def prepare(table: Table, settings: Settings) -> Fit:
         loss = losses.CrossEntropyLoss(weight=_class_weight(settings, labels))
         if len(classes) < 2:
             raise TableError(f"{table.path}: column {settings.target[0]!r}: expected several classes, got {classes}")
+        _refuse_collision(settings, classes)
     model = blank(settings, features, inputs, outputs, classes)
 
     def data(own: Sequences, **order: Any) -> training.Sequences:
@@ -114,6 +115,14 @@ def prepare(table: Table, settings: Settings) -> Fit:
         lambda: model.compared_sequences(table, held_out),
         len(pieces.inputs),
     )
+
+
+def _refuse_collision(settings: Settings, classes: list[str]) -> None:
+    """Refuse a column that predictions have, and that is called as that of a class' probability."""
+    probabilities = set(map(PROBABILITY.format, classes))
+    for role, name in {"target": settings.target[0], "id": settings.id, "time": settings.time}.items():
+        if name in probabilities:
+            raise TableError(f"{role}: expected another name than {name!r}, a column that predictions have themselves")
 
 
 def _class_weight(settings: Settings, labels: Array) -> Array | None:

@@ -28,6 +28,7 @@ from gru_native.tables.settings import CLASSES, Settings, TableError, settings_o
 from gru_native.train import classification_metrics, regression_metrics
 
 ENTRY = "table"
+PROBABILITY = "p({})"  # the column of a class
 AT_ONCE = 1024  # sequences or windows between two moves of a progress bar
 
 #: Shows how far an iteration is, such as `tqdm.tqdm`.
@@ -159,7 +160,7 @@ class TableModel:
             return {**shown, **dict(zip(self.settings.target, self.outputs.back(logits).T, strict=True))}
         probabilities = F.softmax(logits)
         labels = np.array(self.classes)[logits.argmax(1)]
-        named = {f"p({name})": own for name, own in zip(self.classes, probabilities.T, strict=True)}
+        named = {PROBABILITY.format(name): own for name, own in zip(self.classes, probabilities.T, strict=True)}
         return {**shown, self.settings.target[0]: labels, **named}
 
     def compared(self, table: Table, progress: Progress = iter) -> tuple[Array, Array]:
