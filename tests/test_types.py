@@ -76,10 +76,13 @@ def test_a_users_program_is_strictly_typed(tmp_path, environment):
     run(tmp_path, environment, "-m", "mypy", "--strict", "--config-file", str(CONFIG), "program.py")
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md"])
+PAGES = ("README", "docs/quickstart", "docs/training", "docs/layers", "docs/streams", "docs/keras", "docs/serve")
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_the_pages_programs_are_strictly_typed(page, tmp_path, environment):
     pytest.importorskip("mypy")
-    (tmp_path / "program.py").write_text("\n".join(blocks_of((TESTS.parent / page).read_text(), "python")))
+    (tmp_path / "program.py").write_text("\n".join(blocks_of((TESTS.parent / f"{page}.md").read_text(), "python")))
     run(tmp_path, environment, "-m", "mypy", "--strict", "--config-file", str(CONFIG), "program.py")
 
 
