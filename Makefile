@@ -86,10 +86,10 @@ sanitize-core: $(VENV)/ready
 full: build
 	.ci/full
 
-# Adds PyTorch and sb3-contrib, after which tests and benchmarks compare with them.
+# Adds PyTorch, sb3-contrib, Keras and skorch, after which tests and benchmarks compare with them.
 # PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu gets the small build, without CUDA.
 torch: build
-	$(INSTALL) ".[sb3]" torch==2.13.0
+	$(INSTALL) ".[sb3]" --group torch
 
 peers:
 	$(MAKE) VENV=$(PEERS_VENV) $(PEERS_VENV)/peers
@@ -150,7 +150,6 @@ others:
 
 # The short examples, a minute each at most. ARGS="--data FOLDER" goes to those that would download.
 examples: torch
-	$(PIP) install -q --group examples
 	for example in $$(grep -l __main__ examples/*.py); do \
 		KERAS_BACKEND=torch $(BIN)/python $$example $$(grep -q public_data $$example && echo $(ARGS)) || exit 1; done
 
