@@ -1,7 +1,9 @@
-"""Where the examples' files come from: a folder of yours, or their public home, which is asked once."""
+"""The examples' data: from a folder of yours, or from its public home, which is asked once."""
 
 from __future__ import annotations
 
+import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,32 @@ SOURCES = {  # by name: the address, and the SHA-256 of what is there
         "892e9559205d16d32623135c127a3951c12e46ea1e0b3093e107ce89a9fd60e2",
     ),
 }
+
+
+def vowels(part: str) -> tuple[list[np.ndarray], np.ndarray]:
+    """Return the "TRAIN" or "TEST" part of Japanese vowels: sequences (T, 12), and which of nine men says each."""
+    return read_ts(fetch(f"japanese_vowels/JapaneseVowels_{part}.ts", given_folder()))
+
+
+def pollution() -> np.ndarray:
+    """Return Beijing's air hour by hour, (43800, 7): dust, dew point, temperature, pressure; logs of wind, snow, rain.
+
+    Where no dust was measured, the value before stands.
+    """
+    path = fetch("timeseries/pollution.csv", given_folder())
+    hours = np.genfromtxt(path, delimiter=",", skip_header=25, usecols=(5, 6, 7, 8, 10, 11, 12))
+    measured = np.where(np.isfinite(hours[:, 0]), np.arange(len(hours)), 0)
+    hours[:, 0] = hours[np.maximum.accumulate(measured), 0]
+    hours[:, 4:] = np.log1p(hours[:, 4:])
+    return hours
+
+
+def given_folder() -> Path | None:
+    """Return the folder that the command line names."""
+    about = sys.modules["__main__"].__doc__
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="where the data lies, instead of a download")
+    return parser.parse_args().data
 
 
 def fetch(name: str, folder: Path | None = None) -> Path:

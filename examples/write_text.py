@@ -3,9 +3,6 @@
 python examples/write_text.py
 """
 
-from __future__ import annotations
-
-import argparse
 import zlib
 from itertools import islice
 from pydoc_data.topics import topics
@@ -13,35 +10,19 @@ from pydoc_data.topics import topics
 from gru_native import losses, optim, schedules
 from gru_native.train import CharacterModel, Trainer, bits, vocabulary_of
 
+# Some paragraphs stand in several topics.
+text = "\n\n".join(dict.fromkeys(paragraph for topic in topics.values() for paragraph in topic.split("\n\n")))
+training, test = text[: -len(text) // 10], text[-len(text) // 10 :]
 
-def compressed_bits(text: str) -> int:
-    """Return how many bits gzip's method makes of a text."""
-    return 8 * len(zlib.compress(text.encode(), level=9))
+model = CharacterModel.create(vocabulary_of(text), embedding_dim=32, hidden_size=(192,), dropout=0.1)
+optimizer = optim.AdamW(model.network, lr=6e-3)
+schedule = schedules.CosineAnnealingLR(optimizer, T_max=1200)
+trainer = Trainer(model.network, losses.CrossEntropyLoss(), optimizer, schedule=schedule, max_norm=1.0)
+trainer.fit(model.stream(training, batch_size=32, window=64), steps=1200)
 
-
-def main() -> None:
-    """Train on nine tenths of the text, test on the last one, and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=1200, metavar="N")
-    arguments = parser.parse_args()
-
-    # Some paragraphs stand in several topics.
-    text = "\n\n".join(dict.fromkeys(paragraph for topic in topics.values() for paragraph in topic.split("\n\n")))
-    training, test = text[: -len(text) // 10], text[-len(text) // 10 :]
-
-    model = CharacterModel.create(vocabulary_of(text), embedding_dim=32, hidden_size=(192,), dropout=0.1)
-    optimizer = optim.AdamW(model.network, lr=6e-3)
-    schedule = schedules.CosineAnnealingLR(optimizer, T_max=arguments.steps)
-    trainer = Trainer(model.network, losses.CrossEntropyLoss(), optimizer, schedule=schedule, max_norm=1.0)
-    trainer.fit(model.stream(training, batch_size=32, window=64), steps=arguments.steps)
-
-    prompt = "If a function is called"
-    print(prompt + "".join(islice(model.generate(prompt, temperature=0.6, seed=0), 300)))
-    found = bits(trainer.evaluate(model.stream(test, batch_size=8, window=256))["loss"])
-    baseline = (compressed_bits(text) - compressed_bits(training)) / len(test)
-    print(f"\n{found:.2f} bits for each character of the last tenth")
-    print(f"gzip, which has read the rest: {baseline:.2f}")
-
-
-if __name__ == "__main__":
-    main()
+prompt = "If a function is called"
+print(prompt + "".join(islice(model.generate(prompt, temperature=0.6, seed=0), 300)))
+found = bits(trainer.evaluate(model.stream(test, batch_size=8, window=256))["loss"])
+whole, known = (len(zlib.compress(part.encode(), level=9)) for part in (text, training))
+print(f"\n{found:.2f} bits for each character of the last tenth")
+print(f"gzip, which has read the rest: {8 * (whole - known) / len(test):.2f}")
