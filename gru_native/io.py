@@ -10,12 +10,14 @@ order of several is not defined, and the same model must give the same bytes.
 
 from __future__ import annotations
 
+import csv
 import errno
 import json
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from io import StringIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -371,6 +373,14 @@ def atomic_write(path: StrPath) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_csv(path: StrPath, rows: Iterable[Iterable[Any]]) -> None:
+    """Write rows as comma-separated values; the first one has the names of the columns."""
+    text = StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    with atomic_write(path) as file:
+        file.write(text.getvalue().encode())
 
 
 def _create(temporary: Path) -> BinaryIO:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import io
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple
 
 from gru_bench.cases import Case
 from gru_bench.limits import Limits, typical
-from gru_native.io import atomic_write
+from gru_native.io import write_csv
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 
@@ -57,11 +56,7 @@ def read(path: Path) -> list[Row]:
 
 def write(path: Path, rows: Iterable[Row]) -> None:
     """Write a table."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([Row._fields, *rows])
-    with atomic_write(path) as file:
-        file.write(text.getvalue().encode())
+    write_csv(path, [Row._fields, *rows])
 
 
 def summarize(folder: Path, machine: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from gru_native.cli.evaluate import UNITS, load
 from gru_native.cli.options import add_threads
-from gru_native.cli.tables import TABLE, add_picture, check_outputs, progress, user_errors, write_csv
+from gru_native.cli.tables import TABLE, add_picture, check_outputs, progress, user_errors, write_columns
 from gru_native.tables.picture import draw_predictions
 from gru_native.tables.reading import read_table
 from gru_native.train import result_line
@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> None:
         check_outputs(arguments.out, picture=arguments.picture)
         table = read_table(arguments.table)
         columns = model.predict(table, progress(UNITS.get(model.settings.task, "sequence")))
-    write_csv(arguments.out, columns)
+    write_columns(arguments.out, columns)
     if arguments.picture is not None:
         draw_predictions(arguments.picture, model, columns, model.sequences(table).inputs)
     print(f"The predictions are in {arguments.out}.")

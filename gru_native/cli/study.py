@@ -19,7 +19,7 @@ from gru_native.cli.tables import (
     run_trials,
     tried,
     user_errors,
-    write_csv,
+    write_columns,
 )
 from gru_native.study import plot, runner
 from gru_native.study.plan import NOISE_SCALE, Plan, StudyError
@@ -124,7 +124,7 @@ def _study_table(arguments: argparse.Namespace) -> None:
         wanted = grid(choices, [settings.seed + number for number in range(arguments.seeds)])
         folder = made_folder(arguments.out)
         trials = run_trials(read_table(arguments.file), settings, wanted, folder)
-    write_csv(folder / "study.csv", columns_of(trials))
+    write_columns(folder / "study.csv", columns_of(trials))
     draw_trials(folder / "study.png", trials)
     print(*table_of(trials), sep="\n")
     print(f"Means over the seeds, losses on what is held out; {folder} has study.csv and study.png.")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import math
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -16,7 +14,7 @@ from typing import Any
 from gru_native.arguments import Array
 from gru_native.cli.errors import UserError
 from gru_native.cli.files import check_writable, check_writable_file
-from gru_native.io import atomic_write
+from gru_native.io import write_csv
 from gru_native.tables.reading import Table
 from gru_native.tables.settings import (
     BETWEEN,
@@ -191,11 +189,6 @@ def rounded(figures: Mapping[str, float]) -> dict[str, str]:
     return {name: f"{value:.4g}" for name, value in figures.items()}
 
 
-def write_csv(path: Path, columns: Mapping[str, Array]) -> None:
+def write_columns(path: Path, columns: Mapping[str, Array]) -> None:
     """Write columns as comma-separated values."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*(own.tolist() for own in columns.values()), strict=True))
-    with atomic_write(path) as file:
-        file.write(text.getvalue().encode())
+    write_csv(path, [columns, *zip(*(own.tolist() for own in columns.values()), strict=True)])

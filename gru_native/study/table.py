@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from gru_native.io import atomic_write
+from gru_native.io import write_csv
 
 
 @dataclass(frozen=True)
@@ -80,14 +78,8 @@ def mean_of(results: Sequence[Result], name: str) -> float:
 
 def write_table(path: Path, results: Sequence[Result]) -> None:
     """Write all figures as comma-separated values, a line for each run."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for result in sorted(results, key=lambda result: (*result.cell, result.seed)):
-        row = asdict(result)
-        writer.writerow([_rounded(name, row[name]) for name in COLUMNS])
-    with atomic_write(path) as file:
-        file.write(text.getvalue().encode())
+    rows = [asdict(result) for result in sorted(results, key=lambda result: (*result.cell, result.seed))]
+    write_csv(path, [COLUMNS, *([_rounded(name, row[name]) for name in COLUMNS] for row in rows)])
 
 
 def _rounded(name: str, value: Any) -> Any:
