@@ -322,6 +322,7 @@ def test_an_array_of_sequences_says_itself_which_row_is_whose(task: str, tmp_pat
         ("step,y\n1,0\n", "--task forecast --id step", "id: expected another name than 'step', a column that"),
         ("p(u),a,y\n1,1,u\n2,2,v\n3,3,u\n4,4,v\n", "--task label --time p(u)",
          "time: expected another name than 'p(u)', a column that predictions have themselves"),
+        ("a,y\n1,u\n2,v\n3,w\n4,v\n", "", "line 2: expected each of 3 classes in two sequences or more, got u in one"),
         ("a,y\n1,0\n", "--batch-size 0", "batch_size: expected a whole number"),
         ("a,y\n1,0\n", "--horizon 3", "horizon: belongs to forecast"),
         ("a,y\n1,0\n", "--columns a y", "columns: expected each column once, in one role, got 'y' again"),

@@ -146,7 +146,14 @@ def _split(table: Table, settings: Settings, sequences: Sequences) -> tuple[Sequ
         if at < 1:
             raise TableError(f"{table.path}: expected rows to train on and to hold out, got {len(rows)}")
         return Sequences([rows[at:]], [inputs[at:]]), Sequences([rows[:at]], [inputs[:at]])
-    labels = np.concatenate(labels_of(table, settings, sequences)) if settings.task == "classify" else None
+    labels = None
+    if settings.task == "classify":
+        labels = np.concatenate(labels_of(table, settings, sequences))
+        classes, first, counts = np.unique(labels, return_index=True, return_counts=True)
+        if counts.min() == 1:
+            alone = counts.argmin()
+            problem = f"expected each of {len(classes)} classes in two sequences or more, got {classes[alone]} in one"
+            raise table.error(settings.target[0], sequences.rows[first[alone]][0], problem)
     try:
         rest, held_out = train_test_split(
             np.arange(number), test_size=settings.validation, random_state=settings.seed, stratify=labels
