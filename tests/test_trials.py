@@ -70,7 +70,7 @@ def test_what_is_drawn() -> None:
 
 
 def test_tune(capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["tune", "series.csv", "--settings", "small.toml", "--between", "learning_rate", "1e-4", "1e-1"]
+    command = ["tune", "series.csv", "--settings", "small.toml", "--between", "learning-rate", "1e-4", "1e-1"]
     assert main([*command, "--trials", "4", "--out", "found"]) == 0
     *lines, best, result = capsys.readouterr().out.splitlines()
     trials = _trials("found")
@@ -140,7 +140,7 @@ def test_study_of_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     before = _trials("found")
     assert main([*command, "--out", "found"]) == 0
     settings = "--task forecast --target load --window 8 --hidden-size 6 --epochs 2 --threads 1"
-    same = f"study series.csv {settings} --try batch_size 16 48 --try window 6 12 --seeds 2 --out found"
+    same = f"study series.csv {settings} --try batch-size 16 48 --try window 6 12 --seeds 2 --out found"
     assert main(same.split()) == 0
     assert _trials("found") == before
 

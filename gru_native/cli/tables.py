@@ -98,7 +98,8 @@ def add_try(parser: argparse._ActionsContainer, what: str) -> None:
 def tried(given: Mapping[str, Any], arguments: argparse.Namespace) -> dict[str, list[Any]]:
     """Return the values of each setting that are to be compared, of the small file and of ``--try``."""
     options = getattr(arguments, TRY)
-    return {**given.get(TRY, {}), **{name: [_value(name, text) for text in texts] for name, *texts in options}}
+    named = [(name.replace("-", "_"), texts) for name, *texts in options]  # as the option is written, too
+    return {**given.get(TRY, {}), **{name: [_value(name, text) for text in texts] for name, texts in named}}
 
 
 def _value(name: str, text: str) -> Any:

@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> None:
     with user_errors():
         given = given_settings(arguments)
         settings, choices = final_settings(given), tried(given, arguments)
-        ranges = {**given.get(BETWEEN, {}), **{name: ends for name, *ends in arguments.between}}
+        ranges = {**given.get(BETWEEN, {}), **{name.replace("-", "_"): ends for name, *ends in arguments.between}}
         if not choices and not ranges:
             ranges = dict(USUAL)
         check_comparable([*choices, *ranges], settings)
