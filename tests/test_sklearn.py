@@ -158,7 +158,7 @@ def test_features_have_the_names_of_frames() -> None:
         ([np.zeros((2, 2)), np.full((3, 2), np.nan)], "X contains NaN"),
         (np.full((2, 3, 1), np.inf), "X contains infinity"),
         (np.zeros((2, 0, 1)), r"X: expected \(n, T, f\) with at least one step and feature"),
-        (np.zeros((2, 3, 1, 1)), "dim 4"),
+        (np.zeros((2, 3, 1, 1)), r"X: expected \(n, T, f\) with .*, got shape \(2, 3, 1, 1\)"),
         ([np.zeros((2, 2, 2)), np.zeros((1, 2, 2))], r"X\[0\]: expected \(T, f\)"),
         ([[1.0, [2.0]], [1.0]], r"X\[0\]: expected \(T, f\)"),
     ],

@@ -60,14 +60,14 @@ def dimensions(X: Any) -> int:
 
 def is_table(X: Any) -> bool:
     """Return whether X is (n, T), or anything else that is neither (n, T, f) nor a list of sequences."""
-    return not _is_list(X) and dimensions(X) != 3
+    return not _is_list(X) and dimensions(X) < 3
 
 
 def sequences(X: Any) -> Inputs:
     """Return what is no table as (n, T, f), or as n arrays (T_i, f), in float32."""
     if not _is_list(X):
         found: Array = check_array(X, dtype=np.float32, allow_nd=True, input_name="X")
-        if 0 in found.shape:
+        if found.ndim != 3 or 0 in found.shape:
             raise ValueError(f"X: expected (n, T, f) with at least one step and feature, got shape {found.shape}")
         return found
     columns = getattr(_first(X), "columns", None)
