@@ -32,6 +32,8 @@ from gru_native.nn.module import IncompatibleKeys
 from gru_native.passes import repeatable
 
 FORMAT = 1
+#: The module whose `load` reads files of other libraries with such names.
+READERS = {".keras": "gru_native.keras", ".h5": "gru_native.keras", ".onnx": "gru_native.onnx"}
 ENTRY = "gru_native"
 _IRREGULAR = "Not a regular file"
 _METADATA, _LONGEST = "__metadata__", 100_000_000  # of the format: a name, and the most bytes of a header
@@ -301,7 +303,9 @@ def load_arrays(path: StrPath) -> tuple[dict[str, Array], dict[str, Any]]:
     try:
         arrays = {name: _numbers(**view) for name, view in deserialize(content)}  # type: ignore[no-untyped-call]
     except SafetensorError as error:
-        raise ModelFileError(f"{path}: not a safetensors file, or a damaged one: {error}") from error
+        reader = READERS.get(Path(path).suffix.lower())
+        hint = f"; {reader}.load reads such files" if reader else ""
+        raise ModelFileError(f"{path}: not a safetensors file, or a damaged one: {error}{hint}") from error
     except (KeyError, ValueError) as error:
         raise ModelFileError(f"{path}: has a dtype or a shape that NumPy does not have: {error}") from error
     return arrays, _header(path, content)

@@ -288,6 +288,14 @@ def test_a_damaged_or_foreign_file_changes_nothing(tmp_path: Path) -> None:
     assert_same_state(target.state_dict(), before)
 
 
+def test_who_reads_the_files_of_others_is_said(tmp_path: Path) -> None:
+    for end, module in ((".keras", "keras"), (".h5", "keras"), (".ONNX", "onnx")):
+        path = tmp_path / f"model{end}"
+        path.write_bytes(b"PK\x03\x04" * 50)
+        with pytest.raises(ModelFileError, match=rf"damaged one: .*; gru_native\.{module}\.load reads such files"):
+            io.load(path)
+
+
 def test_a_dtype_that_numpy_lacks(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     header = json.dumps({"w": {"dtype": "F8_E5M2", "shape": [2], "data_offsets": [0, 2]}}).encode()

@@ -11,9 +11,6 @@ from gru_native import io
 from gru_native.cli.errors import UserError
 from gru_native.cli.files import check_writable_file
 
-# The module whose `load` reads such files.
-READERS = {".keras": "gru_native.keras", ".h5": "gru_native.keras", ".onnx": "gru_native.onnx"}
-
 
 def register(commands: Any) -> None:
     """Add the command to the parser."""
@@ -21,7 +18,7 @@ def register(commands: Any) -> None:
         "convert",
         help="take over a model of another library",
         description="Read a model that another library saved, and write it as a file for gru_native.load. What it is "
-        f"follows from the end of its name: {', '.join(READERS)}.",
+        f"follows from the end of its name: {', '.join(io.READERS)}.",
     )
     parser.add_argument("input", type=Path, help="the other library's file")
     parser.add_argument("output", type=Path, help="where to write the model, by custom *.safetensors")
@@ -30,9 +27,9 @@ def register(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Convert the file, and say which layers it has."""
-    reader = READERS.get(arguments.input.suffix.lower())
+    reader = io.READERS.get(arguments.input.suffix.lower())
     if reader is None:
-        raise UserError(f"{arguments.input}: expected a name that ends in {', '.join(READERS)}")
+        raise UserError(f"{arguments.input}: expected a name that ends in {', '.join(io.READERS)}")
     check_writable_file(arguments.output)
     try:
         model = import_module(reader).load(arguments.input)
