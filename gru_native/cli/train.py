@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from gru_native.cli.errors import UserError
+from gru_native.cli.runs import complete
 from gru_native.cli.tables import (
     TABLE,
     add_picture,
@@ -17,9 +17,9 @@ from gru_native.cli.tables import (
     rounded,
     user_errors,
 )
-from gru_native.tables.fit import Fit, prepare
+from gru_native.tables.fit import prepare
 from gru_native.tables.reading import read_table
-from gru_native.train import Checkpoint, OtherRunError, ProgressBar, Record, result_line
+from gru_native.train import ProgressBar, result_line
 
 
 def register(commands: Any) -> None:
@@ -48,43 +48,18 @@ def run(arguments: argparse.Namespace) -> None:
         settings = final_settings(given_settings(arguments))
         check_outputs(arguments.out, picture=arguments.picture)
         fit = prepare(read_table(arguments.table), settings)
-    _train(fit, arguments.out, arguments.picture)
+    complete(
+        fit.trainer,
+        fit.data,
+        fit.model.save,
+        arguments.out,
+        "table",
+        epochs=settings.epochs,
+        validation=fit.validation,
+        patience=settings.patience,
+        progress=ProgressBar(settings.epochs * len(fit.data)),
+        curves=arguments.picture,
+    )
     print(f"The model is in {arguments.out}.")
     figures = {"examples": str(fit.examples), **{f"val_{n}": v for n, v in rounded(fit.figures()).items()}}
     print(result_line("train", figures, settings.threads))
-
-
-def _train(fit: Fit, out: Path, picture: Path | None) -> None:
-    """Train, and keep the best model in a file."""
-    settings, trainer = fit.model.settings, fit.trainer
-    checkpoint = Checkpoint(out.with_name(f"{out.name}.checkpoint"))
-    if checkpoint.exists():
-        print(f"Going on from {checkpoint.path}.", flush=True)
-
-    def keep(record: Record) -> None:
-        if record.best:
-            fit.model.save(out)
-
-    try:
-        trainer.fit(
-            fit.data,
-            epochs=settings.epochs,
-            validation=fit.validation,
-            patience=settings.patience,
-            callbacks=[keep],
-            progress=ProgressBar(settings.epochs * len(fit.data)),
-            checkpoint=checkpoint,
-            curves=picture,
-        )
-    except KeyboardInterrupt:
-        if trainer.best is None:
-            raise KeyboardInterrupt("interrupted before the first validation; there is no model yet") from None
-        fit.model.save(out)
-        raise KeyboardInterrupt(f"interrupted; the best model so far is in {out}") from None
-    except OtherRunError as error:
-        raise UserError(
-            f"{checkpoint.path}: left by a training on another table or with other settings; "
-            "train with those to go on, or remove it"
-        ) from error
-    fit.model.save(out)
-    checkpoint.remove()

@@ -11,10 +11,9 @@ from typing import Any, cast
 from gru_native.cli.errors import UserError
 from gru_native.cli.files import check_writable_file, read_text
 from gru_native.cli.options import add_threads, adder, number, whole_number
+from gru_native.cli.runs import complete
 from gru_native.train import (
     CharacterModel,
-    Checkpoint,
-    OtherRunError,
     ProgressBar,
     Record,
     Trainer,
@@ -107,33 +106,18 @@ def train(text: str, out: Path, recipe: Recipe, task: str) -> str:
         seed=recipe.seed,
         threads=recipe.threads,
     )
-    checkpoint = Checkpoint(out.with_name(f"{out.name}.checkpoint"), SAVE_EVERY)
-    if checkpoint.exists():
-        print(f"Going on from {checkpoint.path}.", flush=True)
-
-    def keep(record: Record) -> None:
-        if record.best:
-            model.save(out)
-
-    try:
-        history = trainer.fit(
-            model.stream(training, recipe.batch_size, recipe.window),
-            steps=recipe.steps,
-            validation=model.stream(held_out, VALIDATION_STREAMS, recipe.window),
-            validate_every=max(100, recipe.steps // 10),
-            callbacks=[keep],
-            progress=ProgressBar(recipe.steps, loss_name="bpc", loss_scale=bits(1.0), unit="char"),
-            checkpoint=checkpoint,
-        )
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(_keep_interrupted(trainer, model, out)) from None
-    except OtherRunError as error:
-        raise UserError(
-            f"{checkpoint.path}: left by a training on another text or with other options; "
-            "train with those to go on, or remove it"
-        ) from error
-    model.save(out)
-    checkpoint.remove()
+    history = complete(
+        trainer,
+        model.stream(training, recipe.batch_size, recipe.window),
+        model.save,
+        out,
+        "text",
+        SAVE_EVERY,
+        steps=recipe.steps,
+        validation=model.stream(held_out, VALIDATION_STREAMS, recipe.window),
+        validate_every=max(100, recipe.steps // 10),
+        progress=ProgressBar(recipe.steps, loss_name="bpc", loss_scale=bits(1.0), unit="char"),
+    )
     characters = sum(record.targets for record in history)
     figures = {
         "val_bpc": _val_bpc(trainer),
@@ -151,16 +135,6 @@ def _split(text: str, recipe: Recipe) -> tuple[str, str]:
             f"(--batch-size x --window) need {least:,}"
         )
     return held_out_split(text)
-
-
-def _keep_interrupted(trainer: Trainer, model: CharacterModel, out: Path) -> str:
-    """Save what there is and say what it is."""
-    if trainer.step == 0:
-        return "interrupted before the first step; there is no model yet"
-    model.save(out)
-    if trainer.best is None:
-        return f"interrupted; the model after {trainer.step} steps, not yet validated, is in {out}"
-    return f"interrupted; the best model so far, with val_bpc={_val_bpc(trainer)}, is in {out}"
 
 
 def _val_bpc(trainer: Trainer) -> str:
