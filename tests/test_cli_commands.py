@@ -146,6 +146,17 @@ def test_ctrl_c_keeps_the_model(validated: bool, text: Path, tmp_path: Path) -> 
     assert CharacterModel.load(out).vocabulary.startswith("\n .")
 
 
+def test_ctrl_c_where_nobody_has_a_word_for_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(path: Path) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gru_native.cli.train_text.read_text", interrupted)
+    assert main(["train-text", "text", "--out", "model"]) == 130
+    assert capsys.readouterr().err == "gru-native: interrupted\n"
+
+
 def test_killed_and_started_again(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def command(out: str, *options: str) -> list[str]:
         return ["train-text", str(text), "--out", str(tmp_path / out), "--steps", "600", *QUICK, *options]

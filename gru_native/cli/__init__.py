@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _check_isa()
         arguments.run(arguments)
     except KeyboardInterrupt as interrupt:
-        print(f"gru-native: {interrupt or 'interrupted'}", file=sys.stderr)
+        print(f"gru-native: {str(interrupt) or 'interrupted'}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # The reader, such as `head`, has seen enough; nor must Python's own last flush fail.
