@@ -338,6 +338,18 @@ def test_what_does_not_go_together(data: dict[str, Any], loss: Any, message: str
     assert all(array is weights[name] for name, array in model.state_dict().items())
 
 
+def test_a_chain_of_single_steps_needs_no_lengths() -> None:
+    inputs, targets = sequences(8)
+    model = nn.Sequential(nn.Linear(4, 4, seed=0))
+    data = Sequences(inputs, targets, 8)
+    single = CTCLoss(reduction="sum")
+    alone = [
+        single(model(x[:, None]), y[None], [len(x)], [len(y)]) / len(y) for x, y in zip(inputs, targets, strict=True)
+    ]
+    assert_close(trainer_of(model).evaluate(data)["loss"], np.mean(alone), "float32_softmax")
+    assert [own.shape for own in model.predict(data)] == [(len(x), 4) for x in inputs]
+
+
 def test_models_and_data_without_steps_are_refused() -> None:
     pooled = nn.Sequential(nn.GRU(4, 4), nn.LastPooling())
     inputs, targets = sequences(4)

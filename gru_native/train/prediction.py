@@ -31,8 +31,12 @@ def outputs(model: Module, data: Data, threads: int | None) -> Iterator[tuple[Ba
 
 
 def called_with(model: Module, data: Data, batch: Batch, states: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return the positional and the named arguments that a model is given for a batch."""
-    steps = {"lengths": batch.lengths, "mask": batch.mask, "reset": batch.reset}
+    """Return the positional and the named arguments that a model is given for a batch.
+
+    A chain of layers that look at single steps has no use for lengths, which its loss may have.
+    """
+    single = isinstance(model, Sequential) and not (model.recurrent or model.takes_lengths)
+    steps = {"lengths": None if single else batch.lengths, "mask": batch.mask, "reset": batch.reset}
     positional, given = as_arguments(batch.inputs)
     if data.carries_state and is_several(batch.inputs):
         raise ValueError("data: expected one input where states are carried from batch to batch, got several")
