@@ -640,7 +640,7 @@ def estimator_calls() -> dict[str, Call]:
     settings = quick | {"num_layers": 1, "bidirectional": False, "cell": "gru", "pooling": "last", "dropout": 0.0}
     settings |= {"recurrent_dropout": 0.0, "learning_rate": 0.1, "weight_decay": 0.0, "max_norm": 1.0}
     settings |= {"batch_size": 4, "early_stopping": True, "validation_fraction": 0.2, "n_iter_no_change": 1}
-    settings |= {"tol": 0.0, "warm_start": False, "n_jobs": 1, "callbacks": [], "verbose": False}
+    settings |= {"tol": 0.0, "warm_start": False, "n_jobs": 1, "callbacks": [], "verbose": False, "checkpoint": None}
     own = {
         "GRUClassifier": (estimators.GRUClassifier, {"class_weight": {0: 2.0}}, labels),
         "GRURegressor": (estimators.GRURegressor, {}, X[:, 0]),
@@ -655,7 +655,8 @@ def estimator_calls() -> dict[str, Call]:
         calls[f"{name}.predict"] = Call(made.fit(X, y).predict, {"X": X})
     table = Table(who=[0, 0, 1], when=[0, 1, 0], x=[1.0, 2.0, 3.0])
     named = {"df": table, "id": "who", "time": "when", "columns": ["x"]}
-    return calls | {"to_sequences": Call(estimators.to_sequences, named)}
+    on_dask = Call(lambda **given: estimators.on_dask(**given).__enter__(), {"client": None})
+    return calls | {"to_sequences": Call(estimators.to_sequences, named), "on_dask": on_dask}
 
 
 class Table(dict[str, list[float]]):

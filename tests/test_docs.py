@@ -121,6 +121,7 @@ def test_the_page_for_users_of_scikit_learn(tmp_path: Path, monkeypatch: pytest.
 def test_the_page_on_clusters(tmp_path: Path) -> None:
     """Each block is a file, which its line of the console starts, or Python alone."""
     pytest.importorskip("torch")
+    pytest.importorskip("distributed")
     page = (DOCS / "cluster.md").read_text()
     as_here = mpirun(2)[:-3]  # but for the number of ranks and Python, which the page says
     started = {"mpirun": as_here, "python": [sys.executable]}
@@ -130,7 +131,7 @@ def test_the_page_on_clusters(tmp_path: Path) -> None:
         (tmp_path / name).write_text(block)
         if not any(name in command for command in commands):
             commands.append(["python", name])
-    assert len(commands) == 3
+    assert len(commands) == 4
     for program, *arguments in commands:
         found = started.get(program, [str(Path(sys.executable).with_name(program))])
         arguments = [sys.executable if argument == "python" else argument for argument in arguments]

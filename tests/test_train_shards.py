@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from processes import python
 from tolerances import assert_close
 
 from gru_native import nn, optim
@@ -204,10 +206,14 @@ def test_what_is_not_finite_is_named_in_the_whole_batch() -> None:
     assert trainer.step == 1
 
 
+def test_mpi_is_imported_only_when_asked_for() -> None:
+    assert python("-c", "import sys, gru_native.train; print('mpi4py' in sys.modules)") == "False\n"
+
+
 def test_a_communicator_needs_mpi4py(monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_of("rows")
     with monkeypatch.context() as patch:
-        patch.setitem(__import__("sys").modules, "mpi4py", None)
+        patch.setitem(sys.modules, "mpi4py", None)
         with pytest.raises(ImportError, match=r"^communicator needs mpi4py .*pip install 'gru_native\[mpi\]'"):
             Trainer(model, CrossEntropyLoss(), optim.SGD(model), communicator=object())
     pytest.importorskip("mpi4py")

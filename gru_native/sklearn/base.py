@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,9 +14,11 @@ from sklearn.utils import check_random_state
 
 from gru_native import losses, nn, optim
 from gru_native._layer import MAX_THREADS
-from gru_native.arguments import Array, flag, number, one_of, whole
+from gru_native.arguments import Array, flag, number, one_of, path, whole
+from gru_native.io import StrPath
 from gru_native.sklearn.inputs import Examples, Inputs
-from gru_native.train import Record, Trainer
+from gru_native.train import Batches, Record, Sequences, Trainer
+from gru_native.train.identity import as_json, fingerprint
 from gru_native.train.network import POOLINGS, sequence_network
 
 #: Sequences that are computed together in prediction. Their company changes no bit.
@@ -47,6 +50,7 @@ class RecurrentEstimator(BaseEstimator):
     n_jobs: int | None = None
     callbacks: Sequence[Callable[[Record], object]] | None = None
     verbose: bool | int = False
+    checkpoint: StrPath | None = None
 
     model_: nn.Sequential = field(init=False)
     n_iter_: int = field(init=False)
@@ -128,9 +132,11 @@ class RecurrentEstimator(BaseEstimator):
             stopping["validation"] = held_out.batches(PREDICTED_TOGETHER)
             stopping["patience"] = whole("n_iter_no_change", self.n_iter_no_change)
             stopping["min_delta"] = number("tol", self.tol, below=np.inf)
+        data, epochs = examples.batches(whole("batch_size", self.batch_size), (seed, 1)), 1 if once else self.epochs
         history = trainer.fit(
-            examples.batches(whole("batch_size", self.batch_size), (seed, 1)),
-            epochs=1 if once else whole("epochs", self.epochs),
+            data,
+            epochs=whole("epochs", epochs),
+            checkpoint=None if more else self._kept(trainer, data, {"epochs": epochs, **stopping}),
             callbacks=() if self.callbacks is None else self.callbacks,
             progress=self._shows_progress,
             **stopping,
@@ -138,6 +144,24 @@ class RecurrentEstimator(BaseEstimator):
         self.model_, self._seed, self._steps = model, seed, trainer.step
         self._moments, self.n_iter_ = trainer.optimizer.state_dict(), trainer.epoch
         self._record(history)
+
+    def _kept(self, trainer: Trainer, data: Batches | Sequences, asked: dict[str, Any]) -> Path | None:
+        """Return the file of a training, which is named by what it is."""
+        if self.checkpoint is None:
+            return None
+        folder = Path(path("checkpoint", self.checkpoint))
+        if self.random_state is None:
+            raise ValueError("random_state: expected a number beside checkpoint, so that a training is known, got None")
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"checkpoint: expected a folder, got the file {folder}")
+        folder.mkdir(parents=True, exist_ok=True)
+        sources = [
+            data.fingerprint,
+            *(own.fingerprint for own in asked.values() if isinstance(own, (Batches, Sequences))),
+        ]
+        numbers = {name: own for name, own in asked.items() if isinstance(own, (int, float))}
+        parts = (type(self).__name__, trainer.model.config(), trainer.optimizer, self.max_norm, trainer.seed, numbers)
+        return folder / f"{fingerprint(*sources, as_json(parts))}.checkpoint"
 
     def _record(self, history: list[Record]) -> None:
         epochs = np.array([record.epoch for record in history])

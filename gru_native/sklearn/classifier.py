@@ -77,6 +77,10 @@ class GRUClassifier(ClassifierMixin, SequenceEstimator):
         Each is called with the `gru_native.train.Record` of each step. When one returns True, training ends.
     verbose : bool or int
         Whether to show a progress bar: 0 is False, any number from 1 up True.
+    checkpoint : path or None
+        A folder in which each training is kept, in files that are named by what it is. A `fit` that was killed goes on
+        from there, and one that is over is taken from there, also by another process, in a search for example. It is
+        for new networks alone, and needs a `random_state`. Nothing there is removed.
     class_weight : dict, "balanced" or None
         What the samples of a class count, as in scikit-learn.
 
