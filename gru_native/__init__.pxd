@@ -193,6 +193,22 @@ cdef extern from "gru_native.h" nogil:
         const gn_linear* linear, size_t rows, const void* x, const void* d_y, void* d_x, void* d_weight, void* d_bias,
         int threads, gn_error* error
     )
+
+    ctypedef struct gn_convolution:
+        size_t size
+        const gn_linear* linear
+        size_t kernel, stride, dilation
+        size_t left, right
+        size_t steps, batch
+        const int64_t* lengths
+        gn_input x
+        int threads
+
+    gn_status gn_convolution_forward(const gn_convolution* call, const gn_output* y, gn_error* error)
+    gn_status gn_convolution_backward(
+        const gn_convolution* call, const gn_input* d_y, const gn_output* d_x, void* d_weight, void* d_bias,
+        gn_error* error
+    )
     gn_status gn_embedding_backward(
         gn_type type, size_t rows, const int64_t* indices, const void* d_y, ptrdiff_t d_y_row, size_t entries,
         size_t size, int64_t padding, void* d_weight, int threads, gn_error* error

@@ -74,6 +74,27 @@ def linear_backward(
     d_bias: _Array | None,
     threads: int,
 ) -> None: ...
+def convolution_forward(
+    weights: LinearWeights,
+    x: _Array,
+    window: tuple[int, int, int, int, int],
+    lengths: _Array | None,
+    batch_first: bool,
+    output: _Array,
+    threads: int,
+) -> None: ...
+def convolution_backward(
+    weights: LinearWeights,
+    x: _Array,
+    window: tuple[int, int, int, int, int],
+    lengths: _Array | None,
+    batch_first: bool,
+    d_output: _Array,
+    d_x: _Array,
+    d_weight: _Array,
+    d_bias: _Array | None,
+    threads: int,
+) -> None: ...
 def embedding_backward(indices: _Array, d_output: _Array, d_weight: _Array, padding_idx: int, threads: int) -> None: ...
 def softmax_cross_entropy(
     logits: _Array,

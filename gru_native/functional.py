@@ -639,6 +639,167 @@ def _row_count(x: Array) -> int:
     return int(np.prod(x.shape[:-1], dtype=object))
 
 
+# ---- Convolutions over time -----------------------------------------------------------------------------------------
+
+Padding: TypeAlias = int | Literal["same", "causal"]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """What a convolution over time sees of a row: output step t the steps ``t * stride + k * dilation - left``.
+
+    Parameters
+    ----------
+    kernel_size
+        K, the steps of a window: k runs from 0 to ``K - 1``.
+    stride
+        The steps from a window to the next one.
+    padding
+        The zeros before and behind each row: a number for either side; "causal", so many that an output step sees its
+        own step and those before it; or "same", as many on both sides together, of which the right one has one more
+        where their number is odd. These two give ``(T - 1) // stride + 1`` output steps.
+    dilation
+        The steps from a step of a window to the next one.
+    """
+
+    kernel_size: int
+    stride: int = 1
+    padding: Padding = 0
+    dilation: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("kernel_size", "stride", "dilation"):
+            object.__setattr__(self, name, whole(name, getattr(self, name), most=_MOST_STEPS))
+        if isinstance(self.padding, str):
+            one_of("padding", self.padding, ("same", "causal"))
+        else:
+            object.__setattr__(self, "padding", whole("padding", self.padding, 0, _MOST_STEPS))
+        if self._reach > _MOST_STEPS:
+            raise ValueError(f"dilation: expected windows of up to {_MOST_STEPS} steps, got {self._reach}")
+
+    def outputs(self, lengths: ArrayLike) -> Array:
+        """Return the output steps of rows with so many steps, int64 of any shape; a row without a step has none."""
+        found = index_array("lengths", lengths, LARGEST)
+        given = found + (sum(self._sides) - self._reach)
+        return np.where((found > 0) & (given > 0), (given - 1) // self.stride + 1, 0)
+
+    @property
+    def _reach(self) -> int:
+        return (self.kernel_size - 1) * self.dilation
+
+    @property
+    def _sides(self) -> tuple[int, int]:
+        if isinstance(self.padding, int):
+            return self.padding, self.padding
+        left = self._reach if self.padding == "causal" else self._reach // 2
+        return left, self._reach - left
+
+    @property
+    def _numbers(self) -> tuple[int, int, int, int, int]:
+        return self.kernel_size, self.stride, self.dilation, *self._sides
+
+
+_MOST_STEPS = 2**31 - 1
+
+
+def pack_conv1d(weight: ArrayLike, bias: ArrayLike | None = None) -> LinearWeights:
+    """Take the weights of a convolution as the kernels will read them: those of a linear layer over windows.
+
+    Parameters
+    ----------
+    weight
+        (O, C, K), as PyTorch's; float32 or float64.
+    bias
+        (O) of the same dtype, or ``None``.
+    """
+    weight = any_float_array("weight", weight)
+    if weight.ndim != 3:
+        raise ValueError(f"weight: expected shape (O, C, K), got {weight.shape}")
+    laid = _copied(weight.transpose(0, 2, 1)).reshape(len(weight), -1 if weight.size else 0)
+    return pack_linear(laid, bias)
+
+
+def conv1d(
+    x: ArrayLike,
+    weights: LinearWeights,
+    windows: Windows,
+    *,
+    lengths: ArrayLike | None = None,
+    batch_first: bool = False,
+    threads: int | None = None,
+) -> Array:
+    """Return the convolution of sequences over time: ``y_t = b + sum over k of W_k x_(t stride + k dilation - left)``.
+
+    Parameters
+    ----------
+    x
+        (T, B, C), or (B, T, C) with `batch_first`, of the weights' dtype.
+    weights
+        What `pack_conv1d` returned.
+    windows
+        What an output step sees; of the weights' ``kernel_size``.
+    lengths
+        (B), the steps of each row, ``None`` when all are T; what is behind them is not read, and counts as zeros.
+
+    Returns
+    -------
+    array
+        (T', B, O), or (B, T', O), with ``windows.outputs(T)`` steps; zeros behind ``windows.outputs(lengths)``.
+    """
+    x, steps, batch, lengths = _convolved(x, weights, windows, lengths, batch_first)
+    y = empty(_sequences(int(windows.outputs(steps)), batch, weights.output_size, batch_first), weights.dtype)
+    _core.convolution_forward(weights, x, windows._numbers, lengths, batch_first, y, thread_count(threads))
+    return y
+
+
+def conv1d_backward(
+    x: ArrayLike,
+    weights: LinearWeights,
+    windows: Windows,
+    d_output: ArrayLike,
+    *,
+    lengths: ArrayLike | None = None,
+    batch_first: bool = False,
+    threads: int | None = None,
+) -> tuple[Array, dict[str, Array]]:
+    """Return the gradients of `conv1d`: that of x, zeros in padding, and ``weight`` (O, C, K) and ``bias``, if any."""
+    x, steps, batch, lengths = _convolved(x, weights, windows, lengths, batch_first)
+    dtype, outputs = weights.dtype, weights.output_size
+    shape = _sequences(int(windows.outputs(steps)), batch, outputs, batch_first)
+    d_y = _with_contiguous_last_axis(shaped_array("d_output", d_output, shape, dtype))
+    d_x, d_laid = empty(x.shape, dtype), empty((outputs, weights.input_size), dtype)
+    d_bias = empty(outputs, dtype) if weights.has_bias else None
+    _core.convolution_backward(
+        weights, x, windows._numbers, lengths, batch_first, d_y, d_x, d_laid, d_bias, thread_count(threads)
+    )
+    laid = d_laid.reshape(outputs, windows.kernel_size, -1 if weights.input_size else 0)
+    gradients = {"weight": _copied(laid.transpose(0, 2, 1))}
+    return d_x, gradients if d_bias is None else gradients | {"bias": d_bias}
+
+
+def _convolved(
+    x: ArrayLike, weights: LinearWeights, windows: Windows, lengths: ArrayLike | None, batch_first: bool
+) -> tuple[Array, int, int, Array | None]:
+    """Return x as the core takes it, its steps and rows, and the lengths."""
+    instance("weights", weights, LinearWeights, "what pack_conv1d returned")
+    instance("windows", windows, Windows, "Windows")
+    x, axes = typed_array("x", x, weights.dtype), "(B, T, C)" if flag("batch_first", batch_first) else "(T, B, C)"
+    if weights.input_size % windows.kernel_size:
+        size = weights.input_size
+        raise ValueError(f"windows: expected a kernel_size of which {size} is a multiple, got {windows.kernel_size}")
+    channels = weights.input_size // windows.kernel_size
+    if x.ndim != 3 or x.shape[2] != channels:
+        raise ValueError(f"x: expected shape {axes} with C = {channels}, got {x.shape}")
+    batch, steps = x.shape[:2] if batch_first else x.shape[1::-1]
+    if steps > _MOST_STEPS:
+        raise ValueError(f"x: expected up to {_MOST_STEPS} steps, got {steps}")
+    return _with_contiguous_last_axis(x), steps, batch, sequence_lengths(lengths, steps, batch)
+
+
+def _sequences(steps: int, batch: int, size: int, batch_first: bool) -> tuple[int, int, int]:
+    return (batch, steps, size) if batch_first else (steps, batch, size)
+
+
 # ---- Embedding ------------------------------------------------------------------------------------------------------
 
 

@@ -11,10 +11,10 @@ Both keep the states in the core, and compute the bits of the model over the who
 
 They have the weights that the model had when they were made, packed for good; `update` takes over new ones.
 
-A model is a layer or a `Sequential` of them: recurrent layers and cells that run forward, `Linear`, `LayerNorm`,
-`BatchNorm1d` with running values, `Dropout`, which does nothing here, and an `Embedding` in the first place. Behind
-another layer `Activation`, `Softmax`, and a `MeanPooling` or `LastPooling`, of which a step gives what it has of all
-steps up to the present one.
+A model is a layer or a `Sequential` of them: recurrent layers and cells that run forward, `Linear`, `Conv1d` with
+``padding="causal"`` and a stride of 1, `LayerNorm`, `BatchNorm1d` with running values, `Dropout`, which does nothing
+here, and an `Embedding` in the first place. Behind another layer `Activation`, `Softmax`, and a `MeanPooling` or
+`LastPooling`, of which a step gives what it has of all steps up to the present one.
 
 A stream, and each shard of a pool, is used by one thread at a time. Who comes while another thread is in a call gets
 `BusyError` at once. Steps of up to 200,000 multiply-adds keep the GIL, larger ones release it.

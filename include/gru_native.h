@@ -307,6 +307,25 @@ GN_API gn_status gn_linear_forward(const gn_linear* linear, size_t rows, const v
 GN_API gn_status gn_linear_backward(const gn_linear* linear, size_t rows, const void* x, const void* d_y, void* d_x,
                                     void* d_weight, void* d_bias, int threads, gn_error* error);
 
+/* A convolution over time is a linear layer over windows, (O, kernel * C): output step t of a row sees its steps
+   t * stride + k * dilation - left, k = 0 to kernel - 1, one behind the other, and zeros where it has none. There are
+   output steps as long as a window ends within `right` steps behind the row, and none of a row without a step. */
+typedef struct gn_convolution {
+  size_t size;
+  const gn_linear* linear;
+  size_t kernel, stride, dilation; /* 0 stands for a stride or dilation of 1 */
+  size_t left, right;
+  size_t steps, batch;    /* T, B */
+  const int64_t* lengths; /* as of gn_call */
+  gn_input x;             /* (T, B, C) */
+  int threads;
+} gn_convolution;
+/* y (T', B, O), zeros behind a row's output steps. T' is that of a row of T steps. */
+GN_API gn_status gn_convolution_forward(const gn_convolution* call, const gn_output* y, gn_error* error);
+/* d_x as x, d_weight (O, kernel * C) and d_bias (O), each or NULL, from d_y as y, of which padding is not read. */
+GN_API gn_status gn_convolution_backward(const gn_convolution* call, const gn_input* d_y, const gn_output* d_x,
+                                         void* d_weight, void* d_bias, gn_error* error);
+
 /* d_weight (V, E): the sums of the rows of d_y (N, E) by their index, 0 to V - 1, in their order. Rows of `padding`
    stay zero; none when it is negative. */
 GN_API gn_status gn_embedding_backward(gn_type type, size_t rows, const int64_t* indices, const void* d_y,

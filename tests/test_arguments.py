@@ -167,6 +167,9 @@ def functional_calls() -> dict[str, Call]:
 
     logits = {"logits": zeros(4, 3), "targets": [0, 1, 2, -100], "ignore_index": -100, "label_smoothing": 0.1}
     indices = {"indices": [0, 1]}
+    windows = F.Windows(2, padding="causal")
+    convolved = {"x": zeros(T, B, IN), "weights": F.pack_conv1d(zeros(3, IN, 2)), "windows": windows}
+    convolved |= {"lengths": [3, 1], "batch_first": False, "threads": 1}
     return {
         "pack_gru": Call(F.pack_gru, {"weight_ih": zeros(15, IN), **weights, **gains, **gru}),
         "pack_lstm": Call(
@@ -195,6 +198,11 @@ def functional_calls() -> dict[str, Call]:
         "linear_backward": Call(
             F.linear_backward, {"x": zeros(B, IN), "weights": linear, "d_output": zeros(B, 3), "threads": 1}
         ),
+        "Windows": Call(F.Windows, {"kernel_size": 2, "stride": 2, "padding": "same", "dilation": 3}),
+        "Windows.outputs": Call(windows.outputs, {"lengths": [3, 1]}),
+        "pack_conv1d": Call(F.pack_conv1d, {"weight": zeros(3, IN, 2), "bias": zeros(3)}),
+        "conv1d": Call(F.conv1d, convolved),
+        "conv1d_backward": Call(F.conv1d_backward, convolved | {"d_output": zeros(T, B, 3)}),
         "embedding": Call(F.embedding, {**indices, "weight": zeros(3, 2), "output": zeros(2, 2)}),
         "embedding_backward": Call(
             F.embedding_backward,
@@ -263,6 +271,11 @@ def layer_calls() -> dict[str, Call]:
         "LSTMCell": (nn.LSTMCell, cell | lstm),
         "RNNCell": (nn.RNNCell, cell | {"nonlinearity": "tanh", "clip": 2.0}),
         "Linear": (nn.Linear, {"in_features": IN, "out_features": 3, "bias": True, "dtype": "float32", "seed": 0}),
+        "Conv1d": (
+            nn.Conv1d,
+            {"in_channels": IN, "out_channels": IN, "kernel_size": 2, "stride": 1, "padding": "same", "dilation": 1}
+            | {"bias": True, "batch_first": False, "dtype": "float32", "seed": 0},
+        ),
         "Embedding": (
             nn.Embedding,
             {"num_embeddings": 3, "embedding_dim": 2, "padding_idx": 0, "sparse": True, "dtype": "float32", "seed": 0},
@@ -315,10 +328,11 @@ def layer_calls() -> dict[str, Call]:
         d_output = zeros(B, 3) if name == "Linear" else zeros(B, IN)
         given = {"x": zeros(B, IN), "threads": 1} | ({"lengths": None} if name == "BatchNorm1d" else {})
         calls |= three_calls(name, layer, given, {"d_output": d_output}, seed=1)
-    for name in ("MeanPooling", "LastPooling", "AttentionPooling"):
+    for name in ("MeanPooling", "LastPooling", "AttentionPooling", "Conv1d"):
         layer = made[name][0](**made[name][1])
         given = {"x": zeros(T, B, IN), "lengths": [3, 1], "threads": 1}
-        calls |= three_calls(name, layer, given, {"d_output": zeros(B, IN)}, seed=1)
+        d_output = zeros(T, B, IN) if name == "Conv1d" else zeros(B, IN)
+        calls |= three_calls(name, layer, given, {"d_output": d_output}, seed=1)
     pooling = nn.AttentionPooling(IN, seed=0)
     calls["AttentionPooling.weights"] = Call(pooling.weights, {"x": zeros(T, B, IN), "lengths": [3, 1], "threads": 1})
     embedding = nn.Embedding(3, 2, seed=0)
@@ -335,6 +349,7 @@ def layer_calls() -> dict[str, Call]:
         "Module.assign": Call(linear.assign, {"updates": state}),
         "Module.load_state_dict": Call(linear.load_state_dict, {"state": state, "strict": True}),
         "Module.train": Call(linear.train, {"mode": True}),
+        "Module.output_lengths": Call(linear.output_lengths, {"lengths": [3, 1]}),
         "Module.summary": Call(linear.summary, {"x": zeros(B, IN)}),
         "register": Call(nn.register, {"layer": nn.Linear}),
         "Module.predict": Call(gru.predict, rows | {"lengths": [3, 1], "mask": None}),

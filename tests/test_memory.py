@@ -161,6 +161,7 @@ TAKERS = {
     "Activation": ("gn.nn.Activation('tanh')", "x"),
     "AttentionPooling": ("gn.nn.AttentionPooling(64)", "x"),
     "BatchNorm1d": ("gn.nn.BatchNorm1d(64)", "flat"),
+    "Conv1d": ("gn.nn.Conv1d(64, 8, 3)", "turned"),
     "Dropout": ("gn.nn.Dropout()", "x"),
     "Embedding": ("gn.nn.Embedding(9, 8)", "indices"),
     "GRU": ("gn.nn.GRU(64, 8, 2, recurrent_dropout=0.5)", "turned"),

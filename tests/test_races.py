@@ -24,6 +24,8 @@ DECISIVE_OF_STREAMS = {"x", "rows", "ids"}
 CALLS = {
     "functional.recurrent": "F.recurrent(x, gru, lengths=lengths, reset=reset, threads=2)",
     "functional.recurrent_forward": "both(*F.recurrent_forward(x, gru, lengths=lengths, reset=reset, threads=2))",
+    "functional.conv1d": "F.conv1d(x, convolution, F.Windows(3), lengths=lengths)",
+    "functional.conv1d_backward": "F.conv1d_backward(x, convolution, F.Windows(3), x[2:, :, :9], lengths=lengths)",
     "functional.embedding": "F.embedding(indices, table)",
     "functional.embedding_backward": "F.embedding_backward(indices, d_embedded, 50, threads=2)",
     "functional.ctc": "F.ctc(x, labels(), np.full(B, T), np.full(B, 10), blank=2, gradient=True, threads=2)",
@@ -40,6 +42,7 @@ CALLS = {
     "nn.LSTM": "through(gn.nn.LSTM(I, H, bidirectional=True, seed=0), x, None, lengths, reset, tape='states')",
     "nn.RNN": "through(gn.nn.RNN(I, H, bidirectional=True, seed=0), x, None, lengths, reset); "
     "through(gn.nn.RNN(I, H, bidirectional=True, seed=0), x, mask=reset, masked_output='last')",
+    "nn.Conv1d": "through(gn.nn.Conv1d(I, 9, 3, seed=0), x, lengths)",
     "nn.BatchNorm1d": "through(gn.nn.BatchNorm1d(I, channels_last=True), x, lengths)",
     "nn.Sequential": "through(gn.nn.Sequential(gn.nn.GRU(I, H, bidirectional=True, seed=0), gn.nn.LastPooling(True)), "
     "x, None, lengths, reset); through(gn.nn.Sequential(gn.nn.GRU(I, H, seed=0), gn.nn.MeanPooling()), x, mask=reset)",
@@ -61,10 +64,12 @@ import gru_native as gn
 from gru_native import functional as F, losses as L
 
 sys.setswitchinterval(1e-4)
+NAMES = "lengths", "input_lengths", "target_lengths", "indices", "targets", "target", "x", "ids"
 rng = np.random.default_rng(0)
 T, B, I, H, N = 60, 32, 16, 64, 4000
 x = rng.standard_normal((T, B, I)).astype("f4")
 gru = F.pack_gru(*(rng.uniform(-.1, .1, (3 * H, n)).astype("f4") for n in (I, H)))
+convolution = F.pack_conv1d(np.ones((9, I, 3), "f4"))
 table, d_embedded = np.ones((50, 64), "f4"), np.ones((N, 64), "f4")
 logits = rng.standard_normal((N, 50)).astype("f4")
 lengths, indices, targets = np.full(B, T), np.zeros(N, int), np.zeros(N, int)
@@ -107,7 +112,7 @@ try:
             %s
             done += 1
         except ValueError as error:
-            assert str(error).split(":")[0] in ("lengths", "input_lengths", "indices", "targets", "x", "ids"), error
+            assert str(error).split(":")[0] in NAMES, error
             refused += 1
 finally:
     over = True

@@ -326,6 +326,7 @@ def core_calls() -> dict[str, tuple[Callable[..., Any], list[Any]]]:
     T, B, I, H, N = 3, 2, 4, 5, 6  # noqa: E741
     weights = layer(rng, I, H, kind="lstm").pack(ISAS[-1])
     linear = F.pack_linear(normal(rng, H, I), normal(rng, H))
+    windowed = F.pack_conv1d(normal(rng, H, I // 2, 2), normal(rng, H))
 
     def zeros(*shape: int) -> Array:
         return np.zeros(shape, f4)
@@ -370,6 +371,25 @@ def core_calls() -> dict[str, tuple[Callable[..., Any], list[Any]]]:
         "linear_backward": (
             _core.linear_backward,
             [linear, zeros(N, I), zeros(N, H), zeros(N, I), zeros(H, I), zeros(H), 2],
+        ),
+        "convolution_forward": (
+            _core.convolution_forward,
+            [windowed, zeros(T, B, I // 2), (2, 1, 1, 1, 0), np.array([3, 1]), False, zeros(T, B, H), 2],
+        ),
+        "convolution_backward": (
+            _core.convolution_backward,
+            [
+                windowed,
+                zeros(T, B, I // 2),
+                (2, 1, 1, 1, 0),
+                np.array([3, 1]),
+                False,
+                zeros(T, B, H),
+                zeros(T, B, I // 2),
+                zeros(H, 2 * (I // 2)),
+                zeros(H),
+                2,
+            ],
         ),
         "embedding_backward": (
             _core.embedding_backward,

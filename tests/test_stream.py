@@ -65,6 +65,12 @@ MODELS: dict[str, Make] = {
         trained(nn.BatchNorm1d(h, channels_last=True, batch_first=batch_first, dtype=dtype)),
         nn.GRU(h, 3, batch_first=batch_first, dtype=dtype, seed=2),
     ),
+    "conv1d": lambda n, h, **own: nn.Conv1d(n, h, 3, padding="causal", dilation=2, seed=1, **own),
+    "chain that convolves": lambda n, h, *, dtype, batch_first=False: nn.Sequential(
+        nn.Conv1d(n, h, 4, padding="causal", batch_first=batch_first, dtype=dtype, seed=1),
+        nn.Conv1d(h, 5, 1, padding="causal", bias=False, batch_first=batch_first, dtype=dtype, seed=1),
+        nn.GRU(5, h, batch_first=batch_first, dtype=dtype, seed=2),
+    ),
     "chain that pools": lambda n, h, *, dtype, batch_first=False: nn.Sequential(
         nn.RNN(n, h, batch_first=batch_first, dtype=dtype, seed=1),
         nn.MeanPooling(batch_first),

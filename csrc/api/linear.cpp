@@ -1,22 +1,8 @@
-#include <memory>
-#include <variant>
-
-#include "checks.h"
-#include "engine/linear.h"
-
-// The weights of one of the two types.
-struct gn_linear {
-  std::variant<std::unique_ptr<const gru::LinearWeights<float>>, std::unique_ptr<const gru::LinearWeights<double>>> of;
-};
+#include "linear.h"
 
 namespace gru::api {
 
 namespace {
-
-const gn_linear& checked(const gn_linear* linear) {
-  if (!linear) refuse("linear", "what gn_linear_create made", "NULL");
-  return *linear;
-}
 
 template <class T>
 void forward(const LinearWeights<T>& weights, size_t rows, const void* x, ptrdiff_t x_row, void* y, ptrdiff_t y_row,

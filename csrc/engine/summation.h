@@ -14,6 +14,9 @@ namespace gru {
 // Gradients of weights: rows whose products are summed in registers before they join the sums of the rows before.
 constexpr size_t rows_at_a_time = 128;
 
+// Windows of a convolution that are laid out at a time for the gradient of its weights.
+constexpr size_t windows_at_a_time = 16 * rows_at_a_time;
+
 // Blocks of k in a plain row. Where a row has several chains, element k goes to chain k mod chains of its block, so a
 // block is a multiple of every number of chains.
 constexpr size_t plain_block = 128;

@@ -20,6 +20,7 @@ class Json {
 
   bool is_null() const { return std::holds_alternative<std::nullptr_t>(value_); }
   bool is_array() const { return std::holds_alternative<Array>(value_); }
+  bool is_text() const { return std::holds_alternative<std::string>(value_); }
 
   // Each throws std::invalid_argument, which names `what`, where the value is of another kind.
   bool flag(const std::string& what) const;

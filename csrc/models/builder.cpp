@@ -33,6 +33,7 @@ class Option {
   const std::string& text() const { return json_.text(what_); }
   const Json::Array& array() const { return json_.array(what_); }
   bool is_array() const { return json_.is_array(); }
+  bool is_text() const { return json_.is_text(); }
   bool is_null() const { return json_.is_null(); }
   const Json& json() const { return json_; }
   const std::string& what() const { return what_; }
@@ -137,6 +138,7 @@ void ModelBuilder<T>::add(const Json& layer, const std::string& name) {
   if (is("GRU") || is("LSTM") || is("RNN") || is("GRUCell") || is("LSTMCell") || is("RNNCell"))
     return add_recurrent(type, options, name);
   if (is("Linear")) return add_linear(options, name);
+  if (is("Conv1d")) return add_convolution(options, name);
   if (is("LayerNorm")) return add_layer_norm(options, name);
   if (is("BatchNorm1d")) return add_batch_norm(options, name);
   const auto behind_another = [&] {
@@ -290,6 +292,30 @@ void ModelBuilder<T>::add_linear(const Options& options, const std::string& name
   const auto weights = std::make_shared<const LinearWeights<T>>(in, out, weight, bias);
   weights->forward().whole(1);
   add_stage(std::make_unique<LinearStage<T>>(weights, *weights), name);
+}
+
+template <class T>
+void ModelBuilder<T>::add_convolution(const Options& options, const std::string& name) {
+  const auto whole = [&](const char* which) {
+    const size_t found = Option(options, which, name).whole();
+    if (found == 0) refuse(name + which + ": expected at least 1, got 0");
+    return found;
+  };
+  const Option padding(options, "padding", name);
+  if (!padding.is_text() || padding.text() != "causal")
+    refuse(name + "padding: expected causal, because a step knows nothing of later ones");
+  if (const size_t stride = whole("stride"); stride != 1)
+    refuse(name + "stride: expected 1, because each step gives an output, got " + std::to_string(stride));
+  const size_t in = whole("in_channels"), out = whole("out_channels"), kernel = whole("kernel_size");
+  const T* const weight = array(name + "weight", {out, in, kernel});
+  const T* const bias = Option(options, "bias", name).flag() ? array(name + "bias", {out}) : nullptr;
+  const Buffer<T> laid(product(product(out, in), kernel));  // the steps of a window one behind the other
+  for (size_t o = 0; o < out; ++o)
+    for (size_t c = 0; c < in; ++c)
+      for (size_t k = 0; k < kernel; ++k) laid.data()[(o * kernel + k) * in + c] = weight[(o * in + c) * kernel + k];
+  const auto weights = std::make_shared<const LinearWeights<T>>(product(kernel, in), out, laid.data(), bias);
+  weights->forward().whole(1);
+  add_stage(std::make_unique<ConvolutionStage<T>>(weights, *weights, kernel, whole("dilation"), name), name);
 }
 
 template <class T>

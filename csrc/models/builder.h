@@ -51,6 +51,7 @@ class ModelBuilder {
   void add_embedding(const Options& options, const std::string& name);
   void add_recurrent(const std::string& type, const Options& options, const std::string& name);
   void add_linear(const Options& options, const std::string& name);
+  void add_convolution(const Options& options, const std::string& name);
   void add_layer_norm(const Options& options, const std::string& name);
   void add_batch_norm(const Options& options, const std::string& name);
   void add_stage(std::unique_ptr<const Stage<T>> stage, const std::string& name);

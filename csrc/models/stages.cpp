@@ -44,6 +44,12 @@ std::vector<StatePart> parts_of(const RecurrentWeights<T>& weights, const std::s
   return parts;
 }
 
+// Elements of the steps that a window sees before the present one.
+template <class T>
+size_t seen(const LinearWeights<T>& weights, size_t kernel, size_t dilation) {
+  return product(product(kernel - 1, dilation), weights.input_size / kernel);
+}
+
 }  // namespace
 
 template <class T>
@@ -140,6 +146,46 @@ void LinearStage<T>::run(size_t steps, size_t batch, const Sequence<const T>& x,
 }
 
 template <class T>
+ConvolutionStage<T>::ConvolutionStage(std::shared_ptr<const void> owner, const LinearWeights<T>& weights, size_t kernel,
+                                      size_t dilation, const std::string& name)
+    : Stage<T>(weights.input_size / kernel, weights.output_size, weights.input_size * weights.output_size,
+               kernel > 1 ? std::vector<StatePart>{{name + "x", 0, seen(weights, kernel, dilation)}}
+                          : std::vector<StatePart>{},
+               seen(weights, kernel, dilation)),
+      owner_(std::move(owner)),
+      weights_(weights),
+      kernel_(kernel),
+      dilation_(dilation) {}
+
+template <class T>
+std::unique_ptr<Stepper<T>> ConvolutionStage<T>::stepper(size_t most) const {
+  Buffer<T> memory(product(most, weights_.input_size));
+  std::vector<const T*> windows;
+  for (size_t i = 0; i < most; ++i) windows.push_back(memory.data() + i * weights_.input_size);
+  return stepper_of<T>([panels = weights_.forward().whole(1), memory = std::move(memory), windows = std::move(windows),
+                        this](size_t rows, const T* const* x, T* const* states, T* const* y) {
+    const size_t channels = this->input_size, apart = dilation_ * channels, before = this->state_size;
+    for (size_t row = 0; row < rows; ++row) {
+      T *const state = states[row], *const window = memory.data() + row * weights_.input_size;
+      for (size_t k = 0; k + 1 < kernel_; ++k) std::copy_n(state + k * apart, channels, window + k * channels);
+      std::copy_n(x[row], channels, window + (kernel_ - 1) * channels);
+      if (before == 0) continue;
+      std::copy(state + channels, state + before, state);
+      std::copy_n(x[row], channels, state + before - channels);
+    }
+    Pass<T> pass{};
+    pass.rows = rows;
+    pass.last_panel = weights_.forward().panels();
+    pass.units = weights_.output_size;
+    pass.bias = weights_.bias();
+    pass.left = plain_operand<T>(windows.data(), weights_.input_size);
+    pass.right = panels;
+    pass.output = y;
+    weights_.kernels.affine(pass);
+  });
+}
+
+template <class T>
 NormStage<T>::NormStage(size_t size, Parameters parameters)
     : Stage<T>(size, size, size * activation_work), parameters_(std::move(parameters)) {}
 
@@ -213,6 +259,8 @@ template class RecurrentStage<float>;
 template class RecurrentStage<double>;
 template class LinearStage<float>;
 template class LinearStage<double>;
+template class ConvolutionStage<float>;
+template class ConvolutionStage<double>;
 template class NormStage<float>;
 template class NormStage<double>;
 template class ActivationStage<float>;

@@ -41,6 +41,21 @@ class LinearStage : public Stage<T> {
   const LinearWeights<T>& weights_;
 };
 
+// A convolution whose windows end at the present step. Its state is what it sees of the steps before, the oldest first.
+template <class T>
+class ConvolutionStage : public Stage<T> {
+ public:
+  // The weights are of windows of `kernel` steps that stand `dilation` apart: see engine/convolution.h.
+  ConvolutionStage(std::shared_ptr<const void> owner, const LinearWeights<T>& weights, size_t kernel, size_t dilation,
+                   const std::string& name);
+  std::unique_ptr<Stepper<T>> stepper(size_t rows) const override;
+
+ private:
+  const std::shared_ptr<const void> owner_;
+  const LinearWeights<T>& weights_;
+  const size_t kernel_, dilation_;
+};
+
 // y = (x - mean) * scale * weight + bias: mean and scale of each feature, or, without them, of each row.
 template <class T>
 class NormStage : public Stage<T> {

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from gru_native.arguments import mapping, shown
 from gru_native.nn.activation import Activation, Softmax
+from gru_native.nn.convolution import Conv1d
 from gru_native.nn.dropout import Dropout
 from gru_native.nn.embedding import Embedding
 from gru_native.nn.gru import GRU, GRUCell
@@ -26,6 +27,7 @@ __all__ = [
     "Activation",
     "AttentionPooling",
     "BatchNorm1d",
+    "Conv1d",
     "Dropout",
     "Embedding",
     "GRUCell",
@@ -56,6 +58,7 @@ _LAYERS: dict[str, type[Module]] = {
         RNN,
         RNNCell,
         Linear,
+        Conv1d,
         Embedding,
         Activation,
         Softmax,

@@ -250,7 +250,7 @@ class Module:
         return self.pools
 
     def output_lengths(self, lengths: ArrayLike) -> Array:
-        """Return the steps that the output has of rows with so many (any shape), int64: the same, for most layers."""
+        """Return the steps that the output has of rows with so many (any shape), int64: others behind a `Conv1d`."""
         return arguments.index_array("lengths", lengths, arguments.LARGEST)
 
     def children(self) -> dict[str, Module]:

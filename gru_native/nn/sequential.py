@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from gru_native.arguments import Array, array, instance
+from gru_native.nn.convolution import Conv1d
 from gru_native.nn.masked import Counted, MaskedSaved
 from gru_native.nn.module import Gradients, Module, Snapshot, join, public, sealed
 from gru_native.nn.recurrent import RecurrentCell
@@ -204,6 +206,9 @@ class Sequential(Module):
         layout = layout_of(self)
         if layout is None:
             raise ValueError("mask: expected None, because no layer takes sequences, got a mask")
+        steps = np.shape(x)[int(layout)] if np.ndim(x) > 1 else 0
+        if not self.pools and self.output_lengths(steps) != steps:
+            raise ValueError("mask: expected None, because a Conv1d changes the number of steps, got a mask")
         return Counted(x, mask, "zero", layout, None)
 
     def _refuse_steps(self, lengths: Any, reset: Any) -> None:
@@ -212,6 +217,11 @@ class Sequential(Module):
             raise ValueError(f"lengths: expected None, because no layer takes them, got {given}")
         if reset is not None and not self.recurrent:
             raise ValueError(f"reset: expected None, because no layer is recurrent, got {type(reset).__name__}")
+        if reset is not None:
+            for name, module in self.named_modules():
+                if isinstance(module, Conv1d):
+                    where = f"{module._place(name)} sees steps of other episodes"
+                    raise ValueError(f"reset: expected None, because {where}, got {type(reset).__name__}")
 
     def _states(self, argument: str, states: Sequence[Any] | None) -> Sequence[Any]:
         """Return one state for each recurrent layer."""
