@@ -740,6 +740,14 @@ def test_metrics_see_all_predictions_at_once() -> None:
     assert weighted["recall"] == metrics.recall_score(y[5:], classes, average="weighted", zero_division=0)
 
 
+def test_metrics_of_probabilities_see_the_likeliest_classes() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((50, 4)).astype("f4"), rng.integers(0, 3, 50)
+    trainer = _trainer(nn.Linear(4, 3, seed=0), metrics=classification_metrics())
+    of_classes, of_probabilities = (trainer.evaluate(Batches(x, own, 7)) for own in (y, np.eye(3, dtype="f4")[y]))
+    assert of_probabilities == pytest.approx(of_classes, rel=1e-6)
+
+
 def test_metrics_of_regression_and_of_two_classes() -> None:
     metrics = pytest.importorskip("sklearn.metrics")
     rng = np.random.default_rng(0)
@@ -1095,11 +1103,3 @@ def test_arrays_apart_are_refused_with_the_way() -> None:
     for call in (trainer.fit, trainer.evaluate):
         with pytest.raises(TypeError, match=r"^data: expected one source .*Batches\(x, y, batch_size\), got 2"):
             call(x, y)
-
-
-def test_metrics_are_given_probabilities_as_they_are() -> None:
-    model = nn.Linear(2, 3)
-    data = Batches(np.ones((4, 2), np.float32), np.full((4, 3), 1 / 3, np.float32), 2)
-    metrics = {"rows": lambda predictions, targets: len(predictions) * (predictions.shape == targets.shape == (4, 3))}
-    trainer = Trainer(model, CrossEntropyLoss(), optim.SGD(model, lr=0.1), metrics=metrics)
-    assert trainer.evaluate(data)["rows"] == 4

@@ -75,7 +75,8 @@ class Trainer:
         Before that, the elements of the gradients are brought into [-clip_value, clip_value].
     metrics : mapping of str to function, optional
         ``metric(predictions, targets)``, computed in validation on all predictions and targets at once, such as
-        those of `classification_metrics`. Of a loss that takes lengths these are lists with an array for each row,
+        those of `classification_metrics`. In place of probabilities as targets, which `CrossEntropyLoss` takes, it is
+        given the likeliest classes. Of a loss that takes lengths these are lists with an array for each row,
         (T_i, ...) and (S_i, ...), without the padding.
     training_metrics : bool
         Whether to compute them on the training data too, on what the steps since the last validation predicted before
@@ -574,8 +575,10 @@ class Trainer:
         if self._asked:
             return without_padding(self.model, predictions, batch, data)
         ignored = getattr(self.loss, "ignore_index", None)
-        if ignored is None or targets.dtype.kind == "f":  # probabilities, of which all count
+        if ignored is None:
             return predictions, targets
+        if targets.dtype.kind == "f":  # probabilities, of which all count
+            return predictions, targets.argmax(axis=-1)
         counted = targets != ignored
         return predictions[counted], targets[counted]
 
