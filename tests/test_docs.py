@@ -99,6 +99,10 @@ def test_the_reference_is_made_without_a_warning(tmp_path: Path) -> None:
     assert "load_weights" in (tmp_path / "html" / "generated" / "gru_native.html").read_text()
 
 
+def test_the_page_on_speech() -> None:
+    run_page("speech.md", 2)
+
+
 def test_the_page_on_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for package in ("sklearn", "matplotlib", "tensorboardX"):
         pytest.importorskip(package)

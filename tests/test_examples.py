@@ -57,6 +57,12 @@ def test_label_steps() -> None:
     assert accuracy > baseline > 0.5
 
 
+def test_transcribe() -> None:
+    baseline, error, *_ = figures("transcribe", "--epochs", 10)
+    assert error < 0.1
+    assert baseline > 0.3
+
+
 def test_write_text() -> None:
     baseline, bits, *_ = figures("write_text", steps=(1200, 60), T_max=(1200, 60))
     assert bits < 4  # of an alphabet whose frequencies alone take 4.7

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import repeat, starmap
 from typing import Any
 
 from gru_native import losses, nn
+from gru_native.arguments import Array
 from gru_native.train import Batch
 
 
@@ -30,53 +33,108 @@ def seconds_in_torch(
     batches
         Such as ``data.epoch(0)``.
     """
+    with _threads(threads) as torch:
+        return None if torch is None else _train(_Twin(torch, model), loss, batches, repeat(lr), max_norm)
+
+
+def predicted_in_torch(
+    model: nn.Module,
+    loss: Any,
+    batches: Iterable[Any],
+    others: Iterable[Any],
+    *,
+    rates: Iterable[float],
+    max_norm: float | None = None,
+    threads: int | None = None,
+) -> list[Array] | None:
+    """Return what the network of PyTorch gives for other batches when it is trained, or None when it is not installed.
+
+    Parameters
+    ----------
+    model, loss, batches
+        As for `seconds_in_torch`.
+    others
+        Batches to predict after that.
+    rates
+        The learning rate of each step.
+    """
+    with _threads(threads) as torch:
+        if torch is None:
+            return None
+        twin = _Twin(torch, model)
+        _train(twin, loss, batches, rates, max_norm)
+        twin.eval()
+        with torch.no_grad():
+            return [twin(batch).numpy() for batch in starmap(Batch, others)]
+
+
+@contextmanager
+def _threads(threads: int | None) -> Iterator[Any]:
+    """Yield PyTorch, which uses so many threads meanwhile, or None when it is not installed."""
     try:
         import torch
     except ImportError:
-        return None
+        yield None
+        return
     before = torch.get_num_threads()
     if threads is not None:
         torch.set_num_threads(threads)
     try:
-        return _seconds(_Twin(torch, model), torch, _loss(torch, loss), batches, lr, max_norm)
+        yield torch
     finally:
         torch.set_num_threads(before)
 
 
-def _seconds(twin: _Twin, torch: Any, loss: Any, batches: Iterable[Any], lr: float, max_norm: float | None) -> float:
-    optimizer = torch.optim.Adam(twin.parameters, lr=lr)
-    prepared = [Batch(*item) for item in batches]
+def _train(twin: _Twin, loss: Any, batches: Iterable[Any], rates: Iterable[float], max_norm: float | None) -> float:
+    """Return how long it takes, in seconds."""
+    torch, of_batch = twin.torch, _loss(twin.torch, loss)
+    optimizer = torch.optim.Adam(twin.parameters)
     began = time.perf_counter()
-    for batch in prepared:
+    for batch, rate in zip(starmap(Batch, batches), rates, strict=False):
+        optimizer.param_groups[0]["lr"] = rate
         optimizer.zero_grad()
         predictions = twin(batch)
         if batch.live is not None:
             predictions = predictions[torch.from_numpy(batch.live)]
-        loss(predictions, torch.from_numpy(batch.targets)).backward()
+        of_batch(predictions, batch).backward()
         if max_norm is not None:
             torch.nn.utils.clip_grad_norm_(twin.parameters, max_norm)
         optimizer.step()
     return time.perf_counter() - began
 
 
-def _loss(torch: Any, loss: Any) -> Any:
+def _loss(torch: Any, loss: Any) -> Callable[[Any, Batch], Any]:
+    if isinstance(loss, losses.CTCLoss):
+        ctc = torch.nn.CTCLoss(loss.blank, zero_infinity=loss.zero_infinity)
+        return lambda predictions, batch: ctc(
+            predictions.log_softmax(-1), *map(torch.from_numpy, (batch.targets, batch.lengths, batch.target_lengths))
+        )
     if isinstance(loss, losses.CrossEntropyLoss):
         cross_entropy = torch.nn.CrossEntropyLoss(label_smoothing=loss.label_smoothing)
-        return lambda predictions, targets: cross_entropy(predictions.flatten(0, -2), targets.flatten())
-    return {losses.MSELoss: torch.nn.MSELoss, losses.BCEWithLogitsLoss: torch.nn.BCEWithLogitsLoss}[type(loss)]()
+        return lambda predictions, batch: cross_entropy(
+            predictions.flatten(0, -2), torch.from_numpy(batch.targets).flatten()
+        )
+    own = {losses.MSELoss: torch.nn.MSELoss, losses.BCEWithLogitsLoss: torch.nn.BCEWithLogitsLoss}[type(loss)]()
+    return lambda predictions, batch: own(predictions, torch.from_numpy(batch.targets))
 
 
 class _Twin:
     """A chain of layers as PyTorch's, with lengths as packed sequences."""
 
     def __init__(self, torch: Any, model: nn.Module) -> None:
-        self._torch = torch
+        self.torch = torch
         chain = list(model) if isinstance(model, nn.Sequential) else [model]
         self._layers = [(layer, self._made(layer)) for layer in chain]
         self.parameters = [parameter for _, made in self._layers if made for parameter in made.parameters()]
 
+    def eval(self) -> None:
+        """Let dropout rest."""
+        for _, made in self._layers:
+            if made is not None:
+                made.eval()
+
     def _made(self, layer: nn.Module) -> Any:
-        own = self._torch.nn
+        own = self.torch.nn
         config = {name: value for name, value in layer.config().items() if name not in ("type", "dtype")}
         if isinstance(layer, nn.Linear):
             made = own.Linear(**config)
@@ -92,18 +150,18 @@ class _Twin:
         elif isinstance(layer, nn.LayerNorm):
             made = own.LayerNorm(layer.normalized_shape)
         elif isinstance(layer, nn.AttentionPooling):
-            made = own.ParameterDict({name: self._torch.tensor(array) for name, array in layer.parameters().items()})
+            made = own.ParameterDict({name: self.torch.tensor(array) for name, array in layer.parameters().items()})
             return made
         elif layer.pools:
             return None
         else:
             raise TypeError(f"no twin of a {type(layer).__name__}")
-        made.load_state_dict({name: self._torch.tensor(array) for name, array in layer.state_dict().items()})
+        made.load_state_dict({name: self.torch.tensor(array) for name, array in layer.state_dict().items()})
         return made
 
     def __call__(self, batch: Batch) -> Any:
         """Return the predictions."""
-        x = self._torch.from_numpy(batch.inputs)
+        x = self.torch.from_numpy(batch.inputs)
         for layer, made in self._layers:
             if layer.recurrent:
                 x = self._recurrent(layer, made, x, batch.lengths)
@@ -116,14 +174,14 @@ class _Twin:
     def _recurrent(self, layer: Any, made: Any, x: Any, lengths: Any) -> Any:
         if lengths is None:
             return made(x)[0]
-        rnn = self._torch.nn.utils.rnn
+        rnn = self.torch.nn.utils.rnn
         packed = rnn.pack_padded_sequence(
-            x, self._torch.from_numpy(lengths), batch_first=layer.batch_first, enforce_sorted=False
+            x, self.torch.from_numpy(lengths), batch_first=layer.batch_first, enforce_sorted=False
         )
         return rnn.pad_packed_sequence(made(packed)[0], batch_first=layer.batch_first)[0]
 
     def _pooled(self, layer: Any, made: Any, x: Any, lengths: Any) -> Any:
-        torch = self._torch
+        torch = self.torch
         x = x.transpose(0, 1) if layer.batch_first else x
         steps, rows = x.shape[:2]
         counts = torch.full((rows,), steps) if lengths is None else torch.from_numpy(lengths)
