@@ -1,6 +1,6 @@
 """Loss functions, as PyTorch defines them, but the classes stand on the last axis and the mean over no target is 0.
 
-Every loss has three methods, which `CTCLoss` gives lengths beside the targets:
+Every loss has three methods; those of `CTCLoss` take lengths behind the targets:
 
 - ``loss(predictions, targets)`` is the value;
 - ``loss.forward(predictions, targets)`` is ``(value, tape)``;
