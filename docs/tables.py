@@ -388,6 +388,14 @@ TASKS = (
     Task("spoken digits", "accuracy", "spoken_digits", "accuracy", "baseline"),
     Task("the same, of a new speaker", "accuracy", "spoken_digits", "leave_one_speaker_out", timed=False),
     Task(
+        "the same, behind a convolution",
+        "accuracy",
+        "convolved_digits",
+        "leave_one_speaker_out",
+        timed=False,
+        machine="zen4",
+    ),
+    Task(
         "strings of digits, of a new speaker",
         "label error",
         "digit_strings",

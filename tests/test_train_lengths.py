@@ -104,6 +104,23 @@ def test_the_loss_is_given_the_lengths_that_the_model_gives() -> None:
         assert_close(trainer.evaluate(data)["loss"], np.mean(losses), "float32_softmax")
 
 
+def test_lengths_go_through_a_strided_convolution() -> None:
+    """Rows together have the loss that they have alone."""
+    inputs, targets = sequences(9)
+    model = nn.Sequential(
+        nn.Conv1d(4, 8, 3, stride=2, padding=1, seed=0),
+        nn.GRU(8, 12, bidirectional=True, seed=1),
+        nn.Linear(24, 4, seed=2),
+    )
+    trainer = trainer_of(model, metrics={"error": error})
+    alone = [trainer.evaluate(Sequences([x], [y], 1))["loss"] for x, y in zip(inputs, targets, strict=True)]
+    data = Sequences(inputs, targets, 4)
+    assert_close(trainer.evaluate(data)["loss"], np.mean(alone), "float32_softmax")
+    assert [len(own) for own in model.predict(data)] == [-(-len(x) // 2) for x in inputs]
+    first, *_, last = trainer.fit(data, epochs=10, validation=data, progress=False)
+    assert last.loss < first.loss
+
+
 def test_padded_batches_are_as_sequences() -> None:
     inputs, targets = sequences()
     rows = Batches(**padded(inputs, targets), batch_size=24)

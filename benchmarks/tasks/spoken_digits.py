@@ -17,7 +17,7 @@ PyTorch's GRU has no dropout of states: its time is that of the same network wit
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from statistics import mean
@@ -144,11 +144,10 @@ def network(seed: int) -> nn.Sequential:
     )
 
 
-def trained(data: Split, arguments: argparse.Namespace, *, progress: bool = True) -> Trainer:
-    """Return the trainer of a new network when it is done."""
+def trained(model: nn.Sequential, data: Split, arguments: argparse.Namespace, *, progress: bool = True) -> Trainer:
+    """Return the trainer of a network when it is done."""
     batches = training_batches(data.training, arguments.seed)
     epochs = QUICK_EPOCHS if arguments.quick else EPOCHS
-    model = network(arguments.seed)
     optimizer = optim.Adam(model, lr=LR)
     trainer = Trainer(
         model,
@@ -164,11 +163,13 @@ def trained(data: Split, arguments: argparse.Namespace, *, progress: bool = True
     return trainer
 
 
-def leave_one_speaker_out(known: Recordings, arguments: argparse.Namespace) -> dict[str, float]:
+def leave_one_speaker_out(
+    untrained: Callable[[int], nn.Sequential], known: Recordings, arguments: argparse.Namespace
+) -> dict[str, float]:
     """Return the accuracy on speakers who are not in the training set: the mean over all of them, and the lowest."""
     accuracies = []
     for speaker, data in splits_by_speaker(known):
-        trainer = trained(data, arguments, progress=False)
+        trainer = trained(untrained(arguments.seed), data, arguments, progress=False)
         accuracies.append(trainer.evaluate(data.test.batches())["accuracy"])
         print(f"trained without {speaker}, tested on {speaker}: accuracy {accuracies[-1]:.4f}", flush=True)
     return {"leave_one_speaker_out": round(mean(accuracies), 4), "lowest_speaker": round(min(accuracies), 4)}
@@ -180,13 +181,13 @@ def main() -> None:
     began = perf_counter()
     known = recordings(given(arguments, "fsdd/fsdd.npz"))
     data = split_by_take(known)
-    trainer = trained(data, arguments)
+    trainer = trained(network(arguments.seed), data, arguments)
     figures = {
         "accuracy": round(trainer.evaluate(data.test.batches())["accuracy"], 4),
         "baseline": round(logistic_regression(StandardScaler(), *(part.summaries() for part in data)), 4),
     }
     if not arguments.quick:
-        figures |= leave_one_speaker_out(known, arguments)
+        figures |= leave_one_speaker_out(network, known, arguments)
     figures["seconds"] = round(perf_counter() - began, 1)
     batches = training_batches(data.training, arguments.seed)
     finish("spoken_digits", figures | epoch_times(trainer, batches.epoch(0), arguments), arguments, BOUND)

@@ -138,6 +138,12 @@ class _Twin:
         config = {name: value for name, value in layer.config().items() if name not in ("type", "dtype")}
         if isinstance(layer, nn.Linear):
             made = own.Linear(**config)
+        elif isinstance(layer, nn.Conv1d):
+            if layer.batch_first or not isinstance(layer.padding, int):
+                raise TypeError("Conv1d: expected time first, and a number for padding")
+            made = own.Conv1d(**{name: value for name, value in config.items() if name != "batch_first"})
+        elif isinstance(layer, nn.Activation) and layer.function == "relu":
+            return own.ReLU()
         elif isinstance(layer, nn.Embedding):
             made = own.Embedding(layer.num_embeddings, layer.embedding_dim, padding_idx=layer.padding_idx)
         elif isinstance(layer, nn.GRU):
@@ -161,12 +167,15 @@ class _Twin:
 
     def __call__(self, batch: Batch) -> Any:
         """Return the predictions."""
-        x = self.torch.from_numpy(batch.inputs)
+        x, lengths = self.torch.from_numpy(batch.inputs), batch.lengths
         for layer, made in self._layers:
             if layer.recurrent:
-                x = self._recurrent(layer, made, x, batch.lengths)
+                x = self._recurrent(layer, made, x, lengths)
             elif layer.pools:
-                x = self._pooled(layer, made, x, batch.lengths)
+                x = self._pooled(layer, made, x, lengths)
+            elif isinstance(layer, nn.Conv1d):
+                x = made(x.permute(1, 2, 0)).permute(2, 0, 1)  # (T, B, C) by way of (B, C, T)
+                lengths = None if lengths is None else layer.output_lengths(lengths)
             else:
                 x = made(x)
         return x
