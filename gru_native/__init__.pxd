@@ -209,6 +209,24 @@ cdef extern from "gru_native.h" nogil:
         const gn_convolution* call, const gn_input* d_y, const gn_output* d_x, void* d_weight, void* d_bias,
         gn_error* error
     )
+
+    ctypedef struct gn_memory:
+        size_t size
+        size_t steps, batch, heads
+        size_t key_size, value_size
+        const void* keys
+        const void* values
+        const void* score
+        const int64_t* lengths
+
+    gn_status gn_attention_forward(
+        gn_type type, const gn_memory* memory, size_t queries, const void* query, void* weights, void* context,
+        int threads, gn_error* error
+    )
+    gn_status gn_attention_backward(
+        gn_type type, const gn_memory* memory, size_t queries, const void* query, const void* weights,
+        const void* d_context, void* d_query, void* d_keys, void* d_values, void* d_score, int threads, gn_error* error
+    )
     gn_status gn_embedding_backward(
         gn_type type, size_t rows, const int64_t* indices, const void* d_y, ptrdiff_t d_y_row, size_t entries,
         size_t size, int64_t padding, void* d_weight, int threads, gn_error* error

@@ -95,6 +95,32 @@ def convolution_backward(
     d_bias: _Array | None,
     threads: int,
 ) -> None: ...
+def attention_forward(
+    keys: _Array,
+    values: _Array,
+    score: _Array | None,
+    lengths: _Array | None,
+    heads: int,
+    queries: _Array,
+    weights: _Array,
+    context: _Array,
+    threads: int,
+) -> None: ...
+def attention_backward(
+    keys: _Array,
+    values: _Array,
+    score: _Array | None,
+    lengths: _Array | None,
+    heads: int,
+    queries: _Array,
+    weights: _Array,
+    d_context: _Array,
+    d_queries: _Array,
+    d_keys: _Array,
+    d_values: _Array,
+    d_score: _Array | None,
+    threads: int,
+) -> None: ...
 def embedding_backward(indices: _Array, d_output: _Array, d_weight: _Array, padding_idx: int, threads: int) -> None: ...
 def softmax_cross_entropy(
     logits: _Array,

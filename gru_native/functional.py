@@ -800,6 +800,108 @@ def _sequences(steps: int, batch: int, size: int, batch_first: bool) -> tuple[in
     return (batch, steps, size) if batch_first else (steps, batch, size)
 
 
+# ---- Attention ------------------------------------------------------------------------------------------------------
+
+
+def attention(
+    queries: ArrayLike,
+    keys: ArrayLike,
+    values: ArrayLike,
+    score: ArrayLike | None = None,
+    *,
+    lengths: ArrayLike | None = None,
+    heads: int = 1,
+    threads: int | None = None,
+) -> tuple[Array, Array]:
+    """Return for each query the mean of a row's values, weighted by how its keys score, and the weights.
+
+    The weights are the softmax over the steps of a row of ``score · tanh(key + query)`` (Bahdanau et al. 2015,
+    arXiv:1409.0473) or, without `score`, of ``key · query`` (Luong et al. 2015, arXiv:1508.04025). Features are cut
+    into as many parts as there are heads, each of which has weights of its own.
+
+    Parameters
+    ----------
+    queries
+        (T, B, A), float32 or float64.
+    keys, values
+        (B, S, A) and (B, S, M) of the same dtype: what is attended to, the batch first.
+    score
+        (A), or ``None``.
+    lengths
+        (B), the steps of each row, ``None`` when all are S; what is behind them is not read.
+    heads
+        A divisor of A and M.
+
+    Returns
+    -------
+    context : (T, B, M)
+        Zeros for a row without steps.
+    weights : (T, B, heads, S)
+        Zeros behind the lengths.
+    """
+    arrays, lengths, heads = _attended(queries, keys, values, score, lengths, heads)
+    (steps, batch, _), (_, source, size) = arrays[0].shape, arrays[2].shape
+    weights = empty((steps, batch, heads, source), arrays[0].dtype)
+    context = empty((steps, batch, size), arrays[0].dtype)
+    _core.attention_forward(*arrays[1:], lengths, heads, arrays[0], weights, context, thread_count(threads))
+    return context, weights
+
+
+def attention_backward(
+    queries: ArrayLike,
+    keys: ArrayLike,
+    values: ArrayLike,
+    weights: ArrayLike,
+    d_context: ArrayLike,
+    score: ArrayLike | None = None,
+    *,
+    lengths: ArrayLike | None = None,
+    heads: int = 1,
+    threads: int | None = None,
+) -> tuple[Array, Array, Array, Array | None]:
+    """Return the gradients of `attention`: of queries, keys, values and score, from that of the context.
+
+    `weights` are what `attention` returned; no gradient flows through them alone.
+    """
+    arrays, lengths, heads = _attended(queries, keys, values, score, lengths, heads)
+    (steps, batch, _), (_, source, size), dtype = arrays[0].shape, arrays[2].shape, arrays[0].dtype
+    own = _contiguous(shaped_array("weights", weights, (steps, batch, heads, source), dtype, "(T, B, heads, S)"))
+    d = _contiguous(shaped_array("d_context", d_context, (steps, batch, size), dtype, "(T, B, M)"))
+    d_queries, d_keys, d_values = (empty(array.shape, dtype) for array in arrays[:3])
+    d_score = None if arrays[3] is None else empty(arrays[3].shape, dtype)
+    count = thread_count(threads)
+    _core.attention_backward(
+        *arrays[1:], lengths, heads, arrays[0], own, d, d_queries, d_keys, d_values, d_score, count
+    )
+    return d_queries, d_keys, d_values, d_score
+
+
+def _attended(
+    queries: ArrayLike,
+    keys: ArrayLike,
+    values: ArrayLike,
+    score: ArrayLike | None,
+    lengths: ArrayLike | None,
+    heads: int,
+) -> tuple[tuple[Any, Any, Any, Any], Array | None, int]:
+    """Return queries, keys, values and score as the core takes them, the lengths and the heads."""
+    queries = any_float_array("queries", queries)
+    keys, values = (typed_array(n, own, queries.dtype) for n, own in (("keys", keys), ("values", values)))
+    if queries.ndim != 3:
+        raise ValueError(f"queries: expected shape (T, B, A), got {queries.shape}")
+    _, batch, size = queries.shape
+    if keys.ndim != 3 or keys.shape[::2] != (batch, size):
+        raise ValueError(f"keys: expected shape (B, S, A) with B = {batch}, A = {size}, got {keys.shape}")
+    if values.ndim != 3 or values.shape[:2] != keys.shape[:2]:
+        raise ValueError(f"values: expected shape (B, S, M) with B, S = {keys.shape[:2]}, got {values.shape}")
+    heads = whole("heads", heads)
+    if size % heads or values.shape[2] % heads:
+        raise ValueError(f"heads: expected a divisor of A = {size} and M = {values.shape[2]}, got {heads}")
+    own_score = None if score is None else _contiguous(shaped_array("score", score, (size,), queries.dtype, "(A,)"))
+    arrays = (_contiguous(queries), _contiguous(keys), _contiguous(values), own_score)
+    return arrays, sequence_lengths(lengths, keys.shape[1], batch), heads
+
+
 # ---- Embedding ------------------------------------------------------------------------------------------------------
 
 

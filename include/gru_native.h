@@ -326,6 +326,26 @@ GN_API gn_status gn_convolution_forward(const gn_convolution* call, const gn_out
 GN_API gn_status gn_convolution_backward(const gn_convolution* call, const gn_input* d_y, const gn_output* d_x,
                                          void* d_weight, void* d_bias, gn_error* error);
 
+/* What is attended to: keys (B, S, A) and values (B, S, M). Features are cut into as many parts as there are heads. The
+   weights of a query are, for each head, the softmax over the steps of a row of score . tanh(key + query) (Bahdanau et
+   al. 2015) or, without `score`, of key . query (Luong et al. 2015); of a row without steps they are zeros. */
+typedef struct gn_memory {
+  size_t size;
+  size_t steps, batch, heads;  /* S, B */
+  size_t key_size, value_size; /* A, M: multiples of heads */
+  const void *keys, *values;
+  const void* score;      /* (A), or NULL */
+  const int64_t* lengths; /* (B), each 0 to S, or NULL when all are S; what is behind them is not read */
+} gn_memory;
+/* weights (T, B, heads, S), zeros in padding, and context (T, B, M), the sums of values by weights, of queries
+   (T, B, A). */
+GN_API gn_status gn_attention_forward(gn_type type, const gn_memory* memory, size_t queries, const void* query,
+                                      void* weights, void* context, int threads, gn_error* error);
+/* All gradients from that of the context; d_score is not read without a score. */
+GN_API gn_status gn_attention_backward(gn_type type, const gn_memory* memory, size_t queries, const void* query,
+                                       const void* weights, const void* d_context, void* d_query, void* d_keys,
+                                       void* d_values, void* d_score, int threads, gn_error* error);
+
 /* d_weight (V, E): the sums of the rows of d_y (N, E) by their index, 0 to V - 1, in their order. Rows of `padding`
    stay zero; none when it is negative. */
 GN_API gn_status gn_embedding_backward(gn_type type, size_t rows, const int64_t* indices, const void* d_y,

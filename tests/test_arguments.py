@@ -170,6 +170,8 @@ def functional_calls() -> dict[str, Call]:
     windows = F.Windows(2, padding="causal")
     convolved = {"x": zeros(T, B, IN), "weights": F.pack_conv1d(zeros(3, IN, 2)), "windows": windows}
     convolved |= {"lengths": [3, 1], "batch_first": False, "threads": 1}
+    attended = {"queries": zeros(T, B, IN), "keys": zeros(B, 5, IN), "values": zeros(B, 5, 3), "score": zeros(IN)}
+    attended |= {"lengths": [5, 1], "heads": 1, "threads": 1}
     return {
         "pack_gru": Call(F.pack_gru, {"weight_ih": zeros(15, IN), **weights, **gains, **gru}),
         "pack_lstm": Call(
@@ -203,6 +205,10 @@ def functional_calls() -> dict[str, Call]:
         "pack_conv1d": Call(F.pack_conv1d, {"weight": zeros(3, IN, 2), "bias": zeros(3)}),
         "conv1d": Call(F.conv1d, convolved),
         "conv1d_backward": Call(F.conv1d_backward, convolved | {"d_output": zeros(T, B, 3)}),
+        "attention": Call(F.attention, attended),
+        "attention_backward": Call(
+            F.attention_backward, attended | {"weights": zeros(T, B, 1, 5), "d_context": zeros(T, B, 3)}
+        ),
         "embedding": Call(F.embedding, {**indices, "weight": zeros(3, 2), "output": zeros(2, 2)}),
         "embedding_backward": Call(
             F.embedding_backward,
@@ -298,6 +304,11 @@ def layer_calls() -> dict[str, Call]:
             nn.AttentionPooling,
             {"features": IN, "attention_size": 3, "batch_first": False, "dtype": "float32", "seed": 0},
         ),
+        "Attention": (
+            nn.Attention,
+            {"query_size": IN, "memory_size": IN, "score_mode": "additive", "attention_size": 3, "heads": 1}
+            | {"batch_first": False, "dtype": "float32", "seed": 0},
+        ),
     }
     calls = {name: Call(kind, given) for name, (kind, given) in made.items()}
     h, hc = zeros(1, B, H), (zeros(1, B, H), zeros(1, B, H))
@@ -333,6 +344,9 @@ def layer_calls() -> dict[str, Call]:
         given = {"x": zeros(T, B, IN), "lengths": [3, 1], "threads": 1}
         d_output = zeros(T, B, IN) if name == "Conv1d" else zeros(B, IN)
         calls |= three_calls(name, layer, given, {"d_output": d_output}, seed=1)
+    given = {"queries": zeros(T, B, IN), "memory": zeros(5, B, IN), "lengths": [5, 1], "threads": 1}
+    attention = nn.Attention(IN, IN, seed=0)
+    calls |= three_calls("Attention", attention, given, {"d_context": zeros(T, B, IN), "threads": 1}, seed=1)
     pooling = nn.AttentionPooling(IN, seed=0)
     calls["AttentionPooling.weights"] = Call(pooling.weights, {"x": zeros(T, B, IN), "lengths": [3, 1], "threads": 1})
     embedding = nn.Embedding(3, 2, seed=0)

@@ -159,6 +159,7 @@ print(gn.release_memory() > 4000 * 100_000)
 # Every layer and loss, and the inputs of its calls, of which the largest has 40 MB: more than what malloc keeps.
 TAKERS = {
     "Activation": ("gn.nn.Activation('tanh')", "x"),
+    "Attention": ("gn.nn.Attention(64, 64)", "turned[:20], turned"),
     "AttentionPooling": ("gn.nn.AttentionPooling(64)", "x"),
     "BatchNorm1d": ("gn.nn.BatchNorm1d(64)", "flat"),
     "Conv1d": ("gn.nn.Conv1d(64, 8, 3)", "turned"),

@@ -26,6 +26,9 @@ CALLS = {
     "functional.recurrent_forward": "both(*F.recurrent_forward(x, gru, lengths=lengths, reset=reset, threads=2))",
     "functional.conv1d": "F.conv1d(x, convolution, F.Windows(3), lengths=lengths)",
     "functional.conv1d_backward": "F.conv1d_backward(x, convolution, F.Windows(3), x[2:, :, :9], lengths=lengths)",
+    "functional.attention": "F.attention(x, attended, attended, lengths=lengths)",
+    "functional.attention_backward": "F.attention_backward(x, attended, attended, np.ones((T, B, 1, T), 'f4'), x, "
+    "lengths=lengths)",
     "functional.embedding": "F.embedding(indices, table)",
     "functional.embedding_backward": "F.embedding_backward(indices, d_embedded, 50, threads=2)",
     "functional.ctc": "F.ctc(x, labels(), np.full(B, T), np.full(B, 10), blank=2, gradient=True, threads=2)",
@@ -42,6 +45,7 @@ CALLS = {
     "nn.LSTM": "through(gn.nn.LSTM(I, H, bidirectional=True, seed=0), x, None, lengths, reset, tape='states')",
     "nn.RNN": "through(gn.nn.RNN(I, H, bidirectional=True, seed=0), x, None, lengths, reset); "
     "through(gn.nn.RNN(I, H, bidirectional=True, seed=0), x, mask=reset, masked_output='last')",
+    "nn.Attention": "attend(gn.nn.Attention(I, I, seed=0), x, x, lengths)",
     "nn.Conv1d": "through(gn.nn.Conv1d(I, 9, 3, seed=0), x, lengths)",
     "nn.BatchNorm1d": "through(gn.nn.BatchNorm1d(I, channels_last=True), x, lengths)",
     "nn.Sequential": "through(gn.nn.Sequential(gn.nn.GRU(I, H, bidirectional=True, seed=0), gn.nn.LastPooling(True)), "
@@ -70,6 +74,7 @@ T, B, I, H, N = 60, 32, 16, 64, 4000
 x = rng.standard_normal((T, B, I)).astype("f4")
 gru = F.pack_gru(*(rng.uniform(-.1, .1, (3 * H, n)).astype("f4") for n in (I, H)))
 convolution = F.pack_conv1d(np.ones((9, I, 3), "f4"))
+attended = x.swapaxes(0, 1).copy()
 table, d_embedded = np.ones((50, 64), "f4"), np.ones((N, 64), "f4")
 logits = rng.standard_normal((N, 50)).astype("f4")
 lengths, indices, targets = np.full(B, T), np.zeros(N, int), np.zeros(N, int)
@@ -91,6 +96,11 @@ def through(module, *arguments, **keywords):
     if isinstance(module, (L.CrossEntropyLoss, L.MSELoss, L.BCEWithLogitsLoss)):
         return module.backward(tape)
     module.backward(tape, np.ones_like(result[0] if module.recurrent else result))
+
+def attend(module, *arguments):
+    module(*arguments)
+    result, tape = module.forward(*arguments)
+    module.backward(tape, np.ones_like(result[0] if isinstance(result, tuple) else result))
 
 def write():
     flip = False

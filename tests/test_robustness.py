@@ -331,6 +331,7 @@ def core_calls() -> dict[str, tuple[Callable[..., Any], list[Any]]]:
     def zeros(*shape: int) -> Array:
         return np.zeros(shape, f4)
 
+    attended = [zeros(B, 7, 4), zeros(B, 7, 6), zeros(4), np.array([7, 3]), 2]
     x, output = normal(rng, T, B, I), zeros(T, B, H)
     state = (zeros(1, B, H), zeros(1, B, H))
     steps = [np.array([3, 1]), np.eye(T, B, dtype=bool)]
@@ -388,6 +389,24 @@ def core_calls() -> dict[str, tuple[Callable[..., Any], list[Any]]]:
                 zeros(T, B, I // 2),
                 zeros(H, 2 * (I // 2)),
                 zeros(H),
+                2,
+            ],
+        ),
+        "attention_forward": (
+            _core.attention_forward,
+            [*attended, zeros(T, B, 4), zeros(T, B, 2, 7), zeros(T, B, 6), 2],
+        ),
+        "attention_backward": (
+            _core.attention_backward,
+            [
+                *attended,
+                zeros(T, B, 4),
+                zeros(T, B, 2, 7),
+                zeros(T, B, 6),
+                zeros(T, B, 4),
+                zeros(B, 7, 4),
+                zeros(B, 7, 6),
+                zeros(4),
                 2,
             ],
         ),

@@ -7,6 +7,7 @@ namespace gru::bindings {
 void bind_process(pybind11::module_& module);
 void bind_linear(pybind11::module_& module);
 void bind_elementwise(pybind11::module_& module);
+void bind_attention(pybind11::module_& module);
 void bind_optimizers(pybind11::module_& module);
 
 }  // namespace gru::bindings

@@ -8,6 +8,7 @@
 #include "../cells/lstm.inc.h"
 #include "../cells/rnn.inc.h"
 #include "../formats/plain.inc.h"
+#include "attention.inc.h"
 #include "elementwise.inc.h"
 #include "random.inc.h"
 #include "sums.inc.h"
@@ -41,6 +42,11 @@ constexpr Kernels<T> kernels = {
     activate_all<T>,
     max_of<T>,
     exp_sum<T>,
+    row_products<T>,
+    weighted_rows<T>,
+    add_to_rows<T>,
+    tanh_products<T>,
+    tanh_products_backward<T>,
     dropout<T>,
     read_all<T>,
 };

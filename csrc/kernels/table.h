@@ -127,6 +127,16 @@ struct Outer {
   bool accumulate;  // otherwise `sums` and `totals` are overwritten
 };
 
+// Some rows of a matrix, each contiguous; from one to the next are `row` elements.
+template <class E>
+struct RowBlock {
+  E* data;
+  ptrdiff_t row;
+  size_t rows, columns;
+
+  E* at(size_t i) const { return data + static_cast<ptrdiff_t>(i) * row; }
+};
+
 constexpr size_t cell_kinds = 6;
 
 // A product that gives gradients of some gates' hidden weights, from h or from a slot of the tape, and from gradients
@@ -210,6 +220,18 @@ struct Kernels {
   void (*activate)(const Activation<T>& f, size_t size, const T* x, T* y, T* slope);
   T (*max)(size_t size, const T* x);                     // -inf for none, NaN is passed over
   T (*exp_sum)(size_t size, const T* x, T shift, T* y);  // y = exp(x - shift), returns the sum
+
+  // Attention. to[row] = matrix[row] · x
+  void (*row_products)(const RowBlock<const T>& matrix, const T* x, T* to);
+  // to = sum over rows of weights[row] * matrix[row]
+  void (*weighted_rows)(const RowBlock<const T>& matrix, const T* weights, T* to);
+  // matrix[row] += weights[row] * x
+  void (*add_to_rows)(const RowBlock<T>& matrix, const T* weights, const T* x);
+  // to[row] = v · tanh(matrix[row] + x)
+  void (*tanh_products)(const RowBlock<const T>& matrix, const T* x, const T* v, T* to);
+  // Adds the gradients of that, from d[row] of to[row]
+  void (*tanh_products_backward)(const RowBlock<const T>& matrix, const T* x, const T* v, const T* d,
+                                 const RowBlock<T>& d_matrix, T* d_x, T* d_v);
 
   // y = 0 where the random number of the element is below the threshold, x * scale elsewhere. The numbers are a
   // function of the key and the element's place, of which the first one is dropout_group * group.

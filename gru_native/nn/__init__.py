@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from gru_native.arguments import mapping, shown
 from gru_native.nn.activation import Activation, Softmax
+from gru_native.nn.attention import Attention
 from gru_native.nn.convolution import Conv1d
 from gru_native.nn.dropout import Dropout
 from gru_native.nn.embedding import Embedding
@@ -25,6 +26,7 @@ __all__ = [
     "LSTM",
     "RNN",
     "Activation",
+    "Attention",
     "AttentionPooling",
     "BatchNorm1d",
     "Conv1d",
@@ -68,6 +70,7 @@ _LAYERS: dict[str, type[Module]] = {
         MeanPooling,
         LastPooling,
         AttentionPooling,
+        Attention,
     )
 }
 
