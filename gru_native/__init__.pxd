@@ -227,6 +227,58 @@ cdef extern from "gru_native.h" nogil:
         gn_type type, const gn_memory* memory, size_t queries, const void* query, const void* weights,
         const void* d_context, void* d_query, void* d_keys, void* d_values, void* d_score, int threads, gn_error* error
     )
+
+    ctypedef struct gn_decoder:
+        pass
+
+    ctypedef struct gn_decoder_options:
+        size_t size
+        gn_type type
+        size_t input_size, hidden_size, key_size, value_size, heads
+        gn_parameters gru
+        const void* query
+        const void* query_bias
+        const void* score
+        const void* combine
+
+    gn_status gn_decoder_create(const gn_decoder_options* options, gn_decoder** decoder, gn_error* error)
+    void gn_decoder_destroy(gn_decoder* decoder)
+
+    ctypedef struct gn_decoder_call:
+        size_t size
+        const gn_decoder* decoder
+        int threads
+        size_t steps, batch
+        const int64_t* lengths
+        const gn_memory* memory
+        const void* x
+        const void* h_0
+        const void* y_0
+        void* y
+        void* h_n
+        void* attention
+        void* tape
+        size_t tape_size
+
+    gn_status gn_decoder_tape_size(const gn_decoder_call* call, size_t* bytes, gn_error* error)
+    gn_status gn_decoder_forward(const gn_decoder_call* call, gn_error* error)
+
+    ctypedef struct gn_decoder_gradients:
+        size_t size
+        const void* d_y
+        void* d_x
+        void* d_h_0
+        void* d_keys
+        void* d_values
+        gn_gradients gru
+        void* query
+        void* query_bias
+        void* score
+        void* combine
+
+    gn_status gn_decoder_backward(
+        const gn_decoder_call* call, const gn_decoder_gradients* gradients, gn_error* error
+    )
     gn_status gn_embedding_backward(
         gn_type type, size_t rows, const int64_t* indices, const void* d_y, ptrdiff_t d_y_row, size_t entries,
         size_t size, int64_t padding, void* d_weight, int threads, gn_error* error

@@ -1,6 +1,6 @@
 """The compiled core; `gru_native.functional` checks what goes in."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, final
 
 import numpy as np
@@ -15,6 +15,21 @@ class LinearWeights:
     def output_size(self) -> int: ...
     @property
     def has_bias(self) -> bool: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+@final
+class DecoderWeights:
+    @property
+    def input_size(self) -> int: ...
+    @property
+    def hidden_size(self) -> int: ...
+    @property
+    def key_size(self) -> int: ...
+    @property
+    def value_size(self) -> int: ...
+    @property
+    def heads(self) -> int: ...
     @property
     def dtype(self) -> np.dtype[Any]: ...
 
@@ -119,6 +134,41 @@ def attention_backward(
     d_keys: _Array,
     d_values: _Array,
     d_score: _Array | None,
+    threads: int,
+) -> None: ...
+def pack_decoder(arrays: Sequence[_Array | None], heads: int) -> DecoderWeights: ...
+def decoder_tape_size(weights: DecoderWeights, x: _Array, lengths: _Array | None, source: int) -> int: ...
+def decoder_forward(
+    weights: DecoderWeights,
+    x: _Array,
+    lengths: _Array | None,
+    h_0: _Array | None,
+    y_0: _Array | None,
+    keys: _Array,
+    values: _Array,
+    source_lengths: _Array | None,
+    output: _Array,
+    h_n: _Array | None,
+    attention: _Array | None,
+    tape: _Array | None,
+    threads: int,
+) -> None: ...
+def decoder_backward(
+    weights: DecoderWeights,
+    x: _Array,
+    lengths: _Array | None,
+    h_0: _Array | None,
+    keys: _Array,
+    values: _Array,
+    source_lengths: _Array | None,
+    output: _Array,
+    tape: _Array,
+    d_output: _Array,
+    d_x: _Array,
+    d_h_0: _Array | None,
+    d_keys: _Array,
+    d_values: _Array,
+    gradients: Sequence[_Array | None],
     threads: int,
 ) -> None: ...
 def embedding_backward(indices: _Array, d_output: _Array, d_weight: _Array, padding_idx: int, threads: int) -> None: ...

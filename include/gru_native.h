@@ -346,6 +346,54 @@ GN_API gn_status gn_attention_backward(gn_type type, const gn_memory* memory, si
                                        const void* weights, const void* d_context, void* d_query, void* d_keys,
                                        void* d_values, void* d_score, int threads, gn_error* error);
 
+/* The weights of a decoder with attention and input feeding (Luong et al. 2015), step by step from x_t and the output
+   before it: h_t = GRU([x_t; y_(t-1)], h_(t-1)) with reset after, c_t = the context of query(h_t), and
+   y_t = tanh(combine [c_t; h_t]). Matrices are not copied, as with gn_weights. */
+typedef struct gn_decoder gn_decoder;
+typedef struct gn_decoder_options {
+  size_t size;
+  gn_type type;
+  size_t input_size, hidden_size, key_size, value_size, heads; /* E, H, A, M */
+  gn_parameters gru;                                           /* of E + H inputs */
+  const void *query, *query_bias; /* (A, H) and (A), or NULL: without a query it is h itself, and A is H */
+  const void* score;              /* (A), or NULL: see gn_memory */
+  const void* combine;            /* (H, M + H) */
+} gn_decoder_options;
+GN_API gn_status gn_decoder_create(const gn_decoder_options* options, gn_decoder** decoder, gn_error* error);
+/* NULL is let pass. */
+GN_API void gn_decoder_destroy(gn_decoder* decoder);
+
+typedef struct gn_decoder_call {
+  size_t size;
+  const gn_decoder* decoder;
+  int threads;
+  size_t steps, batch;     /* T, B */
+  const int64_t* lengths;  /* as of gn_call */
+  const gn_memory* memory; /* without a score, which is the decoder's */
+  const void* x;           /* (T, B, E) */
+  const void *h_0, *y_0;   /* (B, H), or NULL for zeros */
+  void* y;                 /* (T, B, H) */
+  void* h_n;               /* (B, H), or NULL when it is not wanted */
+  void* attention;         /* (T, B, heads, S), the weights, or NULL when they are not wanted */
+  void* tape; /* of gn_decoder_tape_size(call) bytes, at a multiple of 64; NULL where no backward follows */
+  size_t tape_size;
+} gn_decoder_call;
+/* Bytes of its tape. Of its arrays only lengths are read. */
+GN_API gn_status gn_decoder_tape_size(const gn_decoder_call* call, size_t* bytes, gn_error* error);
+GN_API gn_status gn_decoder_forward(const gn_decoder_call* call, gn_error* error);
+
+typedef struct gn_decoder_gradients {
+  size_t size;
+  const void* d_y;
+  void *d_x, *d_h_0;       /* d_h_0 may be NULL; y_0 has no gradient */
+  void *d_keys, *d_values; /* as the memory's */
+  gn_gradients gru;
+  void *query, *query_bias, *score, *combine; /* those that the decoder has */
+} gn_decoder_gradients;
+/* From a call as it was, with its arrays. It overwrites the tape, which serves once. */
+GN_API gn_status gn_decoder_backward(const gn_decoder_call* call, const gn_decoder_gradients* gradients,
+                                     gn_error* error);
+
 /* d_weight (V, E): the sums of the rows of d_y (N, E) by their index, 0 to V - 1, in their order. Rows of `padding`
    stay zero; none when it is negative. */
 GN_API gn_status gn_embedding_backward(gn_type type, size_t rows, const int64_t* indices, const void* d_y,

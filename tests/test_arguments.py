@@ -256,6 +256,28 @@ def functional_calls() -> dict[str, Call]:
     }
 
 
+def seq2seq_calls() -> dict[str, Call]:
+    made: dict[str, Any] = {"encoder": nn.GRU(IN, H, seed=0), "target_size": 3, "embedding_dim": 2, "hidden_size": 4}
+    options = {
+        "score_mode": "additive",
+        "attention_size": 2,
+        "heads": 1,
+        "start": 1,
+        "end": 2,
+        "scheduled_sampling": 0.0,
+    }
+    model = nn.Seq2Seq(**made, seed=0)
+    of_source = {"source": zeros(T, B, IN), "lengths": [3, 1], "threads": 1}
+    given = of_source | {"target": np.array([[1, 0], [2, 2]]), "target_lengths": [2, 1]}
+    calls = {"Seq2Seq": Call(nn.Seq2Seq, made | options | {"dtype": "float32", "seed": 0})}
+    calls |= three_calls("Seq2Seq", model, given, {"d_logits": zeros(2, B, 3), "threads": 1}, seed=1)
+    return calls | {
+        "Seq2Seq.greedy": Call(model.greedy, of_source | {"steps": 2}),
+        "Seq2Seq.sample": Call(model.sample, of_source | {"steps": 2, "temperature": 0.5, "seed": 1}),
+        "Seq2Seq.beam_search": Call(model.beam_search, of_source | {"steps": 2, "width": 2, "length_penalty": 1.0}),
+    }
+
+
 def named_shapes(gates: int, columns: int) -> list[tuple[str, tuple[int, ...]]]:
     return [("weight", (gates * H, columns)), ("bias", (gates * H,))]
 
@@ -347,6 +369,7 @@ def layer_calls() -> dict[str, Call]:
     given = {"queries": zeros(T, B, IN), "memory": zeros(5, B, IN), "lengths": [5, 1], "threads": 1}
     attention = nn.Attention(IN, IN, seed=0)
     calls |= three_calls("Attention", attention, given, {"d_context": zeros(T, B, IN), "threads": 1}, seed=1)
+    calls |= seq2seq_calls()
     pooling = nn.AttentionPooling(IN, seed=0)
     calls["AttentionPooling.weights"] = Call(pooling.weights, {"x": zeros(T, B, IN), "lengths": [3, 1], "threads": 1})
     embedding = nn.Embedding(3, 2, seed=0)

@@ -176,6 +176,7 @@ TAKERS = {
     "RNN": ("gn.nn.RNN(64, 8, 2)", "turned"),
     "RNNCell": ("gn.nn.RNNCell(64, 8)", "flat"),
     "Sequential": ("gn.nn.Sequential(gn.nn.Linear(64, 64), gn.nn.Dropout(), gn.nn.LayerNorm(64))", "x"),
+    "Seq2Seq": ("gn.nn.Seq2Seq(gn.nn.GRU(64, 8), 9, 8, 8)", "turned, indices[:, :200, 0].T"),
     "Softmax": ("gn.nn.Softmax()", "x"),
     "BCEWithLogitsLoss": ("gn.losses.BCEWithLogitsLoss()", "x, x"),
     "CTCLoss": ("gn.losses.CTCLoss()", "turned, np.ones((len(x), 1), int), [len(turned)] * len(x), [1] * len(x)"),

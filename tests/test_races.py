@@ -46,6 +46,8 @@ CALLS = {
     "nn.RNN": "through(gn.nn.RNN(I, H, bidirectional=True, seed=0), x, None, lengths, reset); "
     "through(gn.nn.RNN(I, H, bidirectional=True, seed=0), x, mask=reset, masked_output='last')",
     "nn.Attention": "attend(gn.nn.Attention(I, I, seed=0), x, x, lengths)",
+    "nn.Seq2Seq": "attend(writer_of_labels, x, labels().T, lengths, lengths // 10); "
+    "writer_of_labels.greedy(x, lengths, steps=3); writer_of_labels.beam_search(x, lengths, steps=3)",
     "nn.Conv1d": "through(gn.nn.Conv1d(I, 9, 3, seed=0), x, lengths)",
     "nn.BatchNorm1d": "through(gn.nn.BatchNorm1d(I, channels_last=True), x, lengths)",
     "nn.Sequential": "through(gn.nn.Sequential(gn.nn.GRU(I, H, bidirectional=True, seed=0), gn.nn.LastPooling(True)), "
@@ -75,6 +77,7 @@ x = rng.standard_normal((T, B, I)).astype("f4")
 gru = F.pack_gru(*(rng.uniform(-.1, .1, (3 * H, n)).astype("f4") for n in (I, H)))
 convolution = F.pack_conv1d(np.ones((9, I, 3), "f4"))
 attended = x.swapaxes(0, 1).copy()
+writer_of_labels = gn.nn.Seq2Seq(gn.nn.GRU(I, 8, seed=0), 50, 8, 8, seed=0)
 table, d_embedded = np.ones((50, 64), "f4"), np.ones((N, 64), "f4")
 logits = rng.standard_normal((N, 50)).astype("f4")
 lengths, indices, targets = np.full(B, T), np.zeros(N, int), np.zeros(N, int)

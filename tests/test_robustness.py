@@ -331,6 +331,12 @@ def core_calls() -> dict[str, tuple[Callable[..., Any], list[Any]]]:
     def zeros(*shape: int) -> Array:
         return np.zeros(shape, f4)
 
+    shapes = ((12, 6), (12, 4), (12,), (12,), (3, 4), (3,), (3,), (4, 10))
+    decoder_arrays = [normal(rng, *shape) for shape in shapes]
+    decoder = _core.pack_decoder(decoder_arrays, 1)
+    decoded = [zeros(B, 7, 3), zeros(B, 7, 6), np.array([7, 3])]
+    tape = F.empty((_core.decoder_tape_size(decoder, zeros(T, B, 2), np.array([3, 1]), 7),), np.dtype(np.uint8))
+    tape[:] = 0
     attended = [zeros(B, 7, 4), zeros(B, 7, 6), zeros(4), np.array([7, 3]), 2]
     x, output = normal(rng, T, B, I), zeros(T, B, H)
     state = (zeros(1, B, H), zeros(1, B, H))
@@ -407,6 +413,43 @@ def core_calls() -> dict[str, tuple[Callable[..., Any], list[Any]]]:
                 zeros(B, 7, 4),
                 zeros(B, 7, 6),
                 zeros(4),
+                2,
+            ],
+        ),
+        "pack_decoder": (_core.pack_decoder, [decoder_arrays, 1]),
+        "decoder_tape_size": (_core.decoder_tape_size, [decoder, zeros(T, B, 2), np.array([3, 1]), 7]),
+        "decoder_forward": (
+            _core.decoder_forward,
+            [
+                decoder,
+                zeros(T, B, 2),
+                np.array([3, 1]),
+                zeros(B, 4),
+                zeros(B, 4),
+                *decoded,
+                zeros(T, B, 4),
+                zeros(B, 4),
+                zeros(T, B, 1, 7),
+                tape,
+                2,
+            ],
+        ),
+        "decoder_backward": (
+            _core.decoder_backward,
+            [
+                decoder,
+                zeros(T, B, 2),
+                np.array([3, 1]),
+                zeros(B, 4),
+                *decoded,
+                zeros(T, B, 4),
+                tape,
+                zeros(T, B, 4),
+                zeros(T, B, 2),
+                zeros(B, 4),
+                zeros(B, 7, 3),
+                zeros(B, 7, 6),
+                [zeros(*own.shape) for own in decoder_arrays],
                 2,
             ],
         ),

@@ -7,5 +7,6 @@ PYBIND11_MODULE(_core, module) {
   gru::bindings::bind_linear(module);
   gru::bindings::bind_elementwise(module);
   gru::bindings::bind_attention(module);
+  gru::bindings::bind_decoder(module);
   gru::bindings::bind_optimizers(module);
 }

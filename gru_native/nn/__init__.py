@@ -18,6 +18,7 @@ from gru_native.nn.module import Module, Tape
 from gru_native.nn.normalization import BatchNorm1d, LayerNorm
 from gru_native.nn.pooling import AttentionPooling, LastPooling, MeanPooling
 from gru_native.nn.rnn import RNN, RNNCell
+from gru_native.nn.seq2seq import Seq2Seq
 from gru_native.nn.sequential import Sequential
 from gru_native.nn.sparse import SparseGradient
 
@@ -40,6 +41,7 @@ __all__ = [
     "MeanPooling",
     "Module",
     "RNNCell",
+    "Seq2Seq",
     "Sequential",
     "Softmax",
     "SparseGradient",
@@ -71,6 +73,7 @@ _LAYERS: dict[str, type[Module]] = {
         LastPooling,
         AttentionPooling,
         Attention,
+        Seq2Seq,
     )
 }
 
@@ -128,6 +131,8 @@ def from_config(config: Mapping[str, Any]) -> Module:
     kind = arguments.pop("type", None)
     if kind == "Sequential" and isinstance(arguments.get("layers"), Mapping) and len(arguments) == 1:
         return Sequential({name: from_config(layer) for name, layer in arguments["layers"].items()})
+    if kind == "Seq2Seq" and isinstance(arguments.get("encoder"), Mapping):
+        arguments["encoder"] = from_config(arguments["encoder"])
     if not isinstance(kind, str) or kind not in _LAYERS:
         kinds = ", ".join([*_LAYERS, "Sequential"])
         raise ValueError(

@@ -285,12 +285,12 @@ class Module:
 
         return described(self)
 
-    def summary(self, x: ArrayLike) -> Summary:
+    def summary(self, x: ArrayLike, *more: ArrayLike) -> Summary:
         """Return a table of the layers that `x` goes through: what each gives, and its number of parameters.
 
         Parameters
         ----------
-        x
+        x, *more
             What the module is called with; the result is as at inference.
 
         Returns
@@ -300,7 +300,7 @@ class Module:
         """
         from gru_native.nn.summary import summary
 
-        return summary(self, x)
+        return summary(self, x, *more)
 
     # Whole data. Of sequences and sources, the model decides whether there is an array or a list.
 

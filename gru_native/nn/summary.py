@@ -41,23 +41,23 @@ def described(module: Module) -> str:
     return "\n  ".join([head, *children]) + "\n" + tail
 
 
-def summary(model: Module, x: ArrayLike) -> Summary:
+def summary(model: Module, x: ArrayLike, *more: ArrayLike) -> Summary:
     """Return the table of `Module.summary`."""
-    given = array("x", x)
-    layers = list(_passed("", model, given))
-    rows = [_Row("layer", "kind", "output", "parameters"), _Row("", "input", str(given.shape), ""), *layers]
+    given = array("x", x), *(array(f"more[{place}]", own) for place, own in enumerate(more))
+    layers = list(_passed("", model, *given))
+    rows = [_Row("layer", "kind", "output", "parameters"), _Row("", "input", _shapes(given), ""), *layers]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join([*map(str.ljust, row[:-1], widths), row.parameters.rjust(widths[-1])]).rstrip() for row in rows]
     return Summary("\n".join([*lines, _counted(model.parameters().values())]))
 
 
-def _passed(name: str, module: Module, x: Any) -> Generator[_Row, None, Any]:
+def _passed(name: str, module: Module, x: Any, *more: Any) -> Generator[_Row, None, Any]:
     """Yield a row for each layer of a chain, and return what the last one gives."""
-    if isinstance(module, Sequential):
+    if isinstance(module, Sequential) and not more:
         for child, layer in module.children().items():
             x = yield from _passed(join(name, child), layer, x)
         return x
-    result = module(x)
+    result = module(x, *more)
     output = result[0] if module.recurrent else result
     parameters = sum(array.size for array in module.parameters().values())
     yield _Row(name, type(module).__name__, _shapes(output), f"{parameters:,}")
@@ -81,5 +81,5 @@ def _options(module: Module) -> str:
     if isinstance(module, Sequential) or type(module)._config is Module._config:
         return ""
     usual = signature(type(module)).parameters
-    options = module._config().items()
+    options = [(name, value) for name, value in module._config().items() if name not in module.children()]
     return ", ".join(f"{name}={value!r}" for name, value in options if value != usual[name].default)
