@@ -45,6 +45,22 @@ CALLS = {
     "linear_backward": lambda: of_function(
         F.linear_backward, draw(60_000, 1024), F.pack_linear(draw(1024, 1024)), draw(60_000, 1024), threads=2
     ),
+    "conv1d": lambda: of_function(
+        F.conv1d, draw(40_000, 16, 64), F.pack_conv1d(draw(256, 64, 9)), F.Windows(9, padding="same"), threads=2
+    ),
+    "conv1d_backward": lambda: of_function(
+        F.conv1d_backward, draw(10_000, 16, 64), F.pack_conv1d(draw(256, 64, 9)), F.Windows(9), draw(9992, 16, 256)
+    ),
+    "attention": lambda: of_function(
+        F.attention, draw(1500, 16, 512), draw(16, 1000, 512), draw(16, 1000, 64), draw(512), threads=1
+    ),
+    "attention_backward": lambda: of_function(
+        F.attention_backward, draw(1000, 16, 512), draw(16, 1000, 512), draw(16, 1000, 64), draw(1000, 16, 1, 1000),
+        draw(1000, 16, 64), draw(512), threads=2
+    ),
+    "a decoder": lambda: of_function(
+        gn.nn.Seq2Seq(gn.nn.GRU(8, 8, seed=0), 9, 512, 512, seed=0), draw(3, 64, 8), np.ones((3000, 64), int), threads=2
+    ),
     "ctc": lambda: of_function(
         F.ctc, draw(2000, 16, 500), np.ones((16, 900), int), [2000] * 16, [900] * 16, gradient=True, threads=1
     ),
@@ -84,6 +100,11 @@ SLOW = {"a wide projection", "softmax_cross_entropy", "dropout", "tanh"}
         ("a wide projection", "openmp"),
         ("linear", "openmp"),
         ("linear_backward", "threads"),
+        ("conv1d", "openmp"),
+        ("conv1d_backward", "threads"),
+        ("attention", "openmp"),
+        ("attention_backward", "threads"),
+        ("a decoder", "openmp"),
         ("ctc", "openmp"),
         ("ctc_beam_search", "openmp"),
         ("softmax_cross_entropy", "openmp"),
