@@ -103,6 +103,10 @@ def test_the_page_on_speech() -> None:
     run_page("speech.md", 2)
 
 
+def test_the_page_on_translation() -> None:
+    run_page("translation.md", 2)
+
+
 def test_the_page_on_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for package in ("sklearn", "matplotlib", "tensorboardX"):
         pytest.importorskip(package)

@@ -63,6 +63,12 @@ def test_transcribe() -> None:
     assert baseline > 0.3
 
 
+def test_translate() -> None:
+    baseline, accuracy, *_ = figures("translate", epochs=(6, 3))
+    assert accuracy > 0.9
+    assert 0.1 < baseline < 0.5
+
+
 def test_write_text() -> None:
     baseline, bits, *_ = figures("write_text", steps=(1200, 60), T_max=(1200, 60))
     assert bits < 4  # of an alphabet whose frequencies alone take 4.7
