@@ -36,7 +36,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from copy import copy
 from functools import cached_property
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -63,6 +63,10 @@ from gru_native.train.several import as_parts, checked, each, first, holds_array
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+
+#: An input of `Sequences`: a list of sequences, or an array with a row for each.
+Column: TypeAlias = Sequence[ArrayLike] | Array
 
 
 class Batch(NamedTuple):
@@ -298,7 +302,7 @@ class Sequences(_Source):
 
     def __init__(
         self,
-        inputs: Sequence[ArrayLike] | tuple[Sequence[ArrayLike], ...] | Mapping[str, Sequence[ArrayLike]],
+        inputs: Sequence[ArrayLike] | tuple[Column, ...] | Mapping[str, Column],
         targets: ArrayLike | Sequence[ArrayLike],
         batch_size: int,
         *,

@@ -147,7 +147,11 @@ def ctc_metrics(blank: int = 0) -> dict[str, Metric]:
     blank = whole("blank", blank, 0)
 
     def error(predictions: list[Array], targets: list[Array]) -> float:
-        return label_error(functional.ctc_greedy(predictions, blank=blank)[0], targets)
+        found, _ = functional.ctc_greedy(predictions, blank=blank)
+        targets = every("targets", targets, _labels)
+        if len(found) != len(targets):
+            raise ValueError(f"predictions: expected logits of {len(targets)}, as many as targets, got {len(found)}")
+        return label_error(found, targets)
 
     return {"label_error": error}
 
