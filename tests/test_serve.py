@@ -451,6 +451,7 @@ def test_wrong_settings_are_named(tmp_path: Path) -> None:
         ("keep = 1", "keep: expected at least idle, 300 seconds, got 1"),
         ('ssl_keyfile = "a"', "ssl_keyfile: expected ssl_certfile"),
         ('tokens = {a = "short"}', "tokens.a: expected 16 or more"),
+        ("[tokens]", "tokens: expected at least one, got an empty table"),
         ('tokens = {a = "0123456789abcdef", b = "0123456789abcdef"}', "another token for each name"),
     ):
         config.write_text(content)
@@ -482,6 +483,8 @@ def test_the_command_says_in_a_line_what_is_wrong(
             "database is locked; another server has it, and several share a store of Redis",
         ),
         ([str(server.model), "--port", "0", "--store", "redis://127.0.0.1:1"], "store: redis://127.0.0.1:1: "),
+        ([str(server.model), "--port", "0", "--store", "redis://here:1/abc"], "a number, the database, got 'abc'"),
+        ([str(server.model), "--port", "0", "--store", "http://here"], "store: expected a file, or a URL of redis"),
         ([str(server.model), "--config", str(server.model)], "not TOML"),
     ):
         assert main(["serve", *arguments]) == 2

@@ -90,6 +90,10 @@ class RedisStore:
         self.lease = settings.lease
         self._keep, self._most, self._most_of_owner = math.ceil(settings.keep), settings.kept, settings.kept_per_client
         self._holder, self._touched = secrets.token_urlsafe(12), time.monotonic()
+        scheme, _, rest = settings.store.partition("://")
+        place = rest.partition("?")[0].partition("/")[2]
+        if scheme != "unix" and place and not place.isdecimal():
+            raise SettingsError(f"store: expected {scheme}://HOST:PORT/ and a number, the database, got {place!r}")
         try:
             retry = Retry(ExponentialBackoff(cap=0.5, base=0.05), 2)
             seconds = settings.lease / 4
@@ -107,11 +111,14 @@ class RedisStore:
 
     def _warn(self) -> None:
         try:
-            found = {name: self._redis.config_get(name)[name] for name in ("appendonly", "appendfsync")}
+            names = "appendonly", "appendfsync", "maxmemory", "maxmemory-policy"
+            found = {name: self._redis.config_get(name)[name] for name in names}
         except (RedisError, KeyError):  # others than its owner may not ask
             return
-        if found != {"appendonly": "yes", "appendfsync": "always"}:
+        if (found["appendonly"], found["appendfsync"]) != ("yes", "always"):
             _log.warning("this Redis may lose what it acknowledged: it needs appendonly yes, appendfsync always")
+        if found["maxmemory"] != "0" and found["maxmemory-policy"] != "noeviction":
+            _log.warning("this Redis may drop sessions when it is full: it needs maxmemory-policy noeviction")
 
     def transaction(self) -> AbstractContextManager[object]:
         return nullcontext()

@@ -163,6 +163,8 @@ def settings_of(config: Path | None, environment: Mapping[str, str], options: Ma
         file = {} if config is None else read_settings(config)
     except TableError as error:
         raise SettingsError(str(error)) from None
+    if file.get("tokens") == {}:
+        raise SettingsError(f"{config}: tokens: expected at least one, got an empty table, which lets everybody in")
     named = {name.removeprefix(PREFIX).lower(): value for name, value in environment.items() if name.startswith(PREFIX)}
     for place, names in ((config, file), ("the environment", named)):
         if strangers := names.keys() - KNOWN.keys():

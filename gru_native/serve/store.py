@@ -109,7 +109,10 @@ def open_store(settings: Settings) -> Store:
     SettingsError
         When it cannot be used.
     """
-    if settings.store.startswith(("redis://", "rediss://", "unix://")):
+    scheme, is_url, _ = settings.store.partition("://")
+    if is_url and scheme not in ("redis", "rediss", "unix"):
+        raise SettingsError(f"store: expected a file, or a URL of redis, rediss or unix, got one of {scheme}")
+    if is_url:
         try:
             from gru_native.serve.redis import RedisStore
         except ImportError:
