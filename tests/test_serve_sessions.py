@@ -153,7 +153,11 @@ def test_a_session_whose_store_fails_is_closed(
         live.send(x[1])
         assert live.closed() == (1011, "the store failed; go on from the last durable step")
     assert refused(server)[0] == 503
+    while server.request("/readyz").status == 200:  # until the lease is over
+        pass
     redis.start()
+    while server.request("/readyz").status != 200:
+        pass
     with start(redis.url).session(live.name) as again:  # the first server could not give it back
         assert again.step == 1
         assert_same_bits(again.take(x[1]), model(x)[0][1], "after the store came back")
@@ -284,6 +288,39 @@ def test_a_new_model_is_taken_over_without_a_stop(
     assert "the model stays as it is" in got.json()["error"]
     with server.session(**BY_USER) as live:
         assert_same_bits(live.take(x[0]), third(x)[0][0], "the model stays")
+
+
+def test_the_same_weights_again_end_no_session(start: Callable[..., Server], tmp_path: Path) -> None:
+    server = start(str(tmp_path / "own.db"), **ADMIN)
+    gn.save(nn.GRU(3, 9, seed=1), server.model)
+    with server.session(**BY_USER) as old:
+        for _ in range(3):
+            assert server.request("/admin/reload", b"", **BY_ADMIN).status == 200
+        old.take(np.zeros(3, np.float32))
+    assert server.metric("reloads_total") == 1
+
+
+def test_a_session_of_other_weights_can_be_ended(start: Callable[..., Server], place: str) -> None:
+    server = start(place, "--kept-per-client", 1, **ADMIN)
+    with server.session(**BY_USER) as old:
+        old.take(np.zeros(3, np.float32))
+    for seed in (1, 2):
+        gn.save(nn.GRU(3, 9, seed=seed), server.model)
+        server.request("/admin/reload", b"", **BY_ADMIN)
+    assert refused(server, old.name, **BY_USER)[0] == 410
+    assert refused(server, **BY_USER)[0] == 429
+    by_user = {"authorization": BY_USER["additional_headers"]["Authorization"]}
+    assert server.request(f"/v1/sessions/{old.name}", method="DELETE", **by_user).status == 204
+    with server.session(**BY_USER) as new:
+        new.take(np.zeros(3, np.float32))
+
+
+def test_a_connected_session_is_told_that_it_was_ended(start: Callable[..., Server], place: str) -> None:
+    server = start(place)
+    with server.session() as live:
+        assert server.request(f"/v1/sessions/{live.name}", method="DELETE").status == 204
+        assert live.closed() == (4409, "the session was ended for good")
+    assert refused(server, live.name)[0] == 404
 
 
 def test_a_new_model_may_have_larger_frames(start: Callable[..., Server], tmp_path: Path) -> None:

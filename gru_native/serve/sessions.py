@@ -94,7 +94,13 @@ class Sessions:
         return {**generation.served.description(), "sessions": True, "frame": batcher.frame, **sizes}
 
     def replace(self, served: Served) -> None:
-        """Give new sessions another model. Those of the model before go on; those of the one before that end."""
+        """Give new sessions another model. Those of the model before go on; those of the one before that end.
+
+        With the same weights again all go on: a request that is repeated ends no session.
+        """
+        if served.digest == self.served.digest:
+            self.generations[0].served = served
+            return
         generation = self._generation(served)
         for old in self.generations[1:]:
             for session in [own for own in self.live.values() if own.generation is old]:
@@ -110,21 +116,10 @@ class Sessions:
         ------
         Refused
         """
-        if self.draining:
-            raise Refused(503, "the server is going down; try again", "draining", retry=1)
-        old = self.live.get(name) if name is not None else None
-        if old is not None and self._may(owner) in (None, old.owner):
-            await self._let_go(old)
-        if len(self.live) >= self._settings.connected:
-            raise Refused(503, f"expected up to {self._settings.connected} connected sessions", "connected", retry=5)
-        session = Session(name or secrets.token_urlsafe(24), owner, self._settings.pending, self._settings.timeout)
-        if self.live.setdefault(session.name, session) is not session:
-            raise _held()
-        try:
+        async with self._reserved(name, owner, "the session has another connection") as session:
             if name is None:
-                await self._begin(
-                    session, steps_of("durability", self._settings.durability) if every is None else every
-                )
+                durability = steps_of("durability", self._settings.durability)
+                await self._begin(session, durability if every is None else every)
             else:
                 await self._take(session)
             try:
@@ -133,28 +128,44 @@ class Sessions:
                 yield session
             finally:
                 await self._give_back(session)
-        finally:
-            del self.live[session.name]
-            session.gone.set()
 
     async def end(self, name: str, owner: str) -> None:
-        """End a session for good.
+        """End a session for good, of whatever weights it is.
 
         Raises
         ------
         Refused
         """
-        async with self.attached(name, owner, None) as session:
-            session.lost = True
-            await self._keeper.call(self._keeper.store.delete, name, session.fence)
+        async with self._reserved(name, owner, "the session was ended for good") as session:
+            stored = await self._from_store(session)
+            await self._keeper.call(self._keeper.store.delete, name, stored.fence)
+
+    @asynccontextmanager
+    async def _reserved(self, name: str | None, owner: str, why: str) -> AsyncIterator[Session]:
+        """Be the only one with a session of this name here; `why` is for a connection that has it."""
+        if self.draining:
+            raise Refused(503, "the server is going down; try again", "draining", retry=1)
+        old = self.live.get(name) if name is not None else None
+        if old is not None and self._may(owner) in (None, old.owner):
+            await self._let_go(old, why)
+        if len(self.live) >= self._settings.connected:
+            raise Refused(503, f"expected up to {self._settings.connected} connected sessions", "connected", retry=5)
+        session = Session(name or secrets.token_urlsafe(24), owner, self._settings.pending, self._settings.timeout)
+        if self.live.setdefault(session.name, session) is not session:
+            raise _held()
+        try:
+            yield session
+        finally:
+            del self.live[session.name]
+            session.gone.set()
 
     def _may(self, owner: str) -> str | None:
         """Return whose sessions somebody may use: without tokens, all whose names he knows, wherever he comes from."""
         return owner if self._settings.tokens else None
 
-    async def _let_go(self, session: Session) -> None:
+    async def _let_go(self, session: Session, why: str) -> None:
         """Close the connection that a session has, and wait until it is given back."""
-        session.close(ELSEWHERE, "the session has another connection")
+        session.close(ELSEWHERE, why)
         try:
             await asyncio.wait_for(session.gone.wait(), self._settings.timeout)
         except asyncio.TimeoutError:
@@ -177,8 +188,6 @@ class Sessions:
 
     async def _take(self, session: Session) -> None:
         stored = await self._from_store(session)
-        if stored is None:
-            raise Refused(404, "there is no such session", "unknown")
         session.fence, session.step = stored.fence, stored.step
         for generation in self.generations:
             if generation.served.digest == stored.model and generation.batcher is not None:
@@ -186,19 +195,22 @@ class Sessions:
         self._release(session.name)
         raise Refused(410, f"the session is of other weights, {stored.model}; begin a new one", "weights")
 
-    async def _from_store(self, session: Session) -> Stored | None:
+    async def _from_store(self, session: Session) -> Stored:
         """Take a session, once no other server has it: one that lives lets it go, one that is dead loses its lease."""
         owner = self._may(session.owner)
         begun, patience = time.monotonic(), 2 * self._settings.lease
         while True:
             try:
                 found: Stored | None = await self._keeper.call(self._keeper.store.take, session.name, owner)
-                return found
             except Held:
                 if time.monotonic() - begun > patience:
                     raise Refused(409, "another server has the session", "held", retry=1) from None
             except Exception:
                 raise Refused(503, "the store failed; try again", "store", retry=5) from None
+            else:
+                if found is None:
+                    raise Refused(404, "there is no such session", "unknown")
+                return found
             await asyncio.sleep(_ASK)
 
     def _attach(self, session: Session, generation: Generation, every: int, stored: Stored | None) -> None:
