@@ -201,24 +201,55 @@ def test_no_request_at_all(server: Server, beside: Callable[[], None]) -> None:
     beside()
 
 
-def test_a_body_that_does_not_come_and_too_many_batches(server: Server) -> None:
-    head = "POST /v1/predict HTTP/1.1\r\nHost: here\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n"
-    with raw(server, head) as own:
-        assert own.recv(4096).startswith(b"HTTP/1.1 100 ")  # it waits for the body
-        got = server.predict(x=[[[1, 2, 3]]])
-        assert got.status == 503
-        assert got.headers["retry-after"] == "1"
-        assert got.json()["error"] == "expected up to 1 batches at a time"
-        answer = b""
-        while b"took too long" not in answer:
-            answer += own.recv(4096)
-        assert answer.startswith(b"HTTP/1.1 503 ")
+HALF = "POST /v1/predict HTTP/1.1\r\nHost: here\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n"
+
+
+def test_bodies_that_do_not_come_keep_no_batch_from_being_computed(server: Server) -> None:
+    with ExitStack() as stack:
+        late = [stack.enter_context(raw(server, HALF)) for _ in range(8)]
+        for own in late:
+            assert own.recv(4096).startswith(b"HTTP/1.1 100 ")  # it waits for the body
+        assert server.predict(x=[[[1, 2, 3]]]).status == 200
+        for own in late:
+            answer = b""
+            while b"body: expected all of it within 1 seconds, got a part" not in answer:
+                answer += own.recv(4096)
+            assert answer.startswith(b"HTTP/1.1 408 ")
     assert server.predict(x=[[[1, 2, 3]]]).status == 200
 
 
+def test_bodies_that_come_slowly_have_a_share_of_memory(server: Server, tmp_path: Path) -> None:
+    head = HALF.replace("100\r\nExpect: 100-continue", "1000\r\nContent-Type: application/x-npy") + "x" * 800
+    with Server(tmp_path, server.model, "--requests", 1, "--body", 1000) as own:
+        with raw(own, head), raw(own, head) as second:
+            answer = b""
+            while b"as many bodies are on their way as there is room for" not in answer:
+                answer += second.recv(4096)
+            assert answer.startswith(b"HTTP/1.1 503 ")
+        while own.predict(x=[[[1, 2, 3]]]).status != 200:  # the first one is given up, too
+            pass
+
+
+def test_too_many_batches(server: Server) -> None:
+    """One is computed at a time, and who comes meanwhile is told so."""
+    body, kind = np.zeros((1, 500, 3), np.float32).tobytes(), "application/octet-stream"
+    answers: list[tuple[int, str | None]] = []
+
+    def send() -> None:
+        while len({status for status, _ in answers}) < 2:
+            got = server.request("/v1/predict", body, content_type=kind, accept=kind, x_shape="1,500,3")
+            answers.append((got.status, got.headers["retry-after"]))
+
+    threads = [threading.Thread(target=send) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {*answers} == {(200, None), (503, "1")}
+
+
 def test_a_client_that_goes_away_in_the_middle_of_its_body(server: Server) -> None:
-    head = "POST /v1/predict HTTP/1.1\r\nHost: here\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n"
-    with raw(server, head) as own:
+    with raw(server, HALF) as own:
         assert own.recv(4096).startswith(b"HTTP/1.1 100 ")
     while server.metric("batches"):
         pass

@@ -52,6 +52,7 @@ class Service:
         self.sessions = Sessions(served, settings, self.keeper, self.metrics)
         self._computing = ThreadPoolExecutor(1, "batches")
         self._requests = 0  # batches that wait or are computed
+        self._arrived = 0  # bytes of bodies that are not whole yet
         self._reloading = asyncio.Lock()
         self.metrics.watch("sessions", "Sessions that are connected", lambda: len(self.sessions.live))
         self.metrics.watch("batches", "HTTP batches that wait or are computed", lambda: self._requests)
@@ -107,6 +108,8 @@ class Service:
         """Say whether sessions and batches are taken."""
         if self.sessions.draining:
             return PlainTextResponse("draining\n", 503)
+        if not self.keeper.leased:
+            return PlainTextResponse("the store does not answer\n", 503)
         return PlainTextResponse("ready\n")
 
     async def figures(self, request: Request) -> Response:
@@ -125,19 +128,24 @@ class Service:
     async def predict(self, request: Request) -> Response:
         """Compute a batch."""
         owner_of(request, self._settings.tokens)
+        timeout = self._settings.timeout
+        kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+        most = min(self._settings.body, self._settings.json) if kind == batches.JSON else self._settings.body
+        try:
+            body = await asyncio.wait_for(self._body(request, most), timeout)
+        except asyncio.TimeoutError:
+            raise Refused(408, f"body: expected all of it within {timeout:g} seconds, got a part", "timeout") from None
         if self._requests >= self._settings.requests:
             raise Refused(503, f"expected up to {self._settings.requests} batches at a time", "requests", retry=1)
         self._requests += 1
         try:
-            return await asyncio.wait_for(self._predicted(request), self._settings.timeout)
+            return await asyncio.wait_for(self._predicted(request, kind, body), timeout)
         except asyncio.TimeoutError:
-            raise Refused(503, "the batch took too long, to come or to be computed", "timeout", retry=5) from None
+            raise Refused(503, f"the batch was not computed within {timeout:g} seconds", "timeout", retry=5) from None
         finally:
             self._requests -= 1
 
-    async def _predicted(self, request: Request) -> Response:
-        kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
-        body = await self._body(request, self._settings.json if kind == batches.JSON else self._settings.body)
+    async def _predicted(self, request: Request, kind: str, body: bytes) -> Response:
         shape = request.query_params.get("shape", request.headers.get(batches.SHAPE, ""))
         given = self.sessions.served, body, kind, shape, request.headers.get("accept", "")
         limits = self._settings.steps, self._settings.json, self._settings.threads
@@ -147,6 +155,7 @@ class Service:
         return Response(content, headers=headers)
 
     async def _body(self, request: Request, most: int) -> bytes:
+        """Return a body. Those that come slowly have a share of memory together, and keep no batch from being taken."""
         refused = Refused(413, f"body: expected up to {most} bytes, got more", "size")
         declared = request.headers.get("content-length", "")
         if declared.isdecimal() and int(declared) > most:
@@ -155,10 +164,15 @@ class Service:
         try:
             async for part in request.stream():
                 body += part
+                self._arrived += len(part)
                 if len(body) > most:
                     raise refused
+                if self._arrived > self._settings.requests * self._settings.body:
+                    raise Refused(503, "as many bodies are on their way as there is room for", "bodies", retry=1)
         except ClientDisconnect:
             raise Refused(400, "body: expected more, but the client went away", "gone") from None
+        finally:
+            self._arrived -= len(body)
         return bytes(body)
 
     async def end(self, request: Request) -> Response:

@@ -112,7 +112,8 @@ def _raw(model: Served, body: bytes, shape: str) -> Array:
     except ValueError:
         sizes = [0]
     if min(sizes) < 1 or len(sizes) > 3 or _product(sizes) * dtype.itemsize != len(body):
-        raise Refused(400, f"shape: expected that of {len(body)} bytes of {dtype}, such as 8,100,40", "input")
+        expected = f"that of {len(body)} bytes of {dtype}, such as 8,100,40"
+        raise Refused(400, f"shape: expected {expected}, got {shape or 'none'}"[:300], "input")
     return np.frombuffer(body, dtype).reshape(sizes)
 
 

@@ -37,6 +37,11 @@ class Keeper:
         #: By `time.monotonic`, until when no other server can take the sessions of this one.
         self.lease_ends = time.monotonic() + store.lease
 
+    @property
+    def leased(self) -> bool:
+        """Whether the sessions of this server are its own for now: the store has answered of late."""
+        return time.monotonic() < self.lease_ends
+
     def submit(self, call: Call, done: Done) -> None:
         """Let the thread call a function; `done` gets what it returns, or the exception, once that is stored."""
         self._waiting.append((call, done))

@@ -12,6 +12,7 @@ _ANSWERS = {
     "401": "The token is missing or wrong",
     "403": "The token, or the page that sends this, may not do it",
     "404": "There is no such session",
+    "408": "The body did not come in time",
     "406": "The answer cannot be of the kind that is accepted",
     "409": "Another connection or server has the session, or the model cannot do this",
     "410": "The session is of other weights",
@@ -42,7 +43,11 @@ def document() -> dict[str, Any]:
         "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
         "paths": {
             "/healthz": {"get": _open("Whether the process answers", {"200": "It does"})},
-            "/readyz": {"get": _open("Whether sessions are taken", {"200": "They are", "503": "The server drains"})},
+            "/readyz": {
+                "get": _open(
+                    "Whether sessions are taken", {"200": "They are", "503": "The server drains, or its store fails"}
+                )
+            },
             "/metrics": {"get": _open("Figures for Prometheus", {"200": "The figures"})},
             "/openapi.json": {"get": _open("This description", {"200": "It"})},
             "/v1/model": {"get": _described("What the model is", "200", JSON, "401")},
@@ -51,7 +56,7 @@ def document() -> dict[str, Any]:
             "/v1/sessions/{id}": {
                 "get": _stream("Go on with a session (WebSocket)", [_ID, *_PARAMETERS], "404", "410"),
                 "delete": {
-                    **_described("End a session for good", "204", None, "401", "404", "409", "410", "503"),
+                    **_described("End a session for good", "204", None, "401", "404", "409", "503"),
                     "parameters": [_ID],
                 },
             },
@@ -78,7 +83,9 @@ def _stream(summary: str, parameters: list[dict[str, Any]], *others: str) -> dic
 
 
 def _predict() -> dict[str, Any]:
-    found = _described("Compute a batch of whole sequences", "200", JSON, "400", "401", "406", "413", "415", "503")
+    found = _described(
+        "Compute a batch of whole sequences", "200", JSON, "400", "401", "406", "408", "413", "415", "503"
+    )
     found["responses"]["200"]["content"] |= {NPY: _BINARY, RAW: _BINARY}
     one_of = [
         {"type": "object", "required": [name], "properties": {name: {"type": kind}}}
