@@ -471,10 +471,15 @@ def test_durability_levels() -> None:
 
 
 def test_the_command_says_in_a_line_what_is_wrong(
-    folder: Path, server: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    folder: Path,
+    tmp_path: Path,
+    server: Server,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(folder)
     taken = ["--port", str(server.port)]
+    own = [str(server.model), "--port", "0", "--store", str(tmp_path / "own.db")]
     for arguments, message in (
         ([str(folder / "none")], "none: No such file"),
         ([str(server.model), *taken], f"127.0.0.1:{server.port}: Address already in use"),
@@ -486,6 +491,7 @@ def test_the_command_says_in_a_line_what_is_wrong(
         ([str(server.model), "--port", "0", "--store", "redis://here:1/abc"], "a number, the database, got 'abc'"),
         ([str(server.model), "--port", "0", "--store", "http://here"], "store: expected a file, or a URL of redis"),
         ([str(server.model), "--config", str(server.model)], "not TOML"),
+        ([*own, "--ssl-certfile", "none.pem"], "ssl_certfile, ssl_keyfile: none.pem, none.pem: No such file"),
     ):
         assert main(["serve", *arguments]) == 2
         (line,) = capsys.readouterr().err.splitlines()

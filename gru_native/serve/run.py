@@ -83,6 +83,11 @@ def serve(path: str, settings: Settings) -> None:
             ssl_certfile=settings.ssl_certfile,
             ssl_keyfile=settings.ssl_keyfile,
         )
+        try:
+            config.load()
+        except OSError as error:  # which does not say which file it is about
+            files = f"{settings.ssl_certfile}, {settings.ssl_keyfile or settings.ssl_certfile}"
+            raise SettingsError(f"ssl_certfile, ssl_keyfile: {files}: {error.strerror or error}") from None
         scheme = "http" if settings.ssl_certfile is None else "https"
         host, port = listening.getsockname()[:2]
         print(f"Serving {path} at {scheme}://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
