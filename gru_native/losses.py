@@ -224,14 +224,19 @@ class CrossEntropyLoss(_TargetLoss):
         self.ignore_index = whole("ignore_index", ignore_index, -LARGEST - 1)
         self.label_smoothing = number("label_smoothing", label_smoothing, most=1.0)
 
+    def count(self, targets: ArrayLike, weights: ArrayLike | None = None) -> float:
+        given = array("targets", targets)
+        if self.weight is not None and given.dtype.kind != "f":
+            given = index_array("targets", given, len(self.weight), exempt=self.ignore_index)
+        return super().count(given, weights)
+
     def _target_weights(self, targets: Array) -> Array:
         if targets.dtype.kind == "f":
             return np.broadcast_to(np.float64(1.0), targets.shape[:-1])
         counted: Array = np.asarray(targets != self.ignore_index)
         if self.weight is None:
             return counted.astype(np.float64)
-        indices = index_array("targets", targets, len(self.weight), exempt=self.ignore_index)
-        weights: Array = np.where(counted, self.weight[np.where(counted, indices, 0)], 0.0)
+        weights: Array = np.where(counted, self.weight[np.where(counted, targets, 0)], 0.0)
         return weights
 
     def _evaluate(
