@@ -1024,6 +1024,90 @@ def softmax_cross_entropy(
     return losses, d_logits
 
 
+def dropout(x: ArrayLike, p: float, *, seed: Seed, threads: int | None = None) -> Array:
+    """Return `x` (any shape), of which each element is zero with probability `p`, and the others times ``1 / (1 - p)``.
+
+    Which ones (Srivastava et al. 2014) is a function of `seed`, `p` and the element's place in the array alone: they
+    are drawn by Philox4x32-10 (Salmon et al. 2011), element i of the flat array by word i / 16 % 4 of block
+    i / 64 * 16 + i % 16, and the key is `gru_native.random.key` of the seed. An element is zero when its number is
+    below p * 2**32.
+    """
+    x, p = any_float_array("x", x), number("p", p, most=1.0)
+    y = empty(x.shape, x.dtype)
+    _core.dropout(_contiguous(x).reshape(-1), y.reshape(-1), key(seed), p, thread_count(threads))
+    return y
+
+
+def sigmoid(x: ArrayLike) -> Array:
+    """Return ``1 / (1 + exp(-x))`` of an array of any shape, as the kernels compute it.
+
+    The error is at most 2.1 units in the last place, 2.2 in float64; results below the smallest normal number are zero.
+    """
+    return _activation(x, _core.sigmoid)
+
+
+def tanh(x: ArrayLike) -> Array:
+    """Return ``tanh(x)`` of an array of any shape, as the kernels compute it.
+
+    The error is at most 2.1 units in the last place, 2.2 in float64.
+    """
+    return _activation(x, _core.tanh)
+
+
+@overload
+def activate(x: ArrayLike, function: ActivationLike, *, slope: Literal[False] = False) -> Array: ...
+@overload
+def activate(x: ArrayLike, function: ActivationLike, *, slope: Literal[True]) -> tuple[Array, Array]: ...
+def activate(x: ArrayLike, function: ActivationLike, *, slope: bool = False) -> Array | tuple[Array, Array]:
+    """Return a function of each value of an array of any shape, and on request its slope there.
+
+    Parameters
+    ----------
+    x
+        float32 or float64.
+    function
+        A name, or a tuple of a name and numbers: see `gru_native.activations`.
+    slope
+        Whether to return the slope, too.
+
+    Returns
+    -------
+    y, or y and the slope
+        New arrays of x's shape and dtype.
+    """
+    x, chosen = any_float_array("x", x), activation("function", function)
+    y = empty(x.shape, x.dtype)
+    slopes = empty(x.shape, x.dtype) if flag("slope", slope) else None
+    flat = None if slopes is None else slopes.reshape(-1)
+    code, given = FUNCTIONS.index(chosen.name) + 1, _contiguous(x).reshape(-1)
+    _core.activate(code, chosen.alpha, chosen.beta, given, y.reshape(-1), flat)
+    return y if slopes is None else (y, slopes)
+
+
+def softmax(x: ArrayLike, *, threads: int | None = None) -> Array:
+    """Return ``exp(x) / sum of exp(x)`` over the last axis of an array (..., C), float32 or float64.
+
+    The largest number of a row is subtracted from all first, so that none overflows.
+    """
+    x = any_float_array("x", x)
+    if x.ndim == 0:
+        raise ValueError("x: expected shape (..., C), got a single number")
+    y = empty(x.shape, x.dtype)
+    rows = (-1, x.shape[-1]) if x.size else (0, 0)
+    _core.softmax(_contiguous(x).reshape(rows), y.reshape(rows), thread_count(threads))
+    return y
+
+
+def _activation(x: ArrayLike, function: Any) -> Array:
+    x = any_float_array("x", x)
+    y = empty(x.shape, x.dtype)
+    function(_contiguous(x).reshape(-1), y.reshape(-1))
+    return y
+
+
+# ---- Labels without a place in time ---------------------------------------------------------------------------------
+
+
 @repeatable
 def ctc(
     logits: ArrayLike,
@@ -1223,87 +1307,6 @@ def _decoded(
     scores = np.empty(batch, np.float64)
     _core.ctc_decode(logits, lengths, blank, width, scorer, alpha, beta, labels, sizes, scores, thread_count(threads))
     return [row[:size].copy() for row, size in zip(labels, sizes, strict=True)], scores
-
-
-def dropout(x: ArrayLike, p: float, *, seed: Seed, threads: int | None = None) -> Array:
-    """Return `x` (any shape), of which each element is zero with probability `p`, and the others times ``1 / (1 - p)``.
-
-    Which ones (Srivastava et al. 2014) is a function of `seed`, `p` and the element's place in the array alone: they
-    are drawn by Philox4x32-10 (Salmon et al. 2011), element i of the flat array by word i / 16 % 4 of block
-    i / 64 * 16 + i % 16, and the key is `gru_native.random.key` of the seed. An element is zero when its number is
-    below p * 2**32.
-    """
-    x, p = any_float_array("x", x), number("p", p, most=1.0)
-    y = empty(x.shape, x.dtype)
-    _core.dropout(_contiguous(x).reshape(-1), y.reshape(-1), key(seed), p, thread_count(threads))
-    return y
-
-
-def sigmoid(x: ArrayLike) -> Array:
-    """Return ``1 / (1 + exp(-x))`` of an array of any shape, as the kernels compute it.
-
-    The error is at most 2.1 units in the last place, 2.2 in float64; results below the smallest normal number are zero.
-    """
-    return _activation(x, _core.sigmoid)
-
-
-def tanh(x: ArrayLike) -> Array:
-    """Return ``tanh(x)`` of an array of any shape, as the kernels compute it.
-
-    The error is at most 2.1 units in the last place, 2.2 in float64.
-    """
-    return _activation(x, _core.tanh)
-
-
-@overload
-def activate(x: ArrayLike, function: ActivationLike, *, slope: Literal[False] = False) -> Array: ...
-@overload
-def activate(x: ArrayLike, function: ActivationLike, *, slope: Literal[True]) -> tuple[Array, Array]: ...
-def activate(x: ArrayLike, function: ActivationLike, *, slope: bool = False) -> Array | tuple[Array, Array]:
-    """Return a function of each value of an array of any shape, and on request its slope there.
-
-    Parameters
-    ----------
-    x
-        float32 or float64.
-    function
-        A name, or a tuple of a name and numbers: see `gru_native.activations`.
-    slope
-        Whether to return the slope, too.
-
-    Returns
-    -------
-    y, or y and the slope
-        New arrays of x's shape and dtype.
-    """
-    x, chosen = any_float_array("x", x), activation("function", function)
-    y = empty(x.shape, x.dtype)
-    slopes = empty(x.shape, x.dtype) if flag("slope", slope) else None
-    flat = None if slopes is None else slopes.reshape(-1)
-    code, given = FUNCTIONS.index(chosen.name) + 1, _contiguous(x).reshape(-1)
-    _core.activate(code, chosen.alpha, chosen.beta, given, y.reshape(-1), flat)
-    return y if slopes is None else (y, slopes)
-
-
-def softmax(x: ArrayLike, *, threads: int | None = None) -> Array:
-    """Return ``exp(x) / sum of exp(x)`` over the last axis of an array (..., C), float32 or float64.
-
-    The largest number of a row is subtracted from all first, so that none overflows.
-    """
-    x = any_float_array("x", x)
-    if x.ndim == 0:
-        raise ValueError("x: expected shape (..., C), got a single number")
-    y = empty(x.shape, x.dtype)
-    rows = (-1, x.shape[-1]) if x.size else (0, 0)
-    _core.softmax(_contiguous(x).reshape(rows), y.reshape(rows), thread_count(threads))
-    return y
-
-
-def _activation(x: ArrayLike, function: Any) -> Array:
-    x = any_float_array("x", x)
-    y = empty(x.shape, x.dtype)
-    function(_contiguous(x).reshape(-1), y.reshape(-1))
-    return y
 
 
 # ---- Checks ---------------------------------------------------------------------------------------------------------
