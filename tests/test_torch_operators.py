@@ -12,6 +12,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from torch import library  # noqa: E402
+
 import gru_native.torch as gt  # noqa: E402
 from gru_native.torch import operators  # noqa: E402
 
@@ -61,12 +63,12 @@ each_kind = pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("keep", [False, True])
 def test_opcheck_of_the_forward_pass(kind: str, keep: bool) -> None:
     module = KINDS[kind]().requires_grad_(keep)
-    torch.library.opcheck(torch.ops.gru_native.recurrent.default, arguments(module, sequence(), keep=keep))
+    library.opcheck(torch.ops.gru_native.recurrent.default, arguments(module, sequence(), keep=keep))
 
 
 def test_opcheck_with_lengths_and_resets() -> None:
     call = arguments(KINDS["GRU"](), sequence(), keep=True, lengths=LENGTHS, reset=RESET)
-    torch.library.opcheck(torch.ops.gru_native.recurrent.default, call)
+    library.opcheck(torch.ops.gru_native.recurrent.default, call)
 
 
 @each_kind
@@ -75,9 +77,7 @@ def test_opcheck_of_the_backward_pass(kind: str) -> None:
     *forward, _ = call = arguments(module, sequence(), keep=True, lengths=LENGTHS, reset=RESET)
     output, h_n, c_n, tape = torch.ops.gru_native.recurrent(*call)
     gradients = torch.randn_like(output), torch.randn_like(h_n), torch.randn_like(c_n) if kind == "LSTM" else None
-    torch.library.opcheck(
-        torch.ops.gru_native.recurrent_backward.default, (*gradients, output, tape, True, True, *forward)
-    )
+    library.opcheck(torch.ops.gru_native.recurrent_backward.default, (*gradients, output, tape, True, True, *forward))
 
 
 # ---- Passed by ------------------------------------------------------------------------------------------------------

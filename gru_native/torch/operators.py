@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, library
 
 from gru_native.torch import _calls
 from gru_native.torch._calls import Weights
@@ -43,11 +43,11 @@ _STACK = (
 FORWARD = "gru_native::recurrent"
 BACKWARD = "gru_native::recurrent_backward"
 NO_FORWARD_MODE = "gru_native's modules have no forward-mode gradients; PyTorch's own have them"
-torch.library.define(
+library.define(
     FORWARD,
     f"({_STACK}, bool keep) -> (Tensor, Tensor, Tensor, Tensor)",
 )
-torch.library.define(
+library.define(
     BACKWARD,
     "(Tensor? d_output, Tensor? d_h_n, Tensor? d_c_n, Tensor output, Tensor tape, bool wants_x, bool wants_state, "
     f"{_STACK}) -> Tensor[]",
@@ -246,7 +246,7 @@ def _keeps_graph() -> bool:
 # ---- The operators' kernels -----------------------------------------------------------------------------------------
 
 
-@torch.library.impl(FORWARD, "CPU")
+@library.impl(FORWARD, "CPU")
 def _forward(
     x: Tensor,
     h_0: Tensor | None,
@@ -262,7 +262,7 @@ def _forward(
     return _all_there(x, _calls.forward(None, parameters, given, tuple(own), keep, clear=True))
 
 
-@torch.library.impl(BACKWARD, "CPU")
+@library.impl(BACKWARD, "CPU")
 def _backward(
     d_output: Tensor | None,
     d_h_n: Tensor | None,
@@ -298,7 +298,7 @@ def _all_there(x: Tensor, results: Sequence[Tensor | None]) -> tuple[Tensor, ...
 # ---- Shapes alone, for tracing --------------------------------------------------------------------------------------
 
 
-@torch.library.register_fake(FORWARD)
+@library.register_fake(FORWARD)
 def _forward_shapes(
     x: Tensor,
     h_0: Tensor | None,
@@ -327,7 +327,7 @@ def _forward_shapes(
     return _all_there(x, (output, h_n, x.new_empty(c_shape) if own.cell == "lstm" else None, tape))
 
 
-@torch.library.register_fake(BACKWARD)
+@library.register_fake(BACKWARD)
 def _backward_shapes(
     d_output: Tensor | None,
     d_h_n: Tensor | None,
@@ -392,7 +392,7 @@ def _gradients(ctx: Any, *d_results: Tensor | None) -> tuple[Any, ...]:
     return (*d_inputs, None, None, None, gradients, *(None for _ in ctx.options), None)
 
 
-torch.library.register_autograd(FORWARD, _gradients, setup_context=_save)
-torch.library.register_autograd(BACKWARD, RecurrentBackward.backward)
+library.register_autograd(FORWARD, _gradients, setup_context=_save)
+library.register_autograd(BACKWARD, RecurrentBackward.backward)
 # Modules leave a call under autocast to PyTorch; a program that was exported cannot.
-torch.library.register_autocast(FORWARD, "cpu", torch.float32)
+library.register_autocast(FORWARD, "cpu", torch.float32)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, library
 
 from gru_native.torch.operators import (
     BACKWARD,
@@ -127,7 +127,7 @@ def _each(operator: Callable[..., Any], size: int, in_dims: Sequence[Dim], argum
     return [torch.stack(parts) for parts in zip(*results, strict=True)]
 
 
-torch.library.register_vmap(FORWARD, recurrent)
-torch.library.register_vmap(BACKWARD, recurrent_backward)
+library.register_vmap(FORWARD, recurrent)
+library.register_vmap(BACKWARD, recurrent_backward)
 Recurrent.vmap = staticmethod(_Transformed.forward)
 RecurrentBackward.vmap = staticmethod(_Transformed.backward)
