@@ -4,6 +4,8 @@
 cimport cython
 cimport numpy as np
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.object cimport PyObject, PyTypeObject
+from cpython.ref cimport Py_INCREF
 from libc.stdint cimport int64_t, uint64_t
 
 import numpy
@@ -11,6 +13,12 @@ import numpy
 np.import_array()
 
 from gru_native cimport *
+
+cdef extern from "numpy/arrayobject.h":
+    object PyArray_NewFromDescr(
+        PyTypeObject*, np.dtype, int, const np.npy_intp*, const np.npy_intp*, void*, int, PyObject*
+    )
+    PyTypeObject PyArray_Type
 
 # Multiply-adds of a step up to which it keeps the GIL: giving it up and getting it back takes longer.
 cdef size_t keeps_gil = 200_000
@@ -76,6 +84,12 @@ cdef int refuse_result(object out, np.npy_intp rows, Model model) except -1:
     )
 
 
+# As numpy.empty's, without the search for a dtype.
+cdef inline object new_matrix(np.dtype dtype, np.npy_intp* shape):
+    Py_INCREF(dtype)  # NewFromDescr takes it
+    return PyArray_NewFromDescr(&PyArray_Type, dtype, 2, shape, NULL, NULL, 0, NULL)
+
+
 cdef inline bint fits_ids(object array) noexcept:
     return np.PyArray_CheckExact(array) and fits_rows(array, np.NPY_UINT64, np.PyArray_SIZE(array), -1)
 
@@ -92,6 +106,7 @@ cdef class Model:
     cdef gn_model* handle
     cdef gn_model_info info
     cdef int type_number, x_type
+    cdef readonly np.dtype dtype
     cdef np.npy_intp x_size  # of a row of x, -1 where it is a number
 
     def __cinit__(self, bytes content not None):
@@ -110,15 +125,12 @@ cdef class Model:
         self.info.size = sizeof(self.info)
         done(gn_model_describe(self.handle, &self.info, &error), &error)
         self.type_number = np.NPY_FLOAT64 if self.info.type == GN_FLOAT64 else np.NPY_FLOAT32
+        self.dtype = np.PyArray_DescrFromType(self.type_number)
         self.x_type = np.NPY_INT64 if self.info.indices else self.type_number
         self.x_size = -1 if self.info.indices else <np.npy_intp>self.info.input_size
 
     def __dealloc__(self):
         gn_model_destroy(self.handle)
-
-    @property
-    def dtype(self):
-        return np.PyArray_DescrFromType(self.type_number)
 
     @property
     def input_size(self):
@@ -202,7 +214,7 @@ cdef class Session:
             if not fits_rows(x, model.x_type, self.rows, model.x_size):
                 refuse("x")
         if out is None:
-            out = np.PyArray_EMPTY(2, shape, model.type_number, 0)
+            out = new_matrix(model.dtype, shape)
         elif not fits_result(out, model.type_number, self.rows, size) or overlap(x, out):
             refuse_result(out, self.rows, model)
         cdef const void* data = np.PyArray_DATA(x)
@@ -369,7 +381,7 @@ cdef class Pool:
             if not fits_rows(x, model.x_type, rows, model.x_size):
                 refuse("x")
         if out is None:
-            out = np.PyArray_EMPTY(2, shape, model.type_number, 0)
+            out = new_matrix(model.dtype, shape)
         elif not fits_result(out, model.type_number, rows, size) or overlap(x, out) or overlap(ids, out):
             refuse_result(out, rows, model)
         cdef const uint64_t* names = <const uint64_t*>np.PyArray_DATA(ids)
