@@ -243,6 +243,7 @@ def test_errors_of_training(text: Path, tmp_path: Path, capsys: pytest.CaptureFi
         ),
         (text, missing, f"{missing}: cannot be written: No such file or directory"),
         (text, tmp_path, f"{tmp_path}: not a regular file"),
+        (text, text, f"{text}: expected another file to write than {text}, which this command has besides"),
     ]
     for file, model, message in cases:
         assert _error(capsys, "train-text", file, "--out", model).startswith(message)

@@ -346,6 +346,26 @@ def test_errors_name_the_place(
     assert not Path("model").exists()
 
 
+def test_no_file_has_two_uses(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, table = tmp_path / "model", tmp_path / "table.csv"
+    content = (folder / "long.csv").read_bytes()
+    table.write_bytes(content)
+    options = ["--task", "classify", "--target", "kind", *LONG, "--epochs", "1"]
+    _run("train", table, *options, "--out", model)
+    before = model.read_bytes()
+    for command in (
+        ["train", table, *options, "--out", table],
+        ["train", table, *options, "--out", model, "--picture", model],
+        ["predict", model, table, "--out", table],
+        ["predict", model, table, "--out", tmp_path / "out", "--picture", model],
+        ["evaluate", model, table, "--picture", table],
+    ):
+        capsys.readouterr()
+        assert main([str(each) for each in command]) == 2
+        assert "expected another file to write than" in capsys.readouterr().err
+    assert (model.read_bytes(), table.read_bytes()) == (before, content)
+
+
 def test_what_was_not_there_in_training(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model, other = tmp_path / "model", tmp_path / "other.csv"
     options = ["--task", "classify", "--target", "kind", *LONG, "--epochs", "1"]

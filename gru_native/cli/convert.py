@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> None:
     reader = io.READERS.get(arguments.input.suffix.lower())
     if reader is None:
         raise UserError(f"{arguments.input}: expected a name that ends in {', '.join(io.READERS)}")
-    check_writable_file(arguments.output)
+    check_writable_file(arguments.output, arguments.input)
     try:
         model = import_module(reader).load(arguments.input)
     except ImportError as error:

@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Predict, compare, and print the figures."""
     model = load(arguments)
     with user_errors():
-        check_outputs(picture=arguments.picture)
+        check_outputs(picture=arguments.picture, inputs=[arguments.model, arguments.table])
         table = read_table(arguments.table)
         expected, found = model.compared(table, progress(UNITS.get(model.settings.task, "sequence")))
         figures = {"examples": str(len(found)), **rounded(model.figures(expected, found))}

@@ -41,7 +41,7 @@ def register(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Write the file."""
     model = io.load(arguments.model)
-    check_writable_file(arguments.out)
+    check_writable_file(arguments.out, arguments.model)
     try:
         from gru_native import onnx
 

@@ -18,10 +18,13 @@ def read_text(path: Path) -> str:
         raise UserError(f"{path}: not a text in UTF-8: {error.reason} at byte {error.start}") from error
 
 
-def check_writable_file(path: Path) -> None:
-    """Find out before the work whether a file can be written after it."""
+def check_writable_file(path: Path, *others: str | Path) -> None:
+    """Find out before the work whether a file can be written after it, and is none of the others that a command has."""
     if path.exists() and not path.is_file():
         raise UserError(f"{path}: not a regular file")
+    for other in map(Path, others):
+        if path.resolve() == other.resolve() or (path.exists() and other.exists() and path.samefile(other)):
+            raise UserError(f"{path}: expected another file to write than {other}, which this command has besides")
     check_writable(path, path.resolve().parent)
 
 

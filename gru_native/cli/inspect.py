@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Look into the model, draw, and say what was drawn."""
     if not find_spec("matplotlib"):
         raise UserError("--out: needs matplotlib (pip install matplotlib)")
-    check_writable_file(arguments.out)
+    check_writable_file(arguments.out, arguments.model)
     try:
         model = CharacterModel.load(arguments.model)
     except ModelFileError:

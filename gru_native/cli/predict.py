@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Predict, and write what comes of it."""
     model = load(arguments)
     with user_errors():
-        check_outputs(arguments.out, picture=arguments.picture)
+        check_outputs(arguments.out, picture=arguments.picture, inputs=[arguments.model, arguments.table])
         table = read_table(arguments.table)
         columns = model.predict(table, progress(UNITS.get(model.settings.task, "sequence")))
     write_columns(arguments.out, columns)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -128,11 +128,11 @@ def user_errors() -> Iterator[None]:
         raise UserError(str(error)) from error
 
 
-def check_outputs(*paths: Path | None, picture: Path | None) -> None:
-    """Find out before the work whether files can be written, and the picture be drawn."""
-    for path in (*paths, picture):
-        if path is not None:
-            check_writable_file(path)
+def check_outputs(*paths: Path | None, picture: Path | None, inputs: Sequence[str | Path]) -> None:
+    """Find out before the work whether files can be written, each another one, and the picture be drawn."""
+    outputs = [path for path in (*paths, picture) if path is not None]
+    for place, path in enumerate(outputs):
+        check_writable_file(path, *inputs, *outputs[:place])
     if picture is not None and not find_spec("matplotlib"):
         raise UserError("--picture: needs matplotlib (pip install matplotlib)")
 

@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Train on the table and print the result."""
     with user_errors():
         settings = final_settings(given_settings(arguments))
-        check_outputs(arguments.out, picture=arguments.picture)
+        check_outputs(arguments.out, picture=arguments.picture, inputs=[arguments.table])
         fit = prepare(read_table(arguments.table), settings)
     complete(
         fit.trainer,

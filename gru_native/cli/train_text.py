@@ -74,6 +74,7 @@ def register(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Train on the file and print the result."""
     options = {field.name: getattr(arguments, field.name) for field in fields(Recipe)}
+    check_writable_file(arguments.out, arguments.file)
     result = train(read_text(arguments.file), arguments.out, Recipe(**options), task="train-text")
     print(f"The model is in {arguments.out}.")
     print(result)
