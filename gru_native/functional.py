@@ -680,7 +680,7 @@ class Windows:
     def outputs(self, lengths: ArrayLike) -> Array:
         """Return the output steps of rows with so many steps, int64 of any shape; a row without a step has none."""
         found = index_array("lengths", lengths, LARGEST)
-        given = found + (sum(self._sides) - self._reach)
+        given = found + (sum(self.sides) - self._reach)
         return np.where((found > 0) & (given > 0), (given - 1) // self.stride + 1, 0)
 
     @property
@@ -688,7 +688,8 @@ class Windows:
         return (self.kernel_size - 1) * self.dilation
 
     @property
-    def _sides(self) -> tuple[int, int]:
+    def sides(self) -> tuple[int, int]:
+        """The zeros before and behind each row."""
         if isinstance(self.padding, int):
             return self.padding, self.padding
         left = self._reach if self.padding == "causal" else self._reach // 2
@@ -696,7 +697,7 @@ class Windows:
 
     @property
     def _numbers(self) -> tuple[int, int, int, int, int]:
-        return self.kernel_size, self.stride, self.dilation, *self._sides
+        return self.kernel_size, self.stride, self.dilation, *self.sides
 
 
 _MOST_STEPS = 2**31 - 1

@@ -82,6 +82,7 @@ _SIZES: dict[str, Callable[[Config], int]] = {
     "LSTM": _stacked(4),
     "RNN": _stacked(1),
     "Linear": lambda own: own["out_features"] * (own["in_features"] + own["bias"]),
+    "Conv1d": lambda own: own["out_channels"] * (own["in_channels"] * own["kernel_size"] + own["bias"]),
     "Embedding": lambda own: own["num_embeddings"] * own["embedding_dim"],
     "BatchNorm1d": lambda own: (2 + 2 * own["affine"]) * own["num_features"],
     "LayerNorm": lambda own: own["normalized_shape"][0] * (own["elementwise_affine"] + own["bias"]),
@@ -205,6 +206,12 @@ class _Layer:
     def whole(self, name: str) -> int:
         return arguments.whole(f"{self.kind}: {name}", self.config.get(name))
 
+    def over_time(self, name: str) -> int:
+        """Return a whole number that Keras has in a list, of one axis."""
+        found = self.config.get(name, 1)
+        single = found[0] if isinstance(found, list) and len(found) == 1 else found
+        return arguments.whole(f"{self.kind}: {name}", single)
+
     def flag(self, name: str, default: bool) -> bool:
         return arguments.flag(f"{self.kind}: {name}", self.config.get(name, default))
 
@@ -311,6 +318,20 @@ def _dense(layer: _Layer, shape: Shape) -> Native:
     return [own, *_activated(layer)], (*shape[:-1], size)
 
 
+def _convolution(layer: _Layer, shape: Shape) -> Native:
+    layer.check(data_format="channels_last", groups=1)
+    size, stride = layer.whole("filters"), layer.over_time("strides")
+    own = {"type": "Conv1d", "in_channels": layer.features(shape, axes=2), "out_channels": size, "stride": stride}
+    own |= {"kernel_size": layer.over_time("kernel_size"), "dilation": layer.over_time("dilation_rate")}
+    padding = layer.config.get("padding", "valid")
+    if padding not in ("valid", "same", "causal"):
+        layer.refuse(f"expected padding to be one of valid, same, causal, got {shown(padding)}")
+    if padding == "same" and stride > 1:
+        layer.refuse(f"expected strides=1 where padding='same', because zeros go by the length then, got {stride}")
+    own |= {"padding": 0 if padding == "valid" else padding, "bias": layer.flag("use_bias", True), "batch_first": True}
+    return [own | {"dtype": layer.dtype}, *_activated(layer)], (None, size)
+
+
 def _activated(layer: _Layer) -> list[Config]:
     name = layer.config.get("activation")
     if name == "softmax":
@@ -376,6 +397,7 @@ _LAYERS: dict[str, Callable[[_Layer, Shape], Native]] = {
     "Masking": _masking,
     **dict.fromkeys(_CELLS, _recurrent),
     "Bidirectional": _bidirectional,
+    "Conv1D": _convolution,
     "Dense": _dense,
     "TimeDistributed": _time_distributed,
     "Activation": _activation,

@@ -82,7 +82,7 @@ def _slots(name: str, module: nn.Module) -> list[_Slot]:
         raise ValueError(f"layer {name} ({type(module).__name__}): has no counterpart in Keras")
 
     def native(arrays: Sequence[Array]) -> dict[str, Array]:
-        turned = [array.T if isinstance(module, nn.Linear) else array for array in arrays]
+        turned = [array.T if isinstance(module, nn.Linear | nn.Conv1d) else array for array in arrays]
         return dict(zip(names, turned, strict=True))
 
     numbers = sum(own[each].size for each in names)
@@ -92,6 +92,7 @@ def _slots(name: str, module: nn.Module) -> list[_Slot]:
 # Keras has the variables of these in the order of ours: weights and biases, then running values.
 _KINDS: dict[type[nn.Module], tuple[str, ...]] = {
     nn.Linear: ("dense", "time_distributed"),
+    nn.Conv1d: ("conv1d",),
     nn.Embedding: ("embedding",),
     nn.BatchNorm1d: ("batch_normalization",),
     nn.LayerNorm: ("layer_normalization",),

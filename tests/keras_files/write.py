@@ -68,13 +68,29 @@ def two_ways(keras: Any, rng: np.random.Generator) -> Model:
     return model, rng.standard_normal((3, 5, 2)).astype("float32"), None
 
 
-MODELS = {"text": text, "series": series, "two_ways": two_ways}
+def waves(keras: Any, rng: np.random.Generator) -> Model:
+    """Convolutions of all paddings in front of a recurrent layer."""
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            layers.InputLayer((None, 2)),
+            layers.Conv1D(4, 3, strides=2, activation="relu"),
+            layers.Conv1D(3, 4, padding="same", dilation_rate=2, use_bias=False),
+            layers.Conv1D(3, 2, padding="causal", strides=2, activation="softmax"),
+            layers.GRU(3),
+        ]
+    )
+    return model, rng.standard_normal((3, 20, 2)).astype("float32"), None
+
+
+MODELS = {"text": text, "series": series, "two_ways": two_ways, "waves": waves}
 
 # What is kept: the model, the version of Keras, and the end of the file's name.
 KEPT = (
     ("text", 3, ".keras"),
     ("series", 3, ".h5"),
     ("two_ways", 3, ".weights.h5"),
+    ("waves", 3, ".keras"),
     ("series", 2, ".keras"),
     ("two_ways", 2, ".h5"),
 )
