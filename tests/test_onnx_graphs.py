@@ -85,9 +85,23 @@ MODELS: dict[str, Callable[[], Any]] = {
         nn.Linear(5, 4, **H),
         nn.Softmax(),
     ),
+    "convolutions": lambda: nn.Sequential(
+        nn.Conv1d(3, 4, 3, stride=2, padding="causal", dilation=2, **H),
+        nn.Activation("relu"),
+        nn.Conv1d(4, 5, 4, padding="same", bias=False, **H),
+        nn.GRU(5, 6, **H),
+        nn.LastPooling(),
+    ),
+    "convolutions batch first": lambda: nn.Sequential(
+        nn.Linear(3, 4, **H),
+        nn.Conv1d(4, 5, 3, stride=2, padding=1, batch_first=True, **H),
+        norm(nn.BatchNorm1d(5, channels_last=True, batch_first=True)),
+        nn.LSTM(5, 6, batch_first=True, bidirectional=True, **H),
+    ),
     "no recurrent layer": lambda: nn.Sequential(nn.Linear(3, 4, **H), norm(nn.BatchNorm1d(4)), nn.Linear(4, 2, **H)),
 }
-over_time = pytest.mark.parametrize("name", [name for name in MODELS if name != "no recurrent layer"])
+NO_LENGTHS = ("convolutions", "convolutions batch first", "no recurrent layer")
+over_time = pytest.mark.parametrize("name", [name for name in MODELS if name not in NO_LENGTHS])
 every_model = pytest.mark.parametrize("name", MODELS)
 
 
@@ -168,7 +182,7 @@ def test_lengths_in_onnxruntime(name: str, tmp_path: Path, rng: np.random.Genera
 def test_a_model_comes_back_with_the_same_bits(
     name: str, options: dict[str, bool], dtype: str, tmp_path: Path, rng: np.random.Generator
 ) -> None:
-    if name == "no recurrent layer" and options.get("lengths"):
+    if name in NO_LENGTHS and options.get("lengths"):
         pytest.skip("it has no lengths")
     if name in ("gru activations", "lstm of three") and dtype == "float64":
         pytest.skip("1/6 is no number of float32")
@@ -313,10 +327,19 @@ def test_wrong_arguments_of_export(tmp_path: Path) -> None:
         ours.export(nn.GRU(3, 4), path, opset=17)
     with pytest.raises(TypeError, match="states: expected True or False, got 1"):
         ours.export(nn.GRU(3, 4), path, states=1)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="lengths: expected False, because no layer is recurrent or pools"):
+    with pytest.raises(ValueError, match="lengths: expected False, because no layer goes over time"):
         ours.export(nn.Linear(3, 4), path, lengths=True)
+    with pytest.raises(ValueError, match=r"layer 0 \(Conv1d\): lengths: expected False, because ONNX's Conv"):
+        ours.export(MODELS["convolutions"](), path, lengths=True)
     with pytest.raises(FileNotFoundError):
         ours.export(nn.GRU(3, 4), tmp_path / "no" / "model.onnx")
+
+
+def test_the_axis_of_time_behind_a_convolution_has_a_name_of_its_own(tmp_path: Path) -> None:
+    ours.export(nn.Conv1d(3, 4, 2, batch_first=True), tmp_path / "model.onnx")
+    graph = onnx.load(tmp_path / "model.onnx").graph
+    (x, output) = (each.type.tensor_type.shape.dim for each in (graph.input[0], graph.output[0]))
+    assert [size.dim_param for size in (*x, *output)] == ["batch", "time", "", "batch", "time_of_Conv_1", ""]
 
 
 # Graphs that others write.
@@ -406,6 +429,52 @@ def test_states_lengths_and_a_mean(rng: np.random.Generator) -> None:
     x = rng.standard_normal((2, 5, 3)).astype(np.float32)
     output, _ = model(x, lengths=[5, 2])
     assert not output[1, 2:].any()
+
+
+def convolved(attributes: str, weight: tuple[int, ...] = (5, 3, 4), turned: str = "[0, 2, 1]") -> nn.Sequential:
+    """Load a convolution of sequences with three channels, and what stands behind it."""
+    return chain(
+        f"g (float[B, T, 3] x) => (float[B, N, 5] y) {{ t = Transpose <perm = {turned}> (x)"
+        f"c = Conv {attributes} (t, W, B) r = Relu (c) y = Transpose <perm = [0, 2, 1]> (r) }}",
+        W=np.random.default_rng(0).standard_normal(weight).astype(np.float32),
+        B=np.arange(5, dtype=np.float32),
+    )
+
+
+@pytest.mark.parametrize(
+    ("attributes", "options"),
+    [
+        ("", {}),
+        ("<pads = [2, 2], kernel_shape = [4]>", {"padding": 2}),
+        ("<pads = [6, 0], dilations = [2]>", {"padding": "causal", "dilation": 2}),
+        ('<pads = [1, 2], strides = [2], auto_pad = "NOTSET", group = 1>', {"padding": "same", "stride": 2}),
+    ],
+)
+def test_convolutions_of_others(attributes: str, options: dict[str, Any], rng: np.random.Generator) -> None:
+    model = convolved(attributes)
+    assert kinds(model) == ["Conv1d", "Activation"]
+    wanted = nn.Conv1d(3, 5, 4, **options, batch_first=True, **H)
+    assert model[0].config() == wanted.config()
+    wanted.load_state_dict(model[0].state_dict())
+    x = rng.standard_normal((2, 9, 3)).astype(np.float32)
+    assert_same_bits(model(x), np.maximum(wanted(x), 0))
+
+
+@pytest.mark.parametrize(
+    ("graph", "message"),
+    [
+        (("<group = 3>", (5, 1, 4)), "group: expected 1, got 3"),
+        (('<auto_pad = "SAME_LOWER">',), "auto_pad: expected 'NOTSET', got 'SAME_LOWER'"),
+        (("<kernel_shape = [3]>",), r"kernel_shape: expected \[4\], got \[3\]"),
+        (("<pads = [0, 1]>",), r"pads: expected as many on both sides, or .* causal or same, got \(0, 1\)"),
+        (("", (5, 3, 4, 4)), r"W: expected one axis of windows, .*, got shape \(5, 3, 4, 4\)"),
+        (("", (5, 3, 4), "[0, 1, 2]"), "X: expected sequences with channels on axis 1 and steps on axis 2"),
+        (("", (6, 3, 4)), "bias: expected"),
+    ],
+)
+def test_convolutions_that_are_no_layer(graph: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(ModelFileError, match=f"Conv 'c': .*{message}"):
+        convolved(*graph)
 
 
 @pytest.mark.parametrize(

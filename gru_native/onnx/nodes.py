@@ -11,6 +11,7 @@ from onnx import NodeProto, numpy_helper
 
 from gru_native import nn
 from gru_native.arguments import Array
+from gru_native.functional import Padding, Windows
 from gru_native.onnx.lengths import DOMAIN
 from gru_native.onnx.recurrent import INPUTS, NAMES, NUMBERS, WEIGHTS, attributes_of, from_operator
 from gru_native.onnx.values import (
@@ -159,6 +160,46 @@ def _last_step(node: Node, x: Signal, axis: int) -> Signal:
         raise NoChain("expected the last states, Y_h, got the last step of Y, where the reverse direction begins")
     pooling = nn.LastPooling(batch_first=node.over_time(x.axes[axis]))
     return x.through(pooling, axes=_without(x.axes, axis), ragged=(*x.ragged, False))
+
+
+def _convolution(node: Node) -> Signal:
+    x, weight = signal(node.given[0]), constant(node.given[1], "W")
+    if weight.ndim != 3:
+        raise NoChain(f"W: expected one axis of windows, behind two of channels, got shape {weight.shape}")
+    if len(x.axes) != 3 or x.axes[1] != "F":
+        raise NoChain("X: expected sequences with channels on axis 1 and steps on axis 2, as a Transpose gives")
+    outputs, inputs, kernel = weight.shape
+    for name, wanted in (("group", 1), ("auto_pad", "NOTSET"), ("kernel_shape", [kernel])):
+        if (found := node.attributes.get(name, wanted)) != wanted:
+            raise NoChain(f"{name}: expected {wanted!r}, got {found!r}")
+    (stride,), (dilation,) = (node.attributes.get(name, [1]) for name in ("strides", "dilations"))
+    bias = None if node.input(2) is None else constant(node.input(2), "B")
+    layer = nn.Conv1d(
+        inputs,
+        outputs,
+        kernel,
+        stride=stride,
+        padding=_padding(kernel, stride, dilation, tuple(node.attributes.get("pads", [0, 0]))),
+        dilation=dilation,
+        bias=bias is not None,
+        batch_first=node.over_time(x.axes[2]),
+        dtype=weight.dtype,
+        seed=0,
+    )
+    layer.assign({"weight": weight} | ({} if bias is None else {"bias": bias}))
+    sizes, time = list(x.sizes), int(x.axes[2])
+    if steps := sizes[time]:
+        sizes[time] = int(layer.output_lengths(steps))
+    return x.through(layer, features=outputs, sizes=tuple(sizes), ragged=(*x.ragged, False))
+
+
+def _padding(kernel: int, stride: int, dilation: int, sides: tuple[int, ...]) -> Padding:
+    """Return the padding of a `Conv1d` that has so many zeros before and behind each row."""
+    paddings: tuple[Padding, ...] = (sides[0], "causal", "same")
+    for padding in paddings:
+        if Windows(kernel, stride, padding, dilation).sides == sides:
+            return padding
+    raise NoChain(f"pads: expected as many on both sides, or those of a Conv1d that is causal or same, got {sides}")
 
 
 def _mat_mul(node: Node) -> Signal:
@@ -460,6 +501,7 @@ _OPERATORS: Mapping[str, Callable[[Node], Any]] = {
     "LSTM": _recurrent,
     "RNN": _recurrent,
     "Gather": _gather,
+    "Conv": _convolution,
     "MatMul": _mat_mul,
     "Gemm": _gemm,
     "Add": _add,

@@ -37,8 +37,8 @@ def load(source: StrPath | bytes | ModelProto) -> nn.Sequential:
     """Return the model of a graph that is a chain of layers.
 
     Layers are GRU, LSTM and RNN nodes with what exporters put around them, MatMul with Add and Gemm (`Linear`), Gather
-    from a table (`Embedding`), LayerNormalization, BatchNormalization, Relu, Softmax and others
-    (`Activation`), Dropout (nothing), the last step or the last states (`LastPooling`), the mean over time
+    from a table (`Embedding`), Conv over time (`Conv1d`), LayerNormalization, BatchNormalization, Relu, Softmax and
+    others (`Activation`), Dropout (nothing), the last step or the last states (`LastPooling`), the mean over time
     (`MeanPooling`), and what `export` writes. Each recurrent node becomes a layer of its own.
 
     The model takes what the graph's layers begin with, and gives the graph's output. First and last states are those of

@@ -12,6 +12,7 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, defs, helpe
 from gru_native import __version__, io, nn
 from gru_native.activations import activation
 from gru_native.arguments import Array, StrPath, flag, shown, whole
+from gru_native.functional import Windows
 from gru_native.nn.module import Module, join
 from gru_native.onnx.lengths import DOMAIN, function
 from gru_native.onnx.recurrent import NAMES, Layer, single, to_operator, to_operator_weights
@@ -33,9 +34,9 @@ def export(model: Any, path: StrPath, *, opset: int = LEAST_OPSET, states: bool 
     Parameters
     ----------
     model
-        A module of `gru_native.nn`: a recurrent layer, or a `Sequential` of recurrent layers, `Embedding`, `Linear`,
-        `LayerNorm`, `BatchNorm1d`, `Activation`, `Dropout` (nothing at inference) and layers that pool; or a recurrent
-        module of `gru_native.torch`.
+        A module of `gru_native.nn`: a recurrent layer, or a `Sequential` of recurrent layers, `Embedding`, `Conv1d`,
+        `Linear`, `LayerNorm`, `BatchNorm1d`, `Activation`, `Dropout` (nothing at inference) and layers that pool; or a
+        recurrent module of `gru_native.torch`.
     path
         By custom ``*.onnx``. An existing file is replaced when the new one is complete on disk.
     opset
@@ -46,7 +47,7 @@ def export(model: Any, path: StrPath, *, opset: int = LEAST_OPSET, states: bool 
         recurrent; with ``_l0`` and so on behind it, where layers of a stack differ in size. Otherwise the states
         begin as zeros.
     lengths
-        Whether the graph has an input ``lengths`` (B), int32, of the steps of each row.
+        Whether the graph has an input ``lengths`` (B), int32, of the steps of each row. Not beside a `Conv1d`.
 
     Raises
     ------
@@ -70,9 +71,9 @@ def export(model: Any, path: StrPath, *, opset: int = LEAST_OPSET, states: bool 
 def to_model(model: Module, opset: int, states: bool, lengths: bool) -> ModelProto:
     """Return the file's content."""
     layers = [(name, layer) for name, layer in model.named_modules() if not isinstance(layer, nn.Sequential)]
-    over_time = [layer for _, layer in layers if isinstance(layer, (*_RECURRENT, *_POOLING))]
+    over_time = [layer for _, layer in layers if isinstance(layer, (*_RECURRENT, *_POOLING, nn.Conv1d))]
     if lengths and not over_time:
-        raise ValueError("lengths: expected False, because no layer is recurrent or pools, got True")
+        raise ValueError("lengths: expected False, because no layer goes over time, got True")
     graph = _Graph(model.state_dict(), layers, over_time, opset, states, lengths)
     for name, layer in layers:
         graph.add(name, layer)
@@ -130,7 +131,7 @@ class _Graph:
     def finished(self) -> ModelProto:
         """Return the model, whose result lies as its input does."""
         self.place = ""
-        if "time" in self.axes:
+        if len(self.axes) > 1:
             self.x = self.turned(to_time_major=not self.batch_first)
         self.node("Identity", self.x, names=["output"])
         output = _info("output", self.type, [*self.axes, self.features])
@@ -243,7 +244,7 @@ def _info(name: str, kind: int, axes: Sequence[Any]) -> ValueInfoProto:
 def _features(layers: Sequence[tuple[str, Any]]) -> int | str:
     """Return the size of the input's last axis, or a name for it, where no layer says it."""
     for _, layer in layers:
-        for name in ("input_size", "in_features", "num_features", "features"):
+        for name in ("input_size", "in_features", "num_features", "features", "in_channels"):
             if hasattr(layer, name):
                 return int(getattr(layer, name))
         if isinstance(layer, nn.LayerNorm):
@@ -287,6 +288,19 @@ def _embedding(graph: _Graph, layer: nn.Embedding) -> None:
     graph.features = layer.embedding_dim
 
 
+def _convolution(graph: _Graph, layer: nn.Conv1d) -> None:
+    if graph.lengths:
+        raise ValueError("lengths: expected False, because ONNX's Conv takes none, got True")
+    # The operator has channels on axis 1, and the steps behind them.
+    x = graph.node("Transpose", graph.x, perm=[1, 2, 0] if graph.time_major else [0, 2, 1])
+    sides = Windows(layer.kernel_size, layer.stride, layer.padding, layer.dilation).sides
+    arrays = [graph.own(name) for name in ("weight", "bias") if graph.has(name)]
+    x = graph.node("Conv", x, *arrays, strides=[layer.stride], dilations=[layer.dilation], pads=sides)
+    graph.x = graph.node("Transpose", x, perm=[2, 0, 1] if graph.time_major else [0, 2, 1])
+    graph.axes = [axis if axis == "batch" else f"time_of_{x}" for axis in graph.axes]  # which can be shorter
+    graph.features = layer.out_channels
+
+
 def _linear(graph: _Graph, layer: nn.Linear) -> None:
     graph.x = graph.node("MatMul", graph.x, graph.constant("weight", graph.arrays[join(graph.place, "weight")].T))
     if graph.has("bias"):
@@ -303,7 +317,7 @@ def _layer_norm(graph: _Graph, layer: nn.LayerNorm) -> None:
 
 
 def _batch_norm(graph: _Graph, layer: nn.BatchNorm1d) -> None:
-    sequences = layer.channels_last and "time" in graph.axes
+    sequences = layer.channels_last and len(graph.axes) > 1
     if not layer.track_running_stats:
         raise ValueError("track_running_stats: expected True, because a batch's own values are for training, got False")
     ones = np.ones(layer.num_features, layer.dtype)
@@ -366,6 +380,7 @@ _WRITERS: dict[type[Module], Callable[[_Graph, Any], None]] = {
     nn.LSTM: _recurrent,
     nn.RNN: _recurrent,
     nn.Embedding: _embedding,
+    nn.Conv1d: _convolution,
     nn.Linear: _linear,
     nn.LayerNorm: _layer_norm,
     nn.BatchNorm1d: _batch_norm,
