@@ -21,6 +21,7 @@ from gru_native.train import (
     Batch,
     Batches,
     Checkpoint,
+    CSVLog,
     ProgressBar,
     Record,
     Sequences,
@@ -483,6 +484,23 @@ def test_two_names_of_one_file_are_refused(tmp_path: Path) -> None:
         trainer.fit(Batches(x, y, 4), epochs=1, progress=False, log=tmp_path / "a", curves=tmp_path / "b")
     with pytest.raises(ValueError, match="^checkpoint: expected a path that the system can have, got ''"):
         trainer.fit(Batches(x, y, 4), epochs=1, progress=False, checkpoint="")
+
+
+@pytest.mark.parametrize(
+    ("taken", "file"), [("log", "a"), ("curves", "a"), ("checkpoint", "a"), ("checkpoint", "b")], ids=str
+)
+def test_a_table_of_steps_has_a_file_of_its_own(taken: str, file: str, tmp_path: Path) -> None:
+    trainer, x, y = _regression()
+    table = CSVLog(tmp_path / ("a" if file == "a" else "b.log"))
+    with pytest.raises(ValueError, match=r"^callbacks\[1\]: expected another file than .*(log|curves|checkpoint), "):
+        trainer.fit(
+            Batches(x, y, 4), epochs=1, progress=False, callbacks=[print, table], **{taken: f"{tmp_path}/{file}"}
+        )
+    twins = [table, CSVLog(table.path)]
+    with pytest.raises(ValueError, match=r"^callbacks\[1\]: expected another file than callbacks\[0\], got "):
+        trainer.fit(Batches(x, y, 4), epochs=1, progress=False, callbacks=twins)
+    assert trainer.step == 0
+    assert not list(tmp_path.iterdir())
 
 
 def test_only_a_missing_scikit_learn_is_said_to_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -197,6 +197,12 @@ def test_what_cannot_be_cut_is_refused_before_anything_changes() -> None:
     Trainer(model, CrossEntropyLoss(), optim.SGD(model)).fit(own, steps=1, progress=False)
 
 
+def test_more_shards_than_a_step_can_compute_are_refused() -> None:
+    model = model_of("rows")
+    with pytest.raises(ValueError, match="^shards: expected a whole number from 1 to 4096, got 1000000"):
+        Trainer(model, CrossEntropyLoss(), optim.SGD(model), shards=10**6)
+
+
 def test_what_is_not_finite_is_named_in_the_whole_batch() -> None:
     x, model = X[:, 0].copy(), model_of("rows")
     x[8, 1] = np.nan

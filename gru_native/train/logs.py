@@ -33,6 +33,8 @@ class CSVLog:
         trainer.fit(data, epochs=20, callbacks=[CSVLog("run.csv")])
     """
 
+    first_rank_only = True
+
     def __init__(self, path: StrPath) -> None:
         self.path = writable("path", path)
         self._rows: list[dict[str, Any]] = []
@@ -88,6 +90,8 @@ class TensorBoardLog:
     ImportError
         Without tensorboardX.
     """
+
+    first_rank_only = True
 
     def __init__(self, folder: StrPath) -> None:
         self.folder = Path(arguments.path("folder", folder))

@@ -26,8 +26,10 @@ from gru_native.train.data import Array, Batch, Data
 from gru_native.train.finite import advice
 from gru_native.train.identity import as_json, settings
 from gru_native.train.lengths import asked, input_lengths, refuse_lengths, target_lengths, without_padding
+from gru_native.train.logs import CSVLog
 from gru_native.train.metrics import Metric, Tally
 from gru_native.train.prediction import called_with, gives_probabilities, last_of, outputs, refuse_misfit
+from gru_native.train.ranks import refuse_different
 from gru_native.train.record import Record, plot_history, written_log
 from gru_native.train.report import ProgressBar
 from gru_native.train.shards import Shards, average, weighted
@@ -87,13 +89,13 @@ class Trainer:
     threads : int, optional
         The most threads to compute the model with; ``None`` for the default.
     shards : int
-        Into how many parts of like many rows each batch is cut, by ``data.shard``. What a step does is a function of
-        this number: each shard has dropout of its own, and batch statistics of its own, whose running values are then
-        averaged. The gradient is the mean over all targets of the batch, summed by a fixed tree.
+        Into how many parts of like many rows each batch is cut, by ``data.shard``: 1 to 4096. What a step does is a
+        function of this number: each shard has dropout of its own, and batch statistics of its own, whose running
+        values are then averaged. The gradient is the mean over all targets of the batch, summed by a fixed tree.
     communicator : MPI.Intracomm, optional
         Of mpi4py, such as ``MPI.COMM_WORLD``, whose ranks share out the shards, at most as many ranks as shards. All of
         them call the same methods with the same arguments. On any number of ranks, as without a communicator, the
-        weights are the same bits. They begin with those of rank 0, which alone calls callbacks and writes files.
+        weights are the same bits. They begin with those of rank 0, which alone writes files.
 
     Attributes
     ----------
@@ -199,7 +201,8 @@ class Trainer:
         callbacks : iterable of functions
             Each is called with the `Record` of each step, such as `CSVLog` and `TensorBoardLog`. When one returns True,
             that step was the last. Before the first step its ``catch_up``, if it has one, is called with the records of
-            the run so far, and at the end its ``close``.
+            the run so far, and at the end its ``close``. Each rank calls its own, which do the same to model and
+            optimizer; one with a true attribute ``first_rank_only``, as those that write have, is called on rank 0.
         progress : bool or ProgressBar
             Whether to show a progress bar on standard error, or which.
         checkpoint : Checkpoint or path, optional
@@ -222,8 +225,8 @@ class Trainer:
             model. Batches and rows count from 0.
         ValueError
             Also for data in another layout than the model takes: batch first, time first, or without a time axis; for
-            lengths that the loss does not take, or that it takes and the data cannot give; and for validation data in
-            which no target counts.
+            lengths that the loss does not take, or that it takes and the data cannot give; for validation data in
+            which no target counts; and for callbacks that leave optimizers with different settings on several ranks.
         OtherRunError, ModelFileError
             For a checkpoint of another run, or a damaged one.
         """
@@ -263,12 +266,14 @@ class Trainer:
         ranks = self._shards.ranks
         plan = {} if keeper is None and ranks.size == 1 else self._plan(data, validation, asked)
         if ranks.rank > 0:  # the first one writes and shows
-            log, curves, watchers, progress = None, None, [], False
+            log, curves, progress = None, None, False
+            watchers = [watch for watch in watchers if not getattr(watch, "first_rank_only", False)]
         with ExitStack() as stack:
             stack.enter_context(ranks.together(_advice(keeper)))
             ranks.refuse_others({**plan, "checkpoint": None if keeper is None else {"every": keeper.every}})
             if ranks.rank == 0:
-                _check_files({**kept, "log": log, "curves": curves})
+                tables = {f"callbacks[{i}]": own.path for i, own in enumerate(watchers) if isinstance(own, CSVLog)}
+                _check_files({**kept, "log": log, "curves": curves, **tables})
             run = self._begun(lambda: self._found(keeper, plan, stack))
             self.best = run.best
             groups, began = self._groups(data, run, together), time.perf_counter() - run.seconds
@@ -299,13 +304,22 @@ class Trainer:
                 run.history.append(record)
                 answers = [watch(record) for watch in watchers]
                 stops = any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers)
-                run.stopped = ranks.of_first(stops)
+                run.stopped = self._agreed(stops)
                 over = run.stopped or len(run.history) == total or run.failures >= allowed
                 if keeper is not None and (over or saves(record.step)):
                     states = self._shards.gathered([run.states[shard] for shard in self._shards.own])
                     if ranks.rank == 0:
                         keeper.save(self, replace(run, states=dict(enumerate(states))), plan)
         return run.history
+
+    def _agreed(self, stops: bool) -> bool:
+        """Return whether callbacks of a rank say that this step was the last, and refuse what ranks differ in now."""
+        ranks = self._shards.ranks
+        if ranks.size == 1:
+            return stops
+        words = ranks.gathered((stops, {"optimizer": repr(self.optimizer)}))
+        refuse_different([own for _, own in words])
+        return any(stopped for stopped, _ in words)
 
     def evaluate(self, data: Data, *others: NoReturn) -> dict[str, float]:
         """Return ``loss``, its mean over all targets of the data, and the metrics.

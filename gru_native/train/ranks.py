@@ -65,10 +65,7 @@ class Ranks:
 
     def refuse_others(self, plan: Mapping[str, Any]) -> None:
         """Refuse ranks that are about to do something else; `plan` is what this one does."""
-        first, *others = self.gathered(plan)
-        for rank, other in enumerate(others, 1):
-            for place, own, found in differences(first, other):
-                raise ValueError(f"{place}: expected the same on all ranks, got {own!r} on 0 and {found!r} on {rank}")
+        refuse_different(self.gathered(plan))
 
     def exchange(self, given: Sequence[Array], taken: Sequence[Array]) -> None:
         """Hand an array to each rank, and fill one with what each of them gives; all are contiguous."""
@@ -150,6 +147,14 @@ class Ranks:
             yield
         finally:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def refuse_different(plans: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse nests, one of each rank, that are not the same."""
+    first, *others = plans
+    for rank, other in enumerate(others, 1):
+        for place, own, found in differences(first, other):
+            raise ValueError(f"{place}: expected the same on all ranks, got {own!r} on 0 and {found!r} on {rank}")
 
 
 class _Elsewhere(Exception):

@@ -27,6 +27,8 @@ class ProgressBar:
         What a target is called; the bar shows how many are trained on in a second. ``None`` leaves this out.
     """
 
+    first_rank_only = True
+
     def __init__(
         self, steps: int, *, loss_name: str = "loss", loss_scale: float = 1.0, unit: str | None = None
     ) -> None:

@@ -22,6 +22,7 @@ from gru_native.nn.module import Gradients
 from gru_native.train.data import Data
 from gru_native.train.ranks import Ranks
 
+MOST = 4096  # shards: each costs a call of the model in each step, and more than a batch has rows are empty
 Span = tuple[int, int]  # of shards: the first one, and the one behind the last
 
 
@@ -36,7 +37,7 @@ class Shards:
     """
 
     def __init__(self, count: int, communicator: Any) -> None:
-        self.count, self.ranks = whole("shards", count), Ranks(communicator)
+        self.count, self.ranks = whole("shards", count, most=MOST), Ranks(communicator)
         if self.count < self.ranks.size:
             raise ValueError(f"shards: expected at least {self.ranks.size}, one for each rank, got {self.count}")
         self.own = self._of(self.ranks.rank)
