@@ -57,6 +57,9 @@ class Pair(Module):
 def test_names_are_dotted_and_in_order() -> None:
     model = Pair()
     assert [name for name, _ in model.named_modules()] == ["", "first", "first.0", "first.1", "second"]
+    assert [name for name, _ in model.named_modules("a.b")][:2] == ["a.b", "a.b.first"]
+    with pytest.raises(TypeError, match="^prefix: expected a string, got ndarray"):
+        list(model.named_modules(np.ones(2)))  # type: ignore[arg-type]
     parameters = ["own", "first.0.factor", "first.1.factor", "second.factor"]
     assert list(model.parameters()) == parameters
     assert set(model.state_dict()) - set(parameters) == {"first.0.calls", "first.1.calls", "second.calls"}

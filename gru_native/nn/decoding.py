@@ -39,7 +39,9 @@ class DecoderTape:
         try:
             return self._kept.pop()  # at once, for one of several threads
         except IndexError:
-            raise RuntimeError("tape: expected one that no backward has used, got a used one") from None
+            # In the words of the core, whose tapes say so themselves.
+            used = "tape: it was used by an earlier backward, which overwrites it; run forward again"
+            raise RuntimeError(used) from None
 
 
 class Decoder:

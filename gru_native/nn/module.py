@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from gru_native import arguments
 from gru_native._layer import takes_place_of
 from gru_native.arguments import Array as Array
-from gru_native.arguments import flag, instance, mapping
+from gru_native.arguments import flag, instance, mapping, text
 from gru_native.changes import Change, make
 from gru_native.nn.signal import Signal
 from gru_native.passes import repeatable
@@ -259,9 +259,9 @@ class Module:
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """Yield ``(dotted name, module)`` of this module (under `prefix`) and of all below it."""
-        yield prefix, self
+        yield text("prefix", prefix), self
         for name, child in self._children.items():
-            yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
+            yield from child.named_modules(join(prefix, name))
 
     def config(self) -> dict[str, Any]:
         """Return the JSON-able description from which `gru_native.nn.from_config` builds such a module."""

@@ -68,6 +68,8 @@ class World:
         self.C = 5  # classes, and entries of a table
         self.batch_first = bool(rng.integers(2))
         self.bidirectional = bool(rng.integers(2))
+        # What models of this world do: classes, labels without a place in time, or labels of several inputs.
+        self.task = self.pick("classes", "classes", "labels", "translation")
         self.folder = Path(tempfile.mkdtemp())
         self.item: Any = None  # whose method is called
 
@@ -83,15 +85,39 @@ class World:
     def steps(self, *rest: int) -> tuple[int, ...]:
         return (self.B, self.T, *rest) if self.batch_first else (self.T, self.B, *rest)
 
-    def model(self) -> gn.nn.Sequential:
-        return gn.nn.Sequential(
-            gn.nn.GRU(self.I, self.H, batch_first=True, seed=0),
-            gn.nn.LastPooling(batch_first=True),
-            gn.nn.Linear(self.H, self.C, seed=0),
-        )
+    def model(self) -> gn.nn.Module:
+        gru = gn.nn.GRU(self.I, self.H, batch_first=True, seed=0)
+        head = gn.nn.Linear(self.H, self.C, seed=0)
+        if self.task == "labels":
+            return gn.nn.Sequential(gn.nn.Conv1d(self.I, self.I, 2, padding=1, batch_first=True, seed=0), gru, head)
+        if self.task == "translation":
+            return gn.nn.Seq2Seq(gru, self.C, 3, self.H, seed=0)
+        return gn.nn.Sequential(gru, gn.nn.LastPooling(batch_first=True), head)
+
+    def loss(self) -> gn.train.loop.Loss:
+        return gn.losses.CTCLoss(batch_first=True) if self.task == "labels" else gn.losses.CrossEntropyLoss()
 
     def data(self) -> gn.train.Batches:
-        return gn.train.Batches(self.draw(6, self.T, self.I), self.whole(6, below=self.C), 4)
+        x, steps = self.draw(6, self.T, self.I), {"lengths": self.whole(6, below=self.T + 1)}
+        if self.task == "labels":
+            steps = self.pick({}, steps | {"target_lengths": self.whole(6, below=4)})
+            return gn.train.Batches(x, 1 + self.whole(6, 3, below=self.C - 1), 4, **steps)
+        if self.task == "translation":
+            y = self.whole(6, 4, below=self.C)
+            return gn.train.Batches(self.pick((x, y), {"source": x, "target": y}), y, 4, **self.pick({}, steps))
+        return gn.train.Batches(x, self.whole(6, below=self.C), 4)
+
+    def several(self, inputs: Any, other: Any) -> Any:
+        """Return one input or several, as sources of data take them."""
+        return self.pick(inputs, (inputs, other), {"x": inputs, "y": other})
+
+    @cached_property
+    def windows(self) -> F.Windows:
+        return F.Windows(2, self.pick(1, 2), self.pick(0, 1, "same", "causal"), self.pick(1, 2))
+
+    def scorer(self) -> Callable[[list[Any]], Any]:
+        """Return a language model, which may be none."""
+        return self.pick(lambda prefixes: self.draw(len(prefixes), self.C), lambda prefixes: hostile(self))
 
     @cached_property
     def optimizer(self) -> gn.optim.Optimizer:
@@ -100,7 +126,7 @@ class World:
     def trainer(self) -> gn.train.Trainer:
         """Return a new one of the world's optimizer."""
         model = self.model()
-        return gn.train.Trainer(model, gn.losses.CrossEntropyLoss(), type(self.optimizer)(model, lr=0.1))
+        return gn.train.Trainer(model, self.loss(), type(self.optimizer)(model, lr=0.1))
 
     def file(self) -> Path:
         path = self.folder / f"{self.rng.integers(10**9)}.safetensors"
@@ -165,6 +191,7 @@ class World:
         return hostile(self) if parameter.default is parameter.empty else parameter.default
 
 
+LOSSES = ("BCEWithLogits", "CTC", "CrossEntropy", "MSE")
 # By parameter, or by function and parameter where the name means something else.
 ARGUMENTS: dict[str, Callable[[World], Any]] = {
     "x": lambda w: w.draw(*w.steps(w.I)),
@@ -205,6 +232,43 @@ ARGUMENTS: dict[str, Callable[[World], Any]] = {
     "linear_backward.weights": lambda w: F.pack_linear(w.draw(w.C, w.I), w.draw(w.C)),
     "linear_backward.d_output": lambda w: w.draw(*w.steps(w.C)),
     "embedding_backward.d_output": lambda w: w.draw(*w.steps(w.H)),
+    "in_channels": lambda w: w.I,
+    "out_channels": lambda w: w.C,
+    "kernel_size": lambda w: w.pick(1, 2, 3),
+    "stride": lambda w: w.pick(1, 2),
+    "padding": lambda w: w.pick(0, 1, "same", "causal"),
+    "dilation": lambda w: w.pick(1, 2),
+    "windows": lambda w: w.windows,
+    "pack_conv1d.weight": lambda w: w.draw(w.C, w.I, 2),
+    "pack_conv1d.bias": lambda w: w.pick(None, w.draw(w.C)),
+    "conv1d.weights": lambda w: F.pack_conv1d(w.draw(w.C, w.I, 2), w.draw(w.C)),
+    "conv1d_backward.weights": lambda w: F.pack_conv1d(w.draw(w.C, w.I, 2)),
+    "conv1d_backward.d_output": lambda w: F.conv1d(
+        w.draw(*w.steps(w.I)), F.pack_conv1d(w.draw(w.C, w.I, 2)), w.windows, batch_first=w.batch_first
+    ),
+    "queries": lambda w: w.draw(w.T, w.B, w.H),
+    "keys": lambda w: w.draw(w.B, w.T, w.H),
+    "values": lambda w: w.draw(w.B, w.T, w.I),
+    "score": lambda w: w.pick(None, w.draw(w.H)),
+    "attention_backward.weights": lambda w: w.draw(w.T, w.B, 1, w.T),
+    "d_context": lambda w: w.draw(w.T, w.B, w.I),
+    "query_size": lambda w: w.H,
+    "memory_size": lambda w: w.H,
+    "score_mode": lambda w: w.pick("additive", "general", "dot"),
+    "heads": lambda w: 1,
+    "Attention.queries": lambda w: w.draw(*w.steps(w.H)),
+    "memory": lambda w: w.draw(*w.steps(w.H)),
+    "encoder": lambda w: gn.nn.GRU(w.I, w.H, batch_first=w.batch_first, bidirectional=w.bidirectional, seed=0),
+    "Seq2Seq.score_mode": lambda w: w.pick("additive", "general"),
+    "target_size": lambda w: w.C,
+    "start": lambda w: w.pick(0, 1),
+    "end": lambda w: 0,
+    "scheduled_sampling": lambda w: w.pick(0.0, 0.5),
+    "source": lambda w: w.draw(*w.steps(w.I)),
+    "target": lambda w: w.whole(*w.steps(), below=w.C),
+    "width": lambda w: w.pick(1, 3),
+    "temperature": lambda w: w.pick(1.0, 0.1),
+    "length_penalty": lambda w: w.pick(1.0, 0.0),
     "indices": lambda w: w.whole(*w.steps(), below=w.C),
     "embedding.weight": lambda w: w.draw(w.C, w.H),
     "num_embeddings": lambda w: w.C,
@@ -215,6 +279,17 @@ ARGUMENTS: dict[str, Callable[[World], Any]] = {
     "targets": lambda w: w.whole(w.B, below=w.C),
     "MSELoss.targets": lambda w: w.draw(w.B, w.C),
     "BCEWithLogitsLoss.targets": lambda w: w.rng.random((w.B, w.C)).astype("f4"),
+    **{f"{name}.logits": lambda w: w.draw(w.T, w.B, w.C) for name in ("ctc", "ctc_greedy", "ctc_beam_search")},
+    "ctc.targets": lambda w: 1 + w.whole(w.B, 3, below=w.C - 1),
+    "CTCLoss.logits": lambda w: w.draw(*w.steps(w.C)),
+    "CTCLoss.targets": lambda w: 1 + w.whole(w.B, 3, below=w.C - 1),
+    "input_lengths": lambda w: w.whole(w.B, below=w.T + 1),
+    "target_lengths": lambda w: w.whole(w.B, below=min(w.T, 3) + 1),
+    "blank": lambda w: 0,
+    "scorer": lambda w: w.pick(None, w.scorer()),
+    "found": lambda w: [w.whole(n, below=w.C) for n in (3, 0, 2)],
+    "label_error.targets": lambda w: [w.whole(n, below=w.C) for n in (2, 1, 0)],
+    **{f"{loss}Loss.weights": lambda w: w.pick(None, w.rng.random(w.B)) for loss in LOSSES},
     "gradient": lambda w: bool(w.rng.integers(2)),
     "p": lambda w: 0.3,
     "seed": lambda w: 3,
@@ -276,6 +351,7 @@ ARGUMENTS: dict[str, Callable[[World], Any]] = {
     "snapshot": lambda w: w.snapshot(),
     "capacity": lambda w: 5 * w.B,
     "shards": lambda w: w.pick(1, 2, 3),
+    "communicator": lambda w: w.pick(None, communicator(w.pick(False, True))),
     "optimizer": lambda w: w.optimizer,
     "step_size": lambda w: 2,
     "gamma": lambda w: 0.9,
@@ -298,14 +374,21 @@ ARGUMENTS: dict[str, Callable[[World], Any]] = {
     "metadata": lambda w: {"a": "b"},
     "batch_size": lambda w: 2,
     "window": lambda w: 3,
-    "Batches.inputs": lambda w: w.draw(6, w.T, w.I),
+    "Batches.inputs": lambda w: w.several(w.draw(6, w.T, w.I), w.draw(6, w.I)),
+    "Batches.lengths": lambda w: w.pick(None, w.whole(6, below=w.T + 1)),
+    "Batches.weights": lambda w: w.pick(None, w.rng.random(6)),
+    "Batches.target_lengths": lambda w: None,
+    **{f"{source}.reset": lambda w: None for source in ("Batches", "Sequences")},
     "Batches.targets": lambda w: w.whole(6, below=w.C),
     "Stream.inputs": lambda w: w.whole(50, below=w.C),
     "Stream.targets": lambda w: w.whole(50, below=w.C),
-    "Sequences.inputs": lambda w: [w.draw(n, w.I) for n in (3, 1, 4)],
+    "Sequences.inputs": lambda w: w.several([w.draw(n, w.I) for n in (3, 1, 4)], w.draw(3, w.I)),
     "Sequences.targets": lambda w: w.whole(3, below=w.C),
+    "Sequences.weights": lambda w: w.pick(None, w.rng.random(3)),
     "inputs": lambda w: w.draw(w.B, w.I),
-    "loss": lambda w: gn.losses.CrossEntropyLoss(),
+    **{f"{call}.inputs": lambda w: w.draw(*w.steps(w.I)) for call in ("predict", "predict_proba")},
+    **{f"{call}.lengths": lambda w: None for call in ("predict", "predict_proba")},
+    "loss": lambda w: w.loss(),
     "data": lambda w: w.data(),
     "validation": lambda w: w.pick(None, w.data()),
     "epochs": lambda w: 1,
@@ -329,7 +412,17 @@ ARGUMENTS: dict[str, Callable[[World], Any]] = {
     "count": lambda w: 2,
     "mode": lambda w: True,
     "ReduceLROnPlateau.mode": lambda w: "min",
+    "fit.mode": lambda w: "min",
 }
+
+
+def communicator(null: bool) -> Any:
+    """Return one of MPI's, if it is there: of this process, or of none."""
+    try:
+        from mpi4py import MPI
+    except ImportError:
+        return None
+    return MPI.COMM_NULL if null else MPI.COMM_SELF
 
 
 class Odd:

@@ -37,7 +37,9 @@ from gru_native.stream import BusyError, FullError
 warnings.simplefilter("ignore")
 
 Rng = np.random.Generator
-DECISIVE = {"lengths", "reset", "indices", "targets"}
+# Of arguments that are wrong: with many of them, calls of many arguments would not come behind the checks.
+SHARES = (0.03, 0.25)
+DECISIVE = {"lengths", "reset", "indices", "targets", "input_lengths", "target_lengths", "target"}
 # What a refused call may raise. OSError is for paths, RuntimeError for a tape that was used, FloatingPointError for
 # a training that diverges.
 REFUSALS = (ValueError, TypeError, MemoryError, OSError, FloatingPointError, NotImplementedError)
@@ -253,7 +255,7 @@ def hostile(rng: Rng) -> None:
         world = World(rng)
         name = names[int(rng.integers(len(names)))]
         with room_for(1 << 30):  # or some sizes would be right, and take a minute to fill
-            made = call(world, name.split(".")[-1], found[name], wrong=0.25)
+            made = call(world, name.split(".")[-1], found[name], world.pick(*SHARES))
             if made is not None and isinstance(found[name], type):
                 use(world, made)
         with findings.none(f"after {name}"):
@@ -267,7 +269,7 @@ def call(world: World, owner: str, function: Callable[..., Any], wrong: float) -
     findings.doing(what)
     with findings.refusals(what):
         several = [p.name for p in parameters(function) if p.kind is p.VAR_POSITIONAL and p.name in chosen]
-        result = function(*chosen.pop(several[0])) if several else function(**chosen)
+        result = function(*(chosen.pop(several[0]) if several else ()), **chosen)
         if hasattr(result, "__next__"):
             return list(itertools.islice(result, 4))
         if isinstance(result, contextlib.AbstractContextManager):
@@ -307,7 +309,7 @@ def use(world: World, item: Any) -> None:
     methods = [own for own, value in inspect.getmembers(kind, callable) if not own.startswith("_")]
     for own in world.rng.permutation(methods)[:3]:
         if own not in ("forward", "backward") and f"{name}.{own}" not in INTERNAL:
-            call(world, f"{name}.{own}", getattr(item, own), 0.3)
+            call(world, f"{name}.{own}", getattr(item, own), world.pick(*SHARES))
 
 
 def rebound(item: Any, method: Callable[..., Any], skip: int, public_name: str = "__call__") -> Callable[..., Any]:
