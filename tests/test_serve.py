@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
 import io
 import json
+import os
 import re
 import signal
+import socket
+import sqlite3
 import ssl
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from hashlib import sha256
 from pathlib import Path
+from unittest.mock import Mock
 from urllib.parse import quote
 
 import numpy as np
 import pytest
 from cases import assert_same_bits
 from serving import Server, refused
-from websockets.exceptions import ConnectionClosedError
+from websockets.exceptions import ConnectionClosedError, InvalidStatus
+from websockets.sync.client import connect
 
 import gru_native as gn
 from gru_native import nn
 from gru_native.cli import main
 from gru_native.serve.app import Service
+from gru_native.serve.errors import Refused
+from gru_native.serve.gates import Gates
 from gru_native.serve.model import Served
 from gru_native.serve.numbers import listed
 from gru_native.serve.settings import OPTIONS, Settings, SettingsError, level_of, settings_of, steps_of
@@ -62,6 +73,11 @@ def characters(folder: Path) -> Iterator[tuple[Server, CharacterModel]]:
         yield own, model
 
 
+def npy_header(content: str) -> bytes:
+    """An array's file up to its numbers."""
+    return b"\x93NUMPY\1\0" + len(content).to_bytes(2, "little") + content.encode()
+
+
 # ---- Batches --------------------------------------------------------------------------------------------------------
 
 
@@ -72,8 +88,9 @@ def test_batches_in_all_kinds(server: Server, model: nn.Sequential, rng: np.rand
     np.save(file, x)
     bodies = {JSON: json.dumps({"x": x.tolist()}).encode(), NPY: file.getvalue(), RAW: x.tobytes()}
     for kind, body in bodies.items():
+        shape = {"x_shape": "4,9,3"} if kind == RAW else {}
         for accepted in bodies:
-            got = server.request("/v1/predict", body, content_type=kind, accept=accepted, x_shape="4,9,3")
+            got = server.request("/v1/predict", body, content_type=kind, accept=accepted, **shape)
             assert got.status == 200, got.body
             assert got.headers["content-type"] == accepted
             if accepted == JSON:
@@ -105,17 +122,37 @@ def test_sequences_of_any_lengths(server: Server, model: nn.Sequential, rng: np.
         (b"{", JSON, 400, "expected JSON"),
         (b'{"x": [[[1, 2, 3]]], "x": []}', JSON, 400, "twice"),
         (b"[" * 50_000, JSON, 400, "expected JSON"),
-        (b'{"y": 1}', JSON, 400, "expected an object with one of x, text and columns"),
-        (b'{"x": []}', JSON, 400, "at least one"),
+        (b'{"y": 1}', JSON, 400, r"expected an object with one of x, text and columns, got \['y'\]"),
+        (b'{"x": [], "text": []}', JSON, 400, r"x, text and columns, got \['x', 'text'\]"),
+        (b"7", JSON, 400, "x, text and columns, got 7"),
+        (b'{"x": []}', JSON, 400, r"x: expected a list of sequences, at least one, got \[\]"),
+        (b'{"x": 7}', JSON, 400, "at least one, got 7"),
         (b'{"x": [[[1, 2]]]}', JSON, 400, "expected last axis|input_size|I|numbers"),
-        (b'{"x": [[[1, 2, 3], [1, 2]]]}', JSON, 400, "all steps with as many"),
-        (b'{"x": [[["a", "b", "c"]]]}', JSON, 400, "axes of numbers"),
-        (b'{"x": [[[1, 2, NaN]]]}', JSON, 400, "finite numbers"),
-        (b'{"x": [[[1, 2, 1e39]]]}', JSON, 400, "finite numbers"),
-        (b'{"x": [[]]}', JSON, 400, "axes of numbers"),
+        (b'{"x": [[[1, 2, 3], [1, 2]]]}', JSON, 400, r"x\[0\]: .* as many numbers, got \[\[1, 2, 3\], \[1, 2\]\]"),
+        (b'{"x": [[["a", "b", "c"]]]}', JSON, 400, r"2 axes of numbers, got <U1 of shape \(1, 3\)"),
+        (b'{"x": [[1, 2, 3]]}', JSON, 400, r"2 axes of numbers, got int64 of shape \(3,\)"),
+        (b'{"x": [[[1, 2, NaN]]]}', JSON, 400, r"finite numbers of float32, got nan at \(0, 2\)"),
+        (b'{"x": [[[1, 2, 3], [1, 1e39, 3]]]}', JSON, 400, r"finite numbers of float32, got 1e\+39 at \(1, 1\)"),
+        (b'{"x": [[[1, 2, 3]], []]}', JSON, 400, r"x\[1\]: expected some numbers, got none"),
+        (b'{"x": [[[]]]}', JSON, 400, r"x\[0\]: expected some numbers, got none"),
         (b'{"text": ["a"]}', JSON, 400, "no vocabulary"),
         (b'{"columns": {"a": [1]}}', JSON, 400, "not of tables"),
-        (b"\x93NUMPY", NPY, 400, "array of NumPy's"),
+        (b"\x93NUMPY", NPY, 400, "one array as numpy.save writes it, got another content: EOF"),
+        (b"garbage!", NPY, 400, "got another content: the magic string is not correct"),
+        (npy_header("(" * 500), NPY, 400, "got another content: "),
+        (npy_header(f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({10**30},)}}"), NPY, 400, "another content"),
+        (
+            npy_header("{'descr': '<f4', 'fortran_order': False, 'shape': (0, 3)}"),
+            NPY,
+            400,
+            r"got one of shape \(0, 3\)",
+        ),
+        (
+            npy_header(f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({10**12}, 0)}}"),
+            NPY,
+            400,
+            r"got one of shape \(1000000000000, 0\)",
+        ),
         (b"\0" * 12, RAW, 400, "expected that of 12 bytes"),
         (b"\0" * 12, "text/plain", 415, "content-type: expected"),
         (json.dumps({"x": [[[0, 0, 0]] * 1001]}).encode(), JSON, 413, "expected up to 1000 steps"),
@@ -128,6 +165,53 @@ def test_wrong_batches_get_a_clear_answer(server: Server, body: bytes, kind: str
     assert got.status == status
     assert re.search(message, got.json()["error"]), got.json()
     assert got.json()["request"] == got.headers["x-request-id"] == "of-mine"
+
+
+def test_what_is_given_twice_or_too_much_is_refused(server: Server) -> None:
+    """Otherwise one of two would be taken, and the client would not know which."""
+    file = io.BytesIO()
+    np.save(file, np.zeros((1, 1, 3), np.float32))
+    npy, raw = file.getvalue(), bytes(12)
+    for query, body, kind, shape, message in (
+        ("shape=1,1,3&shape=1,1,3", raw, RAW, None, "shape: expected it once in the query, got '1,1,3' and '1,1,3'"),
+        ("shape=1,1,3", raw, RAW, "1,1,3", "shape: expected one, got 1,1,3 and 1,1,3"),
+        ("shape=1,1,3", npy, NPY, None, f"shape: expected none beside {NPY}, got 1,1,3"),
+        ("", b'{"x": [[[1, 2, 3]]]}', JSON, "1,1,3", f"shape: expected none beside {JSON}, got 1,1,3"),
+        ("colour=red", raw, RAW, "1,1,3", "query: expected 'shape', got 'colour'"),
+        ("", npy + npy, NPY, None, f"body: expected one array as numpy.save writes it, got {len(npy)} bytes more"),
+    ):
+        headers = {} if shape is None else {"x_shape": shape}
+        got = server.request(f"/v1/predict?{query}", body, content_type=kind, **headers)
+        assert (got.status, got.json()["error"]) == (400, message)
+    assert refused(server, query="frames=json&frames=binary") == (
+        400,
+        "frames: expected it once in the query, got 'json' and 'binary'",
+    )
+
+
+@pytest.mark.parametrize(
+    ("accepted", "kind"),
+    [
+        ("", JSON),
+        ("*/*", JSON),
+        ("text/html, application/*;q=0.8", JSON),
+        (f"{NPY}, {JSON}", NPY),
+        (f"{JSON};q=0.5, {RAW}", RAW),
+        (f"{JSON}; Q=0.5 , {NPY}; q=0.700, */*;q=0.1", NPY),
+        (f"*/*;q=0.5, {JSON};q=0", NPY),
+        (f"{JSON};q=0", None),
+        ("text/html", None),
+        (f"{JSON};q=2", "q from 0 to 1"),
+        (f"{JSON};q=nan", "q from 0 to 1"),
+    ],
+)
+def test_answers_are_of_the_kind_that_is_liked_best(server: Server, accepted: str, kind: str | None) -> None:
+    got = server.request("/v1/predict", b'{"x": [[[1, 2, 3]]]}', content_type=JSON, accept=accepted)
+    if kind in (JSON, NPY, RAW):
+        assert (got.status, got.headers["content-type"]) == (200, kind)
+    else:
+        assert got.status == (406 if kind is None else 400)
+        assert f"accept: expected {kind or JSON}" in got.json()["error"]
 
 
 def test_long_answers_are_not_written_as_json(folder: Path, server: Server) -> None:
@@ -156,14 +240,32 @@ def test_a_model_of_characters(characters: tuple[Server, CharacterModel]) -> Non
     logits = np.array(server.predict(text=["abé"]).json()["y"][0], np.float32)
     expected = model.network(model.encode("abé")[:, None])[0][:, 0]
     assert_same_bits(logits, expected, "a text")
-    assert "does not know 'z'" in server.predict(text=["az"]).json()["error"]
-    assert "from 0 to 4" in server.predict(x=[[0, 5]]).json()["error"]
+    for given, message in (
+        ({"text": ["a", "az"]}, "text[1]: the model does not know 'z'"),
+        ({"text": ["a", 7]}, "text[1]: expected a string, got int"),
+        ({"text": ["a", ""]}, "text[1]: expected some indices, got none"),
+        ({"text": "a"}, "text: expected a list of sequences, at least one, got 'a'"),
+        ({"x": [[0, 5]]}, "x[0]: expected from 0 to 4, got 5 at (1,)"),
+        ({"x": [[0, -1]]}, "x[0]: expected from 0 to 4, got -1 at (1,)"),
+    ):
+        assert server.predict(**given).json()["error"] == message
     for query in ("", "frames=json"):
         with server.session(query=query) as live:
             for row, index in zip(expected, model.encode("abé"), strict=True):
                 assert_same_bits(live.take(np.array(index)), row, query)
             live.socket.send('{"x": 5}' if query else np.int64(5).tobytes())
-            assert live.closed()[0] == 1007
+            assert live.closed() == (1007, "x: expected a whole number from 0 to 4, got 5")
+
+
+def test_a_bidirectional_model_has_batches_only(folder: Path, rng: np.random.Generator) -> None:
+    x = rng.normal(size=(4, 3)).astype(np.float32)
+    gn.save(model := nn.GRU(3, 5, bidirectional=True, seed=0), folder / "both.safetensors")
+    with Server(folder, folder / "both.safetensors", "--store", "both.db") as server:
+        assert_same_bits(np.array(server.predict(x=[x.tolist()]).json()["y"][0], np.float32), model(x)[0], "a batch")
+        described = server.request("/v1/model").json()
+        assert not described["sessions"]
+        assert "direction: expected forward, because a step knows nothing of later ones" in described["why"]
+        assert refused(server) == (409, f"the model has no sessions: {described['why']}")
 
 
 @pytest.mark.parametrize("kind", ["a cell", "float64", "no steps"])
@@ -223,13 +325,17 @@ def test_a_model_of_tables(folder: Path, rng: np.random.Generator) -> None:
         for wrong, message in (
             ({"load": [1.0]}, "expected at least 8 rows"),
             ({"other": [1.0]}, "expected a column 'load'"),
-            ({"load": [[1.0]]}, "a list of numbers"),
-            ({"load": [1.0], "b": []}, "as many in each column"),
+            ({"load": [[1.0]]}, "columns: load: expected a list of numbers, texts or null, got one with [1.0]"),
+            ({"load": 1.0}, "columns: load: expected a list of numbers, texts or null, got 1.0"),
+            ({"load": [10**400]}, "expected numbers that a float can hold, got a number of 1329 bits"),
+            ({"load": [1.0], "b": []}, "as many in each column, got 0 and 1"),
+            ({"\ud800": 1.0}, "columns: ?: expected a list"),
+            ([1.0], "columns: expected lists by the name of the column, got [1.0]"),
         ):
             got = server.predict(columns=wrong)
             assert got.status == 400
             assert message in got.json()["error"]
-        assert server.predict(x=[[1.0]]).status == 400
+        assert "x: expected columns in JSON" in server.predict(x=[[1.0]]).json()["error"]
         assert refused(server) == (
             409,
             "the model has no sessions: a model of tables takes whole tables: POST /v1/predict",
@@ -347,6 +453,64 @@ def test_health_metrics_page_and_log(server: Server) -> None:
     assert noted[0]["status"] == 200
 
 
+def test_wrong_paths_and_methods_are_refused_in_json(server: Server) -> None:
+    expected = "path: expected one of those that /openapi.json describes, got "
+    for method, path, allowed in (
+        ("GET", "/nothing", None),
+        ("GET", "/v1/model/", None),
+        ("GET", "/page.css%00", None),
+        ("GET", "/v1/sessions", None),
+        ("POST", "/v1/model", {"GET", "HEAD"}),
+        ("GET", "/v1/predict", {"POST"}),
+        ("GET", "/v1/sessions/name", {"DELETE"}),
+        ("PUT", "/", {"GET", "HEAD"}),
+    ):
+        got = server.request(path, method=method, x_request_id="of-mine")
+        assert got.status == (405 if allowed else 404), path
+        assert got.json()["request"] == "of-mine"
+        if allowed:
+            assert {*got.headers["allow"].split(", ")} == allowed
+            assert got.json()["error"] == f"method: expected {got.headers['allow']}, got {method}"
+        else:
+            assert got.json()["error"] == expected + path.replace("%00", "\0")
+    for name in ("a/b", ""):
+        elsewhere = f"ws://{server.host}:{server.port}/v1/sessions/{name}"
+        with pytest.raises(InvalidStatus) as caught, connect(elsewhere):
+            pass
+        assert caught.value.response.status_code == 404
+        assert json.loads(caught.value.response.body)["error"] == f"{expected}/v1/sessions/{name}"
+        with connect(elsewhere, subprotocols=["gru-native"]) as browser, pytest.raises(ConnectionClosedError) as closed:
+            browser.recv(60)
+        assert closed.value.rcvd.code == 4404
+
+
+def test_gates_behind_layers_that_remember(rng: np.random.Generator) -> None:
+    embedding, convolution = nn.Embedding(9, 4, seed=0), nn.Conv1d(4, 5, 3, padding="causal", seed=1)
+    model = nn.Sequential(embedding, convolution, nn.GRU(5, 6, seed=2), nn.LayerNorm(6), nn.LSTM(6, 3, seed=3)).eval()
+    live, gates = model.stream(), Gates(model)
+    for index in rng.integers(0, 9, (7, 1)):
+        gru, lstm = gates.at(live.snapshot(), index)
+        live.step(index)
+        for layer, name in ((gru, "2.l0.h"), (lstm, "4.l0.h")):
+            assert_same_bits(np.array(layer["state"]["h"], np.float32), live.state[name][0], name)
+
+
+def test_a_session_that_cannot_be_deleted(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = SQLiteStore(Settings(store=str(tmp_path / "store.db")))
+    store.create("name", "owner", "model", "each")
+    monkeypatch.setattr(store, "delete", Mock(side_effect=OSError("no room")))
+
+    async def end() -> None:
+        service = Service(str(server.model), Served.load(str(server.model)), store, Settings())
+        try:
+            await service.sessions.end("name", "owner")
+        finally:
+            await service.keeper.close()
+
+    with pytest.raises(Refused, match="the store failed; try again"):
+        asyncio.run(end())
+
+
 def test_openapi_describes_the_routes(server: Server, tmp_path: Path) -> None:
     document = server.request("/openapi.json").json()
     described = {(path, method) for path, item in document["paths"].items() for method in item}
@@ -356,7 +520,6 @@ def test_openapi_describes_the_routes(server: Server, tmp_path: Path) -> None:
     routes = {
         (route.path, method.lower())
         for route in service.app().routes
-        if route.path
         for method in (getattr(route, "methods", None) or {"GET"}) - {"HEAD"}
     }
     assert described == routes
@@ -391,12 +554,33 @@ def test_tokens(folder: Path, server: Server) -> None:
 
 
 def test_pages_of_other_servers_need_a_token(server: Server) -> None:
-    status, message = refused(server, origin="http://elsewhere.example")
-    assert status == 403
-    assert "origin: expected a page of this server" in message
+    for origin in ("http://elsewhere.example", "http://[", "null"):
+        status, message = refused(server, origin=origin)
+        assert status == 403
+        assert "origin: expected a page of this server" in message
+        assert server.request("/v1/model", origin=origin).status == 403
     with server.session(origin=server.url) as live:
         name = live.name
     server.request(f"/v1/sessions/{name}", method="DELETE")
+
+
+def test_names_that_others_can_own_need_a_token(folder: Path, server: Server) -> None:
+    """A page whose own name leads to this server is one of this server's for a browser."""
+    for host in ("evil.example", "localhost.", "127.0.0.1.evil.example", "[", "a.b:c:d", "127.1"):
+        for path, body in (("/v1/model", None), ("/v1/predict", b"{}")):
+            got = server.request(path, body, host=host, content_type=JSON)
+            assert got.status == 403
+            assert re.match("host: expected an address, a name without a dot, .* got ", got.json()["error"])
+        assert server.request("/healthz", host=host).status == 200
+    for host in ("localhost", f"LOCALHOST:{server.port}", "gru", "127.0.0.1:1", "[::1]:80", "10.0.0.1"):
+        assert server.request("/v1/model", host=host).status == 200, host
+    named = copy.copy(server)
+    named.host = "evil.example"
+    sock = socket.create_connection((server.host, server.port))
+    status, message = refused(named, sock=sock, origin=f"http://evil.example:{server.port}")
+    assert (status, message.partition(":")[0]) == (403, "host")
+    with Server(folder, server.model, "--store", "named.db", "--host", "127.1") as own:
+        assert own.request("/v1/model", host=f"127.1:{own.port}").status == 200
 
 
 def test_browsers_see_why_they_are_refused(server: Server) -> None:
@@ -404,6 +588,12 @@ def test_browsers_see_why_they_are_refused(server: Server) -> None:
     for name, query, code, reason in (
         ("x" * 32, "", 4404, "there is no such session"),
         ("", "show=gates", 4400, "show: expected frames=json beside gates"),
+        (
+            "",
+            f"frames={quote('é' * 60)}",
+            4400,
+            f"frames: expected 'binary' or 'json', got '{'é' * 39}",
+        ),  # of 120 bytes
     ):
         with pytest.raises(ConnectionClosedError) as caught, server.session(name, query, subprotocols=["gru-native"]):
             pass
@@ -411,17 +601,44 @@ def test_browsers_see_why_they_are_refused(server: Server) -> None:
     assert server.metric('refused_total{reason="unknown"}') >= 1
 
 
-def test_tls(folder: Path, server: Server) -> None:
+def certified(folder: Path) -> None:
+    """Write a key and its certificate."""
     command = "openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 1 -subj /CN=localhost"
     subprocess.run(
         [*command.split(), "-addext", "subjectAltName=IP:127.0.0.1"], cwd=folder, check=True, capture_output=True
     )
+
+
+def test_tls(folder: Path, server: Server) -> None:
+    certified(folder)
     options = ["--ssl-certfile", "cert.pem", "--ssl-keyfile", "key.pem", "--store", "tls.db"]
     with Server(folder, server.model, *options) as own:
         assert own.scheme == "https"
         context = ssl.create_default_context(cafile=folder / "cert.pem")
         with urllib.request.urlopen(f"{own.url}/healthz", context=context, timeout=60) as reply:
             assert reply.status == 200
+
+
+def test_a_reload_waits_until_the_model_is_served(tmp_path: Path) -> None:
+    """The command stands still between model and server, where it opens a certificate that is a pipe."""
+    certified(tmp_path)
+    certificate = (tmp_path / "cert.pem").read_bytes()
+    (tmp_path / "cert.pem").unlink()
+    os.mkfifo(tmp_path / "cert.pem")
+    gn.save(nn.GRU(3, 4, seed=0), tmp_path / "model.safetensors")
+    options = "model.safetensors --port 0 --ssl-certfile cert.pem --ssl-keyfile key.pem"
+    with subprocess.Popen(
+        [sys.executable, "-m", "gru_native", "serve", *options.split()], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    ) as process:
+        with open(tmp_path / "cert.pem", "wb") as pipe:  # once the other end is open
+            gn.save(model := nn.GRU(3, 4, seed=1), tmp_path / "model.safetensors")
+            process.send_signal(signal.SIGHUP)
+            pipe.write(certificate)
+        lines = [json.loads(process.stderr.readline())]
+        process.terminate()
+    digest = sha256(gn.io.content(model)).hexdigest()
+    assert [(line["event"], line.get("model")) for line in lines] == [("reloaded", digest)]
+    assert process.returncode == -signal.SIGTERM
 
 
 # ---- Settings -------------------------------------------------------------------------------------------------------
@@ -457,7 +674,12 @@ def test_wrong_settings_are_named(tmp_path: Path) -> None:
         config.write_text(content)
         with pytest.raises(SettingsError, match=message):
             settings_of(config, {}, {})
-    for name, message in (("PORT", "PORT: expected a int"), ("TOKENS", "NAME=TOKEN"), ("PROT", "got 'prot'")):
+    for name, message in (
+        ("PORT", "PORT: expected a whole number, got 'x'"),
+        ("TOKENS", "NAME=TOKEN"),
+        ("IDLE", "IDLE: expected a number, got 'x'"),
+        ("PROT", "got 'prot'"),
+    ):
         with pytest.raises(SettingsError, match=message):
             settings_of(None, {f"GRU_NATIVE_SERVE_{name}": "x"}, {})
 
@@ -496,6 +718,17 @@ def test_the_command_says_in_a_line_what_is_wrong(
         assert main(["serve", *arguments]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert message in line
+
+
+def test_a_store_of_another_program_is_left_as_it_is(tmp_path: Path) -> None:
+    for name, table in (("others", "users (id)"), ("namesake", "sessions (id, owner)")):
+        with closing(sqlite3.connect(tmp_path / name)) as file:
+            file.execute(f"CREATE TABLE {table}")
+        before = (tmp_path / name).read_bytes()
+        message = f"{name}: expected a file of this server's, got one of another program, with {table.split()[0]}"
+        with pytest.raises(SettingsError, match=message):
+            open_store(Settings(store=str(tmp_path / name)))
+        assert (tmp_path / name).read_bytes() == before
 
 
 def test_a_store_of_redis_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 import select
+import signal
 import socket
 import struct
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -122,19 +126,28 @@ def test_the_end_of_a_connection_that_is_over_hurts_no_others(error: type[Except
 
 
 def test_frames_of_other_sizes_and_kinds(server: Server, beside: Callable[[], None]) -> None:
+    alone = "expected frames with an object that has x alone"
     for query, message, code, reason in (
         ("", bytes(13), 1007, "expected frames of 12 bytes, got 13"),
         ("", b"", 1007, "expected frames of 12 bytes, got 0"),
-        ("", "text", 1003, "expected binary frames; ?frames=json is for text"),
-        ("frames=json", bytes(12), 1003, "expected text frames, as ?frames=json says"),
-        ("frames=json", '{"x": [1, 2]}', 1007, 'expected {"x": ...} with 3 numbers'),
-        ("frames=json", '{"x": [1, 2, "3"]}', 1007, 'expected {"x": ...} with 3 numbers'),
-        ("frames=json", '{"x": [1, 2, 3], "y": 4}', 1007, 'expected {"x": ...} with 3 numbers'),
-        ("frames=json", "[" * 1000, 1007, 'expected {"x": ...} with 3 numbers'),
+        ("", "text", 1003, "expected binary frames, got text; ?frames=json is for text"),
+        ("frames=json", bytes(12), 1003, "expected text frames, as ?frames=json says, got a binary one"),
+        ("frames=json", '{"x": [1, 2]}', 1007, "x: expected a list of 3 numbers, got 2"),
+        ("frames=json", '{"x": 7}', 1007, "x: expected a list of 3 numbers, got 7"),
+        ("frames=json", '{"x": [1, 2, "3"]}', 1007, "x: expected a list of 3 numbers, got [1, 2, '3']"),
+        ("frames=json", '{"x": [1, 2, [3]]}', 1007, "x: expected a list of 3 numbers, got [1, 2, [3]]"),
+        ("frames=json", f'{{"x": [1, 2, {10**400}]}}', 1007, "x: expected finite numbers, got a number of 1329 bits"),
+        ("frames=json", '{"x": [1, 2, 3], "y": 4}', 1007, f"{alone}, got ['x', 'y']"),
+        ("frames=json", '{"foo": [1, 2, 3]}', 1007, f"{alone}, got ['foo']"),
+        ("frames=json", "[1, 2, 3]", 1007, f"{alone}, got [1, 2, 3]"),
+        ("frames=json", "{", 1007, "expected frames of JSON: Expecting property name"),
+        ("frames=json", "[" * 1000, 1007, "expected frames of JSON: "),
     ):
         with server.session(query=query) as live:
             live.socket.send(message)
-            assert live.closed() == (code, reason)
+            got, words = live.closed()
+            assert got == code
+            assert words.startswith(reason) if "JSON: " in reason else words == reason
     beside()
     assert server.metric('closed_total{code="1003"}') == 2
 
@@ -149,7 +162,7 @@ def test_numbers_that_are_none(
         live.take(x)
         live.send(np.array([1, number, 1], np.float32))
         beside()  # in the same batch
-        assert live.closed() == (1007, "x: expected finite numbers")
+        assert live.closed() == (1007, f"x: expected finite numbers, got {number} at 1")
     with server.session(live.name) as again:
         assert again.step == 1
         assert_same_bits(again.take(x), model(np.ones((2, 3), np.float32))[0][1], "the state before")
@@ -166,6 +179,26 @@ def test_a_client_that_reads_nothing(server: Server, beside: Callable[[], None])
         assert ended(own)
     beside()
     assert peak(server) - before < 20_000_000
+
+
+def test_a_client_that_is_gone_before_its_replies(server: Server, tmp_path: Path) -> None:
+    """Who writes on hears from asyncio, each time again."""
+    with Server(tmp_path, server.model, "--pending", 1000) as own:
+        for _ in range(5):
+            with upgraded(own) as gone:
+                gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
+                gone.sendall(1000 * frame(np.ones(3, np.float32)))
+        while own.metric("sessions"):
+            pass
+        assert {line["level"] for line in own.lines()} == {"info"}
+
+
+def test_warnings_of_others_are_lines_of_the_log() -> None:
+    code = "import logging; from gru_native.serve.log import to_standard_error as log; log(); "
+    code += "logging.getLogger('asyncio').warning('socket.send() raised exception.')"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    line = json.loads(found.stderr)
+    assert (line["level"], line["event"]) == ("warning", "socket.send() raised exception.")
 
 
 @pytest.mark.parametrize("flood", ["pings", "empty parts of a frame"])
@@ -218,12 +251,24 @@ def test_bodies_that_do_not_come_keep_no_batch_from_being_computed(server: Serve
     assert server.predict(x=[[[1, 2, 3]]]).status == 200
 
 
+def test_the_end_of_a_server_waits_for_no_bodies(server: Server, tmp_path: Path) -> None:
+    with Server(tmp_path, server.model, "--timeout", 100) as own, raw(own, HALF) as late, raw(own, "GET / HT"):
+        assert late.recv(4096).startswith(b"HTTP/1.1 100 ")
+        assert own.stop(signal.SIGTERM) == -signal.SIGTERM
+        answer = b""
+        while part := late.recv(4096):
+            answer += part
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"the server is going down; try again" in answer
+        assert {line["level"] for line in own.lines()} == {"info"}
+
+
 def test_bodies_that_come_slowly_have_a_share_of_memory(server: Server, tmp_path: Path) -> None:
     head = HALF.replace("100\r\nExpect: 100-continue", "1000\r\nContent-Type: application/x-npy") + "x" * 800
     with Server(tmp_path, server.model, "--requests", 1, "--body", 1000) as own:
         with raw(own, head), raw(own, head) as second:
             answer = b""
-            while b"as many bodies are on their way as there is room for" not in answer:
+            while b"body: expected up to 1000 bytes of all that are sent now" not in answer:
                 answer += second.recv(4096)
             assert answer.startswith(b"HTTP/1.1 503 ")
         while own.predict(x=[[[1, 2, 3]]]).status != 200:  # the first one is given up, too
@@ -259,7 +304,7 @@ def test_a_client_that_goes_away_in_the_middle_of_its_body(server: Server) -> No
 def test_a_flood_of_sessions(server: Server, beside: Callable[[], None]) -> None:
     with server.session(), server.session(), server.session() as last:
         for _ in range(20):
-            assert refused(server) == (503, "expected up to 4 connected sessions")
+            assert refused(server) == (503, "connected: expected up to 4 sessions that are connected at a time")
         beside()
     last.__exit__(None, None, None)
     assert server.metric('refused_total{reason="connected"}') == 20
@@ -275,10 +320,15 @@ def test_a_flood_of_connections(server: Server, tmp_path: Path) -> None:
 
 def test_a_flood_of_kept_sessions(server: Server, tmp_path: Path) -> None:
     with Server(tmp_path, server.model, "--kept", 3, "--kept-per-client", 2) as own:
+        here, elsewhere = ({"source_address": (f"127.0.0.{own}", 0)} for own in (1, 2))
         for _ in range(2):
-            with own.session():
+            with own.session(**here):
                 pass
-        assert refused(own) == (429, "as many sessions are kept as the limits allow")
+        limit = "kept_per_client: expected up to 2 sessions in the store that a token, or an address, has"
+        assert refused(own, **here) == (429, limit)
+        with own.session(**elsewhere):
+            pass
+        assert refused(own, **elsewhere) == (429, "kept: expected up to 3 sessions in the store")
 
 
 def test_a_connection_for_a_session_that_others_ask_for_too(server: Server) -> None:

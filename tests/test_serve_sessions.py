@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import threading
 import time
@@ -161,6 +162,9 @@ def test_a_session_whose_store_fails_is_closed(
     with start(redis.url).session(live.name) as again:  # the first server could not give it back
         assert again.step == 1
         assert_same_bits(again.take(x[1]), model(x)[0][1], "after the store came back")
+    errors = [line["error"] for line in server.lines() if line["event"] == "the store failed"]
+    assert errors
+    assert all(re.fullmatch(r"ConnectionError: .+", own) for own in errors), errors  # in one line
 
 
 # ---- Owners ---------------------------------------------------------------------------------------------------------
@@ -180,6 +184,20 @@ def test_a_new_connection_takes_the_session_over(
             assert_same_bits(new.take(x[2]), model(x)[0][2], "the new connection")
     with server.session(old.name, source_address=("127.0.0.2", 0)) as elsewhere:
         assert elsewhere.step == 3
+
+
+def test_a_session_of_others_is_as_if_it_were_not(
+    start: Callable[..., Server], place: str, model: nn.Sequential, rng: np.random.Generator
+) -> None:
+    x = rng.normal(size=(2, 3)).astype(np.float32)
+    server = start(place, **ADMIN)
+    by_admin = {"additional_headers": {"Authorization": BY_ADMIN["authorization"]}}
+    with server.session(**BY_USER) as live:
+        for step in range(2):  # before and after others ask, it has its connection
+            assert_same_bits(live.take(x[step]), model(x)[0][step], f"step {step}")
+            for name in (live.name, "x" * 32):
+                assert refused(server, name, **by_admin) == (404, "there is no such session")
+                assert server.request(f"/v1/sessions/{name}", method="DELETE", **BY_ADMIN).status == 404
 
 
 @pytest.mark.parametrize("durability", ["each", "none"])
@@ -244,7 +262,7 @@ def test_no_step_is_acknowledged_without_a_lease(model: nn.Sequential) -> None:
 def test_a_session_without_steps_is_let_go(start: Callable[..., Server], tmp_path: Path) -> None:
     server = start(str(tmp_path / "own.db"), "--idle", 2)
     with server.session() as live:
-        assert live.closed() == (4408, "no step for long")
+        assert live.closed() == (4408, "no step for 2 seconds")
     with server.session(live.name) as again:
         time.sleep(1)  # in which the server looks again: the time of this connection counts alone
         again.take(np.zeros(3, np.float32))
@@ -288,6 +306,23 @@ def test_a_new_model_is_taken_over_without_a_stop(
     assert "the model stays as it is" in got.json()["error"]
     with server.session(**BY_USER) as live:
         assert_same_bits(live.take(x[0]), third(x)[0][0], "the model stays")
+
+
+def test_after_a_restart_a_session_waits_for_its_weights(
+    start: Callable[..., Server], place: str, model: nn.Sequential, rng: np.random.Generator
+) -> None:
+    x = rng.normal(size=(2, 3)).astype(np.float32)
+    first = start(place)
+    with first.session() as old:
+        old.take(x[0])
+    first.stop(signal.SIGTERM)
+    gn.save(nn.GRU(3, 9, seed=1), first.model)
+    second = start(place)
+    assert refused(second, old.name)[0] == 410
+    second.stop(signal.SIGTERM)
+    gn.save(model, first.model)
+    with start(place).session(old.name) as again:
+        assert_same_bits(again.take(x[1]), model(x)[0][1], "the weights that it began with")
 
 
 def test_the_same_weights_again_end_no_session(start: Callable[..., Server], tmp_path: Path) -> None:
@@ -380,10 +415,10 @@ def test_limits_in_all_and_of_an_owner(settings: Settings) -> None:
                 return store.create(name, owner, "digest", "none")
 
         fences = [create(name, "ann") for name in "ab"]
-        with pytest.raises(Full):
+        with pytest.raises(Full, match="^kept_per_client$"):
             create("c", "ann")
         create("c", "bob")
-        with pytest.raises(Full):
+        with pytest.raises(Full, match="^kept$"):
             create("d", "eve")
         with store.transaction():
             store.delete("a", fences[0])
@@ -421,6 +456,15 @@ def test_a_session_of_a_living_server_is_asked_for(redis: RedisServer) -> None:
         assert second.take("a", "ann").fence == fence + 1
         with pytest.raises(Held):
             first.take("a", "ann")
+
+
+def test_a_session_that_is_taken_is_kept_anew(redis: RedisServer) -> None:
+    with closing(open_store(Settings(store=redis.url, lease=60, keep=6, idle=6))) as store:
+        store.create("a", "ann", "digest", "none")
+        time.sleep(3)  # no renewal: a server touches the sessions that it has a few times in `keep`
+        store.take("a", "ann")
+        time.sleep(4)
+        assert store.take("a", "ann")
 
 
 def test_a_failed_transaction_stores_nothing(tmp_path: Path) -> None:

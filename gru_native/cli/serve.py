@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from gru_native.cli.errors import UserError
@@ -40,10 +42,15 @@ def run(arguments: argparse.Namespace) -> None:
     if missing := [name for name in NEEDED if not find_spec(name)]:
         raise UserError(f"serve: needs {', '.join(missing)} (pip install 'gru_native[serve]')")
     options = {name: getattr(arguments, name) for name in OPTIONS if getattr(arguments, name) is not None}
+    reload = Event()  # asked for before there is a server, where a signal without a handler would end the process
+    before = signal.signal(signal.SIGHUP, lambda *_: reload.set())
+    signal.siginterrupt(signal.SIGHUP, False)  # OpenSSL does not go on with a file whose reading was interrupted
     try:
         settings = settings_of(arguments.config, os.environ, options)
         from gru_native.serve.run import serve
 
-        serve(arguments.model, settings)
+        serve(arguments.model, settings, reload)
     except (SettingsError, ImportError) as error:
         raise UserError(str(error)) from error
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.routing import Route, WebSocketRoute
+from starlette.types import Receive, Scope, Send
 
 from gru_native.io import ModelFileError
 from gru_native.serve import batches, openapi
-from gru_native.serve.errors import Refused
+from gru_native.serve.errors import Refused, going_down
 from gru_native.serve.keeper import Keeper
 from gru_native.serve.metrics import Metrics
 from gru_native.serve.model import Served
 from gru_native.serve.pages import Page
-from gru_native.serve.requests import Requests, answer, owner_of
+from gru_native.serve.requests import Requests, answer, asked, no_such_path, owner_of
 from gru_native.serve.sessions import Sessions
 from gru_native.serve.settings import ADMIN, Settings
 from gru_native.serve.store import Store
@@ -52,7 +53,8 @@ class Service:
         self.sessions = Sessions(served, settings, self.keeper, self.metrics)
         self._computing = ThreadPoolExecutor(1, "batches")
         self._requests = 0  # batches that wait or are computed
-        self._arrived = 0  # bytes of bodies that are not whole yet
+        self._arriving: set[asyncio.Task[bytes]] = set()  # bodies that are not whole yet
+        self._arrived = 0  # their bytes
         self._reloading = asyncio.Lock()
         self.metrics.watch("sessions", "Sessions that are connected", lambda: len(self.sessions.live))
         self.metrics.watch("batches", "HTTP batches that wait or are computed", lambda: self._requests)
@@ -71,34 +73,48 @@ class Service:
             Route("/admin/reload", self.reload, methods=["POST"]),
             WebSocketRoute("/v1/sessions", streams),
             WebSocketRoute("/v1/sessions/{id}", streams),
-            Mount("/", Page()),
         ]
-        return Starlette(
+        app = Starlette(
             routes=routes,
             middleware=[Middleware(Requests, metrics=self.metrics)],
-            exception_handlers={Refused: self._refuse},
+            exception_handlers={Refused: self._refuse, HTTPException: self._refuse_route},
             lifespan=self._lifespan,
         )
+        page = Page()
+
+        async def elsewhere(scope: Scope, receive: Receive, send: Send) -> None:
+            await (page if scope["type"] == "http" else streams)(scope, receive, send)
+
+        app.router.default, app.router.redirect_slashes = elsewhere, False
+        return app
 
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[dict[str, Any]]:
-        loop = asyncio.get_running_loop()
-        watch = loop.create_task(self.sessions.watch())
-        loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
+        watch = asyncio.create_task(self.sessions.watch())
         yield {"settings": self._settings, "sessions": self.sessions}
         watch.cancel()
-        loop.remove_signal_handler(signal.SIGHUP)
         self._computing.shutdown(cancel_futures=True)
         await self.keeper.close()
 
     async def drain(self) -> None:
         """Finish what was taken, and give all sessions back; what is late goes on from its last durable step."""
         _log.info("draining", extra={"fields": {"sessions": len(self.sessions.live)}})
+        for arriving in self._arriving:
+            arriving.cancel()
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self.sessions.drain(), self._settings.drain)
 
     async def _refuse(self, request: Request, refused: Refused) -> Response:
         return answer(refused, request, self.metrics)
+
+    async def _refuse_route(self, request: Request, error: HTTPException) -> Response:
+        allowed = (error.headers or {}).get("Allow")
+        if allowed is None:
+            return answer(no_such_path(request), request, self.metrics)
+        refused = Refused(error.status_code, f"method: expected {allowed}, got {request.method}", "method")
+        response = answer(refused, request, self.metrics)
+        response.headers["Allow"] = allowed
+        return response
 
     async def alive(self, request: Request) -> Response:
         """Say that the process answers."""
@@ -122,32 +138,39 @@ class Service:
 
     async def model(self, request: Request) -> Response:
         """Return what the model is."""
-        owner_of(request, self._settings.tokens)
+        owner_of(request, self._settings)
         return JSONResponse(self.sessions.description())
 
     async def predict(self, request: Request) -> Response:
         """Compute a batch."""
-        owner_of(request, self._settings.tokens)
+        owner_of(request, self._settings)
+        if self.sessions.draining:
+            raise going_down()
+        shapes = [*asked(request, "shape").values(), *request.headers.getlist(batches.SHAPE)]
+        if len(shapes) > 1:
+            raise Refused(400, f"shape: expected one, got {' and '.join(shapes)}", "input")
         timeout = self._settings.timeout
         kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
         most = min(self._settings.body, self._settings.json) if kind == batches.JSON else self._settings.body
+        arriving = asyncio.create_task(self._body(request, most))
+        self._arriving.add(arriving)
+        arriving.add_done_callback(self._arriving.discard)
         try:
-            body = await asyncio.wait_for(self._body(request, most), timeout)
+            body = await asyncio.wait_for(arriving, timeout)
         except asyncio.TimeoutError:
             raise Refused(408, f"body: expected all of it within {timeout:g} seconds, got a part", "timeout") from None
         if self._requests >= self._settings.requests:
-            raise Refused(503, f"expected up to {self._settings.requests} batches at a time", "requests", retry=1)
+            raise Refused(503, self._settings.limit("requests"), "requests", retry=1)
         self._requests += 1
         try:
-            return await asyncio.wait_for(self._predicted(request, kind, body), timeout)
+            return await asyncio.wait_for(self._predicted(request, kind, body, *shapes), timeout)
         except asyncio.TimeoutError:
             raise Refused(503, f"the batch was not computed within {timeout:g} seconds", "timeout", retry=5) from None
         finally:
             self._requests -= 1
 
-    async def _predicted(self, request: Request, kind: str, body: bytes) -> Response:
-        shape = request.query_params.get("shape", request.headers.get(batches.SHAPE, ""))
-        given = self.sessions.served, body, kind, shape, request.headers.get("accept", "")
+    async def _predicted(self, request: Request, kind: str, body: bytes, shape: str = "") -> Response:
+        given = self.sessions.served, body, kind, shape, ",".join(request.headers.getlist("accept"))
         limits = self._settings.steps, self._settings.json, self._settings.threads
         content, headers = await asyncio.get_running_loop().run_in_executor(
             self._computing, batches.answer_to, *given, *limits
@@ -157,6 +180,7 @@ class Service:
     async def _body(self, request: Request, most: int) -> bytes:
         """Return a body. Those that come slowly have a share of memory together, and keep no batch from being taken."""
         refused = Refused(413, f"body: expected up to {most} bytes, got more", "size")
+        room = self._settings.requests * self._settings.body
         declared = request.headers.get("content-length", "")
         if declared.isdecimal() and int(declared) > most:
             raise refused
@@ -167,8 +191,8 @@ class Service:
                 self._arrived += len(part)
                 if len(body) > most:
                     raise refused
-                if self._arrived > self._settings.requests * self._settings.body:
-                    raise Refused(503, "as many bodies are on their way as there is room for", "bodies", retry=1)
+                if self._arrived > room:
+                    raise Refused(503, f"body: expected up to {room} bytes of all that are sent now", "bodies", retry=1)
         except ClientDisconnect:
             raise Refused(400, "body: expected more, but the client went away", "gone") from None
         finally:
@@ -177,12 +201,12 @@ class Service:
 
     async def end(self, request: Request) -> Response:
         """End a session for good."""
-        await self.sessions.end(request.path_params["id"], owner_of(request, self._settings.tokens))
+        await self.sessions.end(request.path_params["id"], owner_of(request, self._settings))
         return Response(status_code=204)
 
     async def reload(self, request: Request) -> Response:
         """Take over the model file as it is now."""
-        if owner_of(request, self._settings.tokens) != f"token {ADMIN}":
+        if owner_of(request, self._settings) != f"token {ADMIN}":
             raise Refused(403, f"authorization: expected the token of {ADMIN}", "token")
         try:
             await self._reload()
@@ -196,7 +220,8 @@ class Service:
             self.sessions.replace(served)
             _log.info("reloaded", extra={"fields": {"model": served.digest}})
 
-    def _reload_soon(self) -> None:
+    def reload_soon(self) -> None:
+        """Take over the model file as it is now, and note what is wrong with it."""
         self._reload_task = asyncio.create_task(self._reload_at_signal())
 
     async def _reload_at_signal(self) -> None:

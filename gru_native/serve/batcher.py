@@ -130,11 +130,13 @@ class Batcher:
 
     def _without_wrong(self, sessions: list[Session], x: Array) -> tuple[list[Session], Array]:
         """Return the sessions with finite numbers, and close the others, whose states do not change."""
-        finite = np.logical_and.reduce(np.isfinite(x), axis=1)
-        for session in (own for own, right in zip(sessions, finite, strict=True) if not right):
-            session.close(INVALID, "x: expected finite numbers")
-            self._next(session)
-        return [own for own, right in zip(sessions, finite, strict=True) if right], x[finite]
+        finite = np.isfinite(x)
+        right = np.logical_and.reduce(finite, axis=1)
+        for wrong in np.flatnonzero(~right):
+            place = int(finite[wrong].argmin())
+            sessions[wrong].close(INVALID, f"x: expected finite numbers, got {x[wrong, place]} at {place}")
+            self._next(sessions[wrong])
+        return [own for own, is_right in zip(sessions, right, strict=True) if is_right], x[right]
 
     def _reply(self, sessions: list[Session], y: Array, leased: bool) -> None:
         """Acknowledge steps, or have their states stored first."""

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import io as streams
 import json
-from collections.abc import Iterable
+import math
+import re
 from typing import Any
 
 import numpy as np
 
 from gru_native import io
-from gru_native.arguments import Array
+from gru_native.arguments import Array, shown
 from gru_native.serve.errors import Refused
 from gru_native.serve.model import Served
 from gru_native.serve.numbers import listed
 
 JSON, NPY, RAW = "application/json", "application/x-npy", "application/octet-stream"
 SHAPE = "x-shape"
+_QUALITY = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?", re.ASCII)
 _DIGITS = 20  # bytes of a number in JSON, about
 
 
@@ -45,63 +47,82 @@ def answer_to(
     ------
     Refused
     """
-    wanted = _wanted(accepted)
+    wanted, name = _wanted(accepted), "x"
+    if shape and kind != RAW:
+        raise Refused(400, f"shape: expected none beside {kind or 'no content-type'}, got {shape}", "input")
     if kind == JSON:
         given = _object(body)
         if "columns" in given:
             return _table(model, given["columns"], wanted, steps)
-        sequences = model.encoded(_list("text", given["text"])) if "text" in given else _list("x", given.get("x"))
-    elif kind == NPY:
-        sequences = [*_npy(body)]
-    elif kind == RAW:
-        sequences = [*_raw(model, body, shape)]
+        name, sequences = next(iter(given.items()))
+        sequences = _list(name, sequences)
+        if name == "text":
+            sequences = model.encoded(sequences)
+    elif kind in (NPY, RAW):
+        array = _npy(body) if kind == NPY else _raw(model, body, shape)
+        _limit(name, math.prod(array.shape[:2]), steps)  # before there is an object for each sequence
+        sequences = [*array]
     else:
-        raise Refused(415, f"content-type: expected {JSON}, {NPY} or {RAW}, got {kind or 'none'}"[:300], "input")
+        raise Refused(415, f"content-type: expected {JSON}, {NPY} or {RAW}, got {kind or 'none'}", "input")
     if model.table is not None:
-        raise Refused(400, "x: expected JSON with columns, because the model is of tables, got others", "input")
-    prepared = model.sequences(sequences)
-    _limit(sum(map(len, prepared)), steps)
+        raise Refused(400, f"{name}: expected columns in JSON, because the model is of tables, got {name}", "input")
+    prepared = model.sequences(name, sequences)
+    _limit(name, sum(map(len, prepared)), steps)
     return _encoded(model.predict(prepared, threads), wanted, most)
 
 
 def _wanted(accepted: str) -> str:
-    kinds = [own.split(";")[0].strip().lower() for own in accepted.split(",")]
-    for own in kinds:
-        if own in (JSON, NPY, RAW):
-            return own
-    if accepted and not {"*/*", "application/*"} & {*kinds}:
-        raise Refused(406, f"accept: expected {JSON}, {NPY} or {RAW}, got {accepted}"[:300], "input")
-    return JSON
+    """Return the kind of answer that the client likes best: of equals the one that it names first, or JSON."""
+    liked: dict[str, float] = {}
+    for own in filter(None, map(str.strip, accepted.lower().split(","))):
+        kind, *parameters = map(str.strip, own.split(";"))
+        qualities = [part.removeprefix("q=") for part in parameters if part.startswith("q=")] or ["1"]
+        if not _QUALITY.fullmatch(qualities[0]):
+            raise Refused(400, f"accept: expected q from 0 to 1, such as q=0.5, got {own}", "input")
+        liked[kind] = float(qualities[0])
+
+    def quality(kind: str) -> float:
+        return liked.get(kind, liked.get("application/*", liked.get("*/*", float(not liked))))
+
+    kinds = JSON, NPY, RAW
+    best = max([*(own for own in liked if own in kinds), *kinds], key=quality)
+    if not quality(best):
+        raise Refused(406, f"accept: expected {JSON}, {NPY} or {RAW}, got {accepted}", "input")
+    return best
 
 
-def _limit(count: int, steps: int) -> None:
+def _limit(name: str, count: int, steps: int) -> None:
     if count > steps:
-        raise Refused(413, f"x: expected up to {steps} steps over all sequences, got {count}", "size")
+        raise Refused(413, f"{name}: expected up to {steps} steps over all sequences, got {count}", "size")
 
 
 def _object(body: bytes) -> dict[str, Any]:
     try:
         given = io.parsed(body.decode())
     except ValueError as error:
-        raise Refused(400, f"body: expected JSON: {error}"[:300], "input") from None
+        raise Refused(400, f"body: expected JSON: {error}", "input") from None
     if not isinstance(given, dict) or len(given.keys() & {"x", "text", "columns"}) != 1 or len(given) != 1:
-        raise Refused(400, "body: expected an object with one of x, text and columns", "input")
+        got = shown([*given] if isinstance(given, dict) else given)
+        raise Refused(400, f"body: expected an object with one of x, text and columns, got {got}", "input")
     return given
 
 
 def _list(name: str, given: Any) -> list[Any]:
     if not isinstance(given, list) or not given:
-        raise Refused(400, f"{name}: expected a list of sequences, at least one, got others", "input")
+        raise Refused(400, f"{name}: expected a list of sequences, at least one, got {shown(given)}", "input")
     return given
 
 
 def _npy(body: bytes) -> Array:
+    expected, file = "body: expected one array as numpy.save writes it", streams.BytesIO(body)
     try:
-        found: Array = np.load(streams.BytesIO(body), allow_pickle=False)
-    except (ValueError, EOFError, OSError, MemoryError) as error:
-        raise Refused(400, f"body: expected an array of NumPy's: {error}"[:300], "input") from None
-    if not isinstance(found, np.ndarray) or found.ndim == 0 or not len(found):
-        raise Refused(400, "body: expected an array of some sequences, got others", "input")
+        found: Array = np.lib.format.read_array(file, allow_pickle=False)
+    except Exception as error:  # NumPy, and the Python that reads a header, have many of them for what is no array
+        raise Refused(400, f"{expected}, got another content: {error}", "input") from None
+    if rest := len(body) - file.tell():
+        raise Refused(400, f"{expected}, got {rest} bytes more", "input")
+    if not found.size or not found.ndim:
+        raise Refused(400, f"body: expected an array of some sequences, got one of shape {found.shape}", "input")
     return found
 
 
@@ -111,25 +132,18 @@ def _raw(model: Served, body: bytes, shape: str) -> Array:
         sizes = [int(own) for own in shape.split(",")]
     except ValueError:
         sizes = [0]
-    if min(sizes) < 1 or len(sizes) > 3 or _product(sizes) * dtype.itemsize != len(body):
+    if min(sizes) < 1 or len(sizes) > 3 or math.prod(sizes) * dtype.itemsize != len(body):
         expected = f"that of {len(body)} bytes of {dtype}, such as 8,100,40"
-        raise Refused(400, f"shape: expected {expected}, got {shape or 'none'}"[:300], "input")
+        raise Refused(400, f"shape: expected {expected}, got {shape or 'none'}", "input")
     return np.frombuffer(body, dtype).reshape(sizes)
-
-
-def _product(sizes: Iterable[int]) -> int:
-    found = 1
-    for own in sizes:
-        found *= own
-    return found
 
 
 def _table(model: Served, columns: Any, wanted: str, steps: int) -> tuple[bytes, dict[str, str]]:
     if wanted != JSON:
         raise Refused(406, f"accept: expected {JSON}, because predictions for a table have names", "input")
     if not isinstance(columns, dict) or not columns:
-        raise Refused(400, "columns: expected lists by the name of the column, got others", "input")
-    _limit(max((len(own) for own in columns.values() if isinstance(own, list)), default=0), steps)
+        raise Refused(400, f"columns: expected lists by the name of the column, got {shown(columns)}", "input")
+    _limit("columns", max((len(own) for own in columns.values() if isinstance(own, list)), default=0), steps)
     found = {name: listed(own) for name, own in model.predict_table(columns).items()}
     return json.dumps({"columns": found}).encode(), {"content-type": JSON}
 

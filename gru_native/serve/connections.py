@@ -82,7 +82,7 @@ class WebSocket(WebSocketsSansIOProtocol):
 
     def write(self, frame: bytes) -> None:
         """Send a frame, unless the connection is over, which `receive` says too."""
-        if self.conn.state is State.OPEN and not self.disconnected:
+        if self.conn.state is State.OPEN and not self.disconnected and not self.transport.is_closing():
             self.transport.write(frame)
 
     def handle_bytes(self, event: Any) -> None:
@@ -92,7 +92,7 @@ class WebSocket(WebSocketsSansIOProtocol):
 
     def handle_ping(self) -> None:
         """Answer a ping, unless answers pile up."""
-        if self.writable.is_set():
+        if self.writable.is_set() and not self.transport.is_closing():
             super().handle_ping()
         else:
             self.transport.abort()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+_LONGEST = 300  # characters of a message
+
 
 class Refused(Exception):
     """A request that is answered with an HTTP status and a message.
@@ -11,7 +13,7 @@ class Refused(Exception):
     status
         Of the answer.
     message
-        For the client: what was expected, and what came.
+        For the client: what was expected, and what came. A long one is cut.
     reason
         One word, for the metrics.
     retry
@@ -19,8 +21,13 @@ class Refused(Exception):
     """
 
     def __init__(self, status: int, message: str, reason: str, retry: int | None = None) -> None:
-        super().__init__(message)
+        super().__init__(message[:_LONGEST].encode(errors="replace").decode())  # JSON has halves of surrogate pairs
         self.status, self.reason, self.retry = status, reason, retry
+
+
+def going_down() -> Refused:
+    """Return the answer to what comes when the server ends."""
+    return Refused(503, "the server is going down; try again", "draining", retry=1)
 
 
 # Codes of a WebSocket's end (RFC 6455; from 4000 on they are an application's own).

@@ -39,6 +39,12 @@ class Gates:
             raise ValueError("network: expected a GRU, LSTM or RNN in it, got none")
         self._layers = layers[: last + 1]
         self._stream = network.stream()
+        # Other layers that remember steps, such as convolutions.
+        self._streams = {
+            name: layer.stream()
+            for name, layer in self._layers
+            if not isinstance(layer, Recurrent) and any(part.startswith(f"{name}.") for part in self._stream.state)
+        }
 
     def at(self, snapshot: bytes, x: Array) -> list[dict[str, Any]]:
         """Return what each recurrent layer does at a step.
@@ -67,6 +73,9 @@ class Gates:
                 else:
                     seen, after = layer(seen, before)
                 found += _shown(layer, name, after, gates)
+            elif stream := self._streams.get(name):
+                stream.state = {part: states[f"{name}.{part}"] for part in stream.state}
+                seen = stream.step(seen[0])[None]
             else:
                 seen = layer(seen)
         return found

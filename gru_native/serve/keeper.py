@@ -86,7 +86,8 @@ class Keeper:
                     except (Full, Held) as answer:
                         found.append(answer)
         except Exception as error:
-            _log.exception("the store failed")
+            what = " ".join(f"{type(error).__name__}: {error}".split())
+            _log.error("the store failed", extra={"fields": {"error": what}})
             return [error] * len(calls)
         return found
 

@@ -146,4 +146,4 @@ def _done_at_once(sending: Coroutine[Any, Any, None]) -> bool:
 
 def closing(code: int, reason: str) -> Message:
     """Return the end of a connection; what it says fits the frame."""
-    return {"type": "websocket.close", "code": code, "reason": reason[:120]}
+    return {"type": "websocket.close", "code": code, "reason": reason.encode()[:120].decode(errors="ignore")}

@@ -24,7 +24,7 @@ class Lines(logging.Formatter):
 
 
 def to_standard_error() -> None:
-    """Write what the server notes, and warnings of uvicorn's, which has names of sessions in its other lines."""
+    """Write what the server notes, and warnings of others: uvicorn has names of sessions in its other lines."""
     handler = logging.StreamHandler()
     handler.setFormatter(Lines())
     handler.addFilter(lambda record: record.msg != _NO_HANDSHAKE)
@@ -32,3 +32,4 @@ def to_standard_error() -> None:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(level)
+    logging.lastResort = handler  # of warnings of asyncio's and others', where nobody has said what becomes of them

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 _SECONDS = tuple(unit * scale for scale in (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0) for unit in (1, 2.5, 5))
 
@@ -14,6 +14,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = own = CollectorRegistry()
+        ProcessCollector(registry=own)
 
         def counter(name: str, what: str, *labels: str) -> Counter:
             return Counter(f"gru_native_{name}", what, labels, registry=own)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gru_native import io, nn
-from gru_native.arguments import Array
+from gru_native.arguments import Array, every, shown
 from gru_native.nn.recurrent import Recurrent, RecurrentCell
 from gru_native.nn.signal import layout_of
 from gru_native.serve.errors import Refused
@@ -21,6 +21,8 @@ from gru_native.stream import StreamPool
 from gru_native.tables.model import ENTRY, TableModel
 from gru_native.tables.reading import Table
 from gru_native.train import CharacterModel
+
+_ENTRIES = {int, float, str, bool, type(None)}  # of a table's column
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ class Served:
             }
         return found
 
-    def sequences(self, given: list[Any]) -> list[Array]:
+    def sequences(self, name: str, given: list[Any]) -> list[Array]:
         """Return sequences as the network takes them.
 
         Raises
@@ -121,38 +123,36 @@ class Served:
         Refused
             For what is not finite numbers, or indices within the model's.
         """
-        return [self._sequence(f"x[{place}]", own) for place, own in enumerate(given)]
+        return [self._sequence(f"{name}[{place}]", own) for place, own in enumerate(given)]
 
     def _sequence(self, name: str, given: Any) -> Array:
+        kind = "indices" if self.indices else "numbers"
         try:
             found = np.asarray(given)
         except (ValueError, OverflowError):
-            raise Refused(400, f"{name}: expected numbers, all steps with as many, got others", "input") from None
-        wanted = "iu" if self.indices else "iuf"
+            raise Refused(400, f"{name}: expected all steps with as many {kind}, got {shown(given)}", "input") from None
         axes = int(layout_of(self.network) is not None) + (not self.indices)
-        if found.dtype.kind not in wanted or found.ndim != axes or not found.size:
-            expected = "indices" if self.indices else "numbers"
-            raise Refused(
-                400, f"{name}: expected {axes} axes of {expected}, got {found.dtype} {found.shape}"[:300], "input"
-            )
+        if not found.size:
+            raise Refused(400, f"{name}: expected some {kind}, got none", "input")
+        if found.dtype.kind not in ("iu" if self.indices else "iuf") or found.ndim != axes:
+            got = f"{found.dtype} of shape {found.shape}"
+            raise Refused(400, f"{name}: expected {axes} axes of {kind}, got {got}", "input")
         if self.indices:
-            if found.min() < 0 or found.max() >= self.indices:
-                raise Refused(400, f"{name}: expected indices from 0 to {self.indices - 1}, got others", "input")
+            _refuse_where(
+                (found < 0) | (found >= self.indices), found, f"{name}: expected from 0 to {self.indices - 1}"
+            )
             return found.astype(np.int64)
         with np.errstate(over="ignore"):
-            found = found.astype(self.dtype)
-        if not np.isfinite(found).all():
-            raise Refused(400, f"{name}: expected finite numbers of {self.dtype}, got others", "input")
-        return found
+            converted = found.astype(self.dtype)
+        _refuse_where(~np.isfinite(converted), found, f"{name}: expected finite numbers of {self.dtype}")
+        return converted
 
     def encoded(self, texts: list[Any]) -> list[Array]:
         """Return the indices of the characters of texts."""
         if self.characters is None:
             raise Refused(400, "text: expected x, because the model has no vocabulary, got text", "input")
-        try:
-            return [self.characters.encode(own) for own in texts]
-        except (TypeError, ValueError) as error:
-            raise Refused(400, str(error), "input") from None
+        indices = self.characters._indices
+        return _refusing(lambda: every("text", texts, indices))
 
     def predict(self, sequences: list[Array], threads: int | None) -> list[Array]:
         """Return what the network gives for each of some sequences."""
@@ -167,8 +167,10 @@ class Served:
         if self.table is None:
             raise Refused(400, "columns: expected x, because the model is not of tables, got columns", "input")
         table = Table(Path("columns"), {name: _column(name, own) for name, own in columns.items()})
-        if len({len(own) for own in table.columns.values()}) != 1 or not len(table):
-            raise Refused(400, "columns: expected some rows, and as many in each column, got others", "input")
+        rows = {len(own) for own in table.columns.values()}
+        if len(rows) != 1 or not len(table):
+            got = " and ".join(map(str, sorted(rows)))
+            raise Refused(400, f"columns: expected some rows, and as many in each column, got {got}", "input")
         return _refusing(lambda: self.table.predict(table))  # type: ignore[union-attr]
 
 
@@ -180,16 +182,27 @@ def _refusing(run: Callable[[], Any]) -> Any:
         raise Refused(400, " ".join(str(error).split()), "input") from None
 
 
+def _refuse_where(wrong: Array, found: Array, expected: str) -> None:
+    if wrong.any():
+        place = tuple(map(int, np.argwhere(wrong)[0]))
+        raise Refused(400, f"{expected}, got {found[place]} at {place}", "input")
+
+
 def _column(name: str, values: Any) -> Array:
-    kinds = {type(own) for own in values} if isinstance(values, list) else {list}
-    if kinds <= {int, float}:
-        try:
-            return np.array(values, np.float64)
-        except OverflowError:
-            kinds = {list}
-    if not kinds <= {int, float, str, bool, type(None)}:
-        raise Refused(400, f"columns: {name}: expected a list of numbers, texts or null, got others", "input")
-    return np.array(values, object)
+    expected = f"columns: {name}: expected a list of numbers, texts or null"
+    if not isinstance(values, list):
+        raise Refused(400, f"{expected}, got {shown(values)}", "input")
+    kinds = {type(own) for own in values}
+    if kinds - _ENTRIES:
+        wrong = next(own for own in values if type(own) not in _ENTRIES)
+        raise Refused(400, f"{expected}, got one with {shown(wrong)}", "input")
+    if kinds - {int, float}:
+        return np.array(values, object)
+    try:
+        return np.array(values, np.float64)
+    except OverflowError:
+        got = shown(max(values, key=abs))
+        raise Refused(400, f"columns: {name}: expected numbers that a float can hold, got {got}", "input") from None
 
 
 def _sizes(layer: nn.Module) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from gru_native.serve.batches import JSON, NPY, RAW
 _ANSWERS = {
     "400": "The input is not what it should be",
     "401": "The token is missing or wrong",
-    "403": "The token, or the page that sends this, may not do it",
+    "403": "The token, or the page that sends this, may not do it; or the host is a name that others can own",
     "404": "There is no such session",
     "408": "The body did not come in time",
     "406": "The answer cannot be of the kind that is accepted",
@@ -50,13 +50,13 @@ def document() -> dict[str, Any]:
             },
             "/metrics": {"get": _open("Figures for Prometheus", {"200": "The figures"})},
             "/openapi.json": {"get": _open("This description", {"200": "It"})},
-            "/v1/model": {"get": _described("What the model is", "200", JSON, "401")},
+            "/v1/model": {"get": _described("What the model is", "200", JSON, "401", "403")},
             "/v1/predict": {"post": _predict()},
             "/v1/sessions": {"get": _stream("Begin a session (WebSocket)", [*_PARAMETERS, _DURABILITY], "429")},
             "/v1/sessions/{id}": {
                 "get": _stream("Go on with a session (WebSocket)", [_ID, *_PARAMETERS], "404", "410"),
                 "delete": {
-                    **_described("End a session for good", "204", None, "401", "404", "409", "503"),
+                    **_described("End a session for good", "204", None, "401", "403", "404", "409", "503"),
                     "parameters": [_ID],
                 },
             },
@@ -84,7 +84,7 @@ def _stream(summary: str, parameters: list[dict[str, Any]], *others: str) -> dic
 
 def _predict() -> dict[str, Any]:
     found = _described(
-        "Compute a batch of whole sequences", "200", JSON, "400", "401", "406", "408", "413", "415", "503"
+        "Compute a batch of whole sequences", "200", JSON, "400", "401", "403", "406", "408", "413", "415", "503"
     )
     found["responses"]["200"]["content"] |= {NPY: _BINARY, RAW: _BINARY}
     one_of = [

@@ -31,12 +31,12 @@ _NOW = "local now = redis.call('TIME')[1] + 0\n"
 # Sessions in all and of an owner are in sorted sets, by the time when they expire.
 _CREATE = f"""{_NOW}
 for i = 2, 3 do redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', now) end
-if redis.call('ZCARD', KEYS[2]) >= ARGV[2] + 0 or redis.call('ZCARD', KEYS[3]) >= ARGV[3] + 0 then return 0 end
+for i = 2, 3 do if redis.call('ZCARD', KEYS[i]) >= ARGV[i] + 0 then return i end end
 redis.call('HSET', KEYS[1], 'owner', ARGV[5], 'model', ARGV[6], 'durability', ARGV[7], 'holder', ARGV[8], 'fence', 1,
            'step', 0, 'state', '', 'y', '')
 redis.call('EXPIRE', KEYS[1], ARGV[1])
 for i = 2, 3 do redis.call('ZADD', KEYS[i], now + ARGV[1], ARGV[4]) end
-return 1
+return 0
 """
 _TAKE = f"""
 local owner = redis.call('HGET', KEYS[1], 'owner')
@@ -125,8 +125,8 @@ class RedisStore:
 
     def create(self, name: str, owner: str, model: str, durability: str) -> int:
         given = self._keep, self._most, self._most_of_owner, name, owner, model, durability, self._holder
-        if not self._create([_SESSION + name, _ALL, _OWNER + owner], given):
-            raise Full
+        if full := self._create([_SESSION + name, _ALL, _OWNER + owner], given):
+            raise Full("kept" if full == 2 else "kept_per_client")
         return 1
 
     def take(self, name: str, owner: str | None) -> Stored | None:
@@ -135,6 +135,7 @@ class RedisStore:
             raise Held
         if found is None:
             return None
+        self._touch([_ALL, _SESSION + name], [self._keep, name])
         model, durability, fence, step, state, y = found
         return Stored(model.decode(), durability.decode(), int(fence), int(step), state, y)
 

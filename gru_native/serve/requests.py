@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 import re
 import secrets
 import time
+from ipaddress import ip_address
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gru_native.serve.errors import Refused
+from gru_native.arguments import one_of, shown
+from gru_native.serve.errors import Refused, going_down
 from gru_native.serve.metrics import Metrics
+from gru_native.serve.settings import Settings
 
 _log = logging.getLogger(__name__)
 _ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
@@ -38,17 +42,20 @@ class Requests:
         if scope["type"] == "websocket":  # its frames have no more to go through
             await self._app(scope, receive, send)
             return
-        begun, status = time.monotonic(), 500
+        begun, status, answered = time.monotonic(), 500, False
 
         async def noting(message: Message) -> None:
-            nonlocal status
+            nonlocal status, answered
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, answered = message["status"], True
                 message["headers"] = [*message.get("headers", []), (b"x-request-id", request.encode())]
             await send(message)
 
         try:
             await self._app(scope, receive, noting)
+        except asyncio.CancelledError:  # the server ends, and waits for it no longer
+            if not answered:
+                await answer(going_down(), HTTPConnection(scope), self._metrics)(scope, receive, noting)
         finally:
             seconds = time.monotonic() - begun
             endpoint = getattr(scope.get("endpoint"), "__name__", "page")
@@ -63,24 +70,70 @@ def address(scope: Scope) -> str:
     return scope["client"][0] if scope.get("client") else "unix"
 
 
-def owner_of(connection: HTTPConnection, tokens: dict[str, str]) -> str:
+def owner_of(connection: HTTPConnection, settings: Settings) -> str:
     """Return who sent a request: the name of the token, or the address where no tokens are set.
 
     Raises
     ------
     Refused
-        Without a token, or with a wrong one.
+        Without a token, or with a wrong one; where no tokens are set, for the page of another server.
     """
-    if not tokens:
+    if not settings.tokens:
+        _refuse_pages_of_others(connection, settings.host)
         return f"address {address(connection.scope)}"
     kind, _, token = connection.headers.get("authorization", "").partition(" ")
     if kind.lower() != "bearer":
         offered = [own for own in connection.scope.get("subprotocols", []) if own.startswith(BEARER)]
         token = unquote(offered[0].removeprefix(BEARER)) if offered else ""  # a subprotocol cannot have all characters
-    found = [name for name, own in tokens.items() if hmac.compare_digest(own.encode(), token.strip().encode())]
+    found = [name for name, own in settings.tokens.items() if hmac.compare_digest(own.encode(), token.strip().encode())]
     if not found:
         raise Refused(401, "authorization: expected a bearer token that this server knows", "token")
     return f"token {found[0]}"
+
+
+def _refuse_pages_of_others(connection: HTTPConnection, listening: str) -> None:
+    """Refuse what a page of another server sends: a browser lets it, also to servers that only its user can reach.
+
+    Who owns a domain can give its name to this server's address, after which a browser takes the server for that one's.
+    """
+    host, origin = connection.headers.get("host", ""), connection.headers.get("origin")
+    if not _of_nobody_else(host, listening):
+        expected = "an address, a name without a dot, or the one that the server listens on"
+        raise Refused(403, f"host: expected {expected}, because no tokens are set, got {host}", "host")
+    if origin is not None and origin.partition("://")[2] != host:
+        raise Refused(403, f"origin: expected a page of this server, because no tokens are set, got {origin}", "origin")
+
+
+def _of_nobody_else(host: str, listening: str) -> bool:
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        return "." not in name or name == listening.lower() or ip_address(name) is not None
+    except ValueError:
+        return False
+
+
+def asked(connection: HTTPConnection, *known: str) -> dict[str, str]:
+    """Return the parameters in the query, of which each may stand there once.
+
+    Raises
+    ------
+    Refused
+    """
+    found: dict[str, str] = {}
+    try:
+        for name, value in connection.query_params.multi_items():
+            if one_of("query", name, known) in found:
+                raise ValueError(f"{name}: expected it once in the query, got {shown(found[name])} and {shown(value)}")
+            found[name] = value
+    except ValueError as error:
+        raise Refused(400, str(error), "input") from None
+    return found
+
+
+def no_such_path(connection: HTTPConnection) -> Refused:
+    """Return the answer to a path that nothing is at."""
+    expected = "one of those that /openapi.json describes"
+    return Refused(404, f"path: expected {expected}, got {connection.scope['path']}", "path")
 
 
 def answer(refused: Refused, connection: HTTPConnection, metrics: Metrics) -> JSONResponse:

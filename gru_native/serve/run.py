@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import resource
+import signal
 import socket
+from threading import Event
 
 import uvicorn
 
@@ -19,11 +22,17 @@ _log = logging.getLogger(__name__)
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which drains the sessions before it closes connections."""
+    """uvicorn's server, which reads the model again at SIGHUP, and drains the sessions before it closes connections."""
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service, reload: Event) -> None:
         super().__init__(config)
-        self._service = service
+        self._service, self._reload = service, reload
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._service.reload_soon)
+        if self._reload.is_set():
+            self._service.reload_soon()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await self._service.drain()
@@ -53,8 +62,16 @@ def _listening(settings: Settings) -> socket.socket:
     return found
 
 
-def serve(path: str, settings: Settings) -> None:
+def serve(path: str, settings: Settings, reload: Event) -> None:
     """Serve a model until a signal ends it. A line on standard output says where, once connections are taken.
+
+    Parameters
+    ----------
+    path
+        Of the model's file.
+    settings : Settings
+    reload : Event
+        Set by a SIGHUP that came before the server has a handler of its own.
 
     Raises
     ------
@@ -91,4 +108,4 @@ def serve(path: str, settings: Settings) -> None:
         scheme = "http" if settings.ssl_certfile is None else "https"
         host, port = listening.getsockname()[:2]
         print(f"Serving {path} at {scheme}://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
-        _Server(config, service).run([listening])
+        _Server(config, service, reload).run([listening])

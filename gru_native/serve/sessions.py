@@ -16,7 +16,7 @@ import numpy as np
 
 from gru_native._core import default_threads
 from gru_native.serve.batcher import Batcher
-from gru_native.serve.errors import ELSEWHERE, IDLE, REPLACED, RESTART, Refused
+from gru_native.serve.errors import ELSEWHERE, IDLE, REPLACED, RESTART, Refused, going_down
 from gru_native.serve.gates import Gates
 from gru_native.serve.keeper import Keeper
 from gru_native.serve.live import Message, Session
@@ -32,6 +32,10 @@ _ASK = 0.2  # seconds between two questions whether another server has let a ses
 
 def _held() -> Refused:
     return Refused(409, "the session has another connection", "held", retry=1)
+
+
+def _store_failed() -> Refused:
+    return Refused(503, "the store failed; try again", "store", retry=5)
 
 
 @dataclass
@@ -61,7 +65,8 @@ class Sessions:
 
     def __init__(self, served: Served, settings: Settings, keeper: Keeper, metrics: Metrics) -> None:
         self._settings, self._keeper, self._metrics = settings, keeper, metrics
-        self.live: dict[str, Session] = {}
+        #: By name and owner, where there are tokens: only the store knows who has a session that is not connected.
+        self.live: dict[tuple[str, str | None], Session] = {}
         self.draining = False
         self.generations = [self._generation(served)]  # the present one, and the one before
 
@@ -138,25 +143,28 @@ class Sessions:
         """
         async with self._reserved(name, owner, "the session was ended for good") as session:
             stored = await self._from_store(session)
-            await self._keeper.call(self._keeper.store.delete, name, stored.fence)
+            try:
+                await self._keeper.call(self._keeper.store.delete, name, stored.fence)
+            except Exception:
+                raise _store_failed() from None
 
     @asynccontextmanager
     async def _reserved(self, name: str | None, owner: str, why: str) -> AsyncIterator[Session]:
         """Be the only one with a session of this name here; `why` is for a connection that has it."""
         if self.draining:
-            raise Refused(503, "the server is going down; try again", "draining", retry=1)
-        old = self.live.get(name) if name is not None else None
-        if old is not None and self._may(owner) in (None, old.owner):
+            raise going_down()
+        key = name or secrets.token_urlsafe(24), self._may(owner)
+        if (old := self.live.get(key)) is not None:
             await self._let_go(old, why)
         if len(self.live) >= self._settings.connected:
-            raise Refused(503, f"expected up to {self._settings.connected} connected sessions", "connected", retry=5)
-        session = Session(name or secrets.token_urlsafe(24), owner, self._settings.pending, self._settings.timeout)
-        if self.live.setdefault(session.name, session) is not session:
+            raise Refused(503, self._settings.limit("connected"), "connected", retry=5)
+        session = Session(key[0], owner, self._settings.pending, self._settings.timeout)
+        if self.live.setdefault(key, session) is not session:
             raise _held()
         try:
             yield session
         finally:
-            del self.live[session.name]
+            del self.live[key]
             session.gone.set()
 
     def _may(self, owner: str) -> str | None:
@@ -180,10 +188,10 @@ class Sessions:
             session.fence = await self._keeper.call(
                 store.create, session.name, session.owner, served.digest, level_of(every)
             )
-        except Full:
-            raise Refused(429, "as many sessions are kept as the limits allow", "kept", retry=60) from None
+        except Full as full:
+            raise Refused(429, self._settings.limit(str(full)), "kept", retry=60) from None
         except Exception:
-            raise Refused(503, "the store failed; try again", "store", retry=5) from None
+            raise _store_failed() from None
         self._attach(session, generation, every, None)
 
     async def _take(self, session: Session) -> None:
@@ -206,7 +214,7 @@ class Sessions:
                 if time.monotonic() - begun > patience:
                     raise Refused(409, "another server has the session", "held", retry=1) from None
             except Exception:
-                raise Refused(503, "the store failed; try again", "store", retry=5) from None
+                raise _store_failed() from None
             else:
                 if found is None:
                     raise Refused(404, "there is no such session", "unknown")
@@ -277,18 +285,19 @@ class Sessions:
         seen: dict[Session, tuple[int, float]] = {}
         while True:
             try:
-                for name in await self._keeper.renew([*self.live]):
-                    if name in self.live:
-                        self.live[name].close(ELSEWHERE, "another server goes on with the session")
-                    else:  # it was not given back, because the store failed
-                        self._release(name)
+                wanted = {*await self._keeper.renew([own.name for own in self.live.values()])}
+                here = [own for own in self.live.values() if own.name in wanted]
+                for session in here:
+                    session.close(ELSEWHERE, "another server goes on with the session")
+                for name in wanted - {own.name for own in here}:  # not given back, because the store failed
+                    self._release(name)
             except Exception:
                 _log.warning("the lease was not renewed")
             now = time.monotonic()
             seen = {own: self._last_step(own, seen.get(own), now) for own in self.live.values()}
             for session, (_, since) in seen.items():
                 if now - since > settings.idle:
-                    session.close(IDLE, "no step for long")
+                    session.close(IDLE, f"no step for {settings.idle:g} seconds")
             await asyncio.sleep(period)
 
     @staticmethod

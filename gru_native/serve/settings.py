@@ -141,6 +141,10 @@ class Settings:
         if self.ssl_keyfile is not None and self.ssl_certfile is None:
             raise SettingsError("ssl_keyfile: expected ssl_certfile beside it, got none")
 
+    def limit(self, name: str) -> str:
+        """Return what a client is told for whom there is no room."""
+        return f"{name}: expected up to {getattr(self, name)} {KNOWN[name].metadata['what']}"
+
 
 KNOWN = {own.name: own for own in fields(Settings)}
 #: Those that are options, too: a command line can be read by everybody on the machine.
@@ -180,5 +184,6 @@ def _value(name: str, value: str) -> Any:
             return dict(part.strip().split("=", 1) for part in value.split(","))
         return kind(value)
     except ValueError:
-        expected = "NAME=TOKEN,NAME=TOKEN" if kind is dict else f"a {kind.__name__}"
-        raise SettingsError(f"{PREFIX}{name.upper()}: expected {expected}") from None
+        expected = {int: "a whole number", float: "a number"}.get(kind, "NAME=TOKEN,NAME=TOKEN")
+        got = "" if kind is dict else f", got {shown(value)}"  # tokens are secret
+        raise SettingsError(f"{PREFIX}{name.upper()}: expected {expected}{got}") from None

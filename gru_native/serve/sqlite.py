@@ -19,6 +19,14 @@ CREATE TABLE IF NOT EXISTS sessions (
 CREATE INDEX IF NOT EXISTS owners ON sessions (owner);
 CREATE INDEX IF NOT EXISTS times ON sessions (used);
 """
+_COLUMNS = ["name", "owner", "model", "durability", "fence", "step", "state", "y", "used"]
+
+
+def _tables(file: sqlite3.Connection) -> dict[str, list[str]]:
+    """Return the columns of each table."""
+    names = file.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'sqlite_*'").fetchall()
+    query = "SELECT name FROM pragma_table_info(?) ORDER BY cid"
+    return {name: [column for (column,) in file.execute(query, (name,))] for (name,) in names}
 
 
 class SQLiteStore:
@@ -34,7 +42,11 @@ class SQLiteStore:
         self._keep, self._most, self._most_of_owner = settings.keep, settings.kept, settings.kept_per_client
         try:
             self._file = sqlite3.connect(settings.store, 0, isolation_level="IMMEDIATE", check_same_thread=False)
-            for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL"):
+            self._file.execute("PRAGMA locking_mode=EXCLUSIVE")
+            if (found := _tables(self._file)) not in ({}, {"sessions": _COLUMNS}):
+                got = f"one of another program, with {', '.join(found)}"
+                raise SettingsError(f"store: {settings.store}: expected a file of this server's, got {got}")
+            for pragma in ("journal_mode=WAL", "synchronous=FULL"):
                 self._file.execute(f"PRAGMA {pragma}")
             self._file.executescript(_TABLE)
             with self._file:
@@ -47,10 +59,13 @@ class SQLiteStore:
         return self._file
 
     def create(self, name: str, owner: str, model: str, durability: str) -> int:
-        for which, given, most in (("", (), self._most), (" WHERE owner = ?", (owner,), self._most_of_owner)):
+        for limit, which, given, most in (
+            ("kept", "", (), self._most),
+            ("kept_per_client", " WHERE owner = ?", (owner,), self._most_of_owner),
+        ):
             (count,) = self._file.execute(f"SELECT count(*) FROM sessions{which}", given).fetchone()
             if count >= most:
-                raise Full
+                raise Full(limit)
         row = (name, owner, model, durability, 1, 0, b"", b"", time.time())
         self._file.execute("INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
         return 1

@@ -51,7 +51,7 @@ class Write:
 
 
 class Full(Exception):
-    """There is no place left for a session: of the owner, or in all."""
+    """There is no place left for a session, as the setting says whose name this has."""
 
 
 class Held(Exception):

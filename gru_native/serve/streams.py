@@ -7,21 +7,19 @@ import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
-from starlette.datastructures import QueryParams
 from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from gru_native import io
-from gru_native.arguments import one_of
+from gru_native.arguments import one_of, shown, whole
 from gru_native.serve.batcher import Batcher
 from gru_native.serve.connections import framed
 from gru_native.serve.errors import INVALID, REFUSED, UNSUPPORTED, Refused
 from gru_native.serve.live import Session, closing
 from gru_native.serve.metrics import Metrics
-from gru_native.serve.requests import answer, owner_of
+from gru_native.serve.requests import answer, asked, no_such_path, owner_of
 from gru_native.serve.sessions import Sessions
 from gru_native.serve.settings import Settings, level_of, steps_of
 
@@ -40,10 +38,10 @@ class Streams:
         await receive()  # of the connection
         noted = {"request": scope["request"]}
         try:
-            owner = owner_of(websocket, self._settings.tokens)
-            if not self._settings.tokens:
-                _refuse_strangers(websocket)
-            text, shows, every = _wishes(websocket.query_params)
+            if "path_params" not in scope:  # of no route
+                raise no_such_path(websocket)
+            owner = owner_of(websocket, self._settings)
+            text, shows, every = _wishes(asked(websocket, "frames", "show", "durability"))
             name = scope["path_params"].get("id")
             if name is not None and every is not None:
                 raise Refused(400, "durability: belongs to a new session", "input")
@@ -113,18 +111,9 @@ class _Wrong(Exception):
         self.code = code
 
 
-def _refuse_strangers(websocket: WebSocket) -> None:
-    """Refuse what a page of another server sends: a browser lets it, also to servers that only its user can reach."""
-    origin = websocket.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != websocket.headers.get("host"):
-        raise Refused(403, "origin: expected a page of this server, because no tokens are set", "origin")
-
-
-def _wishes(query: QueryParams) -> tuple[bool, bool, int | None]:
+def _wishes(query: dict[str, str]) -> tuple[bool, bool, int | None]:
     """Return whether frames are JSON, whether gates are shown, and the durability of a new session as `steps_of`."""
     try:
-        for name in query:
-            one_of("query", name, ["frames", "show", "durability"])
         text = one_of("frames", query.get("frames", "binary"), ["binary", "json"]) == "json"
         shows = one_of("show", query.get("show", "outputs"), ["outputs", "gates"]) == "gates"
         given = query.get("durability")
@@ -132,7 +121,7 @@ def _wishes(query: QueryParams) -> tuple[bool, bool, int | None]:
             raise ValueError("show: expected frames=json beside gates")
         return text, shows, None if given is None else steps_of("durability", given)
     except ValueError as error:
-        raise Refused(400, str(error)[:300], "input") from None
+        raise Refused(400, str(error), "input") from None
 
 
 def _greeting(session: Session, batcher: Batcher) -> Message:
@@ -148,26 +137,40 @@ def _greeting(session: Session, batcher: Batcher) -> Message:
 
 def _of_bytes(frame: bytes | None, batcher: Batcher) -> bytes:
     if frame is None:
-        raise _Wrong(UNSUPPORTED, "expected binary frames; ?frames=json is for text")
+        raise _Wrong(UNSUPPORTED, "expected binary frames, got text; ?frames=json is for text")
     if len(frame) != batcher.frame:
         raise _Wrong(INVALID, f"expected frames of {batcher.frame} bytes, got {len(frame)}")
-    if batcher.indices and not 0 <= int.from_bytes(frame, "little", signed=True) < batcher.indices:
-        raise _Wrong(INVALID, f"x: expected an index from 0 to {batcher.indices - 1}")
+    if batcher.indices and not 0 <= (index := int.from_bytes(frame, "little", signed=True)) < batcher.indices:
+        raise _Wrong(INVALID, f"x: expected a whole number from 0 to {batcher.indices - 1}, got {index}")
     return frame
 
 
 def _of_text(text: str | None, batcher: Batcher) -> bytes:
     if text is None:
-        raise _Wrong(UNSUPPORTED, "expected text frames, as ?frames=json says")
-    expected = f"an index from 0 to {batcher.indices - 1}" if batcher.indices else f"{batcher.inputs} numbers"
+        raise _Wrong(UNSUPPORTED, "expected text frames, as ?frames=json says, got a binary one")
     try:
-        (given,) = {"x": ..., **io.parsed(text)}.values()
-        x = np.asarray(given)
-        if x.dtype.kind not in ("iu" if batcher.indices else "iuf") or x.shape != batcher.shape:
-            raise ValueError
-        if batcher.indices and not 0 <= int(x) < batcher.indices:
-            raise ValueError
-    except (TypeError, ValueError, OverflowError):
-        raise _Wrong(INVALID, f'expected {{"x": ...}} with {expected}') from None
-    with np.errstate(over="ignore"):
-        return x.astype(batcher.dtype).tobytes()
+        given = io.parsed(text)
+    except ValueError as error:
+        raise _Wrong(INVALID, f"expected frames of JSON: {error}") from None
+    if not isinstance(given, dict) or [*given] != ["x"]:
+        got = shown([*given] if isinstance(given, dict) else given)
+        raise _Wrong(INVALID, f"expected frames with an object that has x alone, got {got}")
+    return _of_index(given["x"], batcher) if batcher.indices else _of_numbers(given["x"], batcher)
+
+
+def _of_index(x: Any, batcher: Batcher) -> bytes:
+    try:
+        return whole("x", x, 0, batcher.indices - 1).to_bytes(batcher.frame, "little")
+    except (TypeError, ValueError) as error:
+        raise _Wrong(INVALID, str(error)) from None
+
+
+def _of_numbers(x: Any, batcher: Batcher) -> bytes:
+    if not isinstance(x, list) or len(x) != batcher.inputs or not {*map(type, x)} <= {int, float}:
+        got = len(x) if isinstance(x, list) and len(x) != batcher.inputs else shown(x)
+        raise _Wrong(INVALID, f"x: expected a list of {batcher.inputs} numbers, got {got}")
+    try:
+        with np.errstate(over="ignore"):
+            return np.asarray(x).astype(batcher.dtype).tobytes()
+    except OverflowError:
+        raise _Wrong(INVALID, f"x: expected finite numbers, got {shown(max(x, key=abs))}") from None
