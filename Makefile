@@ -43,7 +43,7 @@ SANITIZE_TESTS ?= tests/test_robustness.py tests/test_races.py tests/test_stream
 	tests/test_parity.py::test_ragged_batches_with_resets tests/test_parity.py::test_zoneout
 SANITIZE_FUZZ ?= --seconds 120 --patience 600
 
-.PHONY: build demo test test-core fuzz full sanitize sanitize-python sanitize-core torch peers bench bench-avx2 bench-sweeps bench-growth bench-overheads bench-idling bench-sequences bench-cells bench-streams bench-quick step-times programs layers calls tuning ranks load others footprint neighbours \
+.PHONY: build demo test test-core fuzz full sanitize sanitize-python sanitize-core torch peers bench bench-avx2 bench-sweeps bench-growth bench-overheads bench-idling bench-sequences bench-cells bench-streams bench-quick step-times programs layers calls tuning ranks seq2seq load others footprint neighbours \
 	examples tasks summary tables speed docs lint format test-blas neon test-neon wheel manylinux wheel-aarch64 test-wheel-aarch64 sdist clean
 
 build: $(VENV)/built
@@ -121,6 +121,10 @@ footprint: peers
 neighbours: peers
 	$(PEERS_VENV)/bin/python benchmarks/neighbours.py --json $(RESULTS)/neighbours.json
 
+# Training steps of Seq2Seq and of CTCLoss, and PyTorch's.
+seq2seq: torch
+	$(BESIDE) $(BIN)/python benchmarks/seq2seq.py
+
 # Training on one and on two ranks of MPI, each pinned to a core. On a machine that is busy: chrt -f 10 make ranks
 ranks: build
 	$(BESIDE) $(BIN)/python benchmarks/ranks.py --json $(RESULTS)/ranks.json $(ARGS)
@@ -153,7 +157,7 @@ examples: torch
 	for example in $(filter-out examples/public_data.py,$(wildcard examples/*.py)); do \
 		KERAS_BACKEND=torch $(BIN)/python $$example $$(grep -q public_data $$example && echo $(ARGS)) || exit 1; done
 
-# All tasks on the data beside the checkout, one after the other: half an hour or so. One of them needs PyTorch.
+# All tasks on the data beside the checkout, one after the other: an hour or so. One of them needs PyTorch.
 tasks: torch
 	for task in $$(grep -l __main__ benchmarks/tasks/*.py); do \
 		$(BIN)/python $$task $(ARGS) || exit 1; done
