@@ -210,10 +210,12 @@ neon: $(VENV)/ready
 	$(BIN)/cmake --build build/aarch64
 
 # By Debian's qemu-user. Left out is what forks beside other threads and starts threads in the child: qemu 7.2 ends
-# there, on an assertion of its own. And what the kernel watches, which it does not do there.
+# there, on an assertion of its own. And what the kernel watches, which it does not do there. And what is of threads and
+# memory, not of instructions: qemu has the order of memory of the CPU that it runs on, so `test-core` shows as much.
 test-neon: neon
 	qemu-aarch64 -cpu max -L /usr/aarch64-linux-gnu build/aarch64/csrc/tests/gru_native_tests \
-		-a_forked_child_computes -forks_beside_a_thread_that_computes -steps_neither_allocate $(ARGS)
+		-a_forked_child_computes -forks_beside_a_thread_that_computes -steps_neither_allocate \
+		-calls_at_once_pack -a_tape_may_be_moved -another_thread_asks -threads_that_call_come -another_executor $(ARGS)
 
 wheel: $(VENV)/ready
 	$(PIP) wheel -q --no-deps -w dist .
