@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from darts import TimeSeries
 from pytorch_lightning import Callback
+from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from gru_native.torch import accelerate
 
@@ -38,6 +39,8 @@ def fitting(make: Callable[..., Any], native: bool, **options: Any) -> Callable[
         "enable_progress_bar": False,
         "enable_model_summary": False,
         "logger": False,
+        # Where MPI is installed, Lightning would start it to find out which environment this is.
+        "plugins": [LightningEnvironment()],
     }
     model = make(batch_size=32, random_state=0, pl_trainer_kwargs=trainer, **options)
     series = _series(1200)
