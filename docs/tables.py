@@ -393,8 +393,8 @@ TASKS = (
         "convolved_digits",
         "leave_one_speaker_out",
         timed=False,
-        machine="zen4",
     ),
+    Task("dates into ISO 8601", "accuracy", "dates", "accuracy", "baseline"),
     Task(
         "strings of digits, of a new speaker",
         "label error",

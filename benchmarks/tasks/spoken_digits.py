@@ -9,7 +9,8 @@ each band over time.
 A second question is harder: how well is a speaker understood who was never heard before? For this the same recipe is
 trained six times, each time on five speakers, and tested on all recordings of the sixth.
 
-PyTorch's GRU has no dropout of states: its time is that of the same network without.
+The same network in PyTorch is trained on the same batches at the same rates, without dropout of states, which PyTorch's
+GRU does not have. It is tested after the last step.
 
     python benchmarks/tasks/spoken_digits.py
 """
@@ -19,6 +20,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from statistics import mean
 from time import perf_counter
@@ -29,6 +31,7 @@ from baseline import Samples, logistic_regression
 from common import Bound, finish, given, options
 from numpy.lib.stride_tricks import sliding_window_view
 from sklearn.preprocessing import StandardScaler
+from torch_twin import predicted_in_torch
 from training_times import epoch_times
 
 from gru_native import losses, nn, optim, schedules
@@ -46,6 +49,7 @@ INPUT_DROPOUT, RECURRENT_DROPOUT, DROPOUT = 0.2, 0.3, 0.5
 EPOCHS, QUICK_EPOCHS = 20, 4
 BATCH_SIZE, EVALUATION_BATCH_SIZE = 32, 256
 LR, MAX_NORM = 4e-3, 1.0
+LOSS = losses.CrossEntropyLoss()
 BOUND = Bound("accuracy", 0.9, at_most=False)  # guessing gives 0.1
 
 
@@ -144,23 +148,55 @@ def network(seed: int) -> nn.Sequential:
     )
 
 
-def trained(model: nn.Sequential, data: Split, arguments: argparse.Namespace, *, progress: bool = True) -> Trainer:
-    """Return the trainer of a network when it is done."""
-    batches = training_batches(data.training, arguments.seed)
-    epochs = QUICK_EPOCHS if arguments.quick else EPOCHS
-    optimizer = optim.Adam(model, lr=LR)
+def epochs(arguments: argparse.Namespace) -> int:
+    """Return how long to train."""
+    return QUICK_EPOCHS if arguments.quick else EPOCHS
+
+
+def trained(
+    model: nn.Sequential, data: Split, arguments: argparse.Namespace, *, progress: bool = True
+) -> tuple[Trainer, list[float]]:
+    """Return the trainer of a network when it is done, and the rates of its steps."""
+    batches, optimizer = training_batches(data.training, arguments.seed), optim.Adam(model, lr=LR)
     trainer = Trainer(
         model,
-        losses.CrossEntropyLoss(),
+        LOSS,
         optimizer,
-        schedule=schedules.CosineAnnealingLR(optimizer, T_max=epochs * len(batches)),
+        schedule=schedules.CosineAnnealingLR(optimizer, T_max=epochs(arguments) * len(batches)),
         max_norm=MAX_NORM,
         metrics=classification_metrics(),
         seed=(arguments.seed, 3),
         threads=arguments.threads,
     )
-    trainer.fit(batches, epochs=epochs, validation=data.validation.batches(), progress=progress)
-    return trainer
+    given = {"epochs": epochs(arguments), "validation": data.validation.batches(), "progress": progress}
+    return trainer, [record.lr for record in trainer.fit(batches, **given)]
+
+
+def accuracy_in_torch(
+    model: nn.Sequential, data: Split, rates: list[float], arguments: argparse.Namespace
+) -> float | None:
+    """Return the accuracy of an untrained network that PyTorch trains, or None when it is not wanted or there."""
+    if arguments.no_torch:
+        return None
+    batches, test = training_batches(data.training, arguments.seed), data.test.batches()
+    found = predicted_in_torch(
+        model,
+        LOSS,
+        chain.from_iterable(map(batches.epoch, range(epochs(arguments)))),
+        test.epoch(0),
+        rates=rates,
+        max_norm=MAX_NORM,
+        threads=arguments.threads,
+    )
+    if found is None:
+        return None
+    right = [logits.argmax(axis=1) == batch.targets for logits, batch in zip(found, test.epoch(0), strict=True)]
+    return round(float(np.concatenate(right).mean()), 4)
+
+
+def baseline(data: Split) -> float:
+    """Return the accuracy of a logistic regression on summaries."""
+    return round(logistic_regression(StandardScaler(), *(part.summaries() for part in data)), 4)
 
 
 def leave_one_speaker_out(
@@ -169,7 +205,7 @@ def leave_one_speaker_out(
     """Return the accuracy on speakers who are not in the training set: the mean over all of them, and the lowest."""
     accuracies = []
     for speaker, data in splits_by_speaker(known):
-        trainer = trained(untrained(arguments.seed), data, arguments, progress=False)
+        trainer, _ = trained(untrained(arguments.seed), data, arguments, progress=False)
         accuracies.append(trainer.evaluate(data.test.batches())["accuracy"])
         print(f"trained without {speaker}, tested on {speaker}: accuracy {accuracies[-1]:.4f}", flush=True)
     return {"leave_one_speaker_out": round(mean(accuracies), 4), "lowest_speaker": round(min(accuracies), 4)}
@@ -181,10 +217,11 @@ def main() -> None:
     began = perf_counter()
     known = recordings(given(arguments, "fsdd/fsdd.npz"))
     data = split_by_take(known)
-    trainer = trained(network(arguments.seed), data, arguments)
+    trainer, rates = trained(network(arguments.seed), data, arguments)
     figures = {
         "accuracy": round(trainer.evaluate(data.test.batches())["accuracy"], 4),
-        "baseline": round(logistic_regression(StandardScaler(), *(part.summaries() for part in data)), 4),
+        "baseline": baseline(data),
+        "torch_accuracy": accuracy_in_torch(network(arguments.seed), data, rates, arguments),
     }
     if not arguments.quick:
         figures |= leave_one_speaker_out(network, known, arguments)
