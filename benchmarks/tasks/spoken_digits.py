@@ -194,11 +194,6 @@ def accuracy_in_torch(
     return round(float(np.concatenate(right).mean()), 4)
 
 
-def baseline(data: Split) -> float:
-    """Return the accuracy of a logistic regression on summaries."""
-    return round(logistic_regression(StandardScaler(), *(part.summaries() for part in data)), 4)
-
-
 def leave_one_speaker_out(
     untrained: Callable[[int], nn.Sequential], known: Recordings, arguments: argparse.Namespace
 ) -> dict[str, float]:
@@ -211,23 +206,28 @@ def leave_one_speaker_out(
     return {"leave_one_speaker_out": round(mean(accuracies), 4), "lowest_speaker": round(min(accuracies), 4)}
 
 
-def main() -> None:
-    """Train, test, and print the result."""
-    arguments = options(__doc__).parse_args()
+def measured(untrained: Callable[[int], nn.Sequential], arguments: argparse.Namespace) -> dict[str, float | None]:
+    """Return the figures of networks that begin with a seed's weights."""
     began = perf_counter()
     known = recordings(given(arguments, "fsdd/fsdd.npz"))
     data = split_by_take(known)
-    trainer, rates = trained(network(arguments.seed), data, arguments)
+    trainer, rates = trained(untrained(arguments.seed), data, arguments)
     figures = {
         "accuracy": round(trainer.evaluate(data.test.batches())["accuracy"], 4),
-        "baseline": baseline(data),
-        "torch_accuracy": accuracy_in_torch(network(arguments.seed), data, rates, arguments),
+        "baseline": round(logistic_regression(StandardScaler(), *(part.summaries() for part in data)), 4),
+        "torch_accuracy": accuracy_in_torch(untrained(arguments.seed), data, rates, arguments),
     }
     if not arguments.quick:
-        figures |= leave_one_speaker_out(network, known, arguments)
+        figures |= leave_one_speaker_out(untrained, known, arguments)
     figures["seconds"] = round(perf_counter() - began, 1)
     batches = training_batches(data.training, arguments.seed)
-    finish("spoken_digits", figures | epoch_times(trainer, batches.epoch(0), arguments), arguments, BOUND)
+    return figures | epoch_times(trainer, batches.epoch(0), arguments)
+
+
+def main() -> None:
+    """Train, test, and print the result."""
+    arguments = options(__doc__).parse_args()
+    finish("spoken_digits", measured(network, arguments), arguments, BOUND)
 
 
 if __name__ == "__main__":
