@@ -12,7 +12,8 @@ from cases import ISAS, THREADS, Array, assert_same_bits, central_difference
 
 import gru_native as gn
 from gru_native import losses, nn, optim
-from gru_native.nn import search
+from gru_native.nn import search, seq2seq
+from gru_native.train import Batches, Sequences, Trainer
 
 SCORES = ["additive", "general", "dot"]
 
@@ -246,10 +247,72 @@ def test_learns_to_turn_sequences_round(rng: np.random.Generator, tmp_path: Any)
     assert "Seq2Seq  (6, 50, 8)" in str(loaded.summary(source, source))
 
 
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_many_rows_are_written_in_parts(
+    batch_first: bool, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, (source, _, lengths, _) = model(batch_first=batch_first), some(rng, batch=11)
+    source = source.T if batch_first else source
+    whole = own.beam_search(source, lengths, steps=6, width=3), own.greedy(source, lengths, steps=6)
+    monkeypatch.setattr(seq2seq, "TOGETHER", 10)
+    parts = own.beam_search(source, lengths, steps=6, width=3), own.greedy(source, lengths, steps=6)
+    assert_same_bits(parts[0][1], whole[0][1])
+    for found, expected in ((parts[0][0], whole[0][0]), (parts[1], whole[1])):
+        assert [row.tolist() for row in found] == [row.tolist() for row in expected]
+    assert len(own.sample(source, lengths, steps=6, seed=0)) == 11
+    rows = source if batch_first else source.T
+    found, scores = own.beam_search([row[:n] for row, n in zip(rows, lengths, strict=True)], steps=6, width=3)
+    assert_same_bits(scores, whole[0][1])
+    assert [row.tolist() for row in found] == [row.tolist() for row in whole[0][0]]
+    with pytest.raises(ValueError, match="lengths: expected None beside sequences with lengths of their own"):
+        own.greedy([*rows], lengths, steps=6)
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_training_from_lists_leaves_padding_out(batch_first: bool, rng: np.random.Generator) -> None:
+    sources = [rng.integers(0, 9, length) for length in (3, 1, 5, 4, 2, 5)]
+    targets = [rng.integers(0, 7, length) for length in (2, 4, 1, 3, 3, 1)]
+    weights = rng.random(6)
+    x, y, of_loss = np.zeros((6, 5), int), np.zeros((6, 4), int), np.full((6, 4), -100)
+    for row, (source, target) in enumerate(zip(sources, targets, strict=True)):
+        x[row, : len(source)] = source
+        y[row, : len(target)] = of_loss[row, : len(target)] = target
+    lengths = np.array([len(source) for source in sources])
+
+    def trained(data: Any, batch_first: bool) -> nn.Seq2Seq:
+        own = model("general", "float64", batch_first)
+        trainer = Trainer(own, losses.CrossEntropyLoss(), optim.SGD(own, lr=0.5))
+        before = trainer.evaluate(data)["loss"]
+        (record,) = trainer.fit(data, epochs=1, progress=False)
+        assert record.loss == pytest.approx(before)
+        return own
+
+    expected = trained(Batches((x, y), of_loss, 6, lengths=lengths, weights=weights), True).parameters()
+    whole = Batches((x, y), y, 6, lengths=lengths, target_lengths=[len(own) for own in targets], weights=weights)
+    lists = Sequences((sources, targets), targets, 6, batch_first=batch_first, weights=weights)
+    for found in (trained(whole, True), trained(lists, batch_first)):
+        for name, parameter in found.parameters().items():
+            np.testing.assert_allclose(parameter, expected[name], rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+def test_lists_of_labels_that_are_equally_long_are_labels(rng: np.random.Generator) -> None:
+    sources, targets = [rng.integers(0, 9, n) for n in (3, 4)], [rng.integers(0, 7, 3) for _ in range(2)]
+    own = model()
+    trainer = Trainer(own, losses.CrossEntropyLoss(), optim.SGD(own, lr=0.1))
+    (record,) = trainer.fit(Sequences({"source": sources, "target": targets}, targets, 2), epochs=1, progress=False)
+    assert record.targets == 6
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: nn.Seq2Seq(nn.MeanPooling(), 3, 4, 5), "encoder: expected a module that gives features for each step"),
+        (lambda: nn.Seq2Seq(nn.Linear(3, 4), 3, 4, 5), "such as a GRU or a Conv1d, got another one"),
+        (lambda: nn.Sequential(model()), "layer 0: a Seq2Seq takes a target too, which a chain does not have"),
+        (lambda: setattr(model(), "scheduled_sampling", 2), "scheduled_sampling: expected a number from 0 to 1"),
+        (lambda: model()(np.zeros(4, int), np.zeros(3, int)), "source: expected a batch of sequences (T, B, ...), got"),
+        (lambda: model().greedy(np.zeros(4, int), steps=3), "source: expected a batch of sequences (T, B, ...), got"),
+        (lambda: model().predict(np.zeros((4, 2), int)), "model: expected one that takes no target, got a Seq2Seq"),
         (
             lambda: nn.Seq2Seq(nn.GRU(2, 3), 3, 4, 5, dtype="float64"),
             "expected dtype = float32, which layer encoder (GRU) gives",
@@ -271,6 +334,7 @@ def test_learns_to_turn_sequences_round(rng: np.random.Generator, tmp_path: Any)
             "temperature: expected a finite number",
         ),
         (lambda: model().beam_search(np.zeros((4, 2), int), steps=2, width=0), "width: expected a whole number from 1"),
+        (lambda: model().beam_search(np.zeros((4, 2), int), steps=2, width=5000), "width: expected a whole number"),
     ],
 )
 def test_what_is_refused(call: Any, message: str) -> None:

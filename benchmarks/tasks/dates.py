@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import date
 from itertools import chain
 from time import perf_counter
@@ -23,7 +23,7 @@ from torch_twin import trained_in_torch
 from training_times import epoch_times
 
 from gru_native import losses, nn, optim, schedules
-from gru_native.train import Batch, Sequences, Trainer
+from gru_native.train import Sequences, Trainer
 
 ENGLISH = " January February March April May June July August September October November December"
 FRENCH = " janvier février mars avril mai juin juillet août septembre octobre novembre décembre"
@@ -57,22 +57,11 @@ def characters(text: str) -> np.ndarray:
     return np.frombuffer(text.encode("latin-1"), np.uint8).astype(np.int64)
 
 
-class Pairs:
-    """Batches of dates as people write them, and of the same in ISO 8601."""
-
-    carries_state = False
-
-    def __init__(self, texts: Sequence[str], days: Sequence[date], seed: int) -> None:
-        target = [np.array([SYMBOLS.index(symbol) for symbol in f"{day}\0"]) for day in days]
-        inputs = {"source": [*map(characters, texts)], "target": target}
-        self.data = Sequences(inputs, np.zeros(len(days)), BATCH_SIZE, shuffle=True, seed=(seed, 3))
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """Yield the batches of an epoch."""
-        return (batch._replace(targets=batch.inputs["target"]) for batch in self.data.epoch(number))
+def pairs(texts: Sequence[str], days: Sequence[date], seed: int) -> Sequences:
+    """Return dates as people write them, and the same in ISO 8601, as data to train on."""
+    target = [np.array([SYMBOLS.index(symbol) for symbol in f"{day}\0"]) for day in days]
+    inputs = {"source": [*map(characters, texts)], "target": target}
+    return Sequences(inputs, target, BATCH_SIZE, shuffle=True, seed=(seed, 3))
 
 
 def network(seed: int) -> nn.Seq2Seq:
@@ -84,7 +73,7 @@ def network(seed: int) -> nn.Seq2Seq:
     return nn.Seq2Seq(encoder, len(SYMBOLS), EMBEDDING_DIM, HIDDEN_SIZE, seed=(seed, 2))
 
 
-def trained(model: nn.Seq2Seq, training: Pairs, arguments: argparse.Namespace) -> tuple[Trainer, list[float]]:
+def trained(model: nn.Seq2Seq, training: Sequences, arguments: argparse.Namespace) -> tuple[Trainer, list[float]]:
     """Return the trainer of a network when it is done, and the rates of its steps."""
     optimizer = optim.Adam(model, lr=LR)
     schedule = schedules.CosineAnnealingLR(optimizer, T_max=EPOCHS * len(training))
@@ -92,7 +81,7 @@ def trained(model: nn.Seq2Seq, training: Pairs, arguments: argparse.Namespace) -
     return trainer, [record.lr for record in trainer.fit(training, epochs=EPOCHS)]
 
 
-def trained_by_torch(training: Pairs, rates: list[float], arguments: argparse.Namespace) -> nn.Seq2Seq | None:
+def trained_by_torch(training: Sequences, rates: list[float], arguments: argparse.Namespace) -> nn.Seq2Seq | None:
     """Return the network as PyTorch trains it on the same batches, or None when it is not wanted or there."""
     if arguments.no_torch:
         return None
@@ -107,12 +96,8 @@ def trained_by_torch(training: Pairs, rates: list[float], arguments: argparse.Na
 
 def written_by(model: nn.Seq2Seq, texts: Sequence[str]) -> list[str]:
     """Return what a network writes for each text."""
-    found = [""] * len(texts)
-    data = Sequences([*map(characters, texts)], np.zeros(len(texts)), 2 * BATCH_SIZE)
-    for places, batch in zip(data.places(0), data.epoch(0), strict=True):
-        for place, labels in zip(places, model.greedy(batch.inputs, batch.lengths, steps=11), strict=True):
-            found[place] = "".join(SYMBOLS[label] for label in labels)
-    return found
+    found = model.greedy([*map(characters, texts)], steps=len("1900-01-01"))
+    return ["".join(SYMBOLS[label] for label in labels) for labels in found]
 
 
 def by_order(text: str) -> str:
@@ -128,7 +113,7 @@ def main() -> None:
     count = QUICK if arguments.quick else FULL
     days = [*map(date.fromordinal, rng.permutation(np.arange(FIRST, LAST + 1))[: TEST + count].tolist())]
     texts = as_people_write(days, rng)
-    training = Pairs(texts[TEST:], days[TEST:], arguments.seed)
+    training = pairs(texts[TEST:], days[TEST:], arguments.seed)
     trainer, rates = trained(network(arguments.seed), training, arguments)
 
     def share(found: Sequence[str]) -> float:

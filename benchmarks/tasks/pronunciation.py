@@ -19,10 +19,10 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -32,7 +32,7 @@ from torch_twin import trained_in_torch
 from training_times import epoch_times
 
 from gru_native import losses, nn, optim, schedules
-from gru_native.train import Batch, Sequences, Trainer, label_error
+from gru_native.train import Sequences, Trainer, label_error
 
 LETTERS = 26  # from 1; 0 is padding
 TEST, VALIDATION = range(10), range(10, 12)  # of a hundred words
@@ -135,30 +135,11 @@ def letters(word: str) -> np.ndarray:
     return np.frombuffer(word.encode(), np.uint8).astype(np.int64) - ord("a") + 1
 
 
-class Pairs:
-    """Batches of words with one pronunciation each; where there are several, the word comes as often."""
-
-    carries_state = False
-
-    def __init__(self, words: Dictionary, phonemes: Phonemes, batch_size: int, **keywords: object) -> None:
-        pairs = [(word, phonemes.encode(said)) for word, own in words.items() for said in own]
-        sounds = [np.append(said, 0) for _, said in pairs]
-        inputs = {
-            "source": [letters(word) for word, _ in pairs],
-            "target": sounds,
-            "target_lengths": np.array([len(said) for said in sounds]),
-        }
-        self.data = Sequences(inputs, np.zeros(len(pairs)), batch_size, **keywords)
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """Yield the batches of an epoch."""
-        for batch in self.data.epoch(number):
-            target = batch.inputs["target"]
-            live = np.arange(len(target))[:, None] < batch.inputs["target_lengths"]
-            yield batch._replace(targets=target[live], live=live)
+def pairs(words: Dictionary, phonemes: Phonemes, batch_size: int, **keywords: Any) -> Sequences:
+    """Return words with one pronunciation each; where there are several, the word comes as often."""
+    own = [(letters(word), np.append(phonemes.encode(said), 0)) for word, known in words.items() for said in known]
+    source, target = map(list, zip(*own, strict=True))
+    return Sequences({"source": source, "target": target}, target, batch_size, **keywords)
 
 
 def network(phonemes: int, seed: int) -> nn.Seq2Seq:
@@ -179,7 +160,7 @@ def epochs(arguments: argparse.Namespace) -> int:
 
 
 def trained(
-    model: nn.Seq2Seq, training: Pairs, validation: Pairs, arguments: argparse.Namespace
+    model: nn.Seq2Seq, training: Sequences, validation: Sequences, arguments: argparse.Namespace
 ) -> tuple[Trainer, list[float]]:
     """Return the trainer of a network when it is done, and the rates of its steps."""
     optimizer = optim.Adam(model, lr=LR)
@@ -198,18 +179,8 @@ def trained(
 
 def by_network(model: nn.Seq2Seq, arguments: argparse.Namespace) -> Way:
     """Return what says words by a network, and finds the best by a beam."""
-
-    def say(words: Iterable[str]) -> list[np.ndarray]:
-        sources = [*map(letters, words)]
-        found = [np.empty(0, int)] * len(sources)
-        data = Sequences(sources, np.zeros(len(sources)), EVALUATION_BATCH_SIZE)
-        given = {"steps": STEPS, "width": WIDTH, "length_penalty": 0.0, "threads": arguments.threads}
-        for places, batch in zip(data.places(0), data.epoch(0), strict=True):
-            for place, best in zip(places, model.beam_search(batch.inputs, batch.lengths, **given)[0], strict=True):
-                found[place] = best
-        return found
-
-    return say
+    given = {"steps": STEPS, "width": WIDTH, "length_penalty": 0.0, "threads": arguments.threads}
+    return lambda words: model.beam_search([*map(letters, words)], **given)[0]
 
 
 def errors(name: str, found: Sequence[np.ndarray], words: Dictionary, phonemes: Phonemes) -> dict[str, float]:
@@ -227,7 +198,7 @@ def errors(name: str, found: Sequence[np.ndarray], words: Dictionary, phonemes: 
 
 
 def trained_by_torch(
-    training: Pairs, phonemes: Phonemes, rates: list[float], arguments: argparse.Namespace
+    training: Sequences, phonemes: Phonemes, rates: list[float], arguments: argparse.Namespace
 ) -> nn.Seq2Seq | None:
     """Return the network as PyTorch trains it on the same batches, or None when it is not wanted or there."""
     if arguments.no_torch:
@@ -257,8 +228,8 @@ def main() -> None:
     data, phonemes = split(words, g2p_en), Phonemes(words)
     if arguments.quick:
         data = Split(*map(some, data, (QUICK_WORDS, *[QUICK_WORDS // 10] * 3)))
-    training = Pairs(data.training, phonemes, BATCH_SIZE, shuffle=True, seed=(arguments.seed, 4))
-    validation = Pairs(data.validation, phonemes, EVALUATION_BATCH_SIZE)
+    training = pairs(data.training, phonemes, BATCH_SIZE, shuffle=True, seed=(arguments.seed, 4))
+    validation = pairs(data.validation, phonemes, EVALUATION_BATCH_SIZE)
     began = perf_counter()
     trainer, rates = trained(network(len(phonemes), arguments.seed), training, validation, arguments)
     figures = {

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from itertools import repeat, starmap
 from typing import Any
 
+import numpy as np
+
 from gru_native import losses, nn
 from gru_native.arguments import Array
 from gru_native.nn.module import join
@@ -116,7 +118,7 @@ def _train(
     twin: _Twin | _Seq2SeqTwin, loss: Any, batches: Iterable[Any], rates: Iterable[float], max_norm: float | None
 ) -> float:
     """Return how long it takes, in seconds."""
-    torch, of_batch = twin.torch, _loss(twin.torch, loss)
+    torch, of_batch = twin.torch, _loss(twin, loss)
     optimizer = torch.optim.Adam(twin.parameters)
     began = time.perf_counter()
     for batch, rate in zip(starmap(Batch, batches), rates, strict=False):
@@ -132,7 +134,8 @@ def _train(
     return time.perf_counter() - began
 
 
-def _loss(torch: Any, loss: Any) -> Callable[[Any, Batch], Any]:
+def _loss(twin: _Twin | _Seq2SeqTwin, loss: Any) -> Callable[[Any, Batch], Any]:
+    torch = twin.torch
     if isinstance(loss, losses.CTCLoss):
         ctc = torch.nn.CTCLoss(loss.blank, zero_infinity=loss.zero_infinity)
         return lambda predictions, batch: ctc(
@@ -141,7 +144,7 @@ def _loss(torch: Any, loss: Any) -> Callable[[Any, Batch], Any]:
     if isinstance(loss, losses.CrossEntropyLoss):
         cross_entropy = torch.nn.CrossEntropyLoss(label_smoothing=loss.label_smoothing)
         return lambda predictions, batch: cross_entropy(
-            predictions.flatten(0, -2), torch.from_numpy(batch.targets).flatten()
+            predictions.flatten(0, -2), torch.from_numpy(twin.targets(batch)).flatten()
         )
     own = {losses.MSELoss: torch.nn.MSELoss, losses.BCEWithLogitsLoss: torch.nn.BCEWithLogitsLoss}[type(loss)]()
     return lambda predictions, batch: own(predictions, torch.from_numpy(batch.targets))
@@ -161,6 +164,10 @@ class _Twin:
         for name, (_, made) in zip(self._names, self._layers, strict=True):
             if made is not None:
                 yield from ((join(name, own), parameter) for own, parameter in made.named_parameters())
+
+    def targets(self, batch: Batch) -> Array:
+        """Return what the predictions are compared with."""
+        return batch.targets
 
     def eval(self) -> None:
         """Let dropout rest."""
@@ -260,6 +267,11 @@ class _Seq2SeqTwin:
         """Yield the parameters with the names that they have in the model."""
         yield from ((f"encoder.{name}", parameter) for name, parameter in self._encoder.named_parameters())
         yield from self._own.items()
+
+    def targets(self, batch: Batch) -> Array:
+        """Return what the predictions are compared with, (T, B), and -100 behind each row."""
+        steps = batch.targets.shape[1] if batch.target_lengths is None else batch.target_lengths[:, None]
+        return np.where(np.arange(batch.targets.shape[1]) < steps, batch.targets, -100).T
 
     def eval(self) -> None:
         """Let dropout rest."""

@@ -249,6 +249,11 @@ class Module:
         """Whether the calls take `lengths` beside the input, without states."""
         return self.pools
 
+    @property
+    def writes(self) -> bool:
+        """Whether the calls take a target beside the input, and give a result for each of its labels, as `Seq2Seq`."""
+        return False
+
     def output_lengths(self, lengths: ArrayLike) -> Array:
         """Return the steps that the output has of rows with so many (any shape), int64: others behind a `Conv1d`."""
         return arguments.index_array("lengths", lengths, arguments.LARGEST)

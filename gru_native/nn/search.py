@@ -7,7 +7,6 @@ from collections.abc import Callable
 import numpy as np
 
 from gru_native.arguments import Array
-from gru_native.random import Seed, generator
 
 #: Of labels (rows,) of the step before, and the rows that the present ones continue: logits (rows, V).
 Step = Callable[[Array, Array], Array]
@@ -41,10 +40,9 @@ def choose(step: Step, rows: int, start: int, end: int, steps: int, pick: Callab
 
 
 def sample(
-    step: Step, rows: int, start: int, end: int, steps: int, temperature: float, seed: Seed | None
+    step: Step, rows: int, start: int, end: int, steps: int, temperature: float, rng: np.random.Generator
 ) -> list[Array]:
     """Return labels that are drawn step by step."""
-    rng = generator(seed)
     return choose(step, rows, start, end, steps, lambda logits: drawn(logits, temperature, rng))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,9 @@ from gru_native.nn.module import Array, Gradients, Module, Snapshot, join, publi
 from gru_native.nn.signal import Signal, layout_of
 from gru_native.passes import repeatable
 from gru_native.random import Seed, generator, seed_path
+
+WIDEST = 4096  # beam
+TOGETHER = 1024  # beginnings that are gone on with in one call, each with a memory of its own
 
 
 class Seq2Seq(Module):
@@ -90,14 +94,15 @@ class Seq2Seq(Module):
         given = instance("encoder", encoder, Module, "a Module")._passed(Signal(), "encoder")
         dtype = float_dtype(dtype)
         if given.features is None or given.batch_first is None or given.batch_first.value not in (True, False):
-            raise ValueError("encoder: expected a module that gives features for each step, got another one")
+            expected = "a module that gives features for each step, with a layer that says which axis the steps are on"
+            raise ValueError(f"encoder: expected {expected}, such as a GRU or a Conv1d, got another one")
         if given.dtype is not None:
             given.typed("decoder (GRU)", dtype.name)
         self.target_size = whole("target_size", target_size)
         embedding_dim, hidden_size = whole("embedding_dim", embedding_dim), whole("hidden_size", hidden_size)
         self.start = whole("start", start, 0, self.target_size - 1)
         self.end = whole("end", end, 0, self.target_size - 1)
-        self.scheduled_sampling = number("scheduled_sampling", scheduled_sampling, most=1.0)
+        self.scheduled_sampling = scheduled_sampling
         size = given.features.value
         rng = generator(seed)
         own: dict[str, Any] = {"dtype": dtype}
@@ -112,6 +117,15 @@ class Seq2Seq(Module):
         self.attention = Attention(hidden_size, size, score_mode, attention_size, heads, **own, seed=drawn())
         self.combine = Linear(size + hidden_size, hidden_size, bias=False, **own, seed=drawn())
         self.output = Linear(hidden_size, target_size, **own, seed=drawn())
+
+    @property
+    def scheduled_sampling(self) -> float:
+        """The share of labels that the model draws itself in training."""
+        return self._scheduled_sampling
+
+    @scheduled_sampling.setter
+    def scheduled_sampling(self, share: float) -> None:
+        self._scheduled_sampling = number("scheduled_sampling", share, most=1.0)
 
     def _config(self) -> dict[str, Any]:
         attention = self.attention.config()
@@ -130,6 +144,10 @@ class Seq2Seq(Module):
     @property
     def batch_first(self) -> bool:
         return bool(layout_of(self.encoder))
+
+    @property
+    def writes(self) -> bool:
+        return True
 
     def _passed(self, given: Signal, name: str) -> Signal:
         self.encoder._passed(given, join(name, "encoder"))
@@ -175,8 +193,8 @@ class Seq2Seq(Module):
         sampling = training and self.training and self.scheduled_sampling > 0
         if sampling and seed is None:
             raise ValueError("seed: expected one for scheduled_sampling in training mode, got None")
-        source, labels = array("source", source), self._turned(array("target", target))
-        rows = source.shape[int(not self.batch_first)] if source.ndim > 1 else 0
+        source, labels = self._source(source), self._turned(array("target", target))
+        rows = source.shape[int(not self.batch_first)]
         if labels.ndim != 2 or labels.shape[1] != rows:
             raise ValueError(f"target: expected {rows} rows of labels, got shape {np.shape(target)}")
         steps = None if target_lengths is None else self._target_lengths(target_lengths, *labels.shape)
@@ -305,14 +323,19 @@ class Seq2Seq(Module):
     # Labels of its own
 
     def greedy(
-        self, source: ArrayLike, lengths: ArrayLike | None = None, *, steps: int, threads: int | None = None
+        self,
+        source: ArrayLike | list[Array],
+        lengths: ArrayLike | None = None,
+        *,
+        steps: int,
+        threads: int | None = None,
     ) -> list[Array]:
         """Return for each row the labels of which each is the most probable one behind those before it.
 
         Parameters
         ----------
         source, lengths
-            As of a call.
+            As of a call; or source alone, a list of B arrays (T_i, ...).
         steps
             The most labels of a row.
 
@@ -321,13 +344,17 @@ class Seq2Seq(Module):
         list of B arrays
             int64, without the end.
         """
-        state = self._begin(source, lengths, threads)
         steps = whole("steps", steps, 0)
-        return search.choose(state.step, state.rows, self.start, self.end, steps, lambda logits: logits.argmax(-1))
+
+        def write(state: _State) -> list[Array]:
+            given = state.step, state.rows, self.start, self.end, steps
+            return search.choose(*given, lambda logits: logits.argmax(-1))
+
+        return self._written(source, lengths, 1, threads, write)
 
     def sample(
         self,
-        source: ArrayLike,
+        source: ArrayLike | list[Array],
         lengths: ArrayLike | None = None,
         *,
         steps: int,
@@ -345,12 +372,16 @@ class Seq2Seq(Module):
             Of the random numbers; ``None`` draws fresh entropy.
         """
         warmth = number("temperature", temperature, least=np.finfo(np.float64).tiny, below=np.inf)
-        steps, state = whole("steps", steps, 0), self._begin(source, lengths, threads)
-        return search.sample(state.step, state.rows, self.start, self.end, steps, warmth, seed)
+        steps, rng = whole("steps", steps, 0), generator(seed)
+
+        def write(state: _State) -> list[Array]:
+            return search.sample(state.step, state.rows, self.start, self.end, steps, warmth, rng)
+
+        return self._written(source, lengths, 1, threads, write)
 
     def beam_search(
         self,
-        source: ArrayLike,
+        source: ArrayLike | list[Array],
         lengths: ArrayLike | None = None,
         *,
         steps: int,
@@ -363,7 +394,7 @@ class Seq2Seq(Module):
         Parameters
         ----------
         width
-            The beginnings of a row that are kept at each step.
+            The beginnings of a row that are kept at each step: 1 to 4096.
         length_penalty
             α: a score is log p / ((5 + labels) / 6)^α (Wu et al. 2016, arXiv:1609.08144), where the end is a label; 0
             for log p itself.
@@ -374,17 +405,61 @@ class Seq2Seq(Module):
         scores : (B,)
             float64.
         """
-        width, steps = whole("width", width), whole("steps", steps, 0)
+        width, steps = whole("width", width, most=WIDEST), whole("steps", steps, 0)
         penalty = number("length_penalty", length_penalty, below=np.inf)
-        state = self._begin(source, lengths, threads)
-        rows = state.rows
-        state.repeat(width)
-        return search.beam(state.step, rows, self.start, self.end, steps, width, penalty)
 
-    def _begin(self, source: ArrayLike, lengths: ArrayLike | None, threads: int | None) -> _State:
+        def write(state: _State) -> list[tuple[Array, Any]]:
+            rows = state.rows
+            state.repeat(width)
+            return list(zip(*search.beam(state.step, rows, self.start, self.end, steps, width, penalty), strict=True))
+
+        found = self._written(source, lengths, width, threads, write)
+        return [labels for labels, _ in found], np.array([score for _, score in found], np.float64)
+
+    def _written(
+        self,
+        source: ArrayLike | list[Array],
+        lengths: ArrayLike | None,
+        width: int,
+        threads: int | None,
+        write: Callable[[_State], list[Any]],
+    ) -> list[Any]:
+        """Return what is written for each row, some rows after the others."""
+        found: dict[int, Any] = {}
         snapshot = self.snapshot()
-        encoded = self._encode(snapshot, array("source", source), lengths, None, threads, False)
-        return _State(self, snapshot, self._packed(snapshot), encoded, threads)
+        decoder = self._packed(snapshot)
+        for places, part, own in self._parts(source, lengths, max(TOGETHER // width, 1)):
+            encoded = self._encode(snapshot, part, own, None, threads, False)
+            found |= zip(places, write(_State(self, snapshot, decoder, encoded, threads)), strict=True)
+        return [found[place] for place in range(len(found))]
+
+    def _parts(
+        self, source: ArrayLike | list[Array], lengths: ArrayLike | None, size: int
+    ) -> Iterator[tuple[Iterable[int], Array, Array | None]]:
+        """Yield some rows after the others: which they are, and their source and lengths."""
+        if isinstance(source, list) and source and all(isinstance(own, np.ndarray) for own in source):
+            from gru_native.train.data import Sequences  # which is made of this package's modules
+
+            if lengths is not None:
+                raise ValueError("lengths: expected None beside sequences with lengths of their own, got lengths")
+            data = Sequences(source, np.zeros(len(source)), size, batch_first=self.batch_first)
+            for places, batch in zip(data.places(0), data.epoch(0), strict=True):
+                yield places.tolist(), batch.inputs, batch.lengths
+            return
+        source = self._source(source)
+        longest, rows = self._turned(source).shape[:2]
+        lengths = F.sequence_lengths(lengths, longest, rows)
+        for start in range(0, max(rows, 1), size):
+            chosen = slice(start, start + size)
+            part = source[chosen] if self.batch_first else source[:, chosen]
+            yield range(rows)[chosen], part, None if lengths is None else lengths[chosen]
+
+    def _source(self, source: ArrayLike) -> Array:
+        found = array("source", source)
+        if found.ndim < 2:
+            axes = "(B, T, ...)" if self.batch_first else "(T, B, ...)"
+            raise ValueError(f"source: expected a batch of sequences {axes}, got shape {found.shape}")
+        return found
 
     def _turned(self, sequences: Array) -> Array:
         return sequences.swapaxes(0, 1) if self.batch_first and sequences.ndim > 1 else sequences

@@ -53,12 +53,14 @@ class Sequential(Module):
             raise TypeError(f"layer 0: expected a Module, got a {got}; give layers one by one, Sequential(a, b)")
         for key, layer in named.items():
             name = str(key)
-            instance(f"layer {name}", layer, Module, "a Module")
+            layer = instance(f"layer {name}", layer, Module, "a Module")
             if isinstance(layer, RecurrentCell):
                 kind = type(layer).__name__
                 raise TypeError(
                     f"layer {name}: a {kind} is stepped by hand; a chain takes a {kind.removesuffix('Cell')}"
                 )
+            if layer.writes:
+                raise ValueError(f"layer {name}: a {layer._kind} takes a target too, which a chain does not have")
             if not name or "." in name or hasattr(self, name):
                 raise ValueError(f"layer {name!r}: this name cannot be used for a layer")
             setattr(self, name, layer)

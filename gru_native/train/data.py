@@ -89,7 +89,7 @@ class Batch(NamedTuple):
         Handed to the model, in the layout of its sequences: where episodes begin, and in place of lengths which steps
         count.
     target_lengths : (B,) or None
-        Handed to a loss that asks for them: the labels of each row of targets (B, S, ...).
+        The labels of each row of targets (B, S, ...): handed to a loss that asks for them, and to a model that writes.
     """
 
     inputs: Any
@@ -153,7 +153,8 @@ class Batches(_Source):
     per_step
         Whether there is a target for each step, (N, T, ...): those of steps that do not count are left out.
     target_lengths
-        Of targets (N, S, ...): the labels of each, (N,), for a loss that asks for them, as `CTCLoss` does.
+        Of targets (N, S, ...): the labels of each, (N,), for a model that writes labels, such as `Seq2Seq`, or a loss
+        that asks for them, as `CTCLoss` does.
 
     Raises
     ------
@@ -266,8 +267,9 @@ class Sequences(_Source):
         model's calls take by place or by name: the first a list of N arrays, whose lengths count, others such a list,
         or an array (N, ...) with a row for each sequence.
     targets
-        (N, ...), one for each sequence; a list of N arrays (S_i, ...) that differ in length, for a loss that asks for
-        ``target_lengths``, as `CTCLoss` does; with `per_step` N arrays (T_i, ...), one for each step.
+        (N, ...), one for each sequence; a list of N arrays (S_i, ...) that differ in length, for a model that writes
+        labels, such as `Seq2Seq`, or a loss that asks for ``target_lengths``, as `CTCLoss` does; with `per_step` N
+        arrays (T_i, ...), one for each step.
     batch_size
         Sequences in a batch; one batch of an epoch may have fewer.
     per_step
@@ -322,7 +324,8 @@ class Sequences(_Source):
         given: Any = targets
         apart = self.per_step or _differ_in_length(given)
         self.targets: Any = _alike("targets", given) if apart else _numbers("targets", given)
-        self.target_lengths = None if self.per_step or not apart else np.array([len(own) for own in self.targets])
+        of_rows = not self.per_step and (apart or _are_labels(given))
+        self.target_lengths = np.array([len(own) for own in self.targets]) if of_rows else None
         _refuse_other_number("targets", self._first, self.targets)
         self.weights = None if weights is None else _numbers("weights", weights)
         if self.weights is not None:
@@ -571,6 +574,13 @@ def _differ_in_length(given: Any) -> bool:
     parts = given if isinstance(given, (list, tuple)) else ()
     lengths = {len(own) if isinstance(own, (list, tuple)) else next(iter(np.shape(own)), None) for own in parts}
     return len(lengths) > 1 and None not in lengths
+
+
+def _are_labels(given: Any) -> bool:
+    """Return whether there is a list of arrays of whole numbers."""
+    return isinstance(given, (list, tuple)) and all(
+        isinstance(own, np.ndarray) and own.ndim == 1 and own.dtype.kind in "iu" for own in given
+    )
 
 
 def _padded(arrays: list[Array], chosen: Array) -> Array:

@@ -27,7 +27,8 @@ def refuse_lengths(names: Set[str], loss: Any, model: Module, name: str, data: D
     kind = type(loss).__name__
     batch = Batch(*next(iter(data.epoch(0)))) if names else None
     if batch is None:
-        if getattr(data, "target_lengths", None) is not None:
+        sizes = getattr(data, "target_lengths", None)
+        if sizes is not None and len({*sizes}) > 1 and not model.writes:
             hint = "targets of all steps of the inputs need per_step=True"
             raise ValueError(f"loss: expected one that takes target_lengths, as {name} has, got {kind}; {hint}")
         return
@@ -60,6 +61,19 @@ def input_lengths(model: Module, predictions: Array, batch: Batch, data: Data) -
 def target_lengths(batch: Batch) -> Array:
     """Return the labels of each row: all, where the batch has no lengths of targets."""
     return np.full(*batch.targets.shape[:2]) if batch.target_lengths is None else batch.target_lengths
+
+
+def labels_that_count(model: Module, batch: Batch, data: Data) -> Batch:
+    """Return a batch whose targets are one behind the other, without padding, where a model writes labels."""
+    if not model.writes or batch.target_lengths is None:
+        return batch
+    axes = (0, 1) if batch_first(data) else (1, 0)
+    live = (np.arange(batch.targets.shape[1]) < batch.target_lengths[:, None]).transpose(axes)
+    found = batch._replace(targets=batch.targets.transpose(axes)[live], live=live, target_lengths=None)
+    if batch.weights is None:
+        return found
+    of_rows = batch.weights if batch.weights.ndim > 1 else batch.weights[:, None]
+    return found._replace(weights=np.broadcast_to(of_rows, batch.targets.shape).transpose(axes)[live])
 
 
 def without_padding(model: Module, predictions: Array, batch: Batch, data: Data) -> tuple[Array, Array, Array]:

@@ -25,7 +25,14 @@ from gru_native.train.checkpoint import Checkpoint, Run
 from gru_native.train.data import Array, Batch, Data
 from gru_native.train.finite import advice
 from gru_native.train.identity import as_json, settings
-from gru_native.train.lengths import asked, input_lengths, refuse_lengths, target_lengths, without_padding
+from gru_native.train.lengths import (
+    asked,
+    input_lengths,
+    labels_that_count,
+    refuse_lengths,
+    target_lengths,
+    without_padding,
+)
 from gru_native.train.logs import CSVLog
 from gru_native.train.metrics import Metric, Tally
 from gru_native.train.prediction import called_with, gives_probabilities, last_of, outputs, refuse_misfit
@@ -336,7 +343,8 @@ class Trainer:
         own = []
         for source in self._shards.cut("data", data):
             own.append(tally := Tally())
-            for batch, output in outputs(self.model, source, self.threads):
+            for given, output in outputs(self.model, source, self.threads):
+                batch = labels_that_count(self.model, given, data)
                 predictions = _chosen(output, batch)
                 beside = self._beside(predictions, batch, data)
                 loss = self.loss(predictions, batch.targets, **beside, threads=self.threads)
@@ -518,6 +526,7 @@ class Trainer:
         inputs, given = called_with(self.model, data, batch, run.states.get(shard))
         result, tape = self.model.forward(*inputs, **given, seed=seed, threads=self.threads)
         predictions, run.states[shard] = result if self.model.recurrent else (result, None)
+        batch = labels_that_count(self.model, batch, data)
         chosen = _chosen(predictions, batch)
         beside = self._beside(chosen, batch, data)
         loss, loss_tape = self.loss.forward(chosen, batch.targets, **beside, threads=self.threads)

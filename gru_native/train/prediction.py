@@ -37,6 +37,8 @@ def called_with(model: Module, data: Data, batch: Batch, states: Any) -> tuple[t
     """
     single = isinstance(model, Sequential) and not (model.recurrent or model.takes_lengths)
     steps = {"lengths": None if single else batch.lengths, "mask": batch.mask, "reset": batch.reset}
+    if model.writes:
+        steps["target_lengths"] = batch.target_lengths
     positional, given = as_arguments(batch.inputs)
     if data.carries_state and is_several(batch.inputs):
         raise ValueError("data: expected one input where states are carried from batch to batch, got several")
@@ -81,6 +83,9 @@ def predict(
     threads: int | None,
 ) -> Array | list[Array]:
     """Return what `Module.predict` does."""
+    if model.writes:
+        written = "greedy, sample and beam_search of a Seq2Seq write without one"
+        raise ValueError(f"model: expected one that takes no target, got a {model._kind}; {written}")
     layout = layout_of(model)
     parts: Any = inputs if isinstance(inputs, (list, tuple)) else ()
     ragged = layout is not None and len(parts) > 0 and all(isinstance(part, np.ndarray) for part in parts)
