@@ -17,9 +17,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import assert_same_bits
 
 from gru_native import ModelFileError, io, nn, optim, save
 from gru_native.losses import CrossEntropyLoss, MSELoss
+from gru_native.nn.share import shares
 from gru_native.schedules import ExponentialLR, ReduceLROnPlateau, Schedule, StepLR
 from gru_native.train import (
     Batches,
@@ -539,11 +541,11 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="written by gru_native 0.1.0 or older, whose checkpoints this version"):
         _fit(_batches(), tmp_path)
     deep = reduce(lambda nest, _: [nest], range(900), [])
-    io.save_arrays(path, {}, {"checkpoint": {"version": 2, "plan": deep}})
+    io.save_arrays(path, {}, {"checkpoint": {"version": 3, "plan": deep}})
     with pytest.raises(ModelFileError, match="run.checkpoint: "):
         _fit(_batches(), tmp_path)
-    io.save_arrays(path, {}, {"checkpoint": {"version": 3}})
-    with pytest.raises(ModelFileError, match="expected version 2, got 3"):
+    io.save_arrays(path, {}, {"checkpoint": {"version": 4}})
+    with pytest.raises(ModelFileError, match="expected version 3, got 4"):
         _fit(_batches(), tmp_path)
 
 
@@ -781,3 +783,44 @@ def test_curves(tmp_path: Path) -> None:
     assert (tmp_path / "one.png").stat().st_size > 1000
     plot_history([], tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
+
+
+class _Noisier:
+    """Raises a model's shares by the step."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+
+    def __call__(self, record: Record) -> None:
+        for module in self.model.children().values():
+            for name in ("p", "dropout", "input_dropout", "recurrent_dropout", "zoneout", "scheduled_sampling"):
+                if getattr(module, name, 0) > 0:
+                    setattr(module, name, 0.1 + 0.05 * record.step)
+
+
+def test_shares_that_a_callback_changes_are_kept(tmp_path: Path) -> None:
+    def fit(steps: int, path: Path) -> Trainer:
+        noise = {"dropout": 0.1, "input_dropout": 0.1, "recurrent_dropout": 0.1, "zoneout": 0.1}
+        gru = nn.GRU(3, 4, num_layers=2, batch_first=True, **noise, seed=0)
+        model = nn.Sequential(gru, nn.Dropout(0.1), nn.Linear(4, 2, seed=1))
+        trainer = Trainer(model, CrossEntropyLoss(), optim.SGD(model, lr=0.1))
+        x = np.random.default_rng(0).standard_normal((8, 5, 3)).astype("f4")
+        data = Batches(x, (x[..., 0] > 0).astype(int), 4, per_step=True)
+        keeper = Checkpoint(path, changes=("steps",))
+        trainer.fit(data, steps=steps, progress=False, checkpoint=keeper, callbacks=[_Noisier(model)])
+        return trainer
+
+    whole = fit(7, tmp_path / "whole")
+    fit(4, tmp_path / "cut")
+    cut = fit(7, tmp_path / "cut")
+    assert cut.model.config() == whole.model.config()
+    for name, parameter in whole.model.parameters().items():
+        assert_same_bits(cut.model.parameters()[name], parameter)
+
+
+def test_a_share_is_a_number_from_0_to_1() -> None:
+    for module in (nn.GRU(3, 4, num_layers=2), nn.LSTM(3, 4, num_layers=2), nn.Dropout()):
+        for name in shares(module)[""]:
+            for value in (-1, 2, np.nan, "a"):
+                with pytest.raises((ValueError, TypeError), match=f"^{name}: expected a number"):
+                    setattr(module, name, value)

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gru_native import functional as F
-from gru_native.arguments import any_float_array, number, shaped_array
+from gru_native.arguments import any_float_array, shaped_array
 from gru_native.nn.module import Array, Gradients, Module, Snapshot, public, sealed
+from gru_native.nn.share import Share
 from gru_native.nn.signal import FLOATS, Signal
 from gru_native.passes import in_pieces, repeatable
 from gru_native.random import Seed
@@ -27,8 +28,10 @@ class Dropout(Module):
         Probability of an element to be zeroed, from 0 to 1.
     """
 
+    p = Share()
+
     def __init__(self, p: float = 0.5) -> None:
-        self.p = number("p", p, most=1.0)
+        self.p = p
         super().__init__()
 
     def _config(self) -> dict[str, Any]:

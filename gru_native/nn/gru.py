@@ -9,7 +9,7 @@ from numpy.typing import DTypeLike
 
 from gru_native import functional as F
 from gru_native.activations import ActivationLike
-from gru_native.arguments import flag, number
+from gru_native.arguments import flag
 from gru_native.nn.recurrent import Gated, Recurrent, RecurrentCell
 from gru_native.random import Seed
 
@@ -153,7 +153,6 @@ class GRU(Gated, Recurrent):
     ) -> None:
         self.reset_after, self.layer_norm = flag("reset_after", reset_after), flag("layer_norm", layer_norm)
         self._choose(self._activate(activation, recurrent_activation), clip)
-        self.zoneout = number("zoneout", zoneout, most=1.0)
         super().__init__(
             input_size,
             hidden_size,
@@ -168,6 +167,7 @@ class GRU(Gated, Recurrent):
             dtype,
             seed,
         )
+        self.zoneout = zoneout
 
     @property
     def cell(self) -> str:

@@ -13,11 +13,12 @@ from numpy.typing import ArrayLike, DTypeLike
 from gru_native import functional as F
 from gru_native._layer import PARAMETERS, RecurrentLayer, RecurrentLayerTape, RecurrentStep, RecurrentWeights, Unfit
 from gru_native.activations import Activation, ActivationLike, activation
-from gru_native.arguments import flag, float_dtype, number, one_of, shaped_array, typed_array, whole, wholes
+from gru_native.arguments import flag, float_dtype, one_of, shaped_array, typed_array, whole, wholes
 from gru_native.nn import init
 from gru_native.nn.dropout import Noise, StepwiseNoise
 from gru_native.nn.masked import Counted, MaskedOutput, MaskedSaved
 from gru_native.nn.module import Array, Gradients, Module, Snapshot, Tape, Version, public, sealed
+from gru_native.nn.share import Share
 from gru_native.nn.signal import Fact, Signal
 from gru_native.passes import repeatable
 from gru_native.random import Seed, generator, key, seed_path
@@ -107,8 +108,7 @@ class Recurrent(OfCell):
     A subclass adds what it has of its own to ``__init__`` and `_config`.
     """
 
-    #: Share of the state that a step keeps (`GRU` has it).
-    zoneout: float = 0.0
+    dropout, input_dropout, recurrent_dropout, zoneout = Share(), Share(), Share(), Share()
     #: The size of a projected h, 0 for none (`LSTM` can have it).
     proj_size: int = 0
     #: What `return_gates` returns.
@@ -145,13 +145,14 @@ class Recurrent(OfCell):
             self._layers_by_size = [(self.num_layers, self.hidden_size)]
         self.bias = flag("bias", bias)
         self.batch_first = flag("batch_first", batch_first)
-        self.dropout = number("dropout", dropout, most=1.0)
+        self.dropout = dropout
         self.bidirectional = flag("bidirectional", bidirectional)
         self.direction = one_of("direction", direction, ("forward", "reverse"))
         if self.bidirectional and self.direction == "reverse":
             raise ValueError("direction: expected 'forward' for a bidirectional layer, which has both, got 'reverse'")
-        self.input_dropout = number("input_dropout", input_dropout, most=1.0)
-        self.recurrent_dropout = number("recurrent_dropout", recurrent_dropout, most=1.0)
+        self.input_dropout = input_dropout
+        self.recurrent_dropout = recurrent_dropout
+        self.zoneout = 0.0  # of which GRU has another
         self.dtype = float_dtype(dtype)
         if self.dropout > 0 and self.num_layers == 1:
             warnings.warn("dropout acts between layers, and there is one layer only", stacklevel=3)

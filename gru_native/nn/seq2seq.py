@@ -17,6 +17,7 @@ from gru_native.nn.embedding import Embedding
 from gru_native.nn.gru import GRU
 from gru_native.nn.linear import Linear, _packed
 from gru_native.nn.module import Array, Gradients, Module, Snapshot, join, public, sealed
+from gru_native.nn.share import Share
 from gru_native.nn.signal import Signal, layout_of
 from gru_native.passes import repeatable
 from gru_native.random import Seed, generator, seed_path
@@ -74,6 +75,8 @@ class Seq2Seq(Module):
         The modules: `Embedding`, `Linear`, `GRU`, `Attention`, and `Linear` twice.
     """
 
+    scheduled_sampling = Share()
+
     def __init__(
         self,
         encoder: Module,
@@ -117,15 +120,6 @@ class Seq2Seq(Module):
         self.attention = Attention(hidden_size, size, score_mode, attention_size, heads, **own, seed=drawn())
         self.combine = Linear(size + hidden_size, hidden_size, bias=False, **own, seed=drawn())
         self.output = Linear(hidden_size, target_size, **own, seed=drawn())
-
-    @property
-    def scheduled_sampling(self) -> float:
-        """The share of labels that the model draws itself in training."""
-        return self._scheduled_sampling
-
-    @scheduled_sampling.setter
-    def scheduled_sampling(self, share: float) -> None:
-        self._scheduled_sampling = number("scheduled_sampling", share, most=1.0)
 
     def _config(self) -> dict[str, Any]:
         attention = self.attention.config()

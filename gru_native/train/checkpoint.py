@@ -1,9 +1,9 @@
 """A training run in two files, from which it goes on as if nothing had happened.
 
-A checkpoint holds the model's parameters and buffers, the optimizer's and the schedule's state, the best model so far,
-the place in the data and the states that are carried there, and what the run is. The records so far lie beside it, in a
-log that only grows, so that a save costs the same however long the run is. Random numbers need no place: they are a
-function of the seed and of the step.
+A checkpoint holds the model's parameters, buffers and shares, the optimizer's and the schedule's state, the best model
+so far, the place in the data and the states that are carried there, and what the run is. The records so far lie beside
+it, in a log that only grows, so that a save costs the same however long the run is. Random numbers need no place: they
+are a function of the seed and of the step.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ import numpy as np
 
 from gru_native import arguments, io
 from gru_native.changes import Change
+from gru_native.nn.share import changes as changes_of_shares
+from gru_native.nn.share import shares
 from gru_native.schedules import Schedule
 from gru_native.train.data import Array
 from gru_native.train.identity import differences, fingerprint
@@ -32,7 +34,7 @@ from gru_native.train.record import Record, line_of, record_of
 if TYPE_CHECKING:
     from gru_native.train.loop import Trainer
 
-VERSION = 2
+VERSION = 3
 CHANGEABLE = ("steps", "data", "optimizer", "schedule", "max_norm", "accumulate", "validate_every", "patience")
 DEEPEST = 32  # nest of states
 GROUPS = ("model", "optimizer", "best", "states", "seen")
@@ -232,6 +234,7 @@ class Checkpoint:
             "states": nest,
             "tally": [run.tally.total, run.tally.count],
             "schedule": None if trainer.schedule is None else trainer.schedule.state_dict(),
+            "shares": shares(trainer.model),
             "log": run.log.mark,
         }
         arrays = {f"{group}/{name}": np.asarray(value) for group, own in groups.items() for name, value in own.items()}
@@ -259,13 +262,14 @@ class Checkpoint:
             present = trainer.model.state_dict()
             _check_like("model", groups["model"], present)
             _check_like("best", groups["best"], present if run.best else {})
+            of_model = changes_of_shares(trainer.model, header["shares"])
         with self._refusing(OtherRunError if changed else io.ModelFileError):
             state, schedule = _with_changes(trainer, groups["optimizer"], header["schedule"], differing)
             changes = trainer.optimizer.prepare_load(state)
             if trainer.schedule is not None:
                 changes += trainer.schedule.prepare_load(schedule)
         place = {"step": history[-1].step, "epoch": history[-1].epoch + 1}
-        trainer.model._assign(groups["model"], [*changes, Change(trainer, place)])
+        trainer.model._assign(groups["model"], [*changes, *of_model, Change(trainer, place)])
         return run
 
     def _read(self) -> tuple[dict[str, Any], dict[str, dict[str, Array]]]:

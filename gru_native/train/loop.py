@@ -19,6 +19,7 @@ from gru_native.io import StrPath, writable
 from gru_native.losses import BCEWithLogitsLoss, CrossEntropyLoss
 from gru_native.nn import Module, SparseGradient
 from gru_native.nn.module import Gradients
+from gru_native.nn.share import shares
 from gru_native.random import Seed, seed_path
 from gru_native.schedules import ReduceLROnPlateau, Schedule
 from gru_native.train.checkpoint import Checkpoint, Run
@@ -324,7 +325,7 @@ class Trainer:
         ranks = self._shards.ranks
         if ranks.size == 1:
             return stops
-        words = ranks.gathered((stops, {"optimizer": repr(self.optimizer)}))
+        words = ranks.gathered((stops, {"optimizer": repr(self.optimizer), "model": shares(self.model)}))
         refuse_different([own for _, own in words])
         return any(stopped for stopped, _ in words)
 
