@@ -31,7 +31,8 @@ std::vector<int64_t> copied_labels(const int64_t* targets, size_t size, const st
     for (size_t i = row * size; i < row * size + static_cast<size_t>(lengths[row]); ++i) {
       own[i] = targets[i];
       if (own[i] < 0 || static_cast<size_t>(own[i]) >= classes || own[i] == blank)
-        refuse("targets", "0 to " + std::to_string(classes) + " (exclusive), but for the blank",
+        refuse("targets",
+               "0 to " + std::to_string(classes) + " (exclusive), but for the blank, up to target_lengths in each row",
                std::to_string(own[i]));
     }
   return own;
