@@ -456,10 +456,10 @@ def _study(results: Path) -> str:
 STUDY: dict[str, Callable[[Path], str]] = {"study": _study}
 
 
-def _programs(results: Path) -> str:
+def _programs(results: Path, machine: str) -> str:
     """Return the times of other people's programs, of the whole and of their recurrent modules."""
     found: dict[tuple[str, ...], dict[str, float]] = {}
-    for row in _rows(results, "zen4", "programs"):
+    for row in _rows(results, machine, "programs"):
         if row.unit == "s":
             found.setdefault((row.what, row.mode, row.case, row.threads), {})[row.engine] = row.number
     rows = []
@@ -536,8 +536,8 @@ STREAMS: dict[str, Callable[[Path], str]] = {
 }
 
 PROGRAMS: dict[str, Callable[[Path], str]] = {
-    "machine-programs": partial(_machine, machine="zen4", suite="programs"),
-    "programs": _programs,
+    **{f"machine-programs-{name}": partial(_machine, machine=name, suite="programs") for name in ("zen4", "xeon")},
+    **{f"programs-{name}": partial(_programs, machine=name) for name in ("zen4", "xeon")},
     "machine-layers": partial(_machine, machine="zen4", suite="layers"),
     "layers": _layers,
     "lstm": partial(_of_cell, cell="LSTM"),
