@@ -290,6 +290,7 @@ def test_other_models(folder: Path, rng: np.random.Generator, kind: str) -> None
         expected = model(x)[0] if kind == "a cell" else model(x)
         with server.session() as live:
             assert_same_bits(live.take(x[0]), expected[0], "a frame")
+        assert server.request("/v1/model").json()["show"] == ["outputs"]
         assert "recurrent layers beside gates" in refused(server, query="frames=json&show=gates")[1]
         got = server.predict(x=x.tolist())
         if kind == "a cell":
@@ -405,6 +406,7 @@ def test_gates_and_states_come_with_the_steps(server: Server, model: nn.Sequenti
     gru, lstm, _ = model
     hidden, _, gates = gru(x, return_gates=True)
     inner, _, inner_gates = lstm(hidden, return_gates=True)
+    assert server.request("/v1/model").json()["show"] == ["outputs", "gates"]
     with server.session(query="frames=json&show=gates") as live:
         for step, row in enumerate(x):
             live.take(row)

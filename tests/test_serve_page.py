@@ -523,6 +523,18 @@ def test_a_session_rests_and_the_model_is_replaced(page: Page, folder: Path) -> 
         page.until(lambda: "indices 7, outputs 2" in page.text("model"))
 
 
+def test_a_model_without_gates(page: Page, folder: Path) -> None:
+    gn.save(model := nn.Sequential(nn.Conv1d(1, 2, 3, padding="causal", seed=0)), folder / "convolution.safetensors")
+    with Server(folder, folder / "convolution.safetensors", "--store", "convolution.db") as server:
+        page.open(server)
+        page.until_state("Connected")
+        page.tab_to("slider-x1")
+        page.keys(Keys.END)
+        page.until(lambda: page.steps == 1)
+        np.testing.assert_allclose(outputs(page), model(np.ones((1, 1), np.float32))[0], rtol=1e-3)
+        assert not page.part("inside").is_displayed()
+
+
 def test_a_model_without_sessions(page: Page, folder: Path) -> None:
     gn.save(nn.GRU(3, 4, bidirectional=True), folder / "both.safetensors")
     with Server(folder, folder / "both.safetensors", "--store", "both.db") as server:

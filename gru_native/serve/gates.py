@@ -24,19 +24,12 @@ class Gates:
     Parameters
     ----------
     network : Module
-        One that goes step by step.
-
-    Raises
-    ------
-    ValueError
-        For one without recurrent layers.
+        One that goes step by step, and has recurrent layers.
     """
 
     def __init__(self, network: nn.Module) -> None:
         layers = list(leaves(network))
-        last = max((place for place, (_, layer) in enumerate(layers) if isinstance(layer, Recurrent)), default=-1)
-        if last < 0:
-            raise ValueError("network: expected a GRU, LSTM or RNN in it, got none")
+        last = max(place for place, (_, layer) in enumerate(layers) if isinstance(layer, Recurrent))
         self._layers = layers[: last + 1]
         self._stream = network.stream()
         # Other layers that remember steps, such as convolutions.

@@ -89,6 +89,12 @@ class Served:
             raise ValueError("a model of tables takes whole tables: POST /v1/predict")
         return self.network.pool(capacity, shards)
 
+    @property
+    def shown(self) -> list[str]:
+        """What a step of a session can show."""
+        recurrent = any(isinstance(own, Recurrent) for _, own in leaves(self.network))
+        return ["outputs", "gates"] if recurrent else ["outputs"]
+
     def description(self) -> dict[str, Any]:
         """Return what a client has to know, as JSON can hold it."""
         kind = "characters" if self.characters else "table" if self.table else "network"

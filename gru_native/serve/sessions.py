@@ -96,7 +96,8 @@ class Sessions:
             return {**generation.served.description(), "sessions": False, "why": generation.refusal}
         batcher = generation.batcher
         sizes = {"input_size": None if batcher.indices else batcher.inputs, "output_size": batcher.outputs}
-        return {**generation.served.description(), "sessions": True, "frame": batcher.frame, **sizes}
+        shown = {"show": generation.served.shown, "frame": batcher.frame}
+        return {**generation.served.description(), "sessions": True, **shown, **sizes}
 
     def replace(self, served: Served) -> None:
         """Give new sessions another model. Those of the model before go on; those of the one before that end.
@@ -266,11 +267,10 @@ class Sessions:
         ------
         Refused
         """
+        if "gates" not in session.generation.served.shown:
+            raise Refused(400, "show: expected a model with recurrent layers beside gates", "input")
         batcher: Batcher = session.generation.batcher
-        try:
-            gates: Gates = session.generation.gates
-        except ValueError:
-            raise Refused(400, "show: expected a model with recurrent layers beside gates", "input") from None
+        gates: Gates = session.generation.gates
 
         def shown(frame: bytes) -> list[Message]:
             x = np.frombuffer(frame, batcher.dtype).reshape(1, *batcher.shape)

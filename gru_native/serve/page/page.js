@@ -12,6 +12,7 @@ let token = "";
 let session = null;
 let panel = null;
 let digest = ""; // of the model that is shown
+let show = ""; // the most that its steps can show
 let ready = "Connected"; // what is said when nothing is done
 const inside = new Inside(part("layers"));
 
@@ -53,7 +54,7 @@ function connect() {
     if (session) {
         session.connect(token);
     } else {
-        session = new Session(token, heard);
+        session = new Session(show, token, heard);
     }
 }
 
@@ -102,6 +103,8 @@ async function start() {
         state("bad", `This model takes no steps: ${model.why}`);
         return;
     }
+    show = model.show.at(-1);
+    part("inside").hidden = show !== "gates";
     main.hidden = false;
     part("anew").hidden = false;
     panel ??= model.kind === "characters" ? new Characters(model, host) : new Numbers(model, host);

@@ -8,6 +8,7 @@ const LONGEST_WAIT = 15; // seconds between two attempts
 const encoded = (token) => encodeURIComponent(token).replace(/[()]/g, (own) => `%${own.charCodeAt(0).toString(16)}`);
 
 export class Session {
+    #show;
     #token;
     #tell;
     #name = null;
@@ -21,8 +22,10 @@ export class Session {
     #waiting = null; // what the last step's reply goes to
     #turn = Promise.resolve();
 
-    // `tell(kind, words, code)` hears how the connection is: kind is "good", "busy", "idle" or "bad".
-    constructor(token, tell) {
+    // `show` is what each step shows. `tell(kind, words, code)` hears how the connection is: kind is "good", "busy",
+    // "idle" or "bad".
+    constructor(show, token, tell) {
+        this.#show = show;
         this.#tell = tell;
         this.connect(token);
     }
@@ -40,7 +43,7 @@ export class Session {
         const url = new URL("v1/sessions", location.href);
         url.protocol = url.protocol.replace("http", "ws");
         url.pathname += this.#name ? `/${this.#name}` : "";
-        url.search = "frames=json&show=gates";
+        url.search = `frames=json&show=${this.#show}`;
         const socket = new WebSocket(url, ["gru-native", ...(token ? [`bearer.${encoded(token)}`] : [])]);
         socket.onmessage = ({ data }) => this.#hear(JSON.parse(data));
         socket.onclose = ({ code, reason }) => this.#closed(code, reason);
