@@ -268,11 +268,35 @@ def test_bodies_that_come_slowly_have_a_share_of_memory(server: Server, tmp_path
     with Server(tmp_path, server.model, "--requests", 1, "--body", 1000) as own:
         with raw(own, head), raw(own, head) as second:
             answer = b""
-            while b"body: expected up to 1000 bytes of all that are sent now" not in answer:
+            while b"body: expected up to 1000 bytes of all bodies and answers that are on their way" not in answer:
                 answer += second.recv(4096)
             assert answer.startswith(b"HTTP/1.1 503 ")
         while own.predict(x=[[[1, 2, 3]]]).status != 200:  # the first one is given up, too
             pass
+
+
+def test_answers_that_are_not_taken(server: Server, beside: Callable[[], None]) -> None:
+    """They have a share of memory together, and a time."""
+    before, kind = peak(server), "application/octet-stream"
+    head = "POST /v1/predict?shape=1,1000,3 HTTP/1.1\r\nHost: here\r\nContent-Length: 12000\r\n"
+    head += f"Content-Type: {kind}\r\nAccept: {kind}\r\n\r\n"
+    with ExitStack() as stack:
+        slow = [stack.enter_context(raw(server)) for _ in range(10)]
+        answers = []
+        for own in slow:
+            own.sendall(head.encode() + bytes(12_000))
+            answers.append(own.recv(12))
+            beside()
+        assert answers[:2] == [b"HTTP/1.1 200", b"HTTP/1.1 503"]
+        assert b"are on their way" in slow[1].recv(1000)
+        while server.predict(x=[[[1, 2, 3]]]).status != 200:  # until the last one is given up
+            pass
+        answer = 0
+        with suppress(ConnectionError):
+            while part := slow[0].recv(1 << 20):
+                answer += len(part)
+        assert answer < 4 * 1000 * WIDE
+    assert peak(server) - before < 100_000_000
 
 
 def test_too_many_batches(server: Server) -> None:

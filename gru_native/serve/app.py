@@ -24,7 +24,7 @@ from gru_native.serve.keeper import Keeper
 from gru_native.serve.metrics import Metrics
 from gru_native.serve.model import Served
 from gru_native.serve.pages import Page
-from gru_native.serve.requests import Requests, answer, asked, no_such_path, owner_of
+from gru_native.serve.requests import Answer, Requests, answer, asked, no_such_path, owner_of
 from gru_native.serve.sessions import Sessions
 from gru_native.serve.settings import ADMIN, Settings
 from gru_native.serve.store import Store
@@ -54,7 +54,7 @@ class Service:
         self._computing = ThreadPoolExecutor(1, "batches")
         self._requests = 0  # batches that wait or are computed
         self._arriving: set[asyncio.Task[bytes]] = set()  # bodies that are not whole yet
-        self._arrived = 0  # their bytes
+        self._moving = 0  # bytes of these, and of answers that are not taken yet
         self._reloading = asyncio.Lock()
         self.metrics.watch("sessions", "Sessions that are connected", lambda: len(self.sessions.live))
         self.metrics.watch("batches", "HTTP batches that wait or are computed", lambda: self._requests)
@@ -175,10 +175,13 @@ class Service:
         content, headers = await asyncio.get_running_loop().run_in_executor(
             self._computing, batches.answer_to, *given, *limits
         )
-        return Response(content, headers=headers)
+        return Answer(content, headers, self._settings.timeout, self._move)
+
+    def _move(self, count: int) -> None:
+        self._moving += count
 
     async def _body(self, request: Request, most: int) -> bytes:
-        """Return a body. Those that come slowly have a share of memory together, and keep no batch from being taken."""
+        """Return a body. With answers that are not taken yet, those that come have a share of memory, and no places."""
         refused = Refused(413, f"body: expected up to {most} bytes, got more", "size")
         room = self._settings.requests * self._settings.body
         declared = request.headers.get("content-length", "")
@@ -188,15 +191,16 @@ class Service:
         try:
             async for part in request.stream():
                 body += part
-                self._arrived += len(part)
+                self._move(len(part))
                 if len(body) > most:
                     raise refused
-                if self._arrived > room:
-                    raise Refused(503, f"body: expected up to {room} bytes of all that are sent now", "bodies", retry=1)
+                if self._moving > room:
+                    expected = f"up to {room} bytes of all bodies and answers that are on their way"
+                    raise Refused(503, f"body: expected {expected}", "bodies", retry=1)
         except ClientDisconnect:
             raise Refused(400, "body: expected more, but the client went away", "gone") from None
         finally:
-            self._arrived -= len(body)
+            self._move(-len(body))
         return bytes(body)
 
     async def end(self, request: Request) -> Response:

@@ -42,6 +42,7 @@ class Http(AutoHTTPProtocol):
         if len(self.connections) > most(self.app_state["settings"]):
             transport.abort()
             return
+        self.app_state = {**self.app_state, "connection": self}
         # What a WebSocket's message may have: the model can have been replaced.
         self.config.ws_max_size = self.app_state["sessions"].largest_message
         self._look_later((None, True))

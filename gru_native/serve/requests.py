@@ -8,13 +8,14 @@ import logging
 import re
 import secrets
 import time
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gru_native.arguments import one_of, shown
@@ -24,6 +25,7 @@ from gru_native.serve.settings import Settings
 
 _log = logging.getLogger(__name__)
 _ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
+_PART = 1 << 16  # bytes of an answer that are sent at a time
 BEARER = "bearer."  # what a subprotocol begins with that is a token: browsers send no headers with a WebSocket
 
 
@@ -63,6 +65,37 @@ class Requests:
             self._metrics.request_seconds.observe(seconds)
             fields = {"request": request, "method": scope["method"], "endpoint": endpoint, "status": status}
             _log.info("request", extra={"fields": {**fields, "seconds": round(seconds, 6), "client": address(scope)}})
+
+
+class Answer(Response):
+    """An answer that is over when the client has taken it. One that is not taken in time ends with its connection.
+
+    Parameters
+    ----------
+    content, headers
+    timeout
+        In seconds.
+    count
+        Hears how many bytes more are on their way: less than none at the end.
+    """
+
+    def __init__(self, content: bytes, headers: dict[str, str], timeout: float, count: Callable[[int], None]) -> None:
+        super().__init__(content, headers=headers)
+        self._timeout, self._count = timeout, count
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it, in parts: the server's `send` first waits until there is room, or the client is gone."""
+        late = asyncio.get_running_loop().call_later(self._timeout, scope["state"]["connection"].transport.abort)
+        self._count(len(self.body))
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            for start in range(0, len(self.body), _PART):
+                part = self.body[start : start + _PART]
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+            await send({"type": "http.response.body"})
+        finally:
+            late.cancel()
+            self._count(-len(self.body))
 
 
 def address(scope: Scope) -> str:
