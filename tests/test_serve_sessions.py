@@ -21,6 +21,7 @@ import gru_native as gn
 from gru_native import nn
 from gru_native.serve import store as stores
 from gru_native.serve.batcher import Batcher
+from gru_native.serve.keeper import Keeper
 from gru_native.serve.live import Session
 from gru_native.serve.metrics import Metrics
 from gru_native.serve.settings import Settings
@@ -465,6 +466,22 @@ def test_a_session_that_is_taken_is_kept_anew(redis: RedisServer) -> None:
         store.take("a", "ann")
         time.sleep(4)
         assert store.take("a", "ann")
+
+
+def test_a_call_that_redis_refuses_fails_alone(redis: RedisServer) -> None:
+    store = open_store(Settings(store=redis.url))
+    store._redis.set("gru_native:session:b", "no session")
+
+    async def create() -> list[object]:
+        keeper = Keeper(store, Metrics())
+        calls = [keeper.call(store.create, name, "ann", "digest", "none") for name in "abc"]
+        found = await asyncio.gather(*calls, return_exceptions=True)  # the last two together
+        await keeper.close()
+        return found
+
+    first, wrong, last = asyncio.run(create())
+    assert (first, last) == (1, 1)
+    assert "WRONGTYPE" in str(wrong)
 
 
 def test_a_failed_transaction_stores_nothing(tmp_path: Path) -> None:

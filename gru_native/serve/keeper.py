@@ -85,10 +85,10 @@ class Keeper:
                         found.append(call())
                     except (Full, Held) as answer:
                         found.append(answer)
+                    except self.store.alone as error:
+                        found.append(_noted(error))
         except Exception as error:
-            what = " ".join(f"{type(error).__name__}: {error}".split())
-            _log.error("the store failed", extra={"fields": {"error": what}})
-            return [error] * len(calls)
+            return [_noted(error)] * len(calls)
         return found
 
     def _end(self, done: list[Done], future: asyncio.Future[list[Any]]) -> None:
@@ -97,6 +97,12 @@ class Keeper:
             self._begin()
         for own, result in zip(done, future.result(), strict=True):
             own(result)
+
+
+def _noted(error: Exception) -> Exception:
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    _log.error("the store failed", extra={"fields": {"error": what}})
+    return error
 
 
 def _settle(future: asyncio.Future[Any], result: Any) -> None:

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import redis
 from redis.backoff import ExponentialBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
 from gru_native.serve.settings import Settings, SettingsError
@@ -85,6 +85,8 @@ end
 
 class RedisStore:
     """See `gru_native.serve.store.Store`."""
+
+    alone: tuple[type[Exception], ...] = (ResponseError,)
 
     def __init__(self, settings: Settings) -> None:
         self.lease = settings.lease

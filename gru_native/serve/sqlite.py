@@ -37,6 +37,7 @@ class SQLiteStore:
     """
 
     lease = math.inf
+    alone: tuple[type[Exception], ...] = ()
 
     def __init__(self, settings: Settings) -> None:
         self._keep, self._most, self._most_of_owner = settings.keep, settings.kept, settings.kept_per_client

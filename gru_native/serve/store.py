@@ -63,6 +63,8 @@ class Store(Protocol):
 
     #: Seconds that a lease lasts from before a call of `renew`; infinite where no other server can come.
     lease: float
+    #: What a call may raise that leaves those beside it in a transaction as they are; anything else is of them all.
+    alone: tuple[type[Exception], ...]
 
     def transaction(self) -> AbstractContextManager[object]:
         """Return what makes some calls one, stored when it ends, or raises."""
