@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Event
@@ -43,7 +44,8 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(f"serve: needs {', '.join(missing)} (pip install 'gru_native[serve]')")
     options = {name: getattr(arguments, name) for name in OPTIONS if getattr(arguments, name) is not None}
     reload = Event()  # asked for before there is a server, where a signal without a handler would end the process
-    before = signal.signal(signal.SIGHUP, lambda *_: reload.set())
+    handlers = {signal.SIGHUP: lambda *_: reload.set(), signal.SIGTERM: lambda *_: sys.exit()}
+    before = {number: signal.signal(number, own) for number, own in handlers.items()}
     signal.siginterrupt(signal.SIGHUP, False)  # OpenSSL does not go on with a file whose reading was interrupted
     try:
         settings = settings_of(arguments.config, os.environ, options)
@@ -53,4 +55,5 @@ def run(arguments: argparse.Namespace) -> None:
     except (SettingsError, ImportError) as error:
         raise UserError(str(error)) from error
     finally:
-        signal.signal(signal.SIGHUP, before)
+        for number, own in before.items():
+            signal.signal(number, own)

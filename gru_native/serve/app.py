@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 from starlette.applications import Starlette
@@ -97,12 +97,11 @@ class Service:
         await self.keeper.close()
 
     async def drain(self) -> None:
-        """Finish what was taken, and give all sessions back; what is late goes on from its last durable step."""
+        """Finish what was taken, and give all sessions back."""
         _log.info("draining", extra={"fields": {"sessions": len(self.sessions.live)}})
         for arriving in self._arriving:
             arriving.cancel()
-        with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self.sessions.drain(), self._settings.drain)
+        await self.sessions.drain()
 
     async def _refuse(self, request: Request, refused: Refused) -> Response:
         return answer(refused, request, self.metrics)
