@@ -711,8 +711,8 @@ def test_the_command_says_in_a_line_what_is_wrong(
             [str(server.model), "--port", "0"],
             "database is locked; another server has it, and several share a store of Redis",
         ),
-        ([str(server.model), "--port", "0", "--store", "redis://127.0.0.1:1"], "store: redis://127.0.0.1:1: "),
-        ([str(server.model), "--port", "0", "--store", "redis://here:1/abc"], "a number, the database, got 'abc'"),
+        ([str(server.model), "--port", "0", "--store", "redis://127.0.0.1:1"], "store: Error 111 connecting to 127"),
+        ([str(server.model), "--port", "0", "--store", "redis://here:1/abc"], "store: expected a URL such as redis:"),
         ([str(server.model), "--port", "0", "--store", "http://here"], "store: expected a file, or a URL of redis"),
         ([str(server.model), "--config", str(server.model)], "not TOML"),
         ([*own, "--ssl-certfile", "none.pem"], "ssl_certfile, ssl_keyfile: none.pem, none.pem: No such file"),
@@ -731,6 +731,29 @@ def test_a_store_of_another_program_is_left_as_it_is(tmp_path: Path) -> None:
         with pytest.raises(SettingsError, match=message):
             open_store(Settings(store=str(tmp_path / name)))
         assert (tmp_path / name).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "store",
+    [
+        "redis://:secret@127.0.0.1:1",
+        "redis://127.0.0.1:1?password=secret",
+        "redis://127.0.0.1:1?password=a@secret",
+        "redis://127.0.0.1:1?password=a&secret=b",
+        "redis://127.0.0.1:1?passwd=secret",
+        "redis://:a/secret@127.0.0.1:1",
+        "redis://:secret#a@127.0.0.1:1",
+        "redis://127.0.0.1:secret",
+        "redis:/:secret@127.0.0.1:1",
+        "unix:///none?password=secret",
+        "http://:secret@127.0.0.1:1",
+    ],
+)
+def test_no_message_has_a_password(store: str) -> None:
+    pytest.importorskip("redis")
+    with pytest.raises(SettingsError, match=r"^store: ") as caught:
+        open_store(Settings(store=store))
+    assert "secret" not in str(caught.value)
 
 
 def test_a_store_of_redis_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:

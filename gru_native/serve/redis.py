@@ -94,9 +94,9 @@ class RedisStore:
         self._holder, self._touched = secrets.token_urlsafe(12), time.monotonic()
         scheme, _, rest = settings.store.partition("://")
         place = rest.partition("?")[0].partition("/")[2]
-        if scheme != "unix" and place and not place.isdecimal():
-            raise SettingsError(f"store: expected {scheme}://HOST:PORT/ and a number, the database, got {place!r}")
         try:
+            if scheme != "unix" and place and not place.isdecimal():
+                raise ValueError("a database without a number")
             retry = Retry(ExponentialBackoff(cap=0.5, base=0.05), 2)
             seconds = settings.lease / 4
             self._redis = redis.Redis.from_url(
@@ -107,8 +107,11 @@ class RedisStore:
                 self._redis.register_script, scripts
             )
             self.renew([])
-        except (RedisError, ValueError) as error:
-            raise SettingsError(f"store: {_without_password(settings.store)}: {error}") from None
+        except RedisError as error:
+            raise SettingsError(f"store: {error}") from None
+        except (TypeError, ValueError):  # what came is not shown: any part of it may be one of a password
+            expected = "a URL such as redis://HOST:PORT/0 or unix:///SOCKET?db=0, with %2F and the like in a password"
+            raise SettingsError(f"store: expected {expected}") from None
         self._warn()
 
     def _warn(self) -> None:
@@ -170,8 +173,3 @@ class RedisStore:
     def close(self) -> None:
         self._redis.delete(_SERVER + self._holder)
         self._redis.close()
-
-
-def _without_password(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"

@@ -111,10 +111,11 @@ def open_store(settings: Settings) -> Store:
     SettingsError
         When it cannot be used.
     """
-    scheme, is_url, _ = settings.store.partition("://")
-    if is_url and scheme not in ("redis", "rediss", "unix"):
+    scheme, colon, rest = settings.store.partition(":")
+    of_redis = colon and scheme in ("redis", "rediss", "unix")
+    if rest.startswith("//") and not of_redis:
         raise SettingsError(f"store: expected a file, or a URL of redis, rediss or unix, got one of {scheme}")
-    if is_url:
+    if of_redis:
         try:
             from gru_native.serve.redis import RedisStore
         except ImportError:
