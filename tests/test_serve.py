@@ -461,10 +461,11 @@ def test_wrong_paths_and_methods_are_refused_in_json(server: Server) -> None:
         ("GET", "/nothing", None),
         ("GET", "/v1/model/", None),
         ("GET", "/page.css%00", None),
-        ("GET", "/v1/sessions", None),
         ("POST", "/v1/model", {"GET", "HEAD"}),
         ("GET", "/v1/predict", {"POST"}),
-        ("GET", "/v1/sessions/name", {"DELETE"}),
+        ("PUT", "/v1/sessions", {"GET", "HEAD"}),
+        ("POST", "/v1/sessions/name", {"GET", "HEAD", "DELETE"}),
+        ("POST", "/", {"GET", "HEAD"}),
         ("PUT", "/", {"GET", "HEAD"}),
     ):
         got = server.request(path, method=method, x_request_id="of-mine")
@@ -475,6 +476,11 @@ def test_wrong_paths_and_methods_are_refused_in_json(server: Server) -> None:
             assert got.json()["error"] == f"method: expected {got.headers['allow']}, got {method}"
         else:
             assert got.json()["error"] == expected + path.replace("%00", "\0")
+    for path in ("/v1/sessions", "/v1/sessions/name"):
+        got = server.request(path)
+        assert (got.status, got.headers["upgrade"]) == (426, "websocket")
+        assert "upgrade" in got.headers.get_all("connection")
+        assert "expected Upgrade: websocket and Connection: Upgrade" in got.json()["error"]
     for name in ("a/b", ""):
         elsewhere = f"ws://{server.host}:{server.port}/v1/sessions/{name}"
         with pytest.raises(InvalidStatus) as caught, connect(elsewhere):

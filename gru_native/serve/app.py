@@ -69,7 +69,8 @@ class Service:
             Route("/openapi.json", self.openapi),
             Route("/v1/model", self.model),
             Route("/v1/predict", self.predict, methods=["POST"]),
-            Route("/v1/sessions/{id}", self.end, methods=["DELETE"]),
+            Route("/v1/sessions", self.session),
+            Route("/v1/sessions/{id}", self.session, methods=["GET", "DELETE"]),
             Route("/admin/reload", self.reload, methods=["POST"]),
             WebSocketRoute("/v1/sessions", streams),
             WebSocketRoute("/v1/sessions/{id}", streams),
@@ -107,9 +108,9 @@ class Service:
         return answer(refused, request, self.metrics)
 
     async def _refuse_route(self, request: Request, error: HTTPException) -> Response:
-        allowed = (error.headers or {}).get("Allow")
-        if allowed is None:
+        if error.status_code != 405:
             return answer(no_such_path(request), request, self.metrics)
+        allowed = (error.headers or {}).get("Allow", "GET, HEAD")  # older Starlettes do not say it of files
         refused = Refused(error.status_code, f"method: expected {allowed}, got {request.method}", "method")
         response = answer(refused, request, self.metrics)
         response.headers["Allow"] = allowed
@@ -202,8 +203,11 @@ class Service:
             self._move(-len(body))
         return bytes(body)
 
-    async def end(self, request: Request) -> Response:
-        """End a session for good."""
+    async def session(self, request: Request) -> Response:
+        """End a session for good; all else that there is to do with one takes a WebSocket."""
+        if request.method != "DELETE":
+            expected = "Upgrade: websocket and Connection: Upgrade"
+            raise Refused(426, f"upgrade: expected {expected}, got a request without them", "upgrade")
         await self.sessions.end(request.path_params["id"], owner_of(request, self._settings))
         return Response(status_code=204)
 

@@ -18,6 +18,7 @@ _ANSWERS = {
     "410": "The session is of other weights",
     "413": "The body, or the sequences, are too long",
     "415": "The body is of another kind",
+    "426": "The request is not one for a WebSocket",
     "429": "As many sessions are kept as the limits allow",
     "503": "The server is going down, or has no room now",
 }
@@ -78,7 +79,7 @@ def _described(summary: str, status: str, kind: str | None, *others: str) -> dic
 
 
 def _stream(summary: str, parameters: list[dict[str, Any]], *others: str) -> dict[str, Any]:
-    found = _described(summary, "101", None, "400", "401", "403", "409", "503", *others)
+    found = _described(summary, "101", None, "400", "401", "403", "409", "426", "503", *others)
     return {**found, "parameters": parameters}
 
 

@@ -176,6 +176,8 @@ def answer(refused: Refused, connection: HTTPConnection, metrics: Metrics) -> JS
     headers: dict[str, Any] = {}
     if refused.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
+    if refused.status == 426:
+        headers |= {"Upgrade": "websocket", "Connection": "upgrade"}
     if refused.retry is not None:
         headers["Retry-After"] = str(refused.retry)
     return JSONResponse({"error": str(refused), "request": request}, refused.status, headers)
