@@ -670,7 +670,7 @@ def test_wrong_settings_are_named(tmp_path: Path) -> None:
     config = tmp_path / "serve.toml"
     for content, message in (
         ("port = 70000", "port: expected a whole number from 0 to 65535"),
-        ("prot = 1", "expected some of the settings .* got 'prot'"),
+        ("prot = 1", "expected one of the settings .* got 'prot'"),
         ("port =", "not TOML"),
         ('durability = "often"', "durability: expected none, each or a whole number"),
         ("keep = 1", "keep: expected at least idle, 300 seconds, got 1"),
@@ -686,10 +686,14 @@ def test_wrong_settings_are_named(tmp_path: Path) -> None:
         ("PORT", "PORT: expected a whole number, got 'x'"),
         ("TOKENS", "NAME=TOKEN"),
         ("IDLE", "IDLE: expected a number, got 'x'"),
-        ("PROT", "got 'prot'"),
+        ("PROT", "GRU_NATIVE_SERVE_PROT: expected one of the settings host, .*, got 'prot'"),
     ):
         with pytest.raises(SettingsError, match=message):
             settings_of(None, {f"GRU_NATIVE_SERVE_{name}": "x"}, {})
+    address = "tcp://10.0.0.1:8000"
+    of_kubernetes = {f"GRU_NATIVE_SERVE_{name}": address for name in ("SERVICE_PORT", "PORT_8000_TCP", "PORT")}
+    with pytest.raises(SettingsError, match=f"^GRU_NATIVE_SERVE_PORT: expected a whole number, got '{address}'"):
+        settings_of(None, of_kubernetes, {})
 
 
 def test_durability_levels() -> None:

@@ -169,16 +169,20 @@ def settings_of(config: Path | None, environment: Mapping[str, str], options: Ma
         raise SettingsError(str(error)) from None
     if file.get("tokens") == {}:
         raise SettingsError(f"{config}: tokens: expected at least one, got an empty table, which lets everybody in")
-    named = {name.removeprefix(PREFIX).lower(): value for name, value in environment.items() if name.startswith(PREFIX)}
-    for place, names in ((config, file), ("the environment", named)):
-        if strangers := names.keys() - KNOWN.keys():
-            raise SettingsError(f"{place}: expected some of the settings {', '.join(KNOWN)}, got {min(strangers)!r}")
-    return Settings(**{**file, **{name: _value(name, value) for name, value in named.items()}, **options})
+    variables = sorted(name for name in environment if name.startswith(PREFIX))
+    named = {_known(own, own.removeprefix(PREFIX).lower()): _value(own, environment[own]) for own in variables}
+    return Settings(**{**{_known(config, name): value for name, value in file.items()}, **named, **options})
 
 
-def _value(name: str, value: str) -> Any:
+def _known(place: Path | str | None, name: str) -> str:
+    if name not in KNOWN:
+        raise SettingsError(f"{place}: expected one of the settings {', '.join(KNOWN)}, got {name!r}")
+    return name
+
+
+def _value(variable: str, value: str) -> Any:
     """Return what a text in the environment stands for."""
-    kind = KNOWN[name].metadata["kind"]
+    kind = KNOWN[variable.removeprefix(PREFIX).lower()].metadata["kind"]
     try:
         if kind is dict:
             return dict(part.strip().split("=", 1) for part in value.split(","))
@@ -186,4 +190,4 @@ def _value(name: str, value: str) -> Any:
     except ValueError:
         expected = {int: "a whole number", float: "a number"}.get(kind, "NAME=TOKEN,NAME=TOKEN")
         got = "" if kind is dict else f", got {shown(value)}"  # tokens are secret
-        raise SettingsError(f"{PREFIX}{name.upper()}: expected {expected}{got}") from None
+        raise SettingsError(f"{variable}: expected {expected}{got}") from None
