@@ -253,6 +253,25 @@ def test_the_end_of_a_server_waits_for_no_client_that_reads_nothing(
         assert {line["level"] for line in own.lines()} == {"info"}
 
 
+def test_heads_without_an_end(server: Server, tmp_path: Path) -> None:
+    """Also where there is another parser of HTTP, which would bound nothing: this one cannot even parse."""
+    (tmp_path / "httptools.py").touch()
+    get, post = (f"{own} HTTP/1.1\r\nHost: here\r\n" for own in ("GET /healthz", "POST /v1/predict"))
+    with Server(tmp_path, server.model, PYTHONPATH=str(tmp_path)) as own:
+        assert own.request("/healthz").status == 200
+        before = peak(own)
+        for head, more in (
+            (get, b"X-A: b\r\n"),
+            (f"{get}X-Long: ", b"long"),
+            ("GET /", b"long"),
+            (f"{post}Transfer-Encoding: chunked\r\n\r\n5;", b"long"),
+            (f"{post}Transfer-Encoding: chunked\r\n\r\n0\r\n", b"X-A: b\r\n"),
+        ):
+            with raw(own, head) as endless, pytest.raises(ConnectionError):
+                endless.sendall(5_000_000 * more)
+        assert peak(own) - before < 20_000_000
+
+
 HALF = "POST /v1/predict HTTP/1.1\r\nHost: here\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n"
 
 

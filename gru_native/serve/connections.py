@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
@@ -32,8 +32,11 @@ def framed(content: bytes | str) -> bytes:
     return Frame(Opcode.BINARY, content).serialize(mask=False)
 
 
-class Http(AutoHTTPProtocol):
-    """A connection on which nothing happens between two looks, while no request is answered, is over."""
+class Http(H11Protocol):
+    """A connection on which nothing happens between two looks, while no request is answered, is over.
+
+    By h11, also where httptools is installed: that one takes headers without an end.
+    """
 
     app_state: dict[str, Any]
 
