@@ -336,6 +336,33 @@ def test_the_same_weights_again_end_no_session(start: Callable[..., Server], tmp
     assert server.metric("reloads_total") == 1
 
 
+def test_weights_that_come_back_end_no_session(
+    start: Callable[..., Server], model: nn.Sequential, rng: np.random.Generator, tmp_path: Path
+) -> None:
+    x = rng.normal(size=(4, 3)).astype(np.float32)
+    server, other = start(str(tmp_path / "own.db"), **ADMIN), nn.GRU(3, 9, seed=1)
+
+    def reload(model: nn.Module) -> None:
+        gn.save(model, server.model)
+        assert server.request("/admin/reload", b"", **BY_ADMIN).status == 200
+
+    with server.session(**BY_USER) as old:
+        old.take(x[0])
+        reload(other)
+        with server.session(**BY_USER) as between:
+            assert_same_bits(between.take(x[0]), other(x)[0][0], "the weights between")
+            reload(model)
+            with server.session(**BY_USER) as new:
+                assert new.greeting["model"] == old.greeting["model"]
+                assert_same_bits(new.take(x[0]), model(x)[0][0], "a new session")
+            assert_same_bits(old.take(x[1]), model(x)[0][1], "the weights that it began with")
+            assert_same_bits(between.take(x[1]), other(x)[0][1], "the weights between")
+            reload(nn.GRU(3, 9, seed=2))
+            assert between.closed() == (4410, "the model was replaced")
+        assert_same_bits(old.take(x[2]), model(x)[0][2], "the model before")
+    assert server.metric("reloads_total") == 3
+
+
 def test_a_session_of_other_weights_can_be_ended(start: Callable[..., Server], place: str) -> None:
     server = start(place, "--kept-per-client", 1, **ADMIN)
     with server.session(**BY_USER) as old:

@@ -38,7 +38,7 @@ def _store_failed() -> Refused:
     return Refused(503, "the store failed; try again", "store", retry=5)
 
 
-@dataclass
+@dataclass(eq=False)
 class Generation:
     """A model, and what steps the sessions that began with it; no batcher where it cannot be stepped."""
 
@@ -102,17 +102,17 @@ class Sessions:
     def replace(self, served: Served) -> None:
         """Give new sessions another model. Those of the model before go on; those of the one before that end.
 
-        With the same weights again all go on: a request that is repeated ends no session.
+        With weights that are served already, as the present ones or those before, all go on.
         """
-        if served.digest == self.served.digest:
-            self.generations[0].served = served
-            return
-        generation = self._generation(served)
-        for old in self.generations[1:]:
-            for session in [own for own in self.live.values() if own.generation is old]:
-                session.close(REPLACED, "the model was replaced")
-        self.generations = [generation, self.generations[0]]
-        self._metrics.reloads.inc()
+        known = {own.served.digest: own for own in self.generations}
+        generation = known.get(served.digest) or self._generation(served)
+        generation.served = served
+        others = [own for own in self.generations if own is not generation]
+        if generation is not self.generations[0]:
+            self._metrics.reloads.inc()
+        self.generations = [generation, *others[:1]]
+        for session in [own for own in self.live.values() if own.generation in others[1:]]:
+            session.close(REPLACED, "the model was replaced")
 
     @asynccontextmanager
     async def attached(self, name: str | None, owner: str, every: int | None) -> AsyncIterator[Session]:
