@@ -9,13 +9,14 @@ import re
 import select
 import signal
 import socket
+import sqlite3
 import struct
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,9 @@ from gru_native import nn
 from gru_native.serve.live import Session
 
 WIDE = 4096  # numbers of an output, so that few replies fill a connection
+RAW = "application/octet-stream"
+LONG = "POST /v1/predict?shape=1,1000,3 HTTP/1.1\r\nHost: here\r\nContent-Length: 12000\r\n"
+LONG += f"Content-Type: {RAW}\r\nAccept: {RAW}\r\n\r\n" + 12_000 * "\0"  # whose answer fills a connection, too
 
 
 @pytest.fixture(scope="module")
@@ -239,18 +243,23 @@ def test_no_request_at_all(server: Server, beside: Callable[[], None]) -> None:
 def test_the_end_of_a_server_waits_for_no_client_that_reads_nothing(
     server: Server, tmp_path: Path, durability: str
 ) -> None:
-    options = ["--drain", 1, "--durability", durability]
-    with Server(tmp_path, server.model, *options) as own, upgraded(own) as slow, own.session() as live:
+    own = Server(tmp_path, server.model, "--drain", 4, "--durability", durability)
+    with own, ExitStack() as stack, own.session() as live:
         live.take(np.ones(3, np.float32))
-        slow.settimeout(0.5)
-        with suppress(TimeoutError):  # the server reads no more
-            while True:
-                slow.sendall(1000 * frame(np.ones(3, np.float32)))
+        slow = [stack.enter_context(upgraded(own)) for _ in range(15)]
+        for client in slow:
+            client.sendall(400 * frame(np.ones(3, np.float32)))
+        stack.enter_context(raw(own, LONG)).recv(12)
+        time.sleep(0.5)
         begun = time.monotonic()
         assert own.stop(signal.SIGTERM) == 0
-        assert time.monotonic() - begun < 4
+        assert 2 < time.monotonic() - begun < 4
         assert live.closed()[0] == 1012
         assert {line["level"] for line in own.lines()} == {"info"}
+    with closing(sqlite3.connect(tmp_path / "sessions.db")) as store:
+        stored = [step for (step,) in store.execute("SELECT step FROM sessions ORDER BY step")]
+    assert stored[0] == 1
+    assert min(stored[1:]) > 10
 
 
 def test_heads_without_an_end(server: Server, tmp_path: Path) -> None:
@@ -315,14 +324,12 @@ def test_bodies_that_come_slowly_have_a_share_of_memory(server: Server, tmp_path
 
 def test_answers_that_are_not_taken(server: Server, beside: Callable[[], None]) -> None:
     """They have a share of memory together, and a time."""
-    before, kind = peak(server), "application/octet-stream"
-    head = "POST /v1/predict?shape=1,1000,3 HTTP/1.1\r\nHost: here\r\nContent-Length: 12000\r\n"
-    head += f"Content-Type: {kind}\r\nAccept: {kind}\r\n\r\n"
+    before = peak(server)
     with ExitStack() as stack:
         slow = [stack.enter_context(raw(server)) for _ in range(10)]
         answers = []
         for own in slow:
-            own.sendall(head.encode() + bytes(12_000))
+            own.sendall(LONG.encode())
             answers.append(own.recv(12))
             beside()
         assert answers[:2] == [b"HTTP/1.1 200", b"HTTP/1.1 503"]

@@ -94,7 +94,7 @@ class Service:
         watch = asyncio.create_task(self.sessions.watch())
         yield {"settings": self._settings, "sessions": self.sessions}
         watch.cancel()
-        self._computing.shutdown(cancel_futures=True)
+        self.give_up()
         await self.keeper.close()
 
     async def drain(self) -> None:
@@ -103,6 +103,10 @@ class Service:
         for arriving in self._arriving:
             arriving.cancel()
         await self.sessions.drain()
+
+    def give_up(self) -> None:
+        """Compute no batch that waits."""
+        self._computing.shutdown(wait=False, cancel_futures=True)
 
     async def _refuse(self, request: Request, refused: Refused) -> Response:
         return answer(refused, request, self.metrics)

@@ -112,11 +112,6 @@ class Session:
         self.closing, self.code = True, code
         self.queue.clear()
         if self._send is not None and (self._unsent or not _done_at_once(self._send(closing(code, reason)))):
-            self.abort()
-
-    def abort(self) -> None:
-        """End the connection without a word."""
-        if self._connection is not None:
             self._connection.abort()
 
     async def _send_rest(self) -> None:
@@ -127,7 +122,7 @@ class Session:
                 self.wake()
         except asyncio.TimeoutError:
             self._unsent.clear()
-            self.abort()
+            self._connection.abort()
         finally:
             self._sender = None
             self.wake()

@@ -19,14 +19,18 @@ from gru_native.serve.settings import Settings, SettingsError
 from gru_native.serve.store import open_store
 
 _log = logging.getLogger(__name__)
+_TAKING = 0.75  # of the time to end in, for clients to take what they get; then all that they leave is stored
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which reads the model again at SIGHUP, and drains the sessions before it closes connections."""
+    """uvicorn's server, which reads the model again at SIGHUP, and drains the sessions before it closes connections.
 
-    def __init__(self, config: uvicorn.Config, service: Service, reload: Event) -> None:
+    Tasks are never cut off, so that sessions are stored: their connections are, and they end.
+    """
+
+    def __init__(self, config: uvicorn.Config, service: Service, reload: Event, seconds: float) -> None:
         super().__init__(config)
-        self._service, self._reload = service, reload
+        self._service, self._reload, self._seconds = service, reload, seconds
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -35,8 +39,17 @@ class _Server(uvicorn.Server):
             self._service.reload_soon()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().call_later(_TAKING * self._seconds, self._abort)
         await self._service.drain()
         await super().shutdown(sockets)
+
+    def _abort(self) -> None:
+        """End the connections that there are still, and let no more come."""
+        for server in self.servers:
+            server.close()
+        for connection in [*self.server_state.connections]:
+            connection.transport.abort()
+        self._service.give_up()
 
 
 def _allow_files(count: int) -> None:
@@ -96,7 +109,6 @@ def serve(path: str, settings: Settings, reload: Event) -> None:
             access_log=False,
             lifespan="on",
             server_header=False,
-            timeout_graceful_shutdown=5,
             ssl_certfile=settings.ssl_certfile,
             ssl_keyfile=settings.ssl_keyfile,
         )
@@ -108,4 +120,4 @@ def serve(path: str, settings: Settings, reload: Event) -> None:
         scheme = "http" if settings.ssl_certfile is None else "https"
         host, port = listening.getsockname()[:2]
         print(f"Serving {path} at {scheme}://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
-        _Server(config, service, reload).run([listening])
+        _Server(config, service, reload, settings.drain).run([listening])

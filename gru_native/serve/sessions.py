@@ -305,17 +305,11 @@ class Sessions:
         return seen if seen is not None and seen[0] == session.step else (session.step, now)
 
     async def drain(self) -> None:
-        """Take no more sessions and steps, answer those that were taken, and give all sessions back.
-
-        Those whose clients are late lose their connections, so that they are given back, too.
-        """
+        """Take no more sessions and steps, answer those that were taken, and give all sessions back."""
         self.draining = True
         for session in self.live.values():
             session.closing = True
-        finishing = asyncio.gather(*(self._finish(session) for session in self.live.values()))
-        await asyncio.wait([finishing], timeout=self._settings.drain)
-        for late in self.live.values():
-            late.abort()
+        await asyncio.gather(*(self._finish(session) for session in self.live.values()))
 
     async def _finish(self, session: Session) -> None:
         await session.settled()
