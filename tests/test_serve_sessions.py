@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import resource
 import signal
 import threading
 import time
@@ -148,15 +149,14 @@ def test_a_session_whose_store_fails_is_closed(
     start: Callable[..., Server], redis: RedisServer, model: nn.Sequential, rng: np.random.Generator
 ) -> None:
     x = rng.normal(size=(4, 3)).astype(np.float32)
-    server = start(redis.url, "--lease", 4)
+    server = start(redis.url, "--lease", 8)
     with server.session(query="durability=each") as live:
         live.take(x[0])
         redis.stop(signal.SIGKILL)
         live.send(x[1])
         assert live.closed() == (1011, "the store failed; go on from the last durable step")
     assert refused(server)[0] == 503
-    while server.request("/readyz").status == 200:  # until the lease is over
-        pass
+    assert server.request("/readyz").status == 503
     redis.start()
     while server.request("/readyz").status != 200:
         pass
@@ -166,6 +166,22 @@ def test_a_session_whose_store_fails_is_closed(
     errors = [line["error"] for line in server.lines() if line["event"] == "the store failed"]
     assert errors
     assert all(re.fullmatch(r"ConnectionError: .+", own) for own in errors), errors  # in one line
+
+
+def test_a_server_whose_disk_is_full_is_not_ready(start: Callable[..., Server], tmp_path: Path) -> None:
+    server = start(str(tmp_path / "own.db"))
+    with server.session(query="durability=each") as live:
+        live.take(np.zeros(3, np.float32))
+        assert server.request("/readyz").status == 200
+        room, most = (tmp_path / "own.db-wal").stat().st_size, resource.RLIM_INFINITY
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (room, most))
+        live.send(np.zeros(3, np.float32))
+        assert live.closed()[0] == 1011
+        assert [server.request("/readyz").status for _ in range(2)] == [503, 503]
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (most, most))
+        assert server.request("/readyz").status == 200
+    with server.session(live.name) as again:
+        assert again.step == 1
 
 
 # ---- Owners ---------------------------------------------------------------------------------------------------------

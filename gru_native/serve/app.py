@@ -128,8 +128,8 @@ class Service:
         """Say whether sessions and batches are taken."""
         if self.sessions.draining:
             return PlainTextResponse("draining\n", 503)
-        if not self.keeper.leased:
-            return PlainTextResponse("the store does not answer\n", 503)
+        if not await self.keeper.ready():
+            return PlainTextResponse("the store fails\n", 503)
         return PlainTextResponse("ready\n")
 
     async def figures(self, request: Request) -> Response:

@@ -7,7 +7,9 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
+from secrets import token_urlsafe
 from typing import Any
 
 from gru_native.serve.metrics import Metrics
@@ -33,13 +35,18 @@ class Keeper:
         self._metrics = metrics
         self._thread = ThreadPoolExecutor(1, "store")
         self._waiting: list[tuple[Call, Done]] = []
-        self._works = False
+        self._works = self._failed = False
         #: By `time.monotonic`, until when no other server can take the sessions of this one.
         self.lease_ends = time.monotonic() + store.lease
 
-    @property
-    def leased(self) -> bool:
-        """Whether the sessions of this server are its own for now: the store has answered of late."""
+    async def ready(self) -> bool:
+        """Return whether sessions can be stored. After a call that failed, a session is stored to see it."""
+        if self._failed:
+            try:
+                await self.call(self._try)
+            except Exception:
+                return False
+            self._failed = False
         return time.monotonic() < self.lease_ends
 
     def submit(self, call: Call, done: Done) -> None:
@@ -86,10 +93,15 @@ class Keeper:
                     except (Full, Held) as answer:
                         found.append(answer)
                     except self.store.alone as error:
-                        found.append(_noted(error))
+                        found.append(self._noted(error))
         except Exception as error:
-            return [_noted(error)] * len(calls)
+            return [self._noted(error)] * len(calls)
         return found
+
+    def _try(self) -> None:
+        with suppress(Full):  # which the store knows because it answers
+            name = token_urlsafe()
+            self.store.delete(name, self.store.create(name, "", "", ""))
 
     def _end(self, done: list[Done], future: asyncio.Future[list[Any]]) -> None:
         self._works = False
@@ -98,11 +110,11 @@ class Keeper:
         for own, result in zip(done, future.result(), strict=True):
             own(result)
 
-
-def _noted(error: Exception) -> Exception:
-    what = " ".join(f"{type(error).__name__}: {error}".split())
-    _log.error("the store failed", extra={"fields": {"error": what}})
-    return error
+    def _noted(self, error: Exception) -> Exception:
+        self._failed = True
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        _log.error("the store failed", extra={"fields": {"error": what}})
+        return error
 
 
 def _settle(future: asyncio.Future[Any], result: Any) -> None:
