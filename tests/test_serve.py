@@ -299,6 +299,30 @@ def test_other_models(folder: Path, rng: np.random.Generator, kind: str) -> None
             assert_same_bits(np.array(got.json()["y"], np.float32), expected, "rows")
 
 
+@pytest.mark.parametrize("kind", ["numbers", "indices"])
+def test_a_model_of_single_steps_takes_sequences_too(tmp_path: Path, rng: np.random.Generator, kind: str) -> None:
+    first = nn.Linear(3, 8, seed=0) if kind == "numbers" else nn.Embedding(5, 8, seed=0)
+    gn.save(model := nn.Sequential(first, nn.Linear(8, 2, seed=0)), tmp_path / "model.safetensors")
+    x = rng.normal(size=(4, 10, 3)).astype(np.float32) if kind == "numbers" else rng.integers(0, 5, (4, 10))
+    expected = np.concatenate([model.predict([own]) for own in x])
+    with Server(tmp_path, tmp_path / "model.safetensors", "--steps", 40) as server:
+        assert_same_bits(np.array(server.predict(x=x.tolist()).json()["y"], np.float32), expected, "JSON")
+        single = server.predict(x=[own.tolist() for own in x[:, 0]]).json()["y"]
+        assert_same_bits(np.array(single, np.float32), expected[:, 0], "single steps")
+        *parts, alone = server.predict(x=[x[0].tolist(), x[1, :4].tolist(), x[2, 0].tolist()]).json()["y"]
+        for own, length, part in zip(expected, (10, 4), parts, strict=False):
+            assert_same_bits(np.array(part, np.float32), own[:length], f"{length} steps")
+        assert_same_bits(np.array(alone, np.float32), expected[2, 0], "one step")
+        np.save(tmp_path / "x.npy", x)
+        bodies = {NPY: (tmp_path / "x.npy").read_bytes(), RAW: x.tobytes()}
+        shape = {NPY: {}, RAW: {"x_shape": ",".join(map(str, x.shape))}}
+        for own, body in bodies.items():
+            got = server.request("/v1/predict", body, content_type=own, accept=RAW, **shape[own])
+            assert got.headers["x-shape"] == "4,10,2"
+            assert_same_bits(np.frombuffer(got.body, np.float32).reshape(4, 10, 2), expected, own)
+        assert server.predict(x=[*x.tolist(), x[0, :1].tolist()]).status == 413
+
+
 def test_numbers_that_json_has_not() -> None:
     assert listed(np.array([[1, np.nan], [np.inf, -np.inf]], np.float32)) == [[1.0, None], [None, None]]
     assert listed(np.array([1, None], object)) == [1, None]

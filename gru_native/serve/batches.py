@@ -60,14 +60,14 @@ def answer_to(
             sequences = model.encoded(sequences)
     elif kind in (NPY, RAW):
         array = _npy(body) if kind == NPY else _raw(model, body, shape)
-        _limit(name, math.prod(array.shape[:2]), steps)  # before there is an object for each sequence
+        _limit(name, max(len(array), model.steps(array)), steps)  # before there is an object for each sequence
         sequences = [*array]
     else:
         raise Refused(415, f"content-type: expected {JSON}, {NPY} or {RAW}, got {kind or 'none'}", "input")
     if model.table is not None:
         raise Refused(400, f"{name}: expected columns in JSON, because the model is of tables, got {name}", "input")
     prepared = model.sequences(name, sequences)
-    _limit(name, sum(map(len, prepared)), steps)
+    _limit(name, sum(map(model.steps, prepared)), steps)
     return _encoded(model.predict(prepared, threads), wanted, most)
 
 

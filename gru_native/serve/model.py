@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -137,12 +138,13 @@ class Served:
             found = np.asarray(given)
         except (ValueError, OverflowError):
             raise Refused(400, f"{name}: expected all steps with as many {kind}, got {shown(given)}", "input") from None
-        axes = int(layout_of(self.network) is not None) + (not self.indices)
+        most = 1 + (not self.indices)
+        axes = range(most - (layout_of(self.network) is None), most + 1)  # what looks at single steps takes one, too
         if not found.size:
             raise Refused(400, f"{name}: expected some {kind}, got none", "input")
-        if found.dtype.kind not in ("iu" if self.indices else "iuf") or found.ndim != axes:
+        if found.dtype.kind not in ("iu" if self.indices else "iuf") or found.ndim not in axes:
             got = f"{found.dtype} of shape {found.shape}"
-            raise Refused(400, f"{name}: expected {axes} axes of {kind}, got {got}", "input")
+            raise Refused(400, f"{name}: expected {' or '.join(map(str, axes))} axes of {kind}, got {got}", "input")
         if self.indices:
             _refuse_where(
                 (found < 0) | (found >= self.indices), found, f"{name}: expected from 0 to {self.indices - 1}"
@@ -164,9 +166,21 @@ class Served:
         """Return what the network gives for each of some sequences."""
         if isinstance(self.network, RecurrentCell):
             raise Refused(409, "the model is a cell, which takes one step: it has sessions alone", "model")
-        # Without steps a row is one input of a batch.
-        inputs: Any = np.stack(sequences) if layout_of(self.network) is None else sequences
-        return _refusing(lambda: list(self.network.predict(inputs, threads=threads)))
+        if layout_of(self.network) is not None:
+            return _refusing(lambda: list(self.network.predict(sequences, threads=threads)))
+        # What looks at single steps takes those of all sequences as rows.
+        rows = [own.reshape(-1, *own.shape[len(self._axes(own)) :]) for own in sequences]
+        found = _refusing(lambda: self.network.predict(np.concatenate(rows), threads=threads))
+        parts = np.split(found, np.cumsum([*map(len, rows)])[:-1])
+        return [part.reshape(*self._axes(own), *found.shape[1:]) for own, part in zip(sequences, parts, strict=True)]
+
+    def _axes(self, given: Array) -> tuple[int, ...]:
+        """Return the shape of inputs but for what a step has."""
+        return given.shape[: given.ndim - (not self.indices)]
+
+    def steps(self, given: Array) -> int:
+        """Return how many steps there are in a sequence, or in an array of some."""
+        return math.prod(self._axes(given))
 
     def predict_table(self, columns: Mapping[str, Any]) -> dict[str, Array]:
         """Return the columns of predictions for the columns of a table."""
