@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from cases import Array, assert_same_bits
 from serving import RedisServer, Server, refused
+from websockets.exceptions import ConnectionClosedError
 
 import gru_native as gn
 from gru_native import nn
@@ -179,6 +180,29 @@ def test_a_server_whose_disk_is_full_is_not_ready(start: Callable[..., Server], 
         assert live.closed()[0] == 1011
         assert [server.request("/readyz").status for _ in range(2)] == [503, 503]
         resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (most, most))
+        assert server.request("/readyz").status == 200
+    with server.session(live.name) as again:
+        assert again.step == 1
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal"])
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_of_sessions_that_is_gone_is_a_store_that_fails(
+    start: Callable[..., Server], tmp_path: Path, suffix: str, replaced: bool
+) -> None:
+    server = start(str(tmp_path / "own.db"))
+    name, elsewhere = tmp_path / f"own.db{suffix}", tmp_path / "elsewhere"
+    with server.session(query="durability=each") as live:
+        live.take(np.zeros(3, np.float32))
+        name.rename(elsewhere)
+        if replaced:
+            name.write_bytes(elsewhere.read_bytes())
+        with pytest.raises(ConnectionClosedError, match="1011"):
+            live.take(np.zeros(3, np.float32))
+        assert server.request("/readyz").status == 503
+        assert refused(server)[0] == 503
+        assert str(name) in next(line["error"] for line in server.lines() if line["event"] == "the store failed")
+        elsewhere.rename(name)
         assert server.request("/readyz").status == 200
     with server.session(live.name) as again:
         assert again.step == 1

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import sqlite3
 import time
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from gru_native.serve.settings import Settings, SettingsError
 from gru_native.serve.store import Full, Stored, Write
@@ -50,14 +51,20 @@ class SQLiteStore:
             for pragma in ("journal_mode=WAL", "synchronous=FULL"):
                 self._file.execute(f"PRAGMA {pragma}")
             self._file.executescript(_TABLE)
+            self._names = {own: os.stat(own) for own in (settings.store, f"{settings.store}-wal")}
             with self._file:
                 self._file.execute("DELETE FROM sessions WHERE used < ?", (time.time() - self._keep,))
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             hint = "; another server has it, and several share a store of Redis" if "locked" in str(error) else ""
             raise SettingsError(f"store: {settings.store}: {error}{hint}") from None
 
-    def transaction(self) -> AbstractContextManager[object]:
-        return self._file
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        with self._file:
+            yield
+            for name, own in self._names.items():  # what is written to a file without a name is lost with the process
+                if not os.path.samestat(os.stat(name), own):
+                    raise OSError(f"{name}: expected the file that was opened, got another one")
 
     def create(self, name: str, owner: str, model: str, durability: str) -> int:
         for limit, which, given, most in (
