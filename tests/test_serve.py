@@ -33,6 +33,7 @@ from websockets.sync.client import connect
 import gru_native as gn
 from gru_native import nn
 from gru_native.cli import main
+from gru_native.io import ModelFileError
 from gru_native.serve.app import Service
 from gru_native.serve.errors import Refused
 from gru_native.serve.gates import Gates
@@ -754,6 +755,14 @@ def test_the_command_says_in_a_line_what_is_wrong(
         assert main(["serve", *arguments]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert message in line
+
+
+def test_a_model_that_takes_targets_is_refused(tmp_path: Path) -> None:
+    """At the start, and at a reload."""
+    encoder = nn.GRU(3, 4, bidirectional=True, seed=0)
+    gn.save(nn.Seq2Seq(encoder, 5, 4, hidden_size=6, seed=0), path := tmp_path / "model.safetensors")
+    with pytest.raises(ModelFileError, match="expected a model that takes inputs alone, got Seq2Seq"):
+        Served.load(str(path))
 
 
 def test_a_store_of_another_program_is_left_as_it_is(tmp_path: Path) -> None:

@@ -59,11 +59,14 @@ class Served:
         Raises
         ------
         ModelFileError
-            When it is damaged or holds no model.
+            When it is damaged or holds no model, or one that cannot be served.
         OSError
             When it cannot be read.
         """
         network, characters = io.load(path), None
+        if getattr(network, "writes", isinstance(network, nn.Seq2Seq)):
+            got = f"{type(network).__name__}, which takes targets too"
+            raise io.ModelFileError(f"{path}: expected a model that takes inputs alone, got {got}")
         table = TableModel.load(path) if ENTRY in io.load_metadata(path) else None
         with suppress(io.ModelFileError):
             characters = CharacterModel.load(path)
