@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import gzip
 import io
 import json
 import os
@@ -169,6 +170,13 @@ def test_wrong_batches_get_a_clear_answer(server: Server, body: bytes, kind: str
 
 
 def test_what_is_given_twice_or_too_much_is_refused(server: Server) -> None:
+def test_compressed_bodies_are_refused(server: Server) -> None:
+    body = json.dumps({"x": [[[1, 2, 3]]]}).encode()
+    got = server.request("/v1/predict", gzip.compress(body), content_type=JSON, content_encoding="gzip")
+    assert (got.status, got.json()["error"]) == (415, "content-encoding: expected none, got gzip")
+    assert server.request("/v1/predict", body, content_type=JSON, content_encoding="identity").status == 200
+
+
     """Otherwise one of two would be taken, and the client would not know which."""
     file = io.BytesIO()
     np.save(file, np.zeros((1, 1, 3), np.float32))

@@ -153,6 +153,8 @@ class Service:
         shapes = [*asked(request, "shape").values(), *request.headers.getlist(batches.SHAPE)]
         if len(shapes) > 1:
             raise Refused(400, f"shape: expected one, got {' and '.join(shapes)}", "input")
+        if (encoding := request.headers.get("content-encoding", "identity").lower()) != "identity":
+            raise Refused(415, f"content-encoding: expected none, got {encoding}", "input")
         timeout = self._settings.timeout
         kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
         most = min(self._settings.body, self._settings.json) if kind == batches.JSON else self._settings.body
