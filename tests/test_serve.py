@@ -133,6 +133,7 @@ def test_sequences_of_any_lengths(server: Server, model: nn.Sequential, rng: np.
         (b'{"x": [[[1, 2, 3], [1, 2]]]}', JSON, 400, r"x\[0\]: .* as many numbers, got \[\[1, 2, 3\], \[1, 2\]\]"),
         (b'{"x": [[["a", "b", "c"]]]}', JSON, 400, r"2 axes of numbers, got <U1 of shape \(1, 3\)"),
         (b'{"x": [[1, 2, 3]]}', JSON, 400, r"2 axes of numbers, got int64 of shape \(3,\)"),
+        (b'{"x": [[[1, 2, 3], [1, true, 3]]]}', JSON, 400, "x: expected numbers alone, got true"),
         (b'{"x": [[[1, 2, NaN]]]}', JSON, 400, r"finite numbers of float32, got nan at \(0, 2\)"),
         (b'{"x": [[[1, 2, 3], [1, 1e39, 3]]]}', JSON, 400, r"finite numbers of float32, got 1e\+39 at \(1, 1\)"),
         (b'{"x": [[[1, 2, 3]], []]}', JSON, 400, r"x\[1\]: expected some numbers, got none"),
@@ -169,7 +170,6 @@ def test_wrong_batches_get_a_clear_answer(server: Server, body: bytes, kind: str
     assert got.json()["request"] == got.headers["x-request-id"] == "of-mine"
 
 
-def test_what_is_given_twice_or_too_much_is_refused(server: Server) -> None:
 def test_compressed_bodies_are_refused(server: Server) -> None:
     body = json.dumps({"x": [[[1, 2, 3]]]}).encode()
     got = server.request("/v1/predict", gzip.compress(body), content_type=JSON, content_encoding="gzip")
@@ -177,6 +177,7 @@ def test_compressed_bodies_are_refused(server: Server) -> None:
     assert server.request("/v1/predict", body, content_type=JSON, content_encoding="identity").status == 200
 
 
+def test_what_is_given_twice_or_too_much_is_refused(server: Server) -> None:
     """Otherwise one of two would be taken, and the client would not know which."""
     file = io.BytesIO()
     np.save(file, np.zeros((1, 1, 3), np.float32))
@@ -254,6 +255,7 @@ def test_a_model_of_characters(characters: tuple[Server, CharacterModel]) -> Non
         ({"text": ["a", 7]}, "text[1]: expected a string, got int"),
         ({"text": ["a", ""]}, "text[1]: expected some indices, got none"),
         ({"text": "a"}, "text: expected a list of sequences, at least one, got 'a'"),
+        ({"x": [[1, True]]}, "x: expected numbers alone, got true"),
         ({"x": [[0, 5]]}, "x[0]: expected from 0 to 4, got 5 at (1,)"),
         ({"x": [[0, -1]]}, "x[0]: expected from 0 to 4, got -1 at (1,)"),
     ):

@@ -19,6 +19,7 @@ from gru_native.serve.numbers import listed
 JSON, NPY, RAW = "application/json", "application/x-npy", "application/octet-stream"
 SHAPE = "x-shape"
 _QUALITY = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?", re.ASCII)
+_TRUTH = re.compile(rb"true|false")
 _DIGITS = 20  # bytes of a number in JSON, about
 
 
@@ -58,6 +59,8 @@ def answer_to(
         sequences = _list(name, sequences)
         if name == "text":
             sequences = model.encoded(sequences)
+        elif found := _TRUTH.search(body):  # which NumPy takes for 1 or 0 beside numbers
+            raise Refused(400, f"{name}: expected numbers alone, got {found[0].decode()}", "input")
     elif kind in (NPY, RAW):
         array = _npy(body) if kind == NPY else _raw(model, body, shape)
         _limit(name, max(len(array), model.steps(array)), steps)  # before there is an object for each sequence
