@@ -504,7 +504,8 @@ def test_ends_are_said_with_their_reason(page: Page, numbers: Server) -> None:
 
 def test_a_session_rests_and_the_model_is_replaced(page: Page, folder: Path) -> None:
     before, after = (
-        nn.Sequential(nn.Embedding(size, 3, seed=0), nn.GRU(3, 4, seed=0), nn.Linear(4, 2, seed=0)) for size in (5, 7)
+        nn.Sequential(nn.Embedding(size, 3, seed=0), nn.GRU(3, 4, seed=0), nn.Linear(4, wide, seed=0))
+        for size, wide in ((5, 2), (7, 7))
     )
     path = folder / "indices.safetensors"
     gn.save(before, path)
@@ -516,11 +517,16 @@ def test_a_session_rests_and_the_model_is_replaced(page: Page, folder: Path) -> 
         page.until(lambda: page.steps == 1)
         y, _ = before(np.array([4]))
         np.testing.assert_allclose(outputs(page), y[-1], rtol=1e-3)
+        assert [own.text.split()[0] for own in page.parts("#values span")] == ["y0", "y1"]
         gn.save(after, path)
         server.process.send_signal(signal.SIGHUP)
         page.until(lambda: server.metric("reloads_total") == 1)
         page.part("anew").click()
-        page.until(lambda: "indices 7, outputs 2" in page.text("model"))
+        page.until(lambda: "indices 7, outputs 7" in page.text("model"))
+        page.tab_to("slider-index")
+        page.keys(Keys.END)
+        y, _ = after(np.array([6]))
+        page.until(lambda: f"the largest of 7 outputs is y{y[-1].argmax()}" in page.text("values"))
 
 
 def test_a_model_without_gates(page: Page, folder: Path) -> None:

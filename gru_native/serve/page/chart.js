@@ -9,11 +9,14 @@ const MARGIN = 20; // pixels above and below, for the numbers of the axis
 export class Chart {
     #canvas;
     #legend;
+    #first;
     #outputs = []; // of the last steps
 
-    constructor(canvas, legend) {
+    // `first` is the number of the first output.
+    constructor(canvas, legend, first) {
         this.#canvas = canvas;
         this.#legend = legend;
+        this.#first = first;
         whenLooksChange(() => this.#paint());
     }
 
@@ -33,10 +36,14 @@ export class Chart {
     // Says an output: all numbers of a few, the largest of many.
     words(y) {
         if (y.length <= LINES) {
-            return y.map((own, place) => `y${place + 1} ${this.#shown(own)}`).join(", ");
+            return y.map((own, place) => this.#named(own, place)).join(", ");
         }
         const largest = y.indexOf(Math.max(...y));
-        return `the largest of ${y.length} outputs is y${largest + 1}, ${this.#shown(y[largest])}`;
+        return `the largest of ${y.length} outputs is y${largest + this.#first}, ${this.#shown(y[largest])}`;
+    }
+
+    #named(value, place) {
+        return `y${place + this.#first} ${this.#shown(value)}`;
     }
 
     #shown(value) {
@@ -78,7 +85,7 @@ export class Chart {
             context.stroke();
             const word = document.createElement("span");
             word.className = `line-${place}`;
-            word.textContent = `y${place + 1} ${this.#shown(own)}`;
+            word.textContent = this.#named(own, place);
             this.#legend.append(word);
         });
     }

@@ -12,7 +12,7 @@ export class Numbers {
     #model;
     #host;
     #inputs;
-    #chart = new Chart(part("chart"), part("values"));
+    #chart;
     #signal;
     #toggles = [];
     #sliders = [];
@@ -24,6 +24,7 @@ export class Numbers {
         this.#model = model;
         this.#host = host;
         this.#inputs = model.indices ? 1 : model.input_size;
+        this.#chart = new Chart(part("chart"), part("values"), model.indices ? 0 : 1); // outputs may be indices, too
         for (const id of ["numbers", "chart", "values"]) {
             part(id).hidden = false;
         }
