@@ -169,6 +169,13 @@ def test_a_session_whose_store_fails_is_closed(
     assert all(re.fullmatch(r"ConnectionError: .+", own) for own in errors), errors  # in one line
 
 
+def test_a_server_ends_without_its_store(start: Callable[..., Server], redis: RedisServer) -> None:
+    server = start(redis.url)
+    redis.stop(signal.SIGKILL)
+    assert server.stop(signal.SIGTERM) == 0
+    assert "Traceback" not in server.log.read_text()
+
+
 def test_a_server_whose_disk_is_full_is_not_ready(start: Callable[..., Server], tmp_path: Path) -> None:
     server = start(str(tmp_path / "own.db"))
     with server.session(query="durability=each") as live:

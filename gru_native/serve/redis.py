@@ -11,7 +11,7 @@ import math
 import secrets
 import time
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 
 import redis
 from redis.backoff import ExponentialBackoff
@@ -171,5 +171,6 @@ class RedisStore:
         return [name.decode() for name in wanted]
 
     def close(self) -> None:
-        self._redis.delete(_SERVER + self._holder)
+        with suppress(RedisError):  # the lease ends by itself
+            self._redis.delete(_SERVER + self._holder)
         self._redis.close()
