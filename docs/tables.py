@@ -585,7 +585,7 @@ LATENCIES = {"p50_ms": "p50, ms", "p99_ms": "p99, ms", "p99.9_ms": "p99.9, ms"}
 def _services(results: Path, rate: str) -> dict[str, dict[str, dict[str, float]]]:
     """Return the figures of services by the units, at so many steps a second, or with 0 at all that they can do."""
     found: dict[str, dict[str, dict[str, float]]] = {}
-    for row in _rows(results, "zen4", "load"):
+    for row in _rows(results, "xeon", "load"):
         if row.mode == rate:
             found.setdefault(row.case, {}).setdefault(row.engine, {})[row.what] = row.number
     return found
@@ -618,7 +618,7 @@ def _light_load(results: Path) -> str:
 
 
 LOAD: dict[str, Callable[[Path], str]] = {
-    "machine-load": partial(_machine, machine="zen4", suite="load"),
+    "machine-load": partial(_machine, machine="xeon", suite="load"),
     "load": _load,
     "light-load": _light_load,
 }
