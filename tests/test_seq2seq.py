@@ -295,6 +295,19 @@ def test_training_from_lists_leaves_padding_out(batch_first: bool, rng: np.rando
             np.testing.assert_allclose(parameter, expected[name], rtol=1e-9, atol=1e-12, err_msg=name)
 
 
+def test_what_does_not_fit_a_model_that_writes_is_refused(rng: np.random.Generator) -> None:
+    sources, targets = [rng.integers(0, 9, n) for n in (3, 4)], [rng.integers(1, 7, n) for n in (3, 2)]
+    own = model()
+    for loss, of_loss, message in (
+        (losses.CTCLoss(), targets, "loss: expected one that compares each label, such as CrossEntropyLoss, for a m"),
+        (losses.CrossEntropyLoss(), [one[:1] for one in targets], "targets: expected one for each of the predictions,"),
+        (losses.CrossEntropyLoss(), np.zeros(2, int), "targets: expected shape (3, 2) beside predictions (3, 2, 7)"),
+    ):
+        data = Sequences((sources, targets), of_loss, 2)
+        with pytest.raises(ValueError, match=re.escape(message)):
+            Trainer(own, loss, optim.SGD(own, lr=0.1)).fit(data, epochs=1, progress=False)
+
+
 def test_lists_of_labels_that_are_equally_long_are_labels(rng: np.random.Generator) -> None:
     sources, targets = [rng.integers(0, 9, n) for n in (3, 4)], [rng.integers(0, 7, 3) for _ in range(2)]
     own = model()

@@ -32,6 +32,9 @@ def refuse_lengths(names: Set[str], loss: Any, model: Module, name: str, data: D
             hint = "targets of all steps of the inputs need per_step=True"
             raise ValueError(f"loss: expected one that takes target_lengths, as {name} has, got {kind}; {hint}")
         return
+    if model.writes:
+        expected = "one that compares each label, such as CrossEntropyLoss, for a model that writes labels"
+        raise ValueError(f"loss: expected {expected}, got {kind}")
     because = f"because {kind} takes lengths"
     if model.pools:
         raise ValueError(f"model: expected an output for each step, {because}, got one that pools")

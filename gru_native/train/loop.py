@@ -698,4 +698,9 @@ def _weights_of(batch: Batch) -> dict[str, Array]:
 
 
 def _chosen(predictions: Array, batch: Batch) -> Array:
-    return predictions if batch.live is None else predictions[batch.live]
+    if batch.live is None:
+        return predictions
+    if predictions.shape[: batch.live.ndim] != batch.live.shape:
+        got = f"{batch.live.shape} beside predictions {predictions.shape}"
+        raise ValueError(f"targets: expected one for each of the predictions, got {got}")
+    return predictions[batch.live]
