@@ -331,6 +331,11 @@ def test_too_few_steps_are_named(strided: bool, labels: list[int], steps: int) -
             CrossEntropyLoss(),
             "loss: expected one that takes target_lengths, as data has, got CrossEntropyLoss",
         ),
+        (
+            {"target_lengths": [1, 1, 1]},
+            CrossEntropyLoss(),
+            "loss: expected one that takes target_lengths, as data has, got CrossEntropyLoss",
+        ),
     ],
 )
 def test_what_does_not_go_together(data: dict[str, Any], loss: Any, message: str, tmp_path: Path) -> None:

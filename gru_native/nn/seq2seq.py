@@ -23,7 +23,7 @@ from gru_native.passes import repeatable
 from gru_native.random import Seed, generator, seed_path
 
 WIDEST = 4096  # beam
-TOGETHER = 1024  # beginnings that are gone on with in one call, each with a memory of its own
+TOGETHER = 1024  # beginnings that one call goes on with, each with a memory of its own
 
 
 class Seq2Seq(Module):

@@ -27,8 +27,7 @@ def refuse_lengths(names: Set[str], loss: Any, model: Module, name: str, data: D
     kind = type(loss).__name__
     batch = Batch(*next(iter(data.epoch(0)))) if names else None
     if batch is None:
-        sizes = getattr(data, "target_lengths", None)
-        if sizes is not None and len({*sizes}) > 1 and not model.writes:
+        if not model.writes and _leaves_some_out(data):
             hint = "targets of all steps of the inputs need per_step=True"
             raise ValueError(f"loss: expected one that takes target_lengths, as {name} has, got {kind}; {hint}")
         return
@@ -51,6 +50,14 @@ def refuse_lengths(names: Set[str], loss: Any, model: Module, name: str, data: D
         raise ValueError(f"loss: expected {expected}, got batch_first={layout}")
     if batch.targets.ndim < 2:
         raise ValueError(f"{name}: expected targets (N, S, ...), {because}, got batches of {batch.targets.shape}")
+
+
+def _leaves_some_out(data: Data) -> bool:
+    """Return whether there are lengths of targets, and not all labels count."""
+    sizes, targets = getattr(data, "target_lengths", None), getattr(data, "targets", None)
+    if sizes is None or not isinstance(targets, np.ndarray):
+        return sizes is not None
+    return not np.array_equal(sizes, np.full(*targets.shape[:2]))
 
 
 def input_lengths(model: Module, predictions: Array, batch: Batch, data: Data) -> Array:
