@@ -172,10 +172,8 @@ constexpr Products<T, G, C> products;
 // that costs little beside the product, and either is compiled once for all of the other.
 template <class T, size_t G>
 struct Tile {
-  using Reg = typename Vector<T>::Reg;
-
   size_t row, rows, panel, panels;
-  Reg sums[at_least(Vector<T>::accumulators, G)];
+  typename Vector<T>::Reg* sums;
 };
 
 // Goes through the places of a tile in the order of its sums.
@@ -192,7 +190,7 @@ GRU_INLINE Place take(const Pass<T>& pass, const Tile<T, G>& tile, Place& next) 
 
 // Calls function(pass, row, panel, units, sums) for each place.
 template <class T, size_t G, class Function>
-GRU_INLINE void for_each_place(const Pass<T>& pass, Tile<T, G>& tile, Function function) {
+GRU_INLINE void for_each_place(const Pass<T>& pass, const Tile<T, G>& tile, Function function) {
   Place next = {tile.row, tile.panel, 0};
   for (size_t i = 0; i < tile.rows * tile.panels; ++i) {
     const Place at = take(pass, tile, next);
@@ -202,7 +200,7 @@ GRU_INLINE void for_each_place(const Pass<T>& pass, Tile<T, G>& tile, Function f
 
 // Of an epilogue whose places overlap, as many as `size`, which is N at most.
 template <class Epilogue, size_t N, class T, size_t G>
-GRU_INLINE void finish_some(const Pass<T>& pass, Tile<T, G>& tile, Place& next, size_t size, size_t first) {
+GRU_INLINE void finish_some(const Pass<T>& pass, const Tile<T, G>& tile, Place& next, size_t size, size_t first) {
   if constexpr (N > 1)
     if (size < N) return finish_some<Epilogue, N - 1>(pass, tile, next, size, first);
   Place at[N];
@@ -212,7 +210,7 @@ GRU_INLINE void finish_some(const Pass<T>& pass, Tile<T, G>& tile, Place& next, 
 
 // In groups of places whose chains overlap. That is long code, compiled once for all numbers of chains.
 template <class Epilogue, class T, size_t G>
-__attribute__((noinline)) void finish_in_groups(const Pass<T>& pass, Tile<T, G>& tile) {
+__attribute__((noinline)) void finish_in_groups(const Pass<T>& pass, const Tile<T, G>& tile) {
   const size_t places = tile.rows * tile.panels, groups = divide_up(places, overlapping);
   Place next = {tile.row, tile.panel, 0};
   size_t done = 0;
@@ -224,7 +222,7 @@ __attribute__((noinline)) void finish_in_groups(const Pass<T>& pass, Tile<T, G>&
 }
 
 template <class Epilogue, class T, size_t G>
-GRU_INLINE void finish(const Pass<T>& pass, Tile<T, G>& tile) {
+GRU_INLINE void finish(const Pass<T>& pass, const Tile<T, G>& tile) {
   if constexpr (requires { Epilogue::template finish<1>; })
     finish_in_groups<Epilogue>(pass, tile);
   else
@@ -254,7 +252,7 @@ size_t piece_of(const Factors<T>& factors, size_t row_tiles) {
 
 // Adds a product to the sums of tiles of the same panels, which take turns at its pieces.
 template <size_t C, class T, size_t G>
-void multiply(const Factors<T>& factors, size_t piece, Tile<T, G>* tiles, size_t count) {
+void multiply(const Factors<T>& factors, size_t piece, const Tile<T, G>* tiles, size_t count) {
   const size_t panel = tiles->panel, wide = tiles->panels, size = factors.left.size;
   const T* const right = factors.right.data + static_cast<ptrdiff_t>(panel) * factors.right.panel_stride;
   for (size_t k = 0; k < size; k += piece)
@@ -262,6 +260,33 @@ void multiply(const Factors<T>& factors, size_t piece, Tile<T, G>* tiles, size_t
       products<T, G, C>.of[tiles[i].rows - 1][wide - 1](
           factors, tiles[i].row, panel, {k, at_most(k + piece, size)},
           ahead_of<T, G>(factors.right, right + k * G * Vector<T>::width, piece, wide, i, count), tiles[i].sums);
+}
+
+// Panels that make about enough sums of one row.
+template <size_t G, size_t C>
+constexpr size_t strip_panels = C == 1 ? at_least(enough_sums / G, 1) : enough_sums;
+
+// The products of a pass of one row and one tile, whose weights are more than the first-level cache holds, of few
+// panels at a time. They wait for weights more than for sums, and the next pass, in the other direction, begins with
+// what is still in cache.
+template <class Epilogue, size_t C, class T, size_t G>
+void multiply_in_strips(const Pass<T>& pass, const Tile<T, G>& tile) {
+  constexpr size_t wide = strip_panels<G, C>;
+  const size_t strips = divide_up(tile.panels, wide);
+  for (size_t i = 0; i < strips; ++i) {
+    const size_t first = wide * (pass.descending ? strips - 1 - i : i);
+    const Tile<T, G> strip = {tile.row, 1, tile.panel + first, at_most(wide, tile.panels - first),
+                              tile.sums + first * G};
+    const auto multiply = [&](const Factors<T>& factors) {
+      products<T, G, C>.of[0][strip.panels - 1](factors, strip.row, strip.panel, {0, factors.left.size},
+                                                {nullptr, false}, strip.sums);
+    };
+    if constexpr (requires { Epilogue::between; }) {
+      multiply(pass.x);
+      for_each_place(pass, strip, Epilogue::between);
+    }
+    multiply(pass);
+  }
 }
 
 // Cuts rows and panels into tiles of nearly equal size: 9 rows are 5 and 4, not 8 and a slow 1.
@@ -276,8 +301,11 @@ void run_tiles(const Pass<typename Epilogue::Element>& pass) {
   const size_t panel_tiles = divide_up(panels, widest<T, G, C>(divide_up(pass.rows, row_tiles)));
   const size_t piece = piece_of<C, T>(pass, row_tiles), x_piece = projects ? piece_of<C, T>(pass.x, row_tiles) : 0;
   const bool cut = piece < pass.left.size || (projects && x_piece < pass.x.left.size);
+  const bool in_strips = pass.rows == 1 && panel_tiles == 1 && panels >= 2 * strip_panels<G, C> &&
+                         panels * (pass.left.size + (projects ? pass.x.left.size : 0)) > pass.right.piece;
   constexpr size_t most = C == 1 ? turns : 1;
   const size_t group = cut ? most : 1;
+  typename Vector<T>::Reg sums[most][at_least(Vector<T>::accumulators, G)];
   Tile<T, G> tiles[most];
   size_t done = 0;  // panels
   for (size_t j = 0; j < panel_tiles; ++j) {
@@ -287,18 +315,19 @@ void run_tiles(const Pass<typename Epilogue::Element>& pass) {
     for (size_t first = 0; first < row_tiles; first += group) {
       const size_t count = at_most(group, row_tiles - first);
       for (size_t i = 0; i < count; ++i) {
-        tiles[i].row = row;
-        tiles[i].rows = (pass.rows + first + i) / row_tiles;
-        tiles[i].panel = panel;
-        tiles[i].panels = wide;
+        tiles[i] = {row, (pass.rows + first + i) / row_tiles, panel, wide, sums[i]};
         for_each_place(pass, tiles[i], Epilogue::begin);
         row += tiles[i].rows;
       }
-      if constexpr (projects) {
-        multiply<C, T>(pass.x, x_piece, tiles, count);
-        for (size_t i = 0; i < count; ++i) for_each_place(pass, tiles[i], Epilogue::between);
+      if (in_strips) {
+        multiply_in_strips<Epilogue, C>(pass, tiles[0]);
+      } else {
+        if constexpr (projects) {
+          multiply<C, T>(pass.x, x_piece, tiles, count);
+          for (size_t i = 0; i < count; ++i) for_each_place(pass, tiles[i], Epilogue::between);
+        }
+        multiply<C, T>(pass, piece, tiles, count);
       }
-      multiply<C, T>(pass, piece, tiles, count);
       for (size_t i = 0; i < count; ++i) finish<Epilogue>(pass, tiles[i]);
     }
     done += wide;
