@@ -7,8 +7,10 @@ from contextlib import ExitStack
 from dataclasses import astuple, dataclass
 from statistics import median
 
+from gru_bench.calibration import Calibration
 from gru_bench.cases import Case
 from gru_bench.compare import calls_in, take_turn
+from gru_bench.limits import limit_seconds
 from gru_bench.peers import OWN, PEERS
 from gru_bench.peers.base import POOL_SIZE
 from gru_bench.process import Worker
@@ -185,7 +187,7 @@ def _modes(settings: Settings, cases: Sequence[Case], modes: Mapping[str, str]) 
 
 
 def streams(settings: Settings) -> Iterator[Figure]:
-    """Yield what a step of a live sequence takes, beside reading its weights, and how many a pool steps a second."""
+    """Yield what a step of a live sequence takes, beside reading its weights; and the steps of a pool, and the most."""
     for case in (Case(1, 1, size, size) for size in STREAM_SIZES):
         for worker, seconds in _beside_each_other(settings, case, "stream"):
             yield settings.figure("a step of a live sequence", worker, case, 1e6 * seconds, "µs")
@@ -195,9 +197,14 @@ def streams(settings: Settings) -> Iterator[Figure]:
                 reader.order("read", bytes=weights, seconds=settings.block_seconds) for _ in range(settings.blocks)
             )
         yield settings.figure("reading its weights", OWN, case, 1e6 * weights / speed, "µs")
-    for case in POOL_CASES:
-        for worker, seconds in _beside_each_other(settings, case, "pool"):
-            yield settings.figure(f"{case.batch} of {POOL_SIZE}, a second", worker, case, case.batch / seconds, "steps")
+    with ExitStack() as stack:
+        calibration = Calibration(stack, settings.threads, settings.isa)
+        for case in POOL_CASES:
+            for worker, seconds in _beside_each_other(settings, case, "pool"):
+                what = f"{case.batch} of {POOL_SIZE}, a second"
+                yield settings.figure(what, worker, case, case.batch / seconds, "steps")
+            least = limit_seconds(case, "forward", calibration.measure())
+            yield settings.figure("the machine's limit, a second", OWN, case, case.batch / least, "steps")
 
 
 def _beside_each_other(settings: Settings, case: Case, mode: str) -> Iterator[tuple[str, float]]:
