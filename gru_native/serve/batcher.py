@@ -121,11 +121,12 @@ class Batcher:
                 self._next(session)
         else:
             ended = time.monotonic()
+            waited = begun - self._begun  # which a reply may change, with the next step of its session
+            self._reply(sessions, y, ended < self._keeper.lease_ends)
             self._metrics.steps.inc(len(sessions))
             self._metrics.batch_steps.observe(len(sessions))
-            self._metrics.wait_seconds.observe(begun - self._begun)
+            self._metrics.wait_seconds.observe(waited)
             self._metrics.batch_seconds.observe(ended - begun)
-            self._reply(sessions, y, ended < self._keeper.lease_ends)
         self._go_on()
 
     def _without_wrong(self, sessions: list[Session], x: Array) -> tuple[list[Session], Array]:
