@@ -2,8 +2,9 @@
 //!
 //!     rustc stream.rs -L LIBRARY_FOLDER
 //!     stream model.safetensors < rows.txt
-use std::ffi::{c_char, c_int, c_void, CStr, CString};
+use std::ffi::{CStr, CString};
 use std::mem::size_of;
+use std::os::raw::{c_char, c_int, c_void};
 use std::process::exit;
 use std::ptr::null_mut;
 
