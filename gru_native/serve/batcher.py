@@ -58,7 +58,7 @@ class Batcher:
         self._acknowledge = Struct(f"<{len(self._header)}sQQ{size}s").pack
         self._sessions: list[Session] = []
         self._frames: list[bytes] = []
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
         self._begun = 0.0
 
     def push(self, session: Session, frame: bytes) -> None:
@@ -72,7 +72,7 @@ class Batcher:
         if self._complete():
             self._step()
         elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._settings.deadline, self._step)
+            self._step_after(self._settings.deadline)
 
     def leave(self) -> None:
         """Wait for one session less."""
@@ -98,8 +98,11 @@ class Batcher:
             if complete and self._timer is not None:
                 self._timer.cancel()
             if complete or self._timer is None:
-                delay = 0.0 if complete else self._settings.deadline
-                self._timer = asyncio.get_running_loop().call_later(delay, self._step)
+                self._step_after(0.0 if complete else self._settings.deadline)
+
+    def _step_after(self, delay: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(delay, self._step) if delay else loop.call_soon(self._step)
 
     def _step(self) -> None:
         """Compute what is there."""
