@@ -176,6 +176,26 @@ def test_a_server_ends_without_its_store(start: Callable[..., Server], redis: Re
     assert "Traceback" not in server.log.read_text()
 
 
+@pytest.mark.parametrize("durability", ["each", "none"])
+def test_a_server_ends_in_time_beside_a_store_that_stands_still(
+    start: Callable[..., Server], redis: RedisServer, durability: str
+) -> None:
+    server = start(redis.url, "--lease", 60, "--drain", 4)  # of a call the store has a quarter of the lease
+    with server.session(query=f"durability={durability}") as live:
+        live.take(np.zeros(3, np.float32))
+        redis.process.send_signal(signal.SIGSTOP)
+        try:
+            live.send(np.ones(3, np.float32))
+            begun = time.monotonic()
+            assert server.stop(signal.SIGTERM) == 0
+            assert time.monotonic() - begun < 6
+        finally:
+            redis.process.send_signal(signal.SIGCONT)
+    errors = [line["event"] for line in server.lines() if line["level"] == "error"]
+    assert errors[0] == "the store did not answer before the end"
+    assert "Traceback" not in server.log.read_text()
+
+
 def test_a_server_whose_disk_is_full_is_not_ready(start: Callable[..., Server], tmp_path: Path) -> None:
     server = start(str(tmp_path / "own.db"))
     with server.session(query="durability=each") as live:

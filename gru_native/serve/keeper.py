@@ -6,10 +6,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from queue import SimpleQueue
 from secrets import token_urlsafe
+from threading import Thread
 from typing import Any
 
 from gru_native.serve.metrics import Metrics
@@ -18,6 +19,11 @@ from gru_native.serve.store import Full, Held, Store
 _log = logging.getLogger(__name__)
 Call = Callable[[], Any]
 Done = Callable[[Any], None]
+_Job = tuple[asyncio.AbstractEventLoop, Callable[[], list[Any]]]
+
+
+class GivenUp(Exception):
+    """The server ends, and the store has not done it."""
 
 
 class Keeper:
@@ -33,11 +39,14 @@ class Keeper:
     def __init__(self, store: Store, metrics: Metrics) -> None:
         self.store = store
         self._metrics = metrics
-        self._thread = ThreadPoolExecutor(1, "store")
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._waiting: list[tuple[Call, Done]] = []
-        self._works = self._failed = False
+        self._doing: list[Done] = []  # of what is in the thread
+        self._failed = self._given_up = False
         #: By `time.monotonic`, until when no other server can take the sessions of this one.
         self.lease_ends = time.monotonic() + store.lease
+        # A daemon: a store that stands still does not keep the process.
+        Thread(target=self._work, name="store", daemon=True).start()
 
     async def ready(self) -> bool:
         """Return whether sessions can be stored. After a call that failed, a session is stored to see it."""
@@ -51,8 +60,11 @@ class Keeper:
 
     def submit(self, call: Call, done: Done) -> None:
         """Let the thread call a function; `done` gets what it returns, or the exception, once that is stored."""
+        if self._given_up:
+            asyncio.get_running_loop().call_soon(done, GivenUp())
+            return
         self._waiting.append((call, done))
-        if not self._works:
+        if not self._doing:
             self._begin()
 
     async def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -69,19 +81,47 @@ class Keeper:
         self.lease_ends = begun + self.store.lease
         return names if lapsed else wanted
 
+    def give_up(self) -> None:
+        """Let all fail that is not stored yet, and what comes later."""
+        if not self._given_up:
+            self._given_up = True
+            done = [*self._doing, *(own for _, own in self._waiting)]
+            self._doing, self._waiting = [], []
+            if done:
+                _log.error("the store did not answer before the end")
+            for own in done:
+                own(GivenUp())
+
     async def close(self) -> None:
-        """Close the store, after all that was submitted."""
-        await self.call(lambda: None)
-        await asyncio.get_running_loop().run_in_executor(self._thread, self.store.close)
-        self._thread.shutdown()
+        """Close the store, after all that was submitted, unless it was given up."""
+        with suppress(GivenUp):
+            await self.call(lambda: None)
+            closed = asyncio.get_running_loop().create_future()
+            self._hand_over(self._close, [partial(_settle, closed)])
+            await closed
+        self._jobs.put(None)
 
     def _begin(self) -> None:
         calls, self._waiting = self._waiting, []
-        self._works = True
-        loop = asyncio.get_running_loop()
-        loop.run_in_executor(self._thread, self._run, [call for call, _ in calls]).add_done_callback(
-            partial(self._end, [done for _, done in calls])
-        )
+        self._hand_over(partial(self._run, [call for call, _ in calls]), [done for _, done in calls])
+
+    def _hand_over(self, work: Callable[[], list[Any]], done: list[Done]) -> None:
+        self._doing = done
+        self._jobs.put((asyncio.get_running_loop(), work))
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            loop, work = job
+            results = work()
+            with suppress(RuntimeError):  # the loop has ended, without what was given up
+                loop.call_soon_threadsafe(self._end, results)
+
+    def _close(self) -> list[Any]:
+        try:
+            self.store.close()
+        except Exception as error:
+            return [self._noted(error)]
+        return [None]
 
     def _run(self, calls: list[Call]) -> list[Any]:
         found: list[Any] = []
@@ -103,11 +143,13 @@ class Keeper:
             name = token_urlsafe()
             self.store.delete(name, self.store.create(name, "", "", ""))
 
-    def _end(self, done: list[Done], future: asyncio.Future[list[Any]]) -> None:
-        self._works = False
+    def _end(self, results: list[Any]) -> None:
+        if self._given_up:
+            return
+        done, self._doing = self._doing, []
         if self._waiting:
             self._begin()
-        for own, result in zip(done, future.result(), strict=True):
+        for own, result in zip(done, results, strict=True):
             own(result)
 
     def _noted(self, error: Exception) -> Exception:

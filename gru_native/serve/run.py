@@ -19,7 +19,8 @@ from gru_native.serve.settings import Settings, SettingsError
 from gru_native.serve.store import open_store
 
 _log = logging.getLogger(__name__)
-_TAKING = 0.75  # of the time to end in, for clients to take what they get; then all that they leave is stored
+#: Of the time to end in: for clients to take what they get; and for the store to have what they leave.
+_TAKING, _STORING = 0.75, 0.95
 
 
 class _Server(uvicorn.Server):
@@ -39,7 +40,9 @@ class _Server(uvicorn.Server):
             self._service.reload_soon()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        asyncio.get_running_loop().call_later(_TAKING * self._seconds, self._abort)
+        loop = asyncio.get_running_loop()
+        loop.call_later(_TAKING * self._seconds, self._abort)
+        loop.call_later(_STORING * self._seconds, self._service.keeper.give_up)
         await self._service.drain()
         await super().shutdown(sockets)
 
