@@ -94,11 +94,14 @@ class Keeper:
 
     async def close(self) -> None:
         """Close the store, after all that was submitted, unless it was given up."""
-        with suppress(GivenUp):
-            await self.call(lambda: None)
+        while self._doing:
+            with suppress(Exception):
+                await self.call(lambda: None)
+        if not self._given_up:
             closed = asyncio.get_running_loop().create_future()
             self._hand_over(self._close, [partial(_settle, closed)])
-            await closed
+            with suppress(Exception):
+                await closed
         self._jobs.put(None)
 
     def _begin(self) -> None:
